@@ -1,0 +1,382 @@
+"""Every knob of a run, once: name, type, default, help. Imports neither TensorFlow nor absl.
+
+`flags/__init__.py` turns the fields into absl flags of the same names; `config.json` in a
+`model_dir` is `Config.to_dict()`. Names, meanings and defaults follow the `run.py` of Google's
+SimCLR for TF 2; where a default differs, the help says why. Leaf functions take the numbers they
+need, never a `Config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from simclr_med.errors import UserError
+
+RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
+
+
+def _knob(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple = (),
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    shapes_weights: bool = True,
+) -> Any:
+    """Returns a dataclass field.
+
+    `shapes_weights=False` marks a knob that can change between a run and its resumption, because
+    the final weights do not depend on it. The bounds are checked by `Config.validate`.
+    """
+    metadata = dict(
+        help=help,
+        choices=choices,
+        at_least=at_least,
+        at_most=at_most,
+        above=above,
+        shapes_weights=shapes_weights,
+    )
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What to do, and where it lies"""
+
+    mode: str = _knob(
+        "train",
+        "What to do. eval reads the configuration from --model_dir.",
+        choices=("train", "eval", "train_then_eval"),
+        shapes_weights=False,
+    )
+    train_mode: str = _knob(
+        "pretrain",
+        "pretrain: contrastive, no labels needed. finetune: supervised, from --checkpoint.",
+        choices=("pretrain", "finetune"),
+    )
+    model_dir: str | None = _knob(
+        None,
+        "Folder of the run: checkpoints, metrics, pictures, results. Unset: "
+        "runs/<dataset>_<method>_<hash of the configuration>, so the same command finds its run.",
+        shapes_weights=False,
+    )
+    checkpoint: str | None = _knob(
+        None, "Start from these weights: a model_dir, or a checkpoint (ours or SimCLR TF2's)."
+    )
+    seed: int = _knob(
+        0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
+    )
+    checkpoint_epochs: int = _knob(
+        1, "Epochs between checkpoints.", at_least=1, shapes_weights=False
+    )
+    checkpoint_steps: int = _knob(
+        0,
+        "Steps between checkpoints; if given, overrides --checkpoint_epochs.",
+        at_least=0,
+        shapes_weights=False,
+    )
+    keep_checkpoint_max: int = _knob(
+        5, "Newest checkpoints to keep.", at_least=1, shapes_weights=False
+    )
+    keep_hub_module_max: int = _knob(
+        1,
+        "Newest SavedModels of the encoder to keep; 0: export none.",
+        at_least=0,
+        shapes_weights=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Data"""
+
+    dataset: str | None = _knob(
+        None,
+        "TFDS name; derm_bags reads the folder --manual_dir, derm_bags/demo draws itself. Unset "
+        "(and no --flagfile): the embedded demo (SimCLR's default was imagenet2012).",
+    )
+    manual_dir: str | None = _knob(
+        None,
+        "Folder with manifest.csv (case_id,image_path,label[,patient_id,split,...]) and images.",
+        shapes_weights=False,
+    )
+    data_dir: str | None = _knob(
+        None,
+        "Where prepared TFDS datasets lie. Unset: TFDS's own ~/tensorflow_datasets.",
+        shapes_weights=False,
+    )
+    train_split: str = _knob("train", "Split to train on, and to fit the probes on.")
+    eval_split: str = _knob("validation", "Split to evaluate on.", shapes_weights=False)
+    cache_dataset: bool = _knob(
+        False, "Keep the encoded images of the training split in memory.", shapes_weights=False
+    )
+    shuffle_buffer: int = _knob(
+        10000, "Bags (SimCLR: images) held, encoded, for shuffling.", at_least=1
+    )
+    on_bad_image: str = _knob(
+        "error",
+        "An unreadable image at build: refuse the folder, or skip the image and list it.",
+        choices=("error", "skip"),
+    )
+    max_bag_size: int = _knob(
+        6,
+        "Images of one bag that evaluation looks at (paper: up to 6 a case); a larger bag gives a "
+        "random draw. MICLe's pair is uniform over the whole bag whatever this says.",
+        at_least=1,
+        shapes_weights=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation"""
+
+    image_size: int = _knob(224, "Side of the network's input, px.", at_least=16, at_most=4096)
+    color_jitter_strength: float = _knob(
+        1.0, "Colour distortion; 0 turns it off, greyscale too.", at_least=0.0
+    )
+    use_blur: bool = _knob(True, "Gaussian blur of half of the views.")
+    rotation_degrees: float = _knob(
+        0.0,
+        "Views are rotated by up to this much either way (paper, chest X-ray: 45).",
+        at_least=0.0,
+        at_most=180.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Model"""
+
+    resnet_depth: int = _knob(50, "Depth of the ResNet.", choices=RESNET_DEPTHS)
+    width_multiplier: int = _knob(1, "Multiplier of the ResNet's width.", at_least=1)
+    sk_ratio: float = _knob(
+        0.0, "Above 0: selective kernels; recommended 0.0625.", at_least=0.0, at_most=1.0
+    )
+    se_ratio: float = _knob(
+        0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0
+    )
+    batch_norm_decay: float = _knob(
+        0.9, "Decay of BatchNorm's moving statistics.", at_least=0.0, at_most=1.0
+    )
+    global_bn: bool = _knob(True, "BatchNorm statistics over all replicas, not each alone.")
+    proj_head_mode: str = _knob(
+        "nonlinear", "Projection head.", choices=("none", "linear", "nonlinear")
+    )
+    proj_out_dim: int = _knob(128, "Width of the projection.", at_least=1)
+    num_proj_layers: int = _knob(
+        3, "Layers of the nonlinear projection head (the paper's has 2).", at_least=1
+    )
+    ft_proj_selector: int = _knob(
+        0,
+        "Layer of the projection head that the supervised head and the probes see: 0 the encoder's "
+        "output, -1 the last.",
+        at_least=-1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training"""
+
+    micle: bool = _knob(
+        False,
+        "MICLe: a positive pair is two different images of one bag. Without it: SimCLR, two "
+        "views of one image.",
+    )
+    temperature: float = _knob(0.1, "Temperature of the contrastive loss.", above=0.0)
+    hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
+    lineareval_while_pretraining: bool = _knob(
+        True, "Train a linear head beside, on features cut off from its gradient."
+    )
+    zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
+    fine_tune_after_block: int = _knob(
+        -1,
+        "finetune: freeze the stem and this many block groups; -1 trains everything, 4 just the "
+        "head.",
+        at_least=-1,
+        at_most=4,
+    )
+    train_batch_size: int = _knob(
+        512, "Bags (SimCLR: images) in a batch, over all replicas.", at_least=1
+    )
+    train_epochs: int = _knob(100, "Epochs to train for.", at_least=1)
+    train_steps: int = _knob(
+        0, "Steps to train for; if given, overrides --train_epochs.", at_least=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser"""
+
+    optimizer: str = _knob("lars", "Optimiser.", choices=("lars", "momentum", "adam"))
+    learning_rate: float = _knob(0.3, "Learning rate per batch of 256 (see below).", above=0.0)
+    learning_rate_scaling: str = _knob(
+        "linear",
+        "linear: learning_rate * batch / 256. sqrt: learning_rate * sqrt(batch).",
+        choices=("linear", "sqrt"),
+    )
+    warmup_epochs: float = _knob(10.0, "Epochs of linear warm-up.", at_least=0.0)
+    weight_decay: float = _knob(1e-6, "Weight decay.", at_least=0.0)
+    momentum: float = _knob(0.9, "Momentum (lars, momentum).", at_least=0.0, at_most=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation"""
+
+    eval_steps: int = _knob(
+        0,
+        "Evaluate at most this many times --eval_batch_size cases; 0: all.",
+        at_least=0,
+        shapes_weights=False,
+    )
+    eval_batch_size: int = _knob(
+        256, "Images in one forward pass of evaluation.", at_least=1, shapes_weights=False
+    )
+    eval_name: str | None = _knob(
+        None,
+        "Suffix of this evaluation's files: result_NAME.json, predictions_NAME.csv, ...",
+        shapes_weights=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceConfig:
+    """Machine"""
+
+    use_tpu: bool | None = _knob(
+        None,
+        "Unset: take what the machine has (TPU, else GPUs, else CPU). SimCLR's default was true, "
+        "which fails without a TPU.",
+        shapes_weights=False,
+    )
+    tpu_name: str | None = _knob(
+        None, "Name of the Cloud TPU, or grpc://address:8470.", shapes_weights=False
+    )
+    tpu_zone: str | None = _knob(None, "Zone of the Cloud TPU.", shapes_weights=False)
+    gcp_project: str | None = _knob(None, "Project of the Cloud TPU.", shapes_weights=False)
+    master: str | None = _knob(
+        None, "Address of the TensorFlow master where --tpu_name is unset.", shapes_weights=False
+    )
+    cpu_replicas: int = _knob(
+        1, "Split the CPU into this many replicas, to try a multi-replica run.", at_least=1
+    )
+    mixed_precision: bool = _knob(
+        False, "Compute in bfloat16, keep weights and the loss in float32."
+    )
+    jit_compile: bool = _knob(False, "Compile the training step with XLA (one replica).")
+    deterministic: bool = _knob(
+        True, "Only deterministic kernels: a run repeats bit by bit. Off can be faster on GPUs."
+    )
+
+
+GROUPS: dict[str, type] = {
+    "run": RunConfig,
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "optim": OptimConfig,
+    "eval": EvalConfig,
+    "device": DeviceConfig,
+}
+FIELDS: dict[str, dataclasses.Field] = {
+    field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run. Field names are unique over the groups, so a flat dict says it all."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    optim: OptimConfig = OptimConfig()
+    eval: EvalConfig = EvalConfig()
+    device: DeviceConfig = DeviceConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns {field name: value}, flat, in the order of the groups."""
+        groups = (dataclasses.asdict(getattr(self, name)) for name in GROUPS)
+        return {key: value for group in groups for key, value in group.items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """Returns the Config with `values`, defaults elsewhere.
+
+        Raises:
+          UserError: for a name that is no knob.
+        """
+        unknown = sorted(set(values) - set(FIELDS))
+        if unknown:
+            raise UserError(f"Unknown configuration field {', '.join(unknown)}.")
+        groups = {}
+        for name, group in GROUPS.items():
+            names = [field.name for field in dataclasses.fields(group)]
+            groups[name] = group(**{key: values[key] for key in names if key in values})
+        return cls(**groups)
+
+    def replace(self, **values: Any) -> Config:
+        """Returns a copy with the named fields changed."""
+        return Config.from_dict({**self.to_dict(), **values})
+
+    def validate(self) -> Config:
+        """Returns itself, if every value is possible.
+
+        Raises:
+          UserError: names the flag, the value and what is allowed.
+        """
+        for name, value in self.to_dict().items():
+            if value is not None:
+                _check_bounds(name, value, FIELDS[name].metadata)
+        if self.model.ft_proj_selector > self.num_proj_outputs:
+            raise UserError(
+                f"--ft_proj_selector={self.model.ft_proj_selector} is past the last layer of the "
+                f"projection head, which is {self.num_proj_outputs}."
+            )
+        if self.run.train_mode == "pretrain" and self.train.fine_tune_after_block > -1:
+            raise UserError(
+                f"--fine_tune_after_block={self.train.fine_tune_after_block} freezes layers, which "
+                "only --train_mode=finetune can do. Leave it at -1 while pretraining."
+            )
+        if self.run.train_mode == "finetune" and self.train.micle:
+            raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")
+        return self
+
+    @property
+    def num_proj_outputs(self) -> int:
+        """Layers of the projection head: none 0, linear 1, nonlinear --num_proj_layers."""
+        layers = {"none": 0, "linear": 1, "nonlinear": self.model.num_proj_layers}
+        return layers[self.model.proj_head_mode]
+
+    @property
+    def method(self) -> str:
+        """micle, simclr or finetune."""
+        if self.run.train_mode == "finetune":
+            return "finetune"
+        return "micle" if self.train.micle else "simclr"
+
+
+def fields_that_shape_weights() -> tuple[str, ...]:
+    """Names of the knobs that must be equal for a run to be resumed."""
+    return tuple(n for n, field in FIELDS.items() if field.metadata["shapes_weights"])
+
+
+def _check_bounds(name: str, value: Any, knob: Any) -> None:
+    if knob["choices"] and value not in knob["choices"]:
+        allowed = "|".join(map(str, knob["choices"]))
+        raise UserError(f"--{name}={value} is not one of {allowed}.")
+    if knob["at_least"] is not None and not value >= knob["at_least"]:
+        raise UserError(f"--{name}={value} must be at least {knob['at_least']}.")
+    if knob["at_most"] is not None and not value <= knob["at_most"]:
+        raise UserError(f"--{name}={value} must be at most {knob['at_most']}.")
+    if knob["above"] is not None and not value > knob["above"]:
+        raise UserError(f"--{name}={value} must be above {knob['above']}.")

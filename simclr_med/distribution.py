@@ -1,0 +1,139 @@
+"""The only file that knows replicas: which strategy a machine gets, and sums and gathers over it.
+
+Elsewhere the code is written for the local batch `b` and asks here for what is global (`B = R b`).
+Every function works outside `strategy.run` too, where there is one replica.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_med.errors import UserError
+
+
+def make_strategy(
+    *,
+    use_tpu: bool | None = None,
+    tpu_name: str | None = None,
+    tpu_zone: str | None = None,
+    gcp_project: str | None = None,
+    master: str | None = None,
+    cpu_replicas: int = 1,
+) -> tf.distribute.Strategy:
+    """Returns the strategy for this machine: TPU, else GPUs, else CPU, unless told otherwise.
+
+    Call it once in a process, before anything else touches TensorFlow's devices.
+
+    Args:
+      use_tpu: True demands a TPU, False forbids one, None takes one if a name or address is
+        given or a local one answers.
+      tpu_name: Cloud TPU name, or grpc:// address.
+      tpu_zone: its zone.
+      gcp_project: its project.
+      master: address of the TensorFlow master, used where `tpu_name` is None.
+      cpu_replicas: above 1, ignores accelerators and splits the CPU into that many replicas.
+
+    Raises:
+      UserError: a TPU was demanded, or named, and does not answer.
+    """
+    if cpu_replicas > 1:
+        return _cpu_strategy(cpu_replicas)
+    if use_tpu or (use_tpu is None and (tpu_name or master or _has_local_tpu())):
+        return _tpu_strategy(tpu_name or master or "local", tpu_zone, gcp_project)
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+
+
+def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+    )
+    return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)])
+
+
+def _has_local_tpu() -> bool:
+    return bool(tf.config.list_physical_devices("TPU"))
+
+
+def _tpu_strategy(address: str, zone: str | None, project: str | None) -> tf.distribute.Strategy:
+    try:
+        cluster = tf.distribute.cluster_resolver.TPUClusterResolver(
+            address, zone=zone, project=project
+        )
+        if address != "local":
+            tf.config.experimental_connect_to_cluster(cluster)
+        tf.tpu.experimental.initialize_tpu_system(cluster)
+    except (ValueError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise UserError(
+            f"No TPU answered at '{address}' ({reason}). Check --tpu_name, --tpu_zone and "
+            "--gcp_project, or drop --use_tpu to use the machine's GPUs or CPU."
+        ) from error
+    return tf.distribute.TPUStrategy(cluster)
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Returns a few words for the log, such as '2 x GPU'."""
+    device = strategy.extended.worker_devices[0].split("device:")[-1].split(":")[0]
+    return f"{strategy.num_replicas_in_sync} x {device}"
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether the replicas are TPU cores."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
+def num_replicas() -> int:
+    """Returns R, seen from inside or outside `strategy.run`."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replica_id() -> tf.Tensor:
+    """Returns this replica's number, int32 scalar in [0, R)."""
+    context = tf.distribute.get_replica_context()
+    return tf.cast(tf.cast(context.replica_id_in_sync_group, tf.uint32), tf.int32)
+
+
+def sum_over_replicas(x: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of `x` over the replicas; gradients flow through."""
+    if num_replicas() == 1:
+        return x
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
+
+
+def all_gather(x: tf.Tensor) -> tf.Tensor:
+    """Returns the replicas' `x` [b, ...] one after the other, [R b, ...]; gradients flow through.
+
+    A sum of tensors that are zero but in one replica's place: the gradient of a sum over replicas
+    is a sum over replicas, so each replica receives the whole gradient of what it contributed.
+    Every replica must bring the same static shape.
+    """
+    replicas = num_replicas()
+    if replicas == 1:
+        return x
+    placed = tf.scatter_nd([[replica_id()]], x[tf.newaxis], [replicas, *x.shape])  # [R, b, ...]
+    return tf.reshape(sum_over_replicas(placed), [replicas * x.shape[0], *x.shape[1:]])
+
+
+def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy):
+    """Returns an iterable of per-replica batches: each global batch, cut into R consecutive parts.
+
+    The input pipeline itself is not sharded: one host reads everything.
+    """
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return strategy.experimental_distribute_dataset(dataset.with_options(options))
+
+
+def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
+    """Returns per-replica results [b, ...] of `strategy.run` as one tensor [B, ...]."""
+    return tf.concat(strategy.experimental_local_results(value), axis=0)
+
+
+def first_replica(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
+    """Returns what the first local replica returned from `strategy.run`."""
+    return strategy.experimental_local_results(value)[0]
+

@@ -1,0 +1,37 @@
+"""Methods: what a positive pair is, and which loss. One file each, listed in METHODS."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_med.methods import finetune, micle, simclr
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way of training.
+
+    Attributes:
+      draw_views: (images string [K], seed int32 [2]) to V encoded images, string [V].
+      keeps_bags: an example is a bag (True), or each image by itself (False).
+      loss: (outputs of the model, batch, temperature, hidden_norm) to (loss, metrics); the outputs
+        are those of the local batch's views, first views before second ones.
+      needs_labels: whether training is possible without labels.
+    """
+
+    draw_views: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    keeps_bags: bool
+    loss: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
+    needs_labels: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "simclr": Method(simclr.draw_views, keeps_bags=False, loss=simclr.loss),
+    "micle": Method(micle.draw_views, keeps_bags=True, loss=micle.loss),
+    "finetune": Method(
+        finetune.draw_views, keeps_bags=False, loss=finetune.loss, needs_labels=True
+    ),
+}

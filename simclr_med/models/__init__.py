@@ -1,0 +1,118 @@
+"""Encoder, projection head and supervised head, joined in one `Model`."""
+
+from __future__ import annotations
+
+import re
+
+import tensorflow as tf
+
+from simclr_med.config import ModelConfig
+from simclr_med.keras_api import keras
+from simclr_med.models.heads import ProjectionHead, SupervisedHead
+from simclr_med.models.layers import NormSpec
+from simclr_med.models.resnet import BLOCKS_PER_GROUP, SMALL_IMAGE, ResNet
+
+ENCODERS = tuple(f"resnet{depth}" for depth in BLOCKS_PER_GROUP)
+
+
+def build_encoder(
+    name: str,
+    width: int = 1,
+    sk_ratio: float = 0.0,
+    se_ratio: float = 0.0,
+    *,
+    small_images: bool = False,
+    batch_norm_decay: float = 0.9,
+    global_bn: bool = True,
+) -> ResNet:
+    """Returns an encoder: images float [n, H, W, 3] in [0, 1] to features [n, d].
+
+    Args:
+      name: one of ENCODERS, 'resnet18' to 'resnet200'.
+      width: multiplies every layer's channels.
+      sk_ratio: above 0, selective kernels and ResNet-D shortcuts.
+      se_ratio: above 0, squeeze and excitation.
+      small_images: keep the resolution in the stem (inputs up to 32 px).
+      batch_norm_decay: of the moving statistics.
+      global_bn: statistics over all replicas.
+
+    Raises:
+      ValueError: unknown name.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"Unknown encoder {name!r}; there are {', '.join(ENCODERS)}.")
+    return ResNet(
+        int(re.sub(r"\D", "", name)),
+        width=width,
+        sk_ratio=sk_ratio,
+        se_ratio=se_ratio,
+        small_images=small_images,
+        norm=NormSpec(batch_norm_decay, global_bn),
+    )
+
+
+class Model(keras.Model):
+    """Encoder with projection head and, where there are classes, a supervised head.
+
+    Args:
+      config: the knobs of the model.
+      image_size: px; decides the stem.
+      num_classes: 0 means no supervised head.
+      with_projection: fine-tuning keeps just the layers below `ft_proj_selector`.
+      zero_init_logits: start the supervised head at zero.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        image_size: int,
+        num_classes: int = 0,
+        with_projection: bool = True,
+        zero_init_logits: bool = False,
+    ):
+        super().__init__()
+        self.encoder = build_encoder(
+            f"resnet{config.resnet_depth}",
+            config.width_multiplier,
+            config.sk_ratio,
+            config.se_ratio,
+            small_images=image_size <= SMALL_IMAGE,
+            batch_norm_decay=config.batch_norm_decay,
+            global_bn=config.global_bn,
+        )
+        selector = config.ft_proj_selector
+        self.projection_head = ProjectionHead(
+            config.proj_head_mode,
+            self.encoder.num_features,
+            config.proj_out_dim,
+            config.num_proj_layers,
+            NormSpec(config.batch_norm_decay, config.global_bn),
+            keep_layers=None if with_projection or selector == -1 else selector,
+        )
+        self.selected_stage = selector
+        self.supervised_head = (
+            SupervisedHead(num_classes, zero_init_logits) if num_classes else None
+        )
+        self.with_projection = with_projection
+
+    def call(self, images, training=False):
+        """Returns {"features": [n, selected width], "projection": [n, p], "logits": [n, classes]}.
+
+        While pretraining the supervised head sees features cut off from its gradient, so labels
+        cannot reach the encoder. Without classes there are no logits.
+        """
+        stages = self.projection_head(self.encoder(images, training=training), training=training)
+        selected = stages[self.selected_stage]
+        outputs = {
+            "features": tf.cast(selected, tf.float32),
+            "projection": tf.cast(stages[-1], tf.float32),
+        }
+        if self.supervised_head is not None:
+            seen = tf.stop_gradient(selected) if self.with_projection else selected
+            outputs["logits"] = self.supervised_head(seen)
+        return outputs
+
+    def build_weights(self, image_size: int) -> None:
+        """Creates the variables, in a fixed order, by showing the model one black image."""
+        self(tf.zeros([1, image_size, image_size, 3]), training=False)

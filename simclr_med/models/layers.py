@@ -1,0 +1,113 @@
+"""Building blocks of the ResNets: BatchNorm, padded convolution, selective kernels, SE.
+
+Parity: google-research/simclr tf2/resnet.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from simclr_med.keras_api import keras
+
+BATCH_NORM_EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class NormSpec:
+    """How the BatchNorms of a model behave: decay in [0, 1], statistics over all replicas or not."""
+
+    decay: float = 0.9
+    over_replicas: bool = True
+
+
+class BatchNormRelu(keras.layers.Layer):
+    """BatchNorm, then ReLU if asked. Computes statistics in float32."""
+
+    def __init__(self, norm: NormSpec, *, relu=True, init_zero=False, center=True):
+        super().__init__()
+        self.relu = relu
+        self.bn = keras.layers.BatchNormalization(
+            momentum=norm.decay,
+            epsilon=BATCH_NORM_EPSILON,
+            center=center,
+            gamma_initializer="zeros" if init_zero else "ones",
+            synchronized=norm.over_replicas,
+            **({} if norm.over_replicas else {"fused": False}),
+        )
+
+    def call(self, x, training):
+        x = self.bn(x, training=training)
+        return tf.nn.relu(x) if self.relu else x
+
+
+class Conv(keras.layers.Layer):
+    """Convolution without bias whose padding depends on the kernel alone, not on the input."""
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1):
+        super().__init__()
+        before = (kernel_size - 1) // 2
+        self.padding = (before, kernel_size - 1 - before) if strides > 1 else (0, 0)
+        self.conv2d = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding="same" if strides == 1 else "valid",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(),
+        )
+
+    def call(self, x):
+        if any(self.padding):
+            x = tf.pad(x, [[0, 0], self.padding, self.padding, [0, 0]])
+        return self.conv2d(x)
+
+
+class AveragePool(keras.layers.Layer):
+    """2 x 2 average pooling of the ResNet-D shortcut; halves the side when strides is 2."""
+
+    def __init__(self, strides: int):
+        super().__init__()
+        self.pad = strides > 1
+        self.pool = keras.layers.AveragePooling2D(2, strides, "valid" if self.pad else "same")
+
+    def call(self, x):
+        if self.pad:
+            x = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])
+        return self.pool(x)
+
+
+class SelectiveKernel(keras.layers.Layer):
+    """Two 3 x 3 convolutions mixed by a softmax gate (https://arxiv.org/abs/1903.06586)."""
+
+    def __init__(self, filters: int, strides: int, sk_ratio: float, norm: NormSpec):
+        super().__init__()
+        self.conv = Conv(2 * filters, 3, strides)  # both streams at once
+        self.norm = BatchNormRelu(norm)
+        self.squeeze = Conv(max(int(filters * sk_ratio), 32), 1)
+        self.squeeze_norm = BatchNormRelu(norm)
+        self.gate = Conv(2 * filters, 1)
+
+    def call(self, x, training):
+        streams = tf.stack(tf.split(self.norm(self.conv(x), training=training), 2, axis=-1))
+        pooled = tf.reduce_mean(tf.reduce_sum(streams, axis=0), [1, 2], keepdims=True)
+        gate = self.gate(self.squeeze_norm(self.squeeze(pooled), training=training))
+        gate = tf.nn.softmax(tf.stack(tf.split(gate, 2, axis=-1)), axis=0)
+        return tf.reduce_sum(streams * gate, axis=0)
+
+
+class SqueezeExcite(keras.layers.Layer):
+    """Channels scaled by a gate that sees their means (https://arxiv.org/abs/1709.01507)."""
+
+    def __init__(self, filters: int, channels: int, se_ratio: float):
+        super().__init__()
+        init = keras.initializers.VarianceScaling
+        self.reduce = keras.layers.Conv2D(
+            max(1, int(filters * se_ratio)), 1, kernel_initializer=init()
+        )
+        self.expand = keras.layers.Conv2D(channels, 1, kernel_initializer=init())
+
+    def call(self, x):
+        gate = tf.reduce_mean(x, [1, 2], keepdims=True)
+        return tf.sigmoid(self.expand(tf.nn.relu(self.reduce(gate)))) * x

@@ -1,0 +1,163 @@
+"""ResNet-18 to -200, post-activation, with width, selective kernels, SE and a small-image stem.
+
+Parity: google-research/simclr tf2/resnet.py, checked weight for weight by tests/test_models.py.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_med.keras_api import keras
+from simclr_med.models.layers import (
+    AveragePool,
+    BatchNormRelu,
+    Conv,
+    NormSpec,
+    SelectiveKernel,
+    SqueezeExcite,
+)
+
+BLOCKS_PER_GROUP = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+SMALL_IMAGE = 32  # px; up to here the stem keeps the resolution (SimCLR's CIFAR stem)
+
+
+class ResidualBlock(keras.layers.Layer):
+    """Two 3 x 3 convolutions (ResNet-18, -34); filters channels out."""
+
+    expansion = 1
+
+    def __init__(self, filters, strides, *, project, sk_ratio, se_ratio, norm):
+        super().__init__()
+        self.shortcut = Shortcut(filters, strides, sk_ratio, norm) if project else None
+        self.body = [
+            Conv(filters, 3, strides),
+            BatchNormRelu(norm),
+            Conv(filters, 3),
+            BatchNormRelu(norm, relu=False, init_zero=True),
+        ]
+        self.se = SqueezeExcite(filters, filters, se_ratio) if se_ratio > 0 else None
+
+    def call(self, x, training):
+        return _residual(self, x, training)
+
+
+class BottleneckBlock(keras.layers.Layer):
+    """1 x 1, 3 x 3 (or selective kernels), 1 x 1 (ResNet-50 and up); 4 * filters channels out."""
+
+    expansion = 4
+
+    def __init__(self, filters, strides, *, project, sk_ratio, se_ratio, norm):
+        super().__init__()
+        self.shortcut = Shortcut(4 * filters, strides, sk_ratio, norm) if project else None
+        if sk_ratio > 0:
+            middle = [SelectiveKernel(filters, strides, sk_ratio, norm)]
+        else:
+            middle = [Conv(filters, 3, strides), BatchNormRelu(norm)]
+        self.body = [
+            Conv(filters, 1),
+            BatchNormRelu(norm),
+            *middle,
+            Conv(4 * filters, 1),
+            BatchNormRelu(norm, relu=False, init_zero=True),
+        ]
+        self.se = SqueezeExcite(filters, 4 * filters, se_ratio) if se_ratio > 0 else None
+
+    def call(self, x, training):
+        return _residual(self, x, training)
+
+
+class Shortcut(keras.layers.Layer):
+    """Projection to a block's width; with selective kernels ResNet-D's (arXiv:1812.01187)."""
+
+    def __init__(self, filters, strides, sk_ratio, norm):
+        super().__init__()
+        self.pool = AveragePool(strides) if sk_ratio > 0 else None
+        self.conv = Conv(filters, 1, 1 if sk_ratio > 0 else strides)
+        self.norm = BatchNormRelu(norm, relu=False)
+
+    def call(self, x, training):
+        x = self.pool(x) if self.pool else x
+        return self.norm(self.conv(x), training=training)
+
+
+class Stem(keras.layers.Layer):
+    """From pixels to the first block: 7 x 7 and max-pool; 3 x 3 for small images; ResNet-D's."""
+
+    def __init__(self, width, sk_ratio, small, norm):
+        super().__init__()
+        channels = 64 * width
+        if small:
+            convs = [Conv(channels, 3)]
+        elif sk_ratio > 0:
+            half = channels // 2
+            convs = [Conv(half, 3, 2), BatchNormRelu(norm), Conv(half, 3), BatchNormRelu(norm)]
+            convs.append(Conv(channels, 3))
+        else:
+            convs = [Conv(channels, 7, 2)]
+        self.body = [*convs, BatchNormRelu(norm)]
+        self.pool = None if small else keras.layers.MaxPooling2D(3, 2, "same")
+
+    def call(self, x, training):
+        x = _run(self.body, x, training)
+        return self.pool(x) if self.pool else x
+
+
+class ResNet(keras.layers.Layer):
+    """Images [n, H, W, 3] in [0, 1] to features [n, d], d = 512 (18, 34) or 2048, times width."""
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        width: int = 1,
+        sk_ratio: float = 0.0,
+        se_ratio: float = 0.0,
+        small_images: bool = False,
+        norm: NormSpec | None = None,
+    ):
+        super().__init__()
+        norm = norm or NormSpec()
+        block = ResidualBlock if depth < 50 else BottleneckBlock
+        self.stem = Stem(width, sk_ratio, small_images, norm)
+        self.groups = []
+        for group, num_blocks in enumerate(BLOCKS_PER_GROUP[depth]):
+            filters, strides = 64 * width * 2**group, 1 if group == 0 else 2
+            options = dict(sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm)
+            self.groups.append(
+                [block(filters, strides, project=True, **options)]
+                + [block(filters, 1, project=False, **options) for _ in range(num_blocks - 1)]
+            )
+        self.num_features = 512 * width * block.expansion
+
+    def freeze(self, num_groups: int) -> None:
+        """Fixes the stem and the first `num_groups` groups, BatchNorm statistics included."""
+        self.stem.trainable = False
+        for group in self.groups[:num_groups]:
+            for block in group:
+                block.trainable = False
+
+    def call(self, x, training):
+        x = self.stem(x, training=training)
+        for group in self.groups:
+            x = _run(group, x, training)
+        return tf.reduce_mean(x, axis=[1, 2])  # [n, d]
+
+
+def _residual(block, x, training):
+    shortcut = block.shortcut(x, training=training) if block.shortcut else x
+    x = _run(block.body, x, training)
+    x = block.se(x) if block.se else x
+    return tf.nn.relu(x + shortcut)
+
+
+def _run(layers, x, training):
+    for layer in layers:
+        x = layer(x) if isinstance(layer, Conv) else layer(x, training=training)
+    return x

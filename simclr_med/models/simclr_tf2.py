@@ -1,0 +1,95 @@
+"""The names that SimCLR's TF 2 checkpoints give to the variables of our models.
+
+Facts of the file format of google-research/simclr tf2 (checked against shared/golden/names_*.json
+by tests/test_models.py): its blocks keep their layers in lists whose positions count layers
+without variables too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simclr_med.models import Model
+from simclr_med.models.layers import BatchNormRelu, Conv, SelectiveKernel
+from simclr_med.models.resnet import ResidualBlock
+
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def checkpoint_keys(model: Model) -> dict[str, object]:
+    """Returns {checkpoint key: variable} for every variable of a built model.
+
+    The projection head of SimCLR's checkpoints has the full number of layers; a model with fewer
+    asks for fewer.
+    """
+    named = dict(_encoder(model.encoder, "model/resnet_model"))
+    for i, block in enumerate(model.projection_head.blocks):
+        named.update(_dense(block.dense, f"model/_projection_head/linear_layers/{i}/dense"))
+        named.update(_norm(block.norm, f"model/_projection_head/linear_layers/{i}/bn_relu"))
+    if model.supervised_head is not None:
+        named.update(
+            _dense(model.supervised_head.dense, "model/supervised_head/linear_layer/dense")
+        )
+    return {key + _SUFFIX: variable for key, variable in named.items()}
+
+
+def _encoder(encoder, at: str) -> Iterator[tuple[str, object]]:
+    # The stem's list: convolutions and norms in turn, then 'initial_conv', the last norm,
+    # the pool and 'initial_max_pool'; only the first of those has no variables before it.
+    body = encoder.stem.body
+    for i, layer in enumerate(body):
+        position = i + 1 if i == len(body) - 1 else i
+        yield from _layer(layer, f"{at}/initial_conv_relu_max_pool/{position}")
+    for g, group in enumerate(encoder.groups):
+        for b, block in enumerate(group):
+            yield from _block(block, f"{at}/block_groups/{g}/layers/{b}")
+
+
+def _block(block, at: str) -> Iterator[tuple[str, object]]:
+    small = isinstance(block, ResidualBlock)
+    body_at = f"{at}/" + ("conv2d_bn_layers" if small else "conv_relu_dropblock_layers")
+    for i, layer in enumerate(block.body):
+        yield from _layer(layer, f"{body_at}/{i if small else _position(block.body, i)}")
+    if block.shortcut:
+        shortcut_at = f"{at}/" + ("shortcut_layers" if small else "projection_layers")
+        first = 0
+        if block.shortcut.pool:
+            first = 2 if block.shortcut.pool.pad else 1
+        yield from _layer(block.shortcut.conv, f"{shortcut_at}/{first}")
+        yield from _layer(block.shortcut.norm, f"{shortcut_at}/{first + 1}")
+    if block.se:
+        se_at = f"{at}/se_layer" if small else f"{body_at}/{_position(block.body, len(block.body))}"
+        yield from _dense(block.se.reduce, f"{se_at}/se_reduce")
+        yield from _dense(block.se.expand, f"{se_at}/se_expand")
+
+
+def _position(body, i: int) -> int:
+    """Returns a bottleneck layer's place in SimCLR's list, with a DropBlock after each norm."""
+    drop_blocks = sum(not isinstance(layer, Conv) for layer in body[:i])
+    return i + drop_blocks
+
+
+def _layer(layer, at: str) -> Iterator[tuple[str, object]]:
+    if isinstance(layer, Conv):
+        yield f"{at}/conv2d/kernel", layer.conv2d.kernel
+    elif isinstance(layer, BatchNormRelu):
+        yield from _norm(layer, at)
+    elif isinstance(layer, SelectiveKernel):
+        yield f"{at}/conv2d_fixed_padding/conv2d/kernel", layer.conv.conv2d.kernel
+        yield from _norm(layer.norm, f"{at}/batch_norm_relu")
+        yield f"{at}/conv2d_0/kernel", layer.squeeze.conv2d.kernel
+        yield from _norm(layer.squeeze_norm, f"{at}/batch_norm_relu_1")
+        yield f"{at}/conv2d_1/kernel", layer.gate.conv2d.kernel
+
+
+def _norm(layer: BatchNormRelu, at: str) -> Iterator[tuple[str, object]]:
+    for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+        variable = getattr(layer.bn, part)
+        if variable is not None:
+            yield f"{at}/bn/{part}", variable
+
+
+def _dense(layer, at: str) -> Iterator[tuple[str, object]]:
+    yield f"{at}/kernel", layer.kernel
+    if layer.bias is not None:
+        yield f"{at}/bias", layer.bias

@@ -1,0 +1,80 @@
+"""Optimisers, the learning-rate schedule, and which variables decay."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_med.keras_api import keras
+from simclr_med.optim.lars import LARS
+from simclr_med.optim.schedule import (
+    WarmupCosine,
+    num_train_steps,
+    num_warmup_steps,
+    scaled_learning_rate,
+    warmup_cosine,
+)
+
+__all__ = [
+    "LARS",
+    "WarmupCosine",
+    "l2_penalty",
+    "make_optimizer",
+    "num_train_steps",
+    "num_warmup_steps",
+    "scaled_learning_rate",
+    "warmup_cosine",
+]
+
+
+def make_optimizer(name: str, learning_rate, *, momentum: float, weight_decay: float, model):
+    """Returns the optimiser 'lars', 'momentum' (Nesterov) or 'adam' for a built model.
+
+    Only LARS decays weights by itself; for the others, and for the supervised head under LARS,
+    add `l2_penalty` to the loss.
+    """
+    if name == "lars":
+        excluded = [*batch_norm_variables(model), *biases(model), *supervised_variables(model)]
+        return LARS(learning_rate, momentum, weight_decay, excluded=excluded)
+    if name == "momentum":
+        return keras.optimizers.SGD(learning_rate, momentum, nesterov=True, jit_compile=False)
+    return keras.optimizers.Adam(learning_rate, jit_compile=False)
+
+
+def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
+    """Returns the decay that belongs into the loss, float32 scalar.
+
+    LARS: the supervised head's kernel. Others: everything but BatchNorm; biases decay too, as in
+    the reference.
+    """
+    if optimizer_name == "lars":
+        decayed = [v for v in supervised_variables(model) if v.shape.rank > 1]
+    else:
+        exempt = {v.ref() for v in batch_norm_variables(model)}
+        decayed = [v for v in model.trainable_variables if v.ref() not in exempt]
+    total = tf.add_n([tf.nn.l2_loss(v) for v in decayed]) if decayed else tf.constant(0.0)
+    return weight_decay * total
+
+
+def batch_norm_variables(model) -> list[tf.Variable]:
+    """Returns the trainable variables of BatchNorm layers."""
+    return [v for layer in _layers(model, keras.layers.BatchNormalization) for v in _own(layer)]
+
+
+def biases(model) -> list[tf.Variable]:
+    """Returns the biases of convolutions and dense layers."""
+    layers = _layers(model, (keras.layers.Conv2D, keras.layers.Dense))
+    return [layer.bias for layer in layers if layer.bias is not None]
+
+
+def supervised_variables(model) -> list[tf.Variable]:
+    """Returns the supervised head's variables, none where the model has no such head."""
+    head = model.supervised_head
+    return list(head.trainable_variables) if head is not None else []
+
+
+def _layers(model, kind) -> list:
+    return [module for module in model.submodules if isinstance(module, kind)]
+
+
+def _own(layer) -> list[tf.Variable]:
+    return [v for v in (layer.gamma, layer.beta) if v is not None]

@@ -1,0 +1,76 @@
+"""LARS: each layer's step is scaled to its weights (You et al. 2017, arXiv:1708.03888)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from simclr_med.keras_api import keras
+
+
+class LARS(keras.optimizers.Optimizer):
+    """Momentum with a trust ratio eeta * |w| / |g| per variable; the learning rate is in the buffer.
+
+        g <- g + weight_decay * w
+        v <- momentum * v + learning_rate * trust * g
+        w <- w - v
+
+    Args:
+      learning_rate: float or Keras schedule.
+      momentum: in [0, 1].
+      weight_decay: L2 coefficient, added to the gradient before its norm is taken.
+      eeta: the trust coefficient.
+      excluded: variables with neither decay nor trust ratio (BatchNorm's, biases, the supervised
+        head). The variables themselves, not their names: names differ between Keras versions.
+
+    Source: google-research/simclr tf2/lars_optimizer.py with its defaults (classic momentum).
+    """
+
+    def __init__(
+        self,
+        learning_rate,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        eeta: float = 0.001,
+        excluded: Iterable[tf.Variable] = (),
+        name: str = "LARS",
+    ):
+        super().__init__(name=name, jit_compile=False)
+        self._learning_rate = self._build_learning_rate(learning_rate)
+        self.momentum = momentum
+        self.l2 = weight_decay  # Keras would take `weight_decay` for its own, decoupled, decay
+        self.eeta = eeta
+        self._excluded_keys = {self._var_key(variable) for variable in excluded}
+
+    def build(self, var_list):
+        super().build(var_list)
+        if not getattr(self, "momentums", None):
+            self.momentums = [self.add_variable_from_reference(v, "momentum") for v in var_list]
+
+    def update_step(self, gradient, variable):
+        """Applies one update of one variable."""
+        learning_rate = tf.cast(self.learning_rate, variable.dtype)
+        key = self._var_key(variable)
+        velocity = self.momentums[self._index_dict[key]]
+        trust = 1.0
+        if key not in self._excluded_keys:
+            gradient += self.l2 * variable
+            weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
+            trust = tf.where(
+                (weight_norm > 0) & (gradient_norm > 0),
+                tf.math.divide_no_nan(self.eeta * weight_norm, gradient_norm),
+                1.0,
+            )
+        velocity.assign(self.momentum * velocity + learning_rate * trust * gradient)
+        variable.assign_sub(velocity)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            learning_rate=self._serialize_hyperparameter(self._learning_rate),
+            momentum=self.momentum,
+            weight_decay=self.l2,
+            eeta=self.eeta,
+        )
+        return config

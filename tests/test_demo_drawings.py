@@ -1,0 +1,130 @@
+"""The demo dataset: its promises to users (splits, bags, bytes) and to the method (nuisance)."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from tfds_builders.derm_bags import demo
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return list(demo.demo_cases(seed=0, num_cases=24))
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def rows(request):
+    """(patient, condition, split) of the 1,000 cases of a seed: quick, because nothing is drawn."""
+    return demo.catalogue(request.param, 0)
+
+
+def bytes_of(case):
+    return [image.tobytes() for image in case.images]
+
+
+def test_same_seed_gives_same_bytes(cases):
+    # Fails if anything draws from the global generator, or goes through an unordered set.
+    for once, again in zip(cases, demo.demo_cases(seed=0, num_cases=6)):
+        assert bytes_of(once) == bytes_of(again)
+        assert (once.case_id, once.metadata) == (again.case_id, again.metadata)
+
+
+def test_other_seed_gives_other_pictures_and_another_order(cases):
+    other = list(demo.demo_cases(seed=1, num_cases=6))
+    for a, b in zip(cases, other):
+        assert not set(bytes_of(a)) & set(bytes_of(b))
+    assert demo.catalogue(0, 0) != demo.catalogue(1, 0)
+
+
+def test_case_does_not_depend_on_the_cases_before_it(cases):
+    # Fails if one generator runs through all cases, or if the catalogue depends on num_cases.
+    alone = demo.demo_case(0, 23)
+    assert bytes_of(alone) == bytes_of(cases[23])
+    assert (alone.patient_id, alone.condition, alone.split) == (
+        cases[23].patient_id, cases[23].condition, cases[23].split)
+
+
+def test_cases_are_drawn_only_when_asked_for():
+    # A list instead of a generator would draw for hours here.
+    assert next(demo.demo_cases(seed=0, num_cases=10**6)).case_id == "case_00000"
+
+
+def test_images_are_uint8_96_by_96_and_use_the_range(cases):
+    # A picture left in 0..1, or clipped to black, has the right dtype and is still wrong.
+    for image in (image for case in cases for image in case.images):
+        assert image.dtype == np.uint8 and image.shape == (96, 96, 3)
+        assert 5 < image.mean() < 250 and image.std() > 4
+
+
+def test_bags_hold_one_to_six_images_like_a_clinic():
+    # Counts come first from the case's generator only after the lesion: they must be drawn.
+    sizes = np.array([len(case.images) for case in demo.demo_cases(seed=0, num_cases=150)])
+    assert sizes.min() == 1 and 5 <= sizes.max() <= 6
+    assert 2.4 < sizes.mean() < 3.2 and np.mean(sizes >= 2) >= 0.75
+
+
+def test_metadata_has_one_value_per_image(cases):
+    for case in cases:
+        assert set(case.metadata) == {"body_site", "skin_tone", "light"}
+        assert {len(values) for values in case.metadata.values()} == {len(case.images)}
+
+
+def test_patient_is_in_one_split_only(rows):
+    # Fails if splits are drawn by case; that needs patients with several cases to show.
+    splits, counts = collections.defaultdict(set), collections.Counter()
+    for patient, _, split in rows:
+        splits[patient].add(split)
+        counts[patient] += 1
+    assert all(len(s) == 1 for s in splits.values())
+    assert len(counts) == 850 and set(counts.values()) == {1, 2, 3}
+
+
+def test_cases_of_one_patient_share_id_and_split_across_blocks():
+    # Patient numbers start again in every block of 1,000 cases; the ids must not.
+    first, second = demo.demo_case(0, 0), demo.demo_case(0, demo.BLOCK)
+    assert demo.catalogue(0, 0)[0][0] == demo.catalogue(0, 1)[0][0] == 0
+    assert first.patient_id != second.patient_id and first.case_id != second.case_id
+
+
+def test_splits_are_70_10_20_and_hold_every_condition(rows):
+    # Rare conditions have 30 cases: splits drawn freely would often leave validation without one.
+    counts = collections.Counter(split for _, _, split in rows)
+    assert [counts[s] / len(rows) for s in SPLITS] == pytest.approx([0.7, 0.1, 0.2], abs=0.025)
+    for split in SPLITS:
+        assert {c for _, c, s in rows if s == split} == set(demo.CONDITIONS)
+
+
+def test_conditions_have_a_long_tail(rows):
+    shares = collections.Counter(condition for _, condition, _ in rows)
+    assert len(demo.CONDITIONS) == 10 and len(rows) == 1000
+    assert max(shares.values()) == 240 and min(shares.values()) == 30
+
+
+def thumbnail(image):
+    return image.reshape(8, 12, 8, 12, 3).mean((1, 3)).ravel()
+
+
+def test_images_of_a_case_differ_as_much_as_images_of_two_cases(cases):
+    # Fails if skin, light or pose is drawn once for the case: then its images look alike.
+    several = [[thumbnail(i) for i in case.images] for case in cases if len(case.images) > 1]
+    inside = [np.linalg.norm(a[0] - a[1]) for a in several]
+    across = [np.linalg.norm(a[0] - b[1]) for a, b in zip(several, several[1:])]
+    assert min(inside) > 0
+    assert np.median(inside) > 0.7 * np.median(across)
+
+
+@pytest.mark.parametrize("condition", demo.CONDITIONS)
+def test_lesion_fits_its_frame_and_maps_stay_in_range(condition):
+    # A lesion cut off by its frame would show a straight edge that no condition has.
+    for seed in range(5):
+        lesion = demo.lesion_maps(condition, np.random.default_rng(seed))
+        cover = lesion["cover"]
+        frame = np.concatenate([cover[0], cover[-1], cover[:, 0], cover[:, -1]])
+        assert 0.03 < cover.mean() < 0.6
+        assert frame.mean() < 0.02
+        assert all(m.dtype == np.float32 and np.isfinite(m).all() for m in lesion.values())
+        for share in ("cover", "scale", "crust"):
+            assert 0 <= lesion[share].min() and lesion[share].max() <= 1.001

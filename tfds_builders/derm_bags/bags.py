@@ -1,0 +1,112 @@
+"""Cases -> bags of encoded images, split by split; where unreadable images are met."""
+
+import bisect
+import concurrent.futures
+import itertools
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from PIL import Image
+
+from tfds_builders.derm_bags import demo
+from tfds_builders.derm_bags.images import ImageError, encode_jpeg, load_encoded
+from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
+from tfds_builders.derm_bags.table import FILE_NAME
+from tfds_builders.errors import DataError
+
+DEMO_SEED = 0
+DEMO_JPEG_QUALITY = 92
+READ_AHEAD = 32  # images held in memory, encoded, while threads check them
+
+
+class Bag(NamedTuple):
+    """A case, ready to be stored: K encoded images with K ids and K values for each metadata key."""
+
+    bag_id: str
+    patient_id: str
+    label: str  # "" where there is none
+    images: tuple[bytes, ...]
+    image_ids: tuple[str, ...]
+    metadata: dict[str, tuple[str, ...]]
+
+
+def demo_metadata_keys() -> list[str]:
+    return list(next(demo.demo_cases(seed=DEMO_SEED, num_cases=1)).metadata)
+
+
+def demo_bags(num_cases: int) -> dict[str, Iterator[Bag]]:
+    """Returns split -> its bags; all are drawn now, once (17 MB for 1,000 cases)."""
+    bags = {}
+    for case in demo.demo_cases(seed=DEMO_SEED, num_cases=num_cases):
+        images = [Image.fromarray(image) for image in case.images]
+        bag = Bag(
+            bag_id=case.case_id,
+            patient_id=case.patient_id,
+            label=case.condition,
+            images=tuple(encode_jpeg(image, DEMO_JPEG_QUALITY) for image in images),
+            image_ids=tuple(f"{case.case_id}/{i}.jpg" for i in range(len(images))),
+            metadata=case.metadata,
+        )
+        bags.setdefault(case.split, []).append(bag)
+    return {split: iter(split_bags) for split, split_bags in bags.items()}
+
+
+def folder_bags(manifest: Manifest, skip_bad: bool, skipped: list) -> dict[str, Iterator[Bag]]:
+    """Returns split -> its bags, read as they are asked for; adds [row, path, reason] to `skipped`."""
+    cases = {}
+    for case in manifest.cases:
+        cases.setdefault(case.split, []).append(case)
+    return {
+        split: _read_bags(manifest, of_split, skip_bad, skipped)
+        for split, of_split in cases.items()
+    }
+
+
+def _read_bags(
+    manifest: Manifest, cases: list[Case], skip_bad: bool, skipped: list
+) -> Iterator[Bag]:
+    """Yields a bag for each case that has a readable image.
+
+    Raises:
+      DataError: at an unreadable image, unless `skip_bad`.
+    """
+    loaded = _load_ahead(manifest.folder, [image for case in cases for image in case.images])
+    for case in cases:
+        kept, encoded = [], []
+        for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
+            if not isinstance(result, ImageError):
+                kept.append(image)
+                encoded.append(result)
+            elif skip_bad:
+                bisect.insort(skipped, [image.row, image.path, str(result)])
+            else:
+                raise DataError(
+                    f"{os.path.join(manifest.folder, FILE_NAME)}, row {image.row}: image "
+                    f"{image.path!r} cannot be used: {result}: replace the file, remove the row, "
+                    "or pass --on_bad_image=skip to leave such images out."
+                )
+        if kept:
+            columns = zip(manifest.metadata_columns, zip(*(image.metadata for image in kept)))
+            yield Bag(
+                bag_id=case.case_id,
+                patient_id=case.patient_id,
+                label=case.label,
+                images=tuple(encoded),
+                image_ids=tuple(image.path for image in kept),
+                metadata=dict(columns),
+            )
+
+
+def _load_ahead(folder: str, images: list[ImageRow]) -> Iterator[bytes | ImageError]:
+    """Yields bytes, or the error, of each image in order; threads decode (Pillow frees the GIL)."""
+
+    def load(image):
+        try:
+            return load_encoded(os.path.join(folder, image.path))
+        except ImageError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(images), READ_AHEAD):
+            yield from pool.map(load, images[start : start + READ_AHEAD])

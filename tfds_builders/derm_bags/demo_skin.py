@@ -1,0 +1,273 @@
+"""The photograph around a lesion: pose, skin, light, hair, clutter, camera.
+
+Everything here is nuisance, drawn anew for every image of a case. What a lesion looks like is
+`demo.py`'s business; this file receives the lesion's maps and puts them on a skin.
+
+Scalars that meet a canvas come from `math` or are made `int` and `float` first: NumPy 2 promotes
+its own scalars otherwise than NumPy 1, and the pictures would depend on the version.
+
+Arrays called *canvas* are float32 [CANVAS, CANVAS], larger than the final picture; colours are
+[CANVAS, CANVAS, 3] in linear light, where 1 is a white paper.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
+
+SIZE = 96  # pixels of the final picture
+CANVAS = 144  # everything is drawn at 1.5 times the size, then scaled down: that smooths edges
+
+# Absorption of R, G, B, fitted by eye to a pale (sRGB 240, 210, 195) and a deep (80, 50, 35) skin:
+# colour = exp(-(PALE + melanin * MELANIN + blood * BLOOD + lesion)).
+PALE = np.float32([0.14, 0.45, 0.60])
+MELANIN = np.float32([2.4, 3.05, 3.5])
+BLOOD = np.float32([0.15, 1.1, 0.9])
+BROWN, RED = np.float32([1.0, 1.6, 1.9]), np.float32([0.45, 1.5, 1.3])  # the lesion's own
+COVERS = {"scale": np.float32([0.80, 0.76, 0.72]), "crust": np.float32([0.46, 0.29, 0.12])}
+
+# Body site: (pores, fine lines, folds, hairs, bend of the surface).
+SITES = {
+    "cheek": (1.0, 0.3, 0, 3, 0.5),
+    "forearm": (0.5, 0.8, 0, 12, 0.9),
+    "palm": (0.2, 1.0, 5, 0, 0.4),
+    "scalp": (0.7, 0.3, 0, 34, 0.7),
+    "back": (0.8, 0.5, 0, 4, 0.2),
+    "knee": (0.4, 1.1, 4, 6, 0.8),
+}
+# Light: (gains of R, G, B, strength of the sheen).
+LIGHTS = {
+    "daylight": ((0.96, 1.0, 1.06), 0.5),
+    "lamp": ((1.22, 0.98, 0.66), 0.7),
+    "shade": ((0.80, 0.97, 1.22), 0.2),
+    "tube": ((0.92, 1.08, 0.90), 0.4),
+    "flash": ((1.0, 1.0, 1.0), 1.0),
+}
+TONES = tuple(f"tone_{i}" for i in range(1, 7))  # equal steps of melanin, not a clinical scale
+DEEPEST = 0.95  # melanin of the deepest skin drawn
+
+V, U = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)  # rows, columns
+
+
+def smoothstep(low, high, x):
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = np.clip((x - low) * (1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def smooth_noise(rng, rows, cols=None, size=CANVAS):
+    """Smooth noise [size, size] of about unit variance, with rows x cols bumps."""
+    grid = rng.standard_normal((rows, cols or rows), np.float32)
+    return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def turned_axes(angle):
+    """Coordinates (along, across) of the canvas turned by `angle` radians, each about -1..1."""
+    c, s = math.cos(angle), math.sin(angle)
+    return V * c - U * s, U * c + V * s
+
+
+def skin_lines(rng):
+    """Fine skin lines that cross at 50 to 90 degrees, in a random direction: a canvas in 0..2."""
+    one, other = smooth_noise(rng, 60, 15), smooth_noise(rng, 15, 60)
+    lines = np.exp(-4 * np.abs(one)) + np.exp(-4 * np.abs(other))
+    angle = rng.uniform(0, 2 * math.pi)
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    turn = 0.6 * turn @ [[1, rng.uniform(-0.5, 0.5)], [0, 1]]  # 0.6: no corner stays empty
+    shift = (np.eye(2) - turn) @ [CANVAS / 2, CANVAS / 2]
+    six = (*turn[0], shift[0], *turn[1], shift[1])
+    how = ((CANVAS, CANVAS), Image.Transform.AFFINE, six, Image.Resampling.BILINEAR)
+    return np.asarray(Image.fromarray(lines).transform(*how))
+
+
+def skin_relief(rng, pores, lines, folds):
+    """Height of the bare skin, a canvas; slopes of 1 give a strong shadow, hollows are negative."""
+    bumps = smooth_noise(rng, 56)
+    relief = 0.1 * smooth_noise(rng, 12)
+    relief = relief + pores * (0.1 * bumps - 0.4 * smoothstep(1.2, 2.2, bumps))
+    relief = relief - 0.26 * lines * skin_lines(rng)
+    for _ in range(folds):
+        along, across = turned_axes(rng.uniform(0, 2 * math.pi))
+        gap = across - rng.uniform(-1, 1) - rng.uniform(-0.5, 0.5) * along**2
+        gap = gap + 0.02 * smooth_noise(rng, 6)
+        relief = relief - rng.uniform(0.4, 0.9) * np.exp(gap**2 * (-1 / 0.028**2))
+    return relief
+
+
+def pose(rng, side):
+    """A random view: the 3x3 matrix from canvas pixels to the pixels of maps [side, side].
+
+    Full rotation, mirror image (left and right limb), scale 0.6 to 1.5, shift, shear and mild
+    perspective. One lesion unit is 0.27 of the picture's width at scale 1.
+    """
+    angle, scale = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(math.log(0.6), math.log(1.5)))
+    c, s = math.cos(angle), math.sin(angle)
+    flip = rng.choice([-1, 1]) * rng.uniform(0.8, 1)
+    seen = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
+    zoom = (side / 3.2) / (0.27 * CANVAS * scale)  # map pixels in one canvas pixel
+    reach = 0.2 * (1.9 - scale) * CANVAS  # a small lesion may lie far from the centre
+    centre = CANVAS / 2 + reach * rng.uniform(-1, 1, 2)
+    to_centre, view, to_map = np.eye(3), np.eye(3), np.eye(3)
+    to_centre[:2, 2] = -centre
+    view[:2, :2] = np.linalg.inv(seen) * zoom
+    view[2, :2] = rng.uniform(-0.2, 0.2, 2) / CANVAS
+    to_map[:2, 2] = side / 2
+    return to_map @ view @ to_centre
+
+
+def place(lesion, rng):
+    """The lesion's maps {name: [m, m]} in a random pose, {name: canvas}; empty ones are dropped."""
+    matrix = pose(rng, lesion["cover"].shape[0])
+    eight = tuple((matrix / matrix[2, 2]).ravel()[:8])
+    how = ((CANVAS, CANVAS), Image.Transform.PERSPECTIVE, eight, Image.Resampling.BILINEAR)
+    return {k: np.asarray(Image.fromarray(m).transform(*how)) for k, m in lesion.items() if m.any()}
+
+
+def surface_colour(lesion, melanin, redness, rng):
+    """Colour of skin and lesion under white light.
+
+    Args:
+      lesion: {cover, pigment[, scale][, crust]}, canvases, see `demo.lesion_maps`.
+      melanin: of the skin, 0 pale to 1 deep.
+      redness: 0 paints the lesion brown, 1 red.
+    """
+    mottled = 0.10 * smooth_noise(rng, 5) + 0.04 * smooth_noise(rng, 24)
+    freckles = rng.uniform(0, 0.25) * smoothstep(1.6, 2.2, smooth_noise(rng, 30))
+    depth = lesion["cover"] * np.maximum(lesion["pigment"], 0) + freckles
+    depth = depth * rng.uniform(0.35, 0.95)
+    bare = PALE + melanin * MELANIN + rng.uniform(0, 0.3) * BLOOD
+    per_mottle = (0.05 + 0.1 * melanin) * MELANIN + 0.4 * BLOOD
+    hue = redness * RED + (1 - redness) * BROWN
+    colour = np.empty((CANVAS, CANVAS, 3), np.float32)
+    # Channel by channel is three times faster than broadcasting.
+    for i, (b, m, h) in enumerate(zip(bare.tolist(), per_mottle.tolist(), hue.tolist())):
+        colour[..., i] = np.exp(-(b + m * mottled + h * depth))
+    brightness = 0.35 + 0.65 * math.exp(-1.2 * melanin)  # dry flakes look grey on deep skin
+    for name in [name for name in COVERS if name in lesion]:
+        paint = COVERS[name] * np.float32(brightness * rng.uniform(0.85, 1.1, 3))
+        strength = rng.uniform(0.45, 1)  # less when the skin is wet or has been oiled
+        colour += strength * lesion[name][..., None] * (paint - colour)
+    return colour
+
+
+def lit(colour, relief, bend, shine, rng):
+    """The coloured surface under one lamp: shading, hollows, falloff and sheen."""
+    azimuth, height = rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 1.3)
+    lamp_u, lamp_v = math.cos(azimuth) * math.cos(height), math.sin(azimuth) * math.cos(height)
+    lamp_up, phi = math.sin(height), rng.uniform(0, 2 * math.pi)
+    limb = 0.7 * bend * (turned_axes(phi)[1] - rng.uniform(-0.4, 0.4))  # slope of a cylinder
+    normal_u = limb * math.cos(phi) - ndimage.correlate1d(relief, [-0.6, 0, 0.6], axis=1)
+    normal_v = limb * math.sin(phi) - ndimage.correlate1d(relief, [-0.6, 0, 0.6], axis=0)
+    toward = normal_u * lamp_u + normal_v * lamp_v + lamp_up
+    length = np.sqrt(normal_u**2 + normal_v**2 + 1)
+    falloff = 1 + rng.uniform(0, 0.45) * (U * math.cos(azimuth) + V * math.sin(azimuth))
+    shade = 0.12 + (0.88 / lamp_up) * np.maximum(toward / length, 0) * falloff
+    shade = shade * np.exp(0.45 * np.minimum(relief, 0))  # little light reaches pores and folds
+    # Blinn's sheen: the normal against the half-way vector between lamp and camera.
+    facing = np.maximum(toward + 1, 0) / (length * math.sqrt(2 + 2 * lamp_up))
+    sheen = shine * rng.uniform(0.05, 0.30) * facing ** int(rng.integers(25, 60))
+    return shade[..., None] * colour + sheen[..., None]
+
+
+def cast_shadow(colour, rng):
+    """The picture with the soft shadow of someone who stands in the light."""
+    along, across = turned_axes(rng.uniform(0, 2 * math.pi))
+    softness, bow = rng.uniform(0.05, 0.4), rng.uniform(-0.6, 0.6)
+    edge = smoothstep(-softness, softness, across + bow * along**2 - rng.uniform(-0.7, 0.7))
+    return colour * (1 - rng.uniform(0.3, 0.65) * edge)[..., None]
+
+
+def add_hairs(colour, count, rng):
+    """The picture with `count` thin curved hairs of one colour and a common direction."""
+    mask = Image.new("L", (CANVAS, CANVAS))
+    pen, main = ImageDraw.Draw(mask), rng.uniform(0, 2 * math.pi)
+    t = np.linspace(0, 1, 8)[:, None]
+    for _ in range(count):
+        start, angle = rng.uniform(-0.1, 1.1, 2) * CANVAS, main + rng.normal(0, 0.35)
+        step = rng.uniform(0.2, 0.6) * CANVAS * np.array([math.cos(angle), math.sin(angle)])
+        bow = rng.normal(0, 0.22) * step[::-1] * (1, -1)
+        points = start + t * step + 4 * t * (1 - t) * bow
+        pen.line(points.ravel().tolist(), int(rng.integers(110, 240)), 1)
+    share = np.asarray(mask.filter(ImageFilter.GaussianBlur(0.5)), np.float32) / 255
+    paint = np.float32([0.9, 0.7, 0.45]) * np.float32(0.02 + 0.3 * rng.uniform() ** 2)
+    return colour + share[..., None] * (paint - colour)
+
+
+def add_background(colour, rng):
+    """The body ends inside the picture: cloth or a wall beyond its edge, with a soft shadow."""
+    along, across = turned_axes(rng.uniform(0, 2 * math.pi))
+    beyond = across - rng.uniform(0.62, 1.0) + rng.uniform(-0.2, 0.3) * along**2
+    tint = rng.uniform(0.02, 0.75, 3).astype(np.float32) ** 1.5
+    pattern = 1 + 0.08 * smooth_noise(rng, 4, 9)
+    if rng.uniform() < 0.6:  # cloth has a weave
+        pitch = rng.uniform(60, 100)
+        pattern = pattern + 0.16 * np.sin(pitch * along) * np.sin(pitch * across)
+    edge = smoothstep(-0.015, 0.015, beyond)[..., None]
+    shadow = 1 - 0.45 * np.exp(np.abs(beyond) * (-1 / 0.12))
+    cloth = (shadow * pattern)[..., None] * tint
+    return colour + edge * (cloth - colour)
+
+
+def add_object(colour, rng):
+    """A small thing near the border of the picture: a ruler, a sticker or a gloved fingertip."""
+    along, across = turned_axes(rng.uniform(0, 2 * math.pi))
+    kind, far, shift = rng.integers(3), rng.uniform(0.72, 0.9), rng.uniform(-0.5, 0.5)
+    if kind == 0:  # ruler
+        distance = far - across
+        tick = (np.abs((along * 9) % 1 - 0.5) < 0.1) & (across < far + 0.12)
+        paint = np.where(tick, np.float32(0.05), np.float32(0.75))[..., None]
+    elif kind == 1:  # sticker
+        distance = np.maximum(np.abs(across - far), np.abs(along - shift)) - 0.16
+        paint = rng.uniform(0.05, 0.9, 3).astype(np.float32)
+    else:  # fingertip
+        width = rng.uniform(0.16, 0.24)
+        distance = np.hypot(np.minimum(across - far, 0), along - shift) - width
+        bulge = np.sqrt(np.clip(-distance / width, 0.08, 1))[..., None]
+        paint = bulge * np.float32([0.18, 0.35, 0.65]) * rng.uniform(0.6, 1.3)
+    return colour + (1 - smoothstep(-0.015, 0.015, distance))[..., None] * (paint - colour)
+
+
+def develop(colour, gains, rng):
+    """The camera: vignette, exposure, colour cast, blur, gamma, noise; uint8 [SIZE, SIZE, 3]."""
+    exposure = math.exp(rng.uniform(math.log(0.65), math.log(1.6)))
+    gains = np.float32(exposure * np.exp(rng.normal(0, 0.10, 3)) * gains)
+    vignette = 1 - rng.uniform(0.05, 0.35) * (U * U + V * V) / 2
+    colour = colour * vignette[..., None] * gains
+    colour = colour / (1 + 0.18 * colour)  # like film: highlights roll off
+    picture = Image.fromarray(np.uint8(255 * np.sqrt(np.clip(colour, 0, 1))))
+    picture = picture.resize((SIZE, SIZE), Image.Resampling.HAMMING)
+    blur = float(rng.choice([0.0, 0.5, 1.0, 1.6], p=[0.4, 0.3, 0.2, 0.1]))  # pixels
+    picture = np.asarray(picture.filter(ImageFilter.GaussianBlur(blur)))
+    grain = rng.uniform(0.5, 5.0) * rng.standard_normal(picture.shape, np.float32)
+    return np.uint8(np.clip(picture + grain + 0.5, 0, 255))
+
+
+def photograph(lesion, redness, rng):
+    """One picture of a lesion among fresh nuisances.
+
+    Args:
+      lesion: {cover, pigment, relief, scale, crust}, float32 [m, m], in the lesion's own frame.
+      redness: hue of the lesion of this case, 0 brown to 1 red.
+      rng: generator of the case, advanced by this image.
+    Returns:
+      uint8 [SIZE, SIZE, 3], and its metadata {body_site, skin_tone, light}, strings.
+    """
+    site, light = str(rng.choice(list(SITES))), str(rng.choice(list(LIGHTS)))
+    (pores, lines, folds, hairs, bend), (gains, shine) = SITES[site], LIGHTS[light]
+    melanin = rng.uniform(0, DEEPEST)
+    seen = place(lesion, rng)
+    bare = skin_relief(rng, pores, lines, folds)
+    relief = bare * (1 - 0.5 * seen["cover"]) + seen["relief"]
+    redness = min(max(redness + rng.normal(0, 0.25), 0), 1)
+    colour = lit(surface_colour(seen, melanin, redness, rng), relief, bend, shine, rng)
+    if rng.uniform() < 0.30:
+        colour = cast_shadow(colour, rng)
+    if hairs:
+        colour = add_hairs(colour, int(hairs * rng.uniform(0.3, 1.3)), rng)
+    if rng.uniform() < 0.40:
+        colour = add_background(colour, rng)
+    if rng.uniform() < 0.25:
+        colour = add_object(colour, rng)
+    tone = TONES[int(melanin / DEEPEST * len(TONES))]
+    return develop(colour, gains, rng), {"body_site": site, "skin_tone": tone, "light": light}

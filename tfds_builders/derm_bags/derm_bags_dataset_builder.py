@@ -1,0 +1,148 @@
+"""The TFDS builder `derm_bags`: one example is one bag, the images of one case.
+
+Config "demo" draws its own cases; `folder_config` makes a config of a folder with manifest.csv.
+
+Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag may differ in size,
+so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+
+from tfds_builders.derm_bags import demo
+from tfds_builders.derm_bags.bags import (
+    DEMO_SEED,
+    Bag,
+    demo_bags,
+    demo_metadata_keys,
+    folder_bags,
+)
+from tfds_builders.derm_bags.manifest import Manifest, read_manifest
+from tfds_builders.errors import DataError
+
+CODE_VERSION = "1.0.0"
+ON_BAD_IMAGE = ("error", "skip")
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class DermBagsConfig(tfds.core.BuilderConfig):
+    """What to build: the folder of `manifest`, or `num_cases` drawn cases where there is none."""
+
+    manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
+    on_bad_image: str = "error"
+    num_cases: int = 1000
+
+
+def folder_config(manual_dir: str, on_bad_image: str = "error") -> DermBagsConfig:
+    """Returns the config for a folder with manifest.csv and images, after checking the manifest.
+
+    Its name carries the fingerprint of manifest, images (path, size, time of change),
+    `on_bad_image` and version, so a folder that has changed is always built anew.
+
+    Args:
+      manual_dir: the folder.
+      on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
+        images out, and cases that have no other, and lists them in `info.metadata`.
+
+    Raises:
+      DataError: for anything the user has to mend; unreadable images only show at build.
+    """
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
+    manifest = read_manifest(manual_dir, salt=f"{CODE_VERSION} {on_bad_image}")
+    return DermBagsConfig(
+        name=f"folder_{manifest.fingerprint[:10]}",
+        description=f"The folder {manifest.folder}.",
+        manifest=manifest,
+        on_bad_image=on_bad_image,
+    )
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Photographs of skin conditions, several of one case in one bag."""
+
+    VERSION = tfds.core.Version(CODE_VERSION)
+    RELEASE_NOTES: ClassVar = {CODE_VERSION: "First release."}
+    BUILDER_CONFIGS: ClassVar = [
+        DermBagsConfig(name="demo", description="1,000 drawn cases; no real data.")
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        """Returns features as the config has them: no label or metadata where it has none."""
+        manifest = self.builder_config.manifest
+        text, texts = tfds.features.Text(), tfds.features.Sequence(tfds.features.Text())
+        features = {
+            "bag_id": text,
+            "patient_id": text,
+            "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
+            "image_ids": texts,
+        }
+        classes = manifest.classes if manifest else sorted(demo.CONDITIONS)
+        if classes:
+            features["label"] = tfds.features.ClassLabel(names=classes)
+        keys = manifest.metadata_columns if manifest else demo_metadata_keys()
+        if keys:
+            features["metadata"] = {key: texts for key in keys}
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), metadata=tfds.core.MetadataDict()
+        )
+
+    def _split_generators(self, dl_manager):
+        """Returns a generator for each split that has a readable image; downloads nothing."""
+        del dl_manager
+        config = self.builder_config
+        metadata = self.info.metadata
+        metadata.clear()  # of an earlier attempt that failed
+        metadata.update(num_images={}, num_bags={}, num_patients=0, skipped_images=[])
+        self._patients = set()
+        if config.manifest:
+            metadata.update(
+                fingerprint=config.manifest.fingerprint,
+                source=config.manifest.folder,
+                patient_id_from=config.manifest.patient_id_from,
+            )
+            bags = folder_bags(
+                config.manifest, config.on_bad_image == "skip", metadata["skipped_images"]
+            )
+        else:
+            recipe = f"demo {CODE_VERSION} seed {DEMO_SEED} cases {config.num_cases}"
+            metadata.update(
+                fingerprint=hashlib.sha256(recipe.encode()).hexdigest(),
+                source=f"drawn by tfds_builders/derm_bags/demo.py, seed {DEMO_SEED}",
+                patient_id_from="patient_id",
+            )
+            bags = demo_bags(config.num_cases)
+        splits = {}
+        for split, split_bags in bags.items():
+            # TFDS cannot write an empty split: look at the first bag before promising the split.
+            first = next(split_bags, None)
+            if first is not None:
+                splits[split] = self._generate_examples(split, itertools.chain([first], split_bags))
+        if "train" not in splits:
+            raise DataError(
+                f"{metadata['source']}: no image of split 'train' is readable "
+                f"({len(metadata['skipped_images'])} skipped): replace the files."
+            )
+        return splits
+
+    def _generate_examples(self, split: str, bags: Iterable[Bag]):
+        """Yields (bag_id, example), counting into `info.metadata`."""
+        metadata = self.info.metadata
+        metadata["num_images"][split] = metadata["num_bags"][split] = 0
+        for bag in bags:
+            example = {key: getattr(bag, key) for key in ("bag_id", "patient_id", "image_ids")}
+            example["images"] = list(bag.images)
+            if "label" in self.info.features:
+                example["label"] = bag.label or -1
+            if bag.metadata:
+                example["metadata"] = bag.metadata
+            metadata["num_bags"][split] += 1
+            metadata["num_images"][split] += len(bag.images)
+            self._patients.add(bag.patient_id)
+            metadata["num_patients"] = len(self._patients)
+            yield bag.bag_id, example
