@@ -81,5 +81,5 @@ def _as_bag(example: dict) -> dict:
 
 
 def _class_names(features) -> tuple[str, ...]:
-    label = features.get("label") if "label" in features else None
+    label = features["label"] if "label" in features else None
     return tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()

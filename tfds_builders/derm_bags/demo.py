@@ -33,7 +33,7 @@ LOOKS = {
     "patch_flaky": Look("round", "fuzzy", "flakes", "even", 0.18),
     "lobed_network": Look("lobed", "sharp", "network", "centre", 0.13),
     "ring_scaly": Look("ring", "sharp", "flakes", "rim", 0.11),
-    "spot_cluster": Look("cluster", "fuzzy", "uniform", "centre", 0.09),
+    "spot_cluster": Look("cluster", "fuzzy", "uniform", "even", 0.09),
     "round_target": Look("round", "sharp", "concentric", "even", 0.075),
     "polygon_two_tone": Look("polygon", "sharp", "uniform", "split", 0.06),
     "streak_crusted": Look("streak", "notched", "crust", "even", 0.045),
@@ -93,7 +93,7 @@ def _polygon(x, y, rng):
 
 
 def _star(x, y, rng):
-    rays, length = int(rng.integers(6, 10)), rng.uniform(0.75, 0.95)
+    rays, length = int(rng.integers(6, 10)), rng.uniform(0.60, 0.75)
     pointed = np.abs(np.cos(np.arctan2(y, x) * (rays / 2))) ** 2.5
     return 0.6 * (0.42 + length * pointed - np.hypot(x, y))
 
@@ -102,15 +102,15 @@ def _cluster(x, y, rng):
     spots, golden = int(rng.integers(8, 14)), 2.39996  # radians: seeds of a sunflower, disturbed
     discs = []
     for i in range(spots):
-        far, turn = 1.25 * math.sqrt((i + 0.4) / spots), i * golden + rng.normal(0, 0.25)
+        far, turn = 1.05 * math.sqrt((i + 0.4) / spots), i * golden + rng.normal(0, 0.25)
         away = np.hypot(x - far * math.cos(turn), y - far * math.sin(turn))
-        discs.append(rng.uniform(0.16, 0.30) - away)
+        discs.append(rng.uniform(0.15, 0.27) - away)
     return np.max(discs, axis=0)
 
 
 def _streak(x, y, rng):
     y = y + rng.uniform(0.08, 0.25) * (x * x - 0.6)
-    return rng.uniform(0.24, 0.34) - np.hypot(np.maximum(np.abs(x) - 1.15, 0), y)
+    return rng.uniform(0.24, 0.34) - np.hypot(np.maximum(np.abs(x) - 0.88, 0), y)
 
 
 SHAPES = {"round": _round, "lobed": _lobed, "ring": _ring, "polygon": _polygon, "star": _star,
@@ -204,7 +204,7 @@ def lesion_maps(condition, rng):
     """
     look = LOOKS[condition]
     amount, bumps = (0.10, 13) if look.border == "notched" else (0.07, 5)
-    stretch, size = rng.uniform(0.88, 1.14), rng.uniform(0.85, 1.1)
+    stretch, size = rng.uniform(0.9, 1.1), rng.uniform(0.85, 1.05)
     x = X * (stretch / size) + amount * smooth_noise(rng, bumps, size=MAP)
     y = Y / (stretch * size) + amount * smooth_noise(rng, bumps, size=MAP)
     field = SHAPES[look.shape](x, y, rng).astype(np.float32)
@@ -220,32 +220,35 @@ def lesion_maps(condition, rng):
 
 @functools.lru_cache(maxsize=4)
 def catalogue(seed, block):
-    """(patient number, condition, split) of each of the BLOCK cases; nothing is drawn.
+    """(patient number, condition, split, number of images) of BLOCK cases; nothing is drawn.
 
     Splits are dealt per condition of the patient's first case, so that rare conditions reach all.
     """
     rng = np.random.default_rng((seed, block))
     conditions = np.repeat(CONDITIONS, [round(BLOCK * look.share) for look in LOOKS.values()])
     rng.shuffle(conditions)
+    counts = np.repeat(np.arange(1, 7), [round(BLOCK * share) for share in IMAGES_SHARE])
+    rng.shuffle(counts)
     cases_of = rng.permutation(np.tile(PATIENT_CASES, BLOCK // sum(PATIENT_CASES)))
     dealt = {c: int(rng.integers(len(SPLIT_DECK))) for c in CONDITIONS}
     rows = []
-    for patient, count in enumerate(cases_of):
+    for patient, num_cases in enumerate(cases_of):
         first = conditions[len(rows)]
         split = SPLIT_DECK[dealt[first] % len(SPLIT_DECK)]
         dealt[first] += 1
-        rows += [(patient, str(c), split) for c in conditions[len(rows) : len(rows) + count]]
+        for _ in range(num_cases):
+            row = len(rows)
+            rows.append((patient, str(conditions[row]), split, int(counts[row])))
     return rows
 
 
 def demo_case(seed: int, index: int) -> DemoCase:
     """Case number `index` of the dataset `seed`, drawn without drawing any other."""
     block, row = divmod(index, BLOCK)
-    patient, condition, split = catalogue(seed, block)[row]
+    patient, condition, split, num_images = catalogue(seed, block)[row]
     rng = np.random.default_rng((seed, index, 1))  # the 1 keeps it apart from a block's generator
     lesion, redness = lesion_maps(condition, rng), rng.uniform(0.1, 0.9)
-    count = 1 + rng.choice(len(IMAGES_SHARE), p=IMAGES_SHARE)
-    images, notes = zip(*(photograph(lesion, redness, rng) for _ in range(count)))
+    images, notes = zip(*(photograph(lesion, redness, rng) for _ in range(num_images)))
     return DemoCase(
         case_id=f"case_{index:05d}",
         patient_id=f"patient_{block:02d}{patient:03d}",

@@ -106,8 +106,9 @@ def pose(rng, side):
     flip = rng.choice([-1, 1]) * rng.uniform(0.8, 1)
     seen = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
     zoom = (side / 3.2) / (0.27 * CANVAS * scale)  # map pixels in one canvas pixel
-    reach = 0.2 * (1.9 - scale) * CANVAS  # a small lesion may lie far from the centre
-    centre = CANVAS / 2 + reach * rng.uniform(-1, 1, 2)
+    reach = 0.22 * (1.9 - scale) * CANVAS  # a small lesion may lie far from the centre
+    off, way = reach * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
+    centre = CANVAS / 2 + off * np.array([math.cos(way), math.sin(way)])
     to_centre, view, to_map = np.eye(3), np.eye(3), np.eye(3)
     to_centre[:2, 2] = -centre
     view[:2, :2] = np.linalg.inv(seen) * zoom

@@ -1,0 +1,91 @@
+"""Flags: made from the fields of `simclr_med/config.py`, read here and in run.py, nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import textwrap
+
+from absl import flags
+
+from simclr_med.config import FIELDS, GROUPS, Config
+from simclr_med.errors import UserError
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+DEMO = os.path.join(FOLDER, "demo.flags")
+
+_USAGE = """\
+python run.py [--flagfile=flags/NAME.flags] [--flag=value ...]
+
+Self-supervised pretraining for medical images: SimCLR and MICLe. Without --dataset and
+--flagfile it runs the embedded demo (flags/demo.flags). A flag on the command line wins over the
+file. Booleans: --micle, --nomicle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """What was asked for: the values given, by file or by hand, and whether it is the demo."""
+
+    given: dict
+    is_demo: bool
+
+
+def parse(argv: list[str]) -> CommandLine:
+    """Returns the flags of a command line, `argv[0]` being the program.
+
+    Raises:
+      UserError: unknown flag, bad value, missing flag file, or a stray argument.
+    """
+    asked = {argument.lstrip("-").split("=")[0] for argument in argv[1:]}
+    is_demo = not asked & {"dataset", "flagfile"}
+    for_eval = any(argument in ("--mode=eval", "-mode=eval") for argument in argv)
+    is_demo = is_demo and not (for_eval and "model_dir" in asked)
+    values = define()
+    try:
+        rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])
+    except flags.Error as error:
+        raise UserError(f"{str(error).strip().rstrip('.')}. See: python run.py --help") from error
+    if len(rest) > 1:
+        raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
+    return CommandLine({name: values[name].value for name in FIELDS if values[name].present}, is_demo)
+
+
+def config_from(given: dict) -> Config:
+    """Returns the validated Config of the flags given, defaults elsewhere."""
+    return Config.from_dict(given).validate()
+
+
+def define() -> flags.FlagValues:
+    """Returns a fresh set of absl flags, one for each field of the configuration."""
+    values = flags.FlagValues()
+    makers = {
+        "str": flags.DEFINE_string,
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "bool": flags.DEFINE_bool,
+    }
+    for name, field in FIELDS.items():
+        kind, choices = field.type.split(" | ")[0], field.metadata["choices"]
+        if kind == "str" and choices:
+            flags.DEFINE_enum(
+                name, field.default, choices, field.metadata["help"], flag_values=values
+            )
+        else:
+            makers[kind](name, field.default, field.metadata["help"], flag_values=values)
+    flags.DEFINE_string("flagfile", "", "A file of flags.", flag_values=values)
+    return values
+
+
+def help_text() -> str:
+    """Returns the help: every flag with its default, by group."""
+    lines = [_USAGE]
+    for group in GROUPS.values():
+        lines.append(f"\n{group.__doc__}:")
+        for field in dataclasses.fields(group):
+            choices = "|".join(map(str, field.metadata["choices"])) or field.type.split(" | ")[0]
+            default = "unset" if field.default is None else str(field.default).lower()
+            if isinstance(field.default, str):
+                default = field.default
+            lines.append(f"  --{field.name}={choices}  (default: {default})")
+            lines.append(textwrap.indent(textwrap.fill(field.metadata["help"], 86), " " * 8))
+    return "\n".join(lines)

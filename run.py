@@ -1,0 +1,162 @@
+"""The command: reads the flags, prepares the data, trains and evaluates. See README.md."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+
+import flags
+from simclr_med.config import FIELDS, Config
+from simclr_med.errors import UserError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code: 0 done, 2 a mistake of the user's, 128 + n ended by signal n."""
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
+        print(flags.help_text())
+        return 0
+    try:
+        return _run(argv)
+    except UserError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        sentence = _sentence_for(error)
+        if sentence is None:
+            raise
+        return _refuse(sentence)
+
+
+def _run(argv: list[str]) -> int:
+    command_line = flags.parse(argv)
+    given = command_line.given
+    mode, model_dir = given.get("mode", "train"), given.get("model_dir")
+    if mode == "eval":
+        config = _config_of_run(given)
+    else:
+        config = flags.config_from(given)
+    if command_line.is_demo:
+        print(
+            "No --dataset given: this is the embedded demo, drawn by our own code "
+            "(derm_bags/demo, recipe flags/demo.flags). Your images: --dataset=derm_bags "
+            "--manual_dir=DIR."
+        )
+    builder = _prepare(config)
+
+    from simclr_med import evaluate, run_log, train
+
+    model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
+    if mode != "train":
+        evaluate.check_splits(config, builder)
+    strategy = train.set_up(config)
+    if mode == "eval":
+        evaluate.follow(config, builder, model_dir, strategy)
+        return 0
+    try:
+        os.makedirs(model_dir, exist_ok=True)
+        train.train(config, builder, model_dir, strategy)
+    except train.Interrupted as interrupted:
+        print(f"Stopped. The same command goes on from {model_dir}.")
+        return train.exit_code(interrupted)
+    run_log.write_json(os.path.join(model_dir, "flags.json"), {"argv": argv[1:], "flags": given})
+    if mode == "train_then_eval":
+        evaluate.evaluate(config, builder, model_dir, strategy)
+    return 0
+
+
+def _config_of_run(given: dict) -> Config:
+    """Returns the configuration of the run in --model_dir, with what was given on top."""
+    from simclr_med.run_log import read_json
+
+    model_dir = given.get("model_dir")
+    if not model_dir:
+        raise UserError("--mode=eval needs the --model_dir of a run.")
+    path = os.path.join(model_dir, "config.json")
+    if not os.path.exists(path):
+        raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
+    saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
+    return flags.config_from({**saved, **given})
+
+
+def _prepare(config: Config):
+    """Returns the TFDS builder of --dataset, prepared on disk."""
+    _hush()
+    import tensorflow_datasets as tfds
+
+    from tfds_builders import derm_bags
+    from tfds_builders.errors import DataError
+
+    name, data_dir = config.data.dataset, config.data.data_dir
+    if not name:
+        raise UserError("--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name).")
+    try:
+        if name == "derm_bags":
+            if not config.data.manual_dir:
+                raise UserError(
+                    "--dataset=derm_bags reads a folder: give it with --manual_dir=DIR (DIR holds "
+                    "manifest.csv and images). The embedded demo is --dataset=derm_bags/demo."
+                )
+            folder = derm_bags.folder_config(config.data.manual_dir, config.data.on_bad_image)
+            builder = derm_bags.Builder(config=folder, data_dir=data_dir)
+        else:
+            builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.data_path.exists():
+            print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
+        if not sys.stderr.isatty():
+            tfds.disable_progress_bar()
+        builder.download_and_prepare()
+    except DataError as error:
+        raise UserError(str(error)) from error
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(
+            f"--dataset={name} is no dataset that TFDS knows, nor derm_bags or derm_bags/demo."
+        ) from error
+    return builder
+
+
+def _hush() -> None:
+    """Keeps deprecation chatter of TensorFlow, TFDS and tensorflow_addons off the terminal."""
+    import logging
+    import warnings
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="tensorflow_addons")
+
+
+def _default_model_dir(config: Config, dataset: str) -> str:
+    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data."""
+    import hashlib
+
+    from simclr_med.config import fields_that_shape_weights
+
+    values = config.to_dict()
+    identity = [dataset, *((name, values[name]) for name in fields_that_shape_weights())]
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+    return os.path.join("runs", f"{config.data.dataset.replace('/', '-')}_{config.method}_{digest}")
+
+
+def _sentence_for(error: Exception) -> str | None:
+    """Returns what to tell a user about a failure of the machine; None for a bug of ours."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        return (
+            "The disk is full; what was already saved is kept. Free some space, or choose another "
+            "--model_dir or --data_dir, and run the same command again."
+        )
+    if isinstance(error, PermissionError):
+        return f"No permission: {error}. Choose another --model_dir or --data_dir."
+    return None
+
+
+def _refuse(sentence: str) -> int:
+    print(f"run.py: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

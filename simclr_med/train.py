@@ -1,0 +1,310 @@
+"""Training, top to bottom: pretraining (SimCLR, MICLe) and fine-tuning share one loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import tensorflow as tf
+
+from simclr_med import checkpoints, distribution, run_log
+from simclr_med.augment import augment_views, device_ops, fold_in
+from simclr_med.config import Config
+from simclr_med.data import Bags, open_split, training_batches
+from simclr_med.errors import UserError
+from simclr_med.keras_api import keras
+from simclr_med.losses import masked_cross_entropy
+from simclr_med.methods import METHODS, Method
+from simclr_med.models import Model
+from simclr_med.optim import (
+    WarmupCosine,
+    l2_penalty,
+    make_optimizer,
+    num_train_steps,
+    num_warmup_steps,
+    scaled_learning_rate,
+)
+from simclr_med.report import curves, views
+
+_AUGMENT = 1  # second word of the seed of device-side augmentation
+_TPU_STEPS_PER_CALL = 50
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; everything is saved. `args[0]` is its number."""
+
+
+def set_up(config: Config) -> tf.distribute.Strategy:
+    """Returns the strategy, after fixing seeds, kernels and precision for the whole process."""
+    device = config.device
+    strategy = distribution.make_strategy(
+        use_tpu=device.use_tpu,
+        tpu_name=device.tpu_name,
+        tpu_zone=device.tpu_zone,
+        gcp_project=device.gcp_project,
+        master=device.master,
+        cpu_replicas=device.cpu_replicas,
+    )
+    if device.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if device.jit_compile and strategy.num_replicas_in_sync > 1:
+        raise UserError("--jit_compile works with one replica; TPUs are compiled without it.")
+    keras.mixed_precision.set_global_policy(
+        "mixed_bfloat16" if device.mixed_precision else "float32"
+    )
+    return strategy
+
+
+def make_model(config: Config, num_classes: int) -> Model:
+    """Returns a built model with the initial weights of `--seed`; call it in the strategy's scope.
+
+    While pretraining there is a supervised head only if `--lineareval_while_pretraining`.
+    """
+    # Not 0: TensorFlow then compares the tensor seed of a Dataset.shuffle with 0 in Python, in vain.
+    keras.utils.set_random_seed(config.run.seed + 1)
+    finetune = config.run.train_mode == "finetune"
+    with_head = finetune or config.train.lineareval_while_pretraining
+    model = Model(
+        config.model,
+        image_size=config.augment.image_size,
+        num_classes=num_classes if with_head else 0,
+        with_projection=not finetune,
+        zero_init_logits=config.train.zero_init_logits_layer,
+    )
+    model.build_weights(config.augment.image_size)
+    if finetune and config.train.fine_tune_after_block >= 0:
+        model.encoder.freeze(config.train.fine_tune_after_block)
+    return model
+
+
+def train(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
+    """Trains to the end, from the newest checkpoint in `model_dir` if there is one.
+
+    Raises:
+      UserError: a mistake of the user's, or a loss that is no longer finite.
+      Interrupted: after SIGINT or SIGTERM, with everything saved.
+    """
+    method = METHODS[config.method]
+    bags = open_split(builder, config.data.train_split)
+    num_examples = bags.num_bags if method.keeps_bags else bags.num_images
+    batch_size = config.train.train_batch_size
+    _check_batch(config, method, bags, num_examples, strategy.num_replicas_in_sync)
+    total_steps = num_train_steps(
+        num_examples, batch_size, config.train.train_epochs, config.train.train_steps
+    )
+    schedule = _schedule(config, num_examples, total_steps)
+
+    with run_log.locked(model_dir), _stop_signals() as stop:
+        run_log.check_same_run(model_dir, config, builder.info.full_name)
+        with strategy.scope():
+            model = make_model(config, len(bags.class_names))
+            optimizer = make_optimizer(
+                config.optim.optimizer,
+                schedule,
+                momentum=config.optim.momentum,
+                weight_decay=config.optim.weight_decay,
+                model=model,
+            )
+            optimizer.build(model.trainable_variables)
+        saved = checkpoints.RunCheckpoints(
+            model_dir, model, optimizer, config.run.keep_checkpoint_max
+        )
+        start = saved.restore_latest()
+        if start:
+            print(f"Resuming at step {start} of {total_steps} from {saved.latest}.")
+        elif config.run.checkpoint:
+            print(checkpoints.load(model, config.run.checkpoint))
+        print(
+            f"{config.method}: {num_examples:,} {'bags' if method.keeps_bags else 'images'} "
+            f"({bags.num_images:,} images), batch {batch_size}, {total_steps:,} steps = "
+            f"{total_steps * batch_size / num_examples:.1f} epochs, "
+            f"{distribution.describe(strategy)}, {model_dir}",
+            flush=True,
+        )
+        if start < total_steps:
+            _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, stop)
+        curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
+
+
+def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, stop) -> None:
+    """Runs the steps from `saved.step` to `total_steps`, logging and saving on the way."""
+    model_dir = saved.model_dir
+    batch_size = config.train.train_batch_size
+    batches = training_batches(
+        bags,
+        draw_views=method.draw_views,
+        keep_bags=method.keeps_bags,
+        batch_size=batch_size,
+        image_size=config.augment.image_size,
+        seed=config.run.seed,
+        start_step=saved.step,
+        shuffle_buffer=config.data.shuffle_buffer,
+        rotation_degrees=config.augment.rotation_degrees,
+        cache=config.data.cache_dataset,
+    )
+    ops = device_ops(
+        color_jitter_strength=config.augment.color_jitter_strength,
+        use_blur=config.augment.use_blur,
+    )
+    num_views = batches.element_spec["images"].shape[1]
+    log = run_log.RunLog(model_dir, saved.step, total_steps, num_views * batch_size)
+    if saved.step == 0:
+        picture = views.save(
+            os.path.join(model_dir, "views.png"), next(iter(batches)), ops, config.run.seed
+        )
+        log.picture("views", picture, step=0)
+    run_steps = _make_run_steps(config, method, strategy, model, optimizer, ops)
+
+    num_examples = bags.num_bags if method.keeps_bags else bags.num_images
+    save_every = config.run.checkpoint_steps or max(
+        1, config.run.checkpoint_epochs * round(num_examples / batch_size)
+    )
+    log_every = min(100, max(1, total_steps // 100))
+    per_call = _TPU_STEPS_PER_CALL if distribution.is_tpu(strategy) else 1
+    iterator = iter(distribution.distribute(batches, strategy))
+    sums: dict[str, float] = {}
+    counted = 0
+    try:
+        while (step := saved.step) < total_steps:
+            ends = (step // save_every + 1) * save_every, (step // log_every + 1) * log_every
+            size = min(per_call, *(end - step for end in ends), total_steps - step)
+            totals = {k: float(v) for k, v in run_steps(iterator, tf.constant(size)).items()}
+            if not all(abs(value) < float("inf") for value in totals.values()):
+                raise checkpoints.diverged(saved.step, saved.latest)
+            step, counted = step + size, counted + size
+            sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
+            means = {name: value / counted for name, value in sums.items()}
+            log.show(step, {k: means[k] for k in _SHOWN if k in means})
+            must_save = step % save_every == 0 or step == total_steps or stop
+            if must_save or step % log_every == 0:
+                epoch = step * batch_size / num_examples
+                rate = float(optimizer.learning_rate)
+                log.write(step, {**means, "learning_rate": rate, "epoch": epoch})
+                sums, counted = {}, 0
+            if must_save:
+                saved.save()
+            if stop:
+                raise Interrupted(stop[0])
+    finally:
+        log.close()
+
+
+_SHOWN = ("contrast_loss", "contrast_acc", "supervised_loss", "supervised_acc")
+
+
+def _make_run_steps(config, method, strategy, model, optimizer, ops):
+    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
+    num_replicas = strategy.num_replicas_in_sync
+    beside = method.needs_labels is False and model.supervised_head is not None
+
+    def one_step(batch):
+        # 1. The views of this step; every replica knows all parameters and uses its own.
+        seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
+        replica = distribution.replica_id()
+        images = augment_views(
+            batch["images"], ops, seed, replica=replica, num_replicas=num_replicas
+        )  # [Vb, H, W, 3]
+        with tf.GradientTape() as tape:
+            # 2. All views in one forward pass, so that BatchNorm cannot tell them apart.
+            outputs = model(images, training=True)
+            loss, metrics = method.loss(
+                outputs,
+                batch,
+                temperature=config.train.temperature,
+                hidden_norm=config.train.hidden_norm,
+            )
+            if beside:
+                labels = tf.repeat(batch["label"][tf.newaxis], 2, axis=0)
+                head_loss, head_acc = masked_cross_entropy(
+                    tf.reshape(labels, [-1]), outputs["logits"]
+                )
+                loss += head_loss
+                metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
+            penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)
+            loss += penalty
+            # 3. Gradients are summed over replicas, hence the mean of the replicas' losses.
+            local_loss = loss / num_replicas
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
+        return {**metrics, "total_loss": loss, "weight_decay": penalty}
+
+    if config.device.jit_compile:
+        one_step = tf.function(one_step, jit_compile=True)
+
+    @tf.function
+    def step_on_all(batch):
+        per_replica = strategy.run(one_step, (batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in per_replica.items()
+        }
+
+    @tf.function
+    def run_steps(iterator, n):
+        totals = step_on_all(next(iterator))
+        for _ in tf.range(n - 1):
+            more = step_on_all(next(iterator))
+            totals = {name: totals[name] + more[name] for name in totals}
+        return totals
+
+    return run_steps
+
+
+def _schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosine:
+    batch_size = config.train.train_batch_size
+    warmup_steps = num_warmup_steps(num_examples, batch_size, config.optim.warmup_epochs)
+    if warmup_steps >= total_steps:
+        print(
+            f"Note: warm-up takes {warmup_steps} steps (--warmup_epochs="
+            f"{config.optim.warmup_epochs:g}) and the run {total_steps}: the learning rate grows "
+            "to the end and never reaches its peak."
+        )
+    peak = scaled_learning_rate(
+        config.optim.learning_rate, batch_size, config.optim.learning_rate_scaling
+    )
+    return WarmupCosine(peak=peak, warmup_steps=warmup_steps, total_steps=total_steps)
+
+
+def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, replicas: int):
+    batch_size = config.train.train_batch_size
+    what = "bags" if method.keeps_bags else "images"
+    if batch_size > num_examples:
+        raise UserError(
+            f"--train_batch_size={batch_size} is more than the {num_examples} {what} of split "
+            f"'{config.data.train_split}'. Choose at most {num_examples}."
+        )
+    if batch_size % replicas:
+        raise UserError(
+            f"--train_batch_size={batch_size} cannot be shared equally by {replicas} replicas; "
+            f"choose a multiple of {replicas}."
+        )
+    if method.needs_labels and not bags.class_names:
+        raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
+    if config.train.lineareval_while_pretraining and not bags.class_names:
+        print("No labels: --lineareval_while_pretraining is off, and nothing is probed.")
+
+
+class _stop_signals:
+    """While entered, SIGINT and SIGTERM put their number into a list instead of killing."""
+
+    def __enter__(self) -> list[int]:
+        received: list[int] = []
+
+        def note(number, frame):
+            del frame
+            if not received:
+                print("\nStopping after this step and saving...", flush=True)
+            received.append(number)
+
+        self._before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return received
+
+    def __exit__(self, *exc) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(interrupted: Interrupted) -> int:
+    """Returns what a shell expects of a process that a signal ended: 128 + its number."""
+    return 128 + interrupted.args[0]
+
