@@ -11,7 +11,10 @@ import flags
 from simclr_med.config import FIELDS, Config
 from simclr_med.errors import UserError
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
+# Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
+# ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def main(argv: list[str]) -> int:

@@ -17,7 +17,7 @@ def cases():
 
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def rows(request):
-    """(patient, condition, split, images) of the 1,000 cases of a seed: quick, because nothing is drawn."""
+    """(patient, condition, split, number of images) of the 1,000 cases of a seed; not drawn."""
     return demo.catalogue(request.param, 0)
 
 
@@ -32,11 +32,12 @@ def test_same_seed_gives_same_bytes(cases):
         assert (once.case_id, once.metadata) == (again.case_id, again.metadata)
 
 
-def test_other_seed_gives_other_pictures_and_another_order(cases):
-    other = list(demo.demo_cases(seed=1, num_cases=6))
-    for a, b in zip(cases, other):
-        assert not set(bytes_of(a)) & set(bytes_of(b))
-    assert demo.catalogue(0, 0) != demo.catalogue(1, 0)
+def test_other_seed_gives_another_order_and_other_pictures():
+    # Fails if the seed reaches the catalogue only: then equal rows would give equal pictures.
+    zero, one = demo.catalogue(0, 0), demo.catalogue(1, 0)
+    assert zero != one
+    twin = next(i for i, (a, b) in enumerate(zip(zero, one)) if (a[1], a[3]) == (b[1], b[3]))
+    assert not set(bytes_of(demo.demo_case(0, twin))) & set(bytes_of(demo.demo_case(1, twin)))
 
 
 def test_case_does_not_depend_on_the_cases_before_it(cases):
@@ -95,12 +96,15 @@ def test_patients_of_two_blocks_are_different_people():
     assert first.patient_id != second.patient_id and first.case_id != second.case_id
 
 
-def test_splits_are_70_10_20_and_hold_every_condition(rows):
-    # Rare conditions have 30 cases: splits drawn freely would often leave validation without one.
-    counts = collections.Counter(split for _, _, split, _ in rows)
-    assert [counts[s] / len(rows) for s in SPLITS] == pytest.approx([0.7, 0.1, 0.2], abs=0.025)
-    for split in SPLITS:
-        assert {c for _, c, s, _ in rows if s == split} == set(demo.CONDITIONS)
+def test_splits_are_70_10_20_and_hold_every_condition():
+    # The rarest condition has 30 cases. Splits drawn freely leave validation without one in 4 % of
+    # the seeds, so a few seeds would not notice.
+    for seed in range(60):
+        rows = demo.catalogue(seed, 0)
+        counts = collections.Counter(split for _, _, split, _ in rows)
+        assert [counts[s] / len(rows) for s in SPLITS] == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+        for split in SPLITS:
+            assert {c for _, c, s, _ in rows if s == split} == set(demo.CONDITIONS)
 
 
 def test_conditions_have_a_long_tail(rows):
@@ -122,6 +126,13 @@ def test_images_of_a_case_differ_as_much_as_images_of_two_cases(cases):
     assert np.median(inside) > 0.7 * np.median(across)
 
 
+@pytest.mark.parametrize("key", ["body_site", "skin_tone", "light"])
+def test_nuisance_is_drawn_for_each_image(cases, key):
+    # Drawn once for a case, it would be a clue to the case that contrast could use.
+    pairs = [case.metadata[key][:2] for case in cases if len(case.images) > 1]
+    assert np.mean([a == b for a, b in pairs]) < 0.5  # by chance 1/6, 1/6, 1/5
+
+
 @pytest.mark.parametrize("condition", demo.CONDITIONS)
 def test_lesion_fits_its_frame_and_maps_stay_in_range(condition):
     # A lesion cut off by its frame would show a straight edge that no condition has.
@@ -133,4 +144,4 @@ def test_lesion_fits_its_frame_and_maps_stay_in_range(condition):
         assert frame.max() < 0.01
         assert all(m.dtype == np.float32 and np.isfinite(m).all() for m in lesion.values())
         for share in ("cover", "scale", "crust"):
-            assert 0 <= lesion[share].min() and lesion[share].max() <= 1.001
+            assert lesion[share].min() >= 0 and lesion[share].max() <= 1.001

@@ -10,7 +10,8 @@ Same seed, same bytes (as far as NumPy's PCG64 and Pillow's resampling agree acr
 import dataclasses
 import functools
 import math
-from typing import Iterator, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree

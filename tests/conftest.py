@@ -1,0 +1,20 @@
+"""Shared by all tests: quiet TensorFlow, and where the reference's numbers lie."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def golden() -> pathlib.Path:
+    """The folder of numbers that google-research/simclr tf2 produced; skips where it is absent."""
+    folder = pathlib.Path(os.environ.get("SIMCLR_MED_GOLDEN", ROOT.parent / "shared" / "golden"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden numbers at {folder} (set SIMCLR_MED_GOLDEN)")
+    return folder

@@ -1,0 +1,99 @@
+"""NT-Xent and the supervised loss against the reference's numbers and against slow NumPy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from simclr_med import losses
+
+CASES = [f"single{i}" for i in range(10)] + ["edge_correlated", "edge_zero_row", "edge_duplicates"]
+
+
+def slow_nt_xent(z1, z2, temperature, groups=None):
+    """Eq. (1) of the paper, a loop; returns mean(loss_a + loss_b), twice the mean over 2N views."""
+    z = np.concatenate([z1, z2]).astype(np.float64)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    n = len(z1)
+    groups = np.arange(n) if groups is None else np.asarray(groups)
+    total = 0.0
+    for i in range(2 * n):
+        j = (i + n) % (2 * n)
+        denominator = 0.0
+        for k in range(2 * n):
+            same_patient = groups[i % n] == groups[k % n]
+            if k == j or not same_patient:
+                denominator += math.exp(z[i] @ z[k] / temperature)
+        total -= math.log(math.exp(z[i] @ z[j] / temperature) / denominator)
+    return total / n
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nt_xent_equals_the_reference(golden, case):
+    numbers = np.load(golden / "contrastive_loss.npz")
+    options = json.loads((golden / "contrastive_loss.json").read_text())[case]
+    hidden = tf.Variable(numbers[f"{case}/hidden"])
+    with tf.GradientTape() as tape:
+        loss, logits_ab, labels = losses.nt_xent(
+            *tf.split(hidden, 2),
+            temperature=options["temperature"],
+            normalize=options["hidden_norm"],
+        )
+    gradient = tape.gradient(loss, hidden).numpy()
+    expected = numbers[f"{case}/grad"]
+    np.testing.assert_allclose(loss, numbers[f"{case}/loss"], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(logits_ab, numbers[f"{case}/logits_ab"], rtol=2e-6, atol=4e-6)
+    np.testing.assert_array_equal(labels, numbers[f"{case}/labels"])
+    assert np.abs(gradient - expected).max() <= 2e-6 * max(np.abs(expected).max(), 1e-6)
+    accuracy = losses.contrastive_accuracy(logits_ab, labels)
+    np.testing.assert_allclose(accuracy, numbers[f"{case}/contrast_acc"], atol=1e-6)
+    entropy = losses.contrastive_entropy(logits_ab)
+    np.testing.assert_allclose(entropy, numbers[f"{case}/contrast_entropy"], atol=1e-5)
+
+
+def test_nt_xent_equals_a_loop_over_equation_1():
+    z1, z2 = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+    loss, _, _ = losses.nt_xent(z1, z2, temperature=0.3)
+    np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.3), rtol=1e-6)
+
+
+def test_nt_xent_leaves_other_bags_of_a_patient_out_of_the_denominator():
+    z1, z2 = np.random.default_rng(1).normal(size=(2, 5, 4)).astype(np.float32)
+    groups = [7, 3, 7, 9, 7]
+    loss, _, _ = losses.nt_xent(z1, z2, temperature=0.5, group_ids=tf.constant(groups))
+    np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.5, groups), rtol=1e-6)
+    unmasked, _, _ = losses.nt_xent(z1, z2, temperature=0.5)
+    assert float(loss) < float(unmasked)
+
+
+def test_nt_xent_without_information_is_twice_ln_2n_minus_1():
+    z = tf.ones([6, 3])
+    loss, _, _ = losses.nt_xent(z, z, temperature=0.1)
+    np.testing.assert_allclose(loss, 2 * math.log(11), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_nt_xent_is_computed_in_float32(dtype):
+    z1, z2 = np.random.default_rng(2).normal(size=(2, 4, 8))
+    z1, z2 = tf.cast(z1, dtype), tf.cast(z2, dtype)
+    loss, logits, _ = losses.nt_xent(z1, z2, temperature=0.1)
+    exact = slow_nt_xent(tf.cast(z1, tf.float32).numpy(), tf.cast(z2, tf.float32).numpy(), 0.1)
+    assert loss.dtype == logits.dtype == tf.float32
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+
+
+def test_masked_cross_entropy_is_the_mean_over_labelled_examples():
+    logits = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    labels = np.array([2, -1, 0, -1, 1])
+    loss, accuracy = losses.masked_cross_entropy(tf.constant(labels), tf.constant(logits))
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    seen = labels >= 0
+    np.testing.assert_allclose(loss, -logs[seen, labels[seen]].mean(), rtol=1e-6)
+    np.testing.assert_allclose(accuracy, (logits.argmax(1) == labels)[seen].mean(), rtol=1e-6)
+
+
+def test_masked_cross_entropy_of_an_unlabelled_batch_is_zero():
+    loss, accuracy = losses.masked_cross_entropy(tf.constant([-1, -1]), tf.ones([2, 3]))
+    assert float(loss) == float(accuracy) == 0.0
