@@ -39,10 +39,7 @@ def _run(argv: list[str]) -> int:
     command_line = flags.parse(argv)
     given = command_line.given
     mode, model_dir = given.get("mode", "train"), given.get("model_dir")
-    if mode == "eval":
-        config = _config_of_run(given)
-    else:
-        config = flags.config_from(given)
+    config = _config_of_run(given) if mode == "eval" else flags.config_from(given)
     if command_line.is_demo:
         print(
             "No --dataset given: this is the embedded demo, drawn by our own code "
@@ -141,7 +138,9 @@ def _default_model_dir(config: Config, dataset: str) -> str:
     values = config.to_dict()
     identity = [dataset, *((name, values[name]) for name in fields_that_shape_weights())]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-    return os.path.join("runs", f"{config.data.dataset.replace('/', '-')}_{config.method}_{digest}")
+    return os.path.join(
+        "runs", f"{str(config.data.dataset).replace('/', '-')}_{config.method}_{digest}"
+    )
 
 
 def _sentence_for(error: Exception) -> str | None:

@@ -47,7 +47,9 @@ def parse(argv: list[str]) -> CommandLine:
         raise UserError(f"{str(error).strip().rstrip('.')}. See: python run.py --help") from error
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
-    return CommandLine({name: values[name].value for name in FIELDS if values[name].present}, is_demo)
+    return CommandLine(
+        {name: values[name].value for name in FIELDS if values[name].present}, is_demo
+    )
 
 
 def config_from(given: dict) -> Config:

@@ -96,7 +96,8 @@ def load(model, path: str) -> str:
 
 def _load_simclr_tf2(model, prefix: str, shapes: dict[str, list[int]]) -> str:
     reader = tf.train.load_checkpoint(prefix)
-    matched, missing = [], []
+    matched: list[str] = []
+    missing: list[str] = []
     for key, variable in simclr_tf2.checkpoint_keys(model).items():
         fits = key in shapes and tuple(shapes[key]) == tuple(variable.shape)
         (matched if fits else missing).append(key)
@@ -105,8 +106,9 @@ def _load_simclr_tf2(model, prefix: str, shapes: dict[str, list[int]]) -> str:
     encoder_missing = [key for key in missing if key.startswith("model/resnet_model/")]
     if encoder_missing:
         raise _mismatch(
-            prefix, f"{len(encoder_missing)} variables missing or of another shape, the first "
-            f"{encoder_missing[0]}"
+            prefix,
+            f"{len(encoder_missing)} variables missing or of another shape, the first "
+            f"{encoder_missing[0]}",
         )
     total = len(matched) + len(missing)
     return f"Loaded {prefix} (SimCLR TF 2): {len(matched)}/{total} variables, encoder complete."

@@ -156,9 +156,7 @@ class ModelConfig:
     sk_ratio: float = _knob(
         0.0, "Above 0: selective kernels; recommended 0.0625.", at_least=0.0, at_most=1.0
     )
-    se_ratio: float = _knob(
-        0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0
-    )
+    se_ratio: float = _knob(0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0)
     batch_norm_decay: float = _knob(
         0.9, "Decay of BatchNorm's moving statistics.", at_least=0.0, at_most=1.0
     )

@@ -136,4 +136,3 @@ def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
 def first_replica(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
     """Returns what the first local replica returned from `strategy.run`."""
     return strategy.experimental_local_results(value)[0]
-

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -97,7 +98,9 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
         for (name, which), values in by_name.items():
             row = result["classification"].setdefault(name, {})
             row[which] = _classification(cases, values, config.run.seed)
-        scores = by_name.get(("supervised head", "trained"), by_name.get(("linear probe", "trained")))
+        scores = by_name.get(
+            ("supervised head", "trained"), by_name.get(("linear probe", "trained"))
+        )
     suffix = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
     if scores is not None:
         files["predictions"] = os.path.join(model_dir, f"predictions{suffix}.csv")
@@ -211,9 +214,8 @@ def _classification(cases: Cases, scores: np.ndarray, seed: int) -> dict:
     result: dict = {"cases": int(labelled.sum()), "patients": len(np.unique(patients))}
     for name, metric in (("top_1", metrics.top_1), ("macro_auc", metrics.macro_roc_auc)):
         result[name] = float(metric(truth, scores))
-        result[f"{name}_95"] = metrics.bootstrap(
-            lambda weights, metric=metric: metric(truth, scores, weights), patients, seed=seed
-        )
+        of_weights = functools.partial(metric, truth, scores)
+        result[f"{name}_95"] = metrics.bootstrap(of_weights, patients, seed=seed)
     result["classes_without_auc"] = int(scores.shape[1] - len(np.unique(truth)))
     return result
 
@@ -279,4 +281,3 @@ def print_table(result: dict, model_dir: str) -> None:
 def _cell(value: dict, name: str) -> str:
     low, high = value[f"{name}_95"]
     return f"{value[name]:.3f} \\[{low:.3f}, {high:.3f}]"
-

@@ -10,6 +10,8 @@ import tensorflow as tf
 if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16):
     keras = tf.keras
 else:
-    import tf_keras as keras
+    import tf_keras
+
+    keras = tf_keras
 
 __all__ = ["keras"]

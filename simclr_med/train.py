@@ -307,4 +307,3 @@ class _stop_signals:
 def exit_code(interrupted: Interrupted) -> int:
     """Returns what a shell expects of a process that a signal ended: 128 + its number."""
     return 128 + interrupted.args[0]
-

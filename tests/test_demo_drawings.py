@@ -45,7 +45,10 @@ def test_case_does_not_depend_on_the_cases_before_it(cases):
     alone = demo.demo_case(0, 23)
     assert bytes_of(alone) == bytes_of(cases[23])
     assert (alone.patient_id, alone.condition, alone.split) == (
-        cases[23].patient_id, cases[23].condition, cases[23].split)
+        cases[23].patient_id,
+        cases[23].condition,
+        cases[23].split,
+    )
 
 
 def test_cases_are_drawn_only_when_asked_for():

@@ -2,4 +2,4 @@
 
 
 class DataError(ValueError):
-    """A sentence for the user about their data: what, where (file and row), received, what to do."""
+    """A sentence about the user's data: what, where (file, row), what was received, what to do."""

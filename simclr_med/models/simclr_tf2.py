@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import tensorflow as tf
+
 from simclr_med.models import Model
 from simclr_med.models.layers import BatchNormRelu, Conv, SelectiveKernel
 from simclr_med.models.resnet import ResidualBlock
@@ -16,7 +18,7 @@ from simclr_med.models.resnet import ResidualBlock
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def checkpoint_keys(model: Model) -> dict[str, object]:
+def checkpoint_keys(model: Model) -> dict[str, tf.Variable]:
     """Returns {checkpoint key: variable} for every variable of a built model.
 
     The projection head of SimCLR's checkpoints has the full number of layers; a model with fewer
@@ -33,7 +35,7 @@ def checkpoint_keys(model: Model) -> dict[str, object]:
     return {key + _SUFFIX: variable for key, variable in named.items()}
 
 
-def _encoder(encoder, at: str) -> Iterator[tuple[str, object]]:
+def _encoder(encoder, at: str) -> Iterator[tuple[str, tf.Variable]]:
     # The stem's list: convolutions and norms in turn, then 'initial_conv', the last norm,
     # the pool and 'initial_max_pool'; only the first of those has no variables before it.
     body = encoder.stem.body
@@ -45,7 +47,7 @@ def _encoder(encoder, at: str) -> Iterator[tuple[str, object]]:
             yield from _block(block, f"{at}/block_groups/{g}/layers/{b}")
 
 
-def _block(block, at: str) -> Iterator[tuple[str, object]]:
+def _block(block, at: str) -> Iterator[tuple[str, tf.Variable]]:
     small = isinstance(block, ResidualBlock)
     body_at = f"{at}/" + ("conv2d_bn_layers" if small else "conv_relu_dropblock_layers")
     for i, layer in enumerate(block.body):
@@ -69,7 +71,7 @@ def _position(body, i: int) -> int:
     return i + drop_blocks
 
 
-def _layer(layer, at: str) -> Iterator[tuple[str, object]]:
+def _layer(layer, at: str) -> Iterator[tuple[str, tf.Variable]]:
     if isinstance(layer, Conv):
         yield f"{at}/conv2d/kernel", layer.conv2d.kernel
     elif isinstance(layer, BatchNormRelu):
@@ -82,14 +84,14 @@ def _layer(layer, at: str) -> Iterator[tuple[str, object]]:
         yield f"{at}/conv2d_1/kernel", layer.gate.conv2d.kernel
 
 
-def _norm(layer: BatchNormRelu, at: str) -> Iterator[tuple[str, object]]:
+def _norm(layer: BatchNormRelu, at: str) -> Iterator[tuple[str, tf.Variable]]:
     for part in ("gamma", "beta", "moving_mean", "moving_variance"):
         variable = getattr(layer.bn, part)
         if variable is not None:
             yield f"{at}/bn/{part}", variable
 
 
-def _dense(layer, at: str) -> Iterator[tuple[str, object]]:
+def _dense(layer, at: str) -> Iterator[tuple[str, tf.Variable]]:
     yield f"{at}/kernel", layer.kernel
     if layer.bias is not None:
         yield f"{at}/bias", layer.bias

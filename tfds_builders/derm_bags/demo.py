@@ -48,7 +48,11 @@ IMAGES_SHARE = (0.20, 0.27, 0.25, 0.15, 0.08, 0.05)  # of cases with 1..6 images
 # Of every 20 cases: 15 patients with one, one with two, one with three: 850 patients for 1,000.
 PATIENT_CASES = (1,) * 15 + (2, 3)
 SPLIT_DECK = ("train", "test", "train", "train", "train", "validation") + (
-    "train", "train", "test", "train")  # 7 : 1 : 2, dealt to the patients in turn
+    "train",
+    "train",
+    "test",
+    "train",
+)  # 7 : 1 : 2, dealt to the patients in turn
 
 MAP = 144  # pixels of the lesion's own frame, which spans -1.6..1.6; a round lesion has radius 1
 Y, X = np.mgrid[-1.6 : 1.6 : MAP * 1j, -1.6 : 1.6 : MAP * 1j].astype(np.float32)
@@ -114,8 +118,15 @@ def _streak(x, y, rng):
     return rng.uniform(0.24, 0.34) - np.hypot(np.maximum(np.abs(x) - 0.88, 0), y)
 
 
-SHAPES = {"round": _round, "lobed": _lobed, "ring": _ring, "polygon": _polygon, "star": _star,
-          "cluster": _cluster, "streak": _streak}
+SHAPES = {
+    "round": _round,
+    "lobed": _lobed,
+    "ring": _ring,
+    "polygon": _polygon,
+    "star": _star,
+    "cluster": _cluster,
+    "streak": _streak,
+}
 
 
 # Textures: change the lesion's maps in place; `lesion["cover"]` is already there.
@@ -181,8 +192,14 @@ def _crust(lesion, rng):
     lesion["relief"] += (2.2 + 0.7 * grain) * lumps * lesion["cover"]
 
 
-TEXTURES = {"uniform": _uniform, "dotted": _dotted, "network": _network, "flakes": _flakes,
-            "concentric": _concentric, "crust": _crust}
+TEXTURES = {
+    "uniform": _uniform,
+    "dotted": _dotted,
+    "network": _network,
+    "flakes": _flakes,
+    "concentric": _concentric,
+    "crust": _crust,
+}
 
 
 def _pigment(kind, field, rng):
@@ -211,9 +228,13 @@ def lesion_maps(condition, rng):
     field = SHAPES[look.shape](x, y, rng).astype(np.float32)
     width = 0.13 if look.border == "fuzzy" else 0.035
     cover = smoothstep(-width, width, field)
-    lesion = {"cover": cover, "pigment": _pigment(look.pigment, field, rng),
-              "relief": rng.uniform(0.5, 2.0) * smoothstep(-0.05, 0.25, field),
-              "scale": np.zeros_like(X), "crust": np.zeros_like(X)}
+    lesion = {
+        "cover": cover,
+        "pigment": _pigment(look.pigment, field, rng),
+        "relief": rng.uniform(0.5, 2.0) * smoothstep(-0.05, 0.25, field),
+        "scale": np.zeros_like(X),
+        "crust": np.zeros_like(X),
+    }
     TEXTURES[look.texture](lesion, rng)
     lesion["pigment"] *= rng.uniform(0.75, 1.25)
     return lesion

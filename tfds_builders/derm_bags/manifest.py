@@ -136,7 +136,7 @@ class _Checker:
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
-        rows = {}  # case_id -> [(row, record), ...]
+        rows: dict = {}  # case_id -> [(row, record), ...]
         for row, record in zip(self._table.index, self._table.to_dict("records")):
             self._check_row(row, record)
             rows.setdefault(record["case_id"], []).append((int(row), record))

@@ -97,8 +97,8 @@ def _check_known(file: str, names: list[str]) -> None:
         if near := plain.get(column.replace("_", "")):
             raise DataError(f"{file}, row 1: rename column {near!r} to {column!r} ({found}).")
         if column in REQUIRED:
-            near = difflib.get_close_matches(column, names, n=1)
-            hint = f"rename {near[0]!r}?" if near else f"the columns are {COLUMNS}."
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"rename {close[0]!r}?" if close else f"the columns are {COLUMNS}."
             if len(names) == 1 and re.search(r"[;\t]", names[0]):
                 hint = "save it with commas between the columns, not semicolons or tabs."
             raise DataError(f"{file}, row 1: column {column!r} is missing ({found}): {hint}")
