@@ -67,7 +67,7 @@ class RunConfig:
         None, "Start from these weights: a model_dir, or a checkpoint (ours or SimCLR TF2's)."
     )
     seed: int = _knob(
-        0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 3
+        0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
     )
     checkpoint_epochs: int = _knob(
         1, "Epochs between checkpoints.", at_least=1, shapes_weights=False

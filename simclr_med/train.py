@@ -60,8 +60,7 @@ def make_model(config: Config, num_classes: int) -> Model:
 
     While pretraining there is a supervised head only if `--lineareval_while_pretraining`.
     """
-    # Not 0: TensorFlow then compares the tensor seed of a Dataset.shuffle with 0 in Python, in vain.
-    keras.utils.set_random_seed(config.run.seed + 1)
+    keras.utils.set_random_seed(config.run.seed)
     finetune = config.run.train_mode == "finetune"
     with_head = finetune or config.train.lineareval_while_pretraining
     model = Model(

@@ -97,3 +97,30 @@ def test_masked_cross_entropy_is_the_mean_over_labelled_examples():
 def test_masked_cross_entropy_of_an_unlabelled_batch_is_zero():
     loss, accuracy = losses.masked_cross_entropy(tf.constant([-1, -1]), tf.ones([2, 3]))
     assert float(loss) == float(accuracy) == 0.0
+
+
+def test_gradient_equals_finite_differences_of_equation_1():
+    z1, z2 = np.random.default_rng(4).normal(size=(2, 3, 4))
+    groups, step = [0, 1, 0], 1e-6
+    a, b = tf.Variable(z1, dtype=tf.float32), tf.Variable(z2, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        loss, _, _ = losses.nt_xent(a, b, temperature=0.5, group_ids=tf.constant(groups))
+    gradients = tape.gradient(loss, [a, b])
+    for side, gradient in enumerate(gradients):
+        for at in np.ndindex(3, 4):
+            up, down = np.stack([z1, z2]), np.stack([z1, z2])
+            up[side][at] += step
+            down[side][at] -= step
+            slope = slow_nt_xent(*up, 0.5, groups) - slow_nt_xent(*down, 0.5, groups)
+            assert gradient.numpy()[at] == pytest.approx(slope / (2 * step), abs=2e-6)
+
+
+def test_accuracy_and_entropy_equal_numpy():
+    logits = np.array([[3.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.5, 0.0, 4.0]], np.float32)
+    labels = np.eye(3, 6, dtype=np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert float(losses.contrastive_accuracy(tf.constant(logits), labels)) == pytest.approx(2 / 3)
+    entropy = -(p * np.log(p)).sum(1).mean()
+    assert float(losses.contrastive_entropy(tf.constant(logits))) == pytest.approx(
+        entropy, rel=1e-5
+    )

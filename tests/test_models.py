@@ -148,3 +148,83 @@ def test_frozen_groups_keep_weights_and_statistics():
     np.testing.assert_array_equal(frozen.moving_mean, before[0])
     assert np.abs(free.moving_mean.numpy() - before[1]).max() > 0
     assert frozen.gamma.ref() not in {v.ref() for v in model.trainable_variables}
+
+
+def norms_in_order_of_creation(model):
+    """The BatchNorms in the reference's numbering: a block's shortcut comes before its body."""
+    found = [model.encoder.stem.body[-1].bn]
+    for block in [block for group in model.encoder.groups for block in group]:
+        found += [block.shortcut.norm.bn] if block.shortcut else []
+        found += [layer.bn for layer in block.body if hasattr(layer, "bn")]
+    return found + [block.norm.bn for block in model.projection_head.blocks]
+
+
+def test_all_moving_statistics_equal_the_reference_after_a_training_pass(golden):
+    model, numbers = reference_model(golden)
+    model(np.concatenate(np.split(numbers["input"], 2, axis=-1)), training=True)
+
+    def number(name):  # ".../sync_batch_normalization_7/moving_mean:0" -> 7
+        return int((name.split("/")[-2].split("_") + ["0"])[3])
+
+    for part in ("moving_mean", "moving_variance"):
+        names = [n for n in numbers.files if n.startswith("after_train") and f"/{part}:" in n]
+        norms = norms_in_order_of_creation(model)
+        assert len(names) == len(norms) == 23
+        for name, norm in zip(sorted(names, key=number), norms):
+            assert relative_error(getattr(norm, part), numbers[name]) < 2e-5, name
+
+
+@pytest.mark.parametrize("name", ["names_r18_w1", "names_r50_w1", "names_r50_w1_sk"])
+def test_shapes_are_those_of_the_reference(golden, name):
+    document = json.loads((golden / f"{name}.json").read_text())
+    options = dict(width_multiplier=document["width"], sk_ratio=document["sk_ratio"])
+    model = Model(
+        ModelConfig(resnet_depth=document["depth"], **options), image_size=64, num_classes=1000
+    )
+    model.build_weights(64)
+    expected = sorted(tuple(shape) for _, shape in document["variables"])
+    named = simclr_tf2.checkpoint_keys(model)
+    assert sorted(tuple(v.shape) for v in named.values()) == expected
+    assert len({v.ref() for v in named.values()}) == len(model.variables) == len(expected)
+
+
+def parameters_by_hand(encoder):
+    """Counts trainable weights from the layers' settings, nothing built (2 GB for 152, 2x)."""
+
+    def chain(layers, channels):
+        total = 0
+        for layer in layers:
+            if hasattr(layer, "conv2d"):
+                size, filters = layer.conv2d.kernel_size, layer.conv2d.filters
+                total += size[0] * size[1] * channels * filters
+                channels = filters
+            elif hasattr(layer, "bn"):
+                total += 2 * channels  # gamma and beta
+        return total, channels
+
+    total, channels = chain(encoder.stem.body, 3)
+    for block in [block for group in encoder.groups for block in group]:
+        if block.shortcut:
+            total += chain([block.shortcut.conv, block.shortcut.norm], channels)[0]
+        body, channels = chain(block.body, channels)
+        total += body
+    return total
+
+
+@pytest.mark.parametrize("depth, width, parameters", [(50, 4, 375_378_176), (152, 2, 232_253_568)])
+def test_wide_encoders_have_the_size_of_the_reference(depth, width, parameters):
+    assert parameters_by_hand(build_encoder(f"resnet{depth}", width)) == parameters
+
+
+def test_counting_by_hand_equals_counting_variables():
+    encoder = build_encoder("resnet18", 2)
+    encoder(tf.zeros([1, 16, 16, 3]), training=False)
+    built = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
+    assert parameters_by_hand(encoder) == built
+
+
+def test_squeeze_excite_adds_two_convolutions_to_each_block():
+    plain, gated = build_encoder("resnet18"), build_encoder("resnet18", se_ratio=0.25)
+    for encoder in (plain, gated):
+        encoder(tf.zeros([1, 16, 16, 3]), training=False)
+    assert len(gated.trainable_variables) - len(plain.trainable_variables) == 8 * 4

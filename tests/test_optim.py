@@ -95,3 +95,49 @@ def test_schedule_equals_its_closed_form():
 
     assert [rate(0), rate(2), rate(4), rate(20)] == pytest.approx([0.0, 1.0, 2.0, 0.0], abs=1e-6)
     assert rate(8) == pytest.approx(1 + math.cos(math.pi / 4), abs=1e-6)
+
+
+def test_lars_gives_excluded_variables_plain_momentum():
+    w, g = np.array([1.0, -2.0], np.float32), np.array([0.5, 0.25], np.float32)
+    variable = tf.Variable(w)
+    lars = optim.LARS(0.1, momentum=0.9, weight_decay=10.0, excluded=[variable])
+    for _ in range(2):
+        lars.apply_gradients([(tf.constant(g), variable)])
+    np.testing.assert_allclose(variable, w - 0.1 * g - (0.9 * 0.1 * g + 0.1 * g), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start, gradient", [([0.0, 0.0], [1.0, 2.0]), ([1.0, 2.0], [0.0, 0.0])])
+def test_lars_trusts_fully_where_a_norm_is_zero(start, gradient):
+    variable = tf.Variable(start)
+    optim.LARS(0.5).apply_gradients([(tf.constant(gradient), variable)])
+    np.testing.assert_allclose(variable, np.array(start) - 0.5 * np.array(gradient), rtol=1e-6)
+
+
+def test_l2_penalty_equals_half_the_sum_of_squares_of_what_decays():
+    model = Model(ModelConfig(resnet_depth=18, se_ratio=0.1), image_size=16, num_classes=3)
+    model.build_weights(16)
+    head = model.supervised_head.dense
+    norms = {v.ref() for v in optim.batch_norm_variables(model)}
+
+    def half_squares(variables):
+        return 0.5 * sum(np.sum(np.float64(v.numpy()) ** 2) for v in variables)
+
+    decayed = [v for v in model.trainable_variables if v.ref() not in norms]
+    assert any(v is head.bias for v in decayed)
+    expected = {"lars": half_squares([head.kernel]), "momentum": half_squares(decayed)}
+    expected["adam"] = expected["momentum"]
+    for name, value in expected.items():
+        assert float(optim.l2_penalty(model, name, 0.1)) == pytest.approx(0.1 * value, rel=1e-5)
+
+
+def test_counts_of_steps_and_scaled_rates_equal_their_closed_form():
+    assert optim.num_train_steps(1000, 32, train_epochs=3, train_steps=0) == 94  # 93.75 -> 93 + 1
+    assert optim.num_train_steps(1000, 32, train_epochs=3, train_steps=7) == 7
+    assert optim.num_warmup_steps(1000, 32, 0.5) == 15
+    assert optim.scaled_learning_rate(0.3, 512, "linear") == pytest.approx(0.6)
+    assert optim.scaled_learning_rate(0.075, 64, "sqrt") == pytest.approx(0.6)
+
+
+def test_warmup_longer_than_the_run_grows_to_its_end():
+    rates = [optim.warmup_cosine(s, peak=1.0, warmup_steps=8, total_steps=4) for s in range(5)]
+    np.testing.assert_allclose(rates, np.arange(5) / 8, rtol=1e-6)

@@ -46,7 +46,7 @@ def training_batches(
       image_size: px.
       seed: of the run.
       start_step: batches to leave out.
-      shuffle_buffer: examples held, encoded, to shuffle them.
+      shuffle_buffer: examples held, encoded, to shuffle them; TFDS wrote them shuffled already.
       rotation_degrees: largest rotation of a view.
       cache: keep the encoded split in memory.
     """
@@ -61,11 +61,7 @@ def training_batches(
 
     def one_epoch(epoch):
         order = _fold(_fold(root, _ORDER), epoch)
-        shuffled = examples.shuffle(
-            min(shuffle_buffer, num_examples),
-            seed=tf.cast(order[0], tf.int64),
-            reshuffle_each_iteration=False,
-        )
+        shuffled = _shuffle(examples, min(shuffle_buffer, num_examples), order)
         return shuffled.enumerate().map(lambda place, example: (epoch, place, example))
 
     def views(epoch, place, example):
@@ -132,6 +128,23 @@ def evaluation_batches(
     ).repeat(batch_size - 1)
     images = numbered.flat_map(images_of_bag).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def _shuffle(examples: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """Returns the examples in a random order that `seed`, int32 [2], decides, buffer by buffer.
+
+    Not Dataset.shuffle: inside a flat_map its first seed serves every epoch, whatever it is given.
+    """
+
+    def permute(number, held):
+        draws = tf.random.stateless_uniform(
+            tf.shape(held["label"]), _fold(seed, number), alg="philox"
+        )
+        order = tf.argsort(draws)
+        held = {name: tf.gather(value, order) for name, value in held.items()}
+        return tf.data.Dataset.from_tensor_slices(held)
+
+    return examples.ragged_batch(buffer).enumerate().flat_map(permute)
 
 
 def _split_bag(bag: dict) -> tf.data.Dataset:

@@ -1,0 +1,121 @@
+"""Run in a process of its own by test_replicas.py: one number of CPU replicas, one .npz of results.
+
+Usage: python replicas_worker.py REPLICAS OUT.npz [contrastive_loss_mirrored2.npz]
+With the third argument, computes the reference's two-replica cases instead.
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import distribution, losses
+from simclr_med.keras_api import keras
+from simclr_med.models.heads import ProjectionHead
+from simclr_med.models.layers import BatchNormRelu, Conv, NormSpec
+from simclr_med.optim import LARS
+
+B, SIZE = 8, 6
+rng = np.random.default_rng(0)
+VIEWS = rng.uniform(size=(2, B, SIZE, SIZE, 3)).astype(np.float32)
+LABELS = np.array([0, -1, -1, -1, 2, 1, 0, -1])  # unevenly spread over the replicas
+GROUPS = np.array([0, 1, 2, 0, 4, 5, 1, 7], np.int32)
+LOGITS = rng.normal(size=(B, 3)).astype(np.float32)
+PROJECTIONS = rng.normal(size=(2, B, 5)).astype(np.float32)  # for the loss alone
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = Conv(4, 3), BatchNormRelu(NormSpec())
+        self.head = ProjectionHead("nonlinear", 4, 5, 2, NormSpec())
+
+    def call(self, x, training):
+        x = self.norm(self.conv(x), training=training)
+        return self.head(tf.reduce_mean(x**2, [1, 2]), training=training)[-1]
+
+
+def contrastive(strategy, z, **options):
+    """Returns each replica's loss [R] and the gradient of loss / R, in z's shape [R, 2, b, p]."""
+
+    def step(local):
+        local = local[0]  # [2, b, p]
+        with tf.GradientTape() as tape:
+            tape.watch(local)
+            loss, _, _ = losses.nt_xent(local[0], local[1], **options)
+            loss /= len(z)
+        return loss * len(z), tape.gradient(loss, local)
+
+    local = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(z[context.replica_id_in_sync_group][np.newaxis])
+    )
+    found = strategy.run(tf.function(step), (local,))
+    return [np.stack(strategy.experimental_local_results(value)) for value in found]
+
+
+def reference_cases(out: str, golden: str) -> None:
+    strategy = distribution.make_strategy(cpu_replicas=2)
+    numbers, found = np.load(golden), {}
+    for case in range(3):
+        hidden = numbers[f"mirrored2_{case}/hidden"]  # [R, 2b, p]
+        loss, gradient = contrastive(
+            strategy,
+            hidden.reshape(2, 2, -1, hidden.shape[-1]),
+            temperature=0.5 if case == 2 else 0.1,  # contrastive_loss_mirrored2.json
+            normalize=case != 2,
+        )
+        found |= {f"loss{case}": loss, f"gradient{case}": gradient.reshape(hidden.shape)}
+    np.savez(out, **found)
+
+
+def main(replicas: int, out: str) -> None:
+    keras.backend.set_floatx("float64")
+    keras.utils.set_random_seed(1)
+    strategy = distribution.make_strategy(cpu_replicas=replicas)
+    b = B // replicas
+    with strategy.scope():
+        net = Net()
+        net(tf.zeros([1, SIZE, SIZE, 3], tf.float64), training=False)
+        lars = LARS(0.5, weight_decay=1e-4, excluded=[net.norm.bn.gamma, net.norm.bn.beta])
+        lars.build(net.trainable_variables)
+
+    def step(batch):
+        with tf.GradientTape() as tape:
+            z1, z2 = tf.split(net(tf.concat([batch["a"], batch["b"]], 0), training=True), 2)
+            loss, _, _ = losses.nt_xent(z1, z2, temperature=0.5, group_ids=batch["group"])
+            local = loss / replicas
+        gradients = tape.gradient(local, net.trainable_variables)
+        lars.apply_gradients(zip(gradients, net.trainable_variables))
+        supervised = losses.masked_cross_entropy(batch["label"], batch["logits"])
+        summed = [distribution.sum_over_replicas(g) for g in gradients]
+        return loss, supervised, summed
+
+    batch = {"a": VIEWS[0], "b": VIEWS[1], "group": GROUPS, "label": LABELS, "logits": LOGITS}
+
+    def values(context):
+        at = context.replica_id_in_sync_group * b
+        return {name: tf.constant(value[at : at + b]) for name, value in batch.items()}
+
+    local = strategy.experimental_distribute_values_from_function(values)
+    loss, supervised, gradients = strategy.run(tf.function(step), (local,))
+    mean = tf.distribute.ReduceOp.MEAN
+    rows = PROJECTIONS.reshape(2, replicas, b, -1).swapaxes(0, 1)  # [R, 2, b, p]
+    losses_alone, gradient_alone = contrastive(strategy, rows, temperature=0.4)
+    np.savez(
+        out,
+        loss=strategy.reduce(mean, loss, axis=None),
+        loss_alone=losses_alone.mean(),
+        projections_gradient=gradient_alone.swapaxes(0, 1).reshape(PROJECTIONS.shape),
+        supervised=[strategy.reduce(mean, value, axis=None) for value in supervised],
+        **{
+            f"gradient{i}": distribution.first_replica(strategy, g) for i, g in enumerate(gradients)
+        },
+        **{f"weight{i}": v.numpy() for i, v in enumerate(net.variables)},
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        reference_cases(*sys.argv[2:])
+    else:
+        main(int(sys.argv[1]), sys.argv[2])
