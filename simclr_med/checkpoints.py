@@ -74,7 +74,7 @@ def load(model, path: str) -> str:
       UserError: nothing there, or the encoder does not match in every variable.
     """
     prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
-    if not prefix or not tf.train.checkpoint_exists(prefix):
+    if not prefix or not tf.io.gfile.exists(f"{prefix}.index"):
         raise UserError(f"--checkpoint={path}: no checkpoint there. Give a model_dir or a prefix.")
     shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     if any(key.startswith("model/resnet_model/") for key in shapes):
