@@ -81,10 +81,9 @@ def finished(world):
 
 def test_a_run_leaves_what_explains_it(finished):
     model_dir, output = finished
-    for name in (
-        "config.json flags.json metrics.jsonl result.json predictions.csv views.png curves.png "
-        "embedding.png events saved_model"
-    ).split():
+    names = ["config.json", "flags.json", "metrics.jsonl", "result.json", "predictions.csv"]
+    names += ["views.png", "curves.png", "embedding.png", "events", "saved_model"]
+    for name in names:
         assert (model_dir / name).exists(), name
     assert "linear probe" in output and "untrained" in output and "kNN" in output
     result = json.loads((model_dir / "result.json").read_text())
