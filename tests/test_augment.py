@@ -146,7 +146,8 @@ def test_replicas_augment_their_rows_of_the_global_batch():
         rows = images[2 * replica : 2 * replica + 2]
         part = augment_views(rows, ops, seed, replica=replica, num_replicas=3)
         expected = whole[:, 2 * replica : 2 * replica + 2]
-        np.testing.assert_array_equal(tf.reshape(part, expected.shape), expected)
+        part = tf.reshape(part, expected.shape)
+        np.testing.assert_allclose(part, expected, atol=1e-6)  # kernels round by batch size
     assert 0.0 <= float(tf.reduce_min(whole)) <= float(tf.reduce_max(whole)) <= 1.0
 
 
