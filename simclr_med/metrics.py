@@ -96,17 +96,16 @@ def bootstrap(
     _, patient_of_case = np.unique(patients, return_inverse=True)
     num_patients = patient_of_case.max() + 1
     rng = np.random.default_rng(seed)
-    values = []
+    chunks = []
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         times = rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=size)
-        values.append(metric(times[:, patient_of_case]))
-    values = np.concatenate(values)
+        chunks.append(metric(times[:, patient_of_case]))
+    values = np.concatenate(chunks)
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
 
 
 def _weights(weights: np.ndarray | None, n: int) -> np.ndarray:
