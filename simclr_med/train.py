@@ -177,7 +177,7 @@ def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, 
             must_save = step % save_every == 0 or step == total_steps or stop
             if must_save or step % log_every == 0:
                 epoch = step * batch_size / num_examples
-                rate = float(optimizer.learning_rate)
+                rate = float(tf.convert_to_tensor(optimizer.learning_rate))
                 log.write(step, {**means, "learning_rate": rate, "epoch": epoch})
                 sums, counted = {}, 0
             if must_save:
