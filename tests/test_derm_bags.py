@@ -29,7 +29,7 @@ def draw(path, seed=0, size=(24, 16)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Returns a function that writes a manifest (text or bytes) beside four images of four sizes."""
+    """Returns a function that writes a manifest (text or bytes) beside images of four sizes."""
 
     def write(manifest=GOOD):
         root = tmp_path / "data"
@@ -186,7 +186,7 @@ def test_ids_and_values_stay_text(folder):
 
 
 def test_hash_split_is_the_same_everywhere_and_by_patient(tmp_path):
-    # `printf P0 | sha256sum` begins with 28 (of 100 hex: 0.16), P1 with fb (0.98), P15 d85d (0.845).
+    # `printf P0 | sha256sum` begins with 28 (of 100: 0.16), P1 with fb (0.98), P15 d85d (0.845).
     pinned = {"P0": "train", "P1": "test", "P15": "validation", "é": "train"}
     assert {patient: hash_split(patient) for patient in pinned} == pinned
     rows = []

@@ -174,6 +174,7 @@ JPEG, PNG = encode(RGB, "JPEG"), encode(RGB, "PNG")
         (PNG[:-4], "truncated image"),
         (PNG[:-12], "truncated image"),
         (PNG[:45] + bytes([PNG[45] ^ 1]) + PNG[46:], "broken image"),
+        (PNG[:-13] + bytes([PNG[-13] ^ 1]) + PNG[-12:], "broken image"),  # a wrong checksum
         (png(20000, 20000, 1, 0, []), "more than 178 million pixels"),
         (encode(np.float32(RGB[..., 0]), "TIFF"), "floating-point"),
         (encode(np.int32(RGB[..., 0]) - 5, "TIFF"), "32-bit"),

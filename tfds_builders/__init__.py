@@ -1,1 +1,1 @@
-"""TFDS builders of the project: TFDS, NumPy, pandas and Pillow only; they know nothing of training."""
+"""TFDS builders of the project; they know nothing of training."""

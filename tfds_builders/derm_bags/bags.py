@@ -21,7 +21,7 @@ READ_AHEAD = 32  # images held in memory, encoded, while threads check them
 
 
 class Bag(NamedTuple):
-    """A case, ready to be stored: K encoded images with K ids and K values for each metadata key."""
+    """A case, ready to be stored: K encoded images, K ids and K values for each metadata key."""
 
     bag_id: str
     patient_id: str

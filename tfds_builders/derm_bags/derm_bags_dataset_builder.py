@@ -97,7 +97,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         del dl_manager
         config = self.builder_config
         metadata = self.info.metadata
-        metadata.clear()  # of an earlier attempt that failed
+        # Starts from nothing: an earlier attempt with this builder may have failed half way.
         metadata.update(num_images={}, num_bags={}, num_patients=0, skipped_images=[])
         self._patients = set()
         if config.manifest:

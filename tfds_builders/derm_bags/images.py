@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-# Pillow is told the formats, so that a file named .jpg is never handed to, say, its PostScript reader.
+# Pillow is told the formats, so that no file is ever handed to, say, its PostScript reader.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 # Pillow's own refusal: twice its default MAX_IMAGE_PIXELS; a photograph of 4,000 x 4,000 has 16e6.
 MAX_PIXELS = 178_956_970

@@ -76,7 +76,8 @@ def _name_columns(file: str, header: list[str], table: pd.DataFrame) -> pd.DataF
     table.columns = names = [name for name, s in zip(header, spare) if not s]
     if "" in names:
         raise DataError(
-            f"{file}, row 1: column {header.index('') + 1} has values but no name: name or remove it."
+            f"{file}, row 1: column {header.index('') + 1} has values but no name: name it or "
+            "remove it."
         )
     for name in names:
         if names.count(name) > 1:
