@@ -51,14 +51,13 @@ def _run(argv: list[str]) -> int:
     from simclr_med import evaluate, run_log, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
+    strategy = train.set_up(config)  # before anything else touches TensorFlow's devices
     if mode != "train":
         evaluate.check_splits(config, builder)
-    strategy = train.set_up(config)
     if mode == "eval":
         evaluate.follow(config, builder, model_dir, strategy)
         return 0
     try:
-        os.makedirs(model_dir, exist_ok=True)
         train.train(config, builder, model_dir, strategy)
     except train.Interrupted as interrupted:
         print(f"Stopped. The same command goes on from {model_dir}.")
@@ -71,14 +70,14 @@ def _run(argv: list[str]) -> int:
 
 def _config_of_run(given: dict) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
-    from simclr_med.run_log import read_json
-
     model_dir = given.get("model_dir")
     if not model_dir:
         raise UserError("--mode=eval needs the --model_dir of a run.")
     path = os.path.join(model_dir, "config.json")
     if not os.path.exists(path):
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
+    from simclr_med.run_log import read_json
+
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
     return flags.config_from({**saved, **given})
 

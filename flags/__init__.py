@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import textwrap
 
 from absl import flags
@@ -44,12 +45,26 @@ def parse(argv: list[str]) -> CommandLine:
     try:
         rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])
     except flags.Error as error:
-        raise UserError(f"{str(error).strip().rstrip('.')}. See: python run.py --help") from error
+        raise UserError(f"{_sentence(error)} See: python run.py --help") from error
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
     return CommandLine(
         {name: values[name].value for name in FIELDS if values[name].present}, is_demo
     )
+
+
+def _sentence(error: flags.Error) -> str:
+    """Returns what absl found wrong, in our words where absl's are Python's."""
+    text = str(error).strip().removeprefix("ERROR:: ").rstrip(".")
+    bad_value = re.match(r"flag (--(\w+)=.*?): ", text, re.DOTALL)
+    if isinstance(error, flags.IllegalFlagValueError) and bad_value and bad_value[2] in FIELDS:
+        field = FIELDS[bad_value[2]]
+        kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+        allowed = f"one of {'|'.join(map(str, field.metadata['choices']))}"
+        return f"{bad_value[1]} is not {kinds.get(field.type.split(' | ')[0], allowed)}."
+    if near := re.fullmatch(r"(.*) Did you mean: (.*) \?", text):
+        return f"{near[1]} Did you mean --{near[2].replace(', ', ', --')}?"
+    return re.sub(r"\[Errno \d+\] ", "", f"{text}.")
 
 
 def config_from(given: dict) -> Config:

@@ -87,7 +87,9 @@ def load(model, path: str) -> str:
             target.restore(prefix).assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError) as error:
             if part == "encoder":
-                raise _mismatch(path, str(error)) from error
+                lacks = "it lacks variables that the encoder needs"  # TensorFlow's text has arrays
+                detail = lacks if isinstance(error, AssertionError) else str(error)
+                raise _mismatch(path, detail) from error
             parts.append("projection head left new (it does not fit)")
             continue
         parts.append(f"{part.replace('_', ' ')} {len(variables)}/{len(variables)} variables")

@@ -267,7 +267,9 @@ class DeviceConfig:
     mixed_precision: bool = _knob(
         False, "Compute in bfloat16, keep weights and the loss in float32."
     )
-    jit_compile: bool = _knob(False, "Compile the training step with XLA (one replica).")
+    jit_compile: bool = _knob(
+        False, "Compile the training step with XLA (one replica; needs --nodeterministic)."
+    )
     deterministic: bool = _knob(
         True, "Only deterministic kernels: a run repeats bit by bit. Off can be faster on GPUs."
     )
@@ -344,6 +346,11 @@ class Config:
             raise UserError(
                 f"--fine_tune_after_block={self.train.fine_tune_after_block} freezes layers, which "
                 "only --train_mode=finetune can do. Leave it at -1 while pretraining."
+            )
+        if self.device.jit_compile and self.device.deterministic:
+            raise UserError(
+                "--jit_compile needs --nodeterministic: XLA has no deterministic gradient of max "
+                "pooling."
             )
         if self.run.train_mode == "finetune" and self.train.micle:
             raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")

@@ -35,9 +35,16 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """Returns the content of a JSON file."""
+    """Returns the content of a JSON file.
+
+    Raises:
+      UserError: it is not JSON, so something else than a run has changed it.
+    """
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}); restore it.") from error
 
 
 @contextlib.contextmanager
