@@ -12,8 +12,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tfds_builders.derm_bags import Builder, DermBagsConfig, bags, demo, folder_config
-from tfds_builders.derm_bags.manifest import hash_split, read_manifest
+from tfds_builders.derm_bags.manifest import read_manifest
 from tfds_builders.errors import DataError
+from tfds_builders.splits import hash_split
 
 ENCODED = {"images": tfds.decode.SkipDecoding()}
 HEAD = "case_id,image_path,label,split\n"

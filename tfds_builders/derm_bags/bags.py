@@ -10,10 +10,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from tfds_builders.derm_bags import demo
-from tfds_builders.derm_bags.images import ImageError, encode_jpeg, load_encoded
 from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
 from tfds_builders.derm_bags.table import FILE_NAME
 from tfds_builders.errors import DataError
+from tfds_builders.pixels import ImageError, encode_jpeg, load_encoded
 
 DEMO_SEED = 0
 DEMO_JPEG_QUALITY = 92

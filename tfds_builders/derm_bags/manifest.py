@@ -7,16 +7,14 @@ import dataclasses
 import hashlib
 import os
 import re
-import stat
 
 import pandas as pd
 
-from tfds_builders.derm_bags import table as csv
-from tfds_builders.derm_bags.table import COLUMNS, FILE_NAME, OPTIONAL, REQUIRED
+from tfds_builders.derm_bags.table import COLUMNS, FILE_NAME, OPTIONAL, REQUIRED, parse_table
 from tfds_builders.errors import DataError
-
-# Shares of the patients: those of the paper's CheXpert split. (Its derm cases are 74/6/20.)
-TRAIN_SHARE, VALIDATION_SHARE = 0.75, 0.10
+from tfds_builders.folders import PathError, check_folder, look_up
+from tfds_builders.splits import hash_split
+from tfds_builders.tables import read_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +59,10 @@ def read_manifest(manual_dir: str | os.PathLike, salt: str = "") -> Manifest:
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    folder = _check_folder(manual_dir)
+    folder = check_folder(manual_dir, FILE_NAME, COLUMNS)
     file = os.path.join(folder, FILE_NAME)
-    raw = csv.read_bytes(file)
-    table = csv.parse_table(file, raw)
+    raw = read_bytes(file)
+    table = parse_table(file, raw)
     digest = hashlib.sha256(salt.encode() + b"\0" + raw)
     cases = _Checker(folder, file, table, digest).cases()
     _check_train(file, cases, has_split="split" in table.columns)
@@ -76,33 +74,6 @@ def read_manifest(manual_dir: str | os.PathLike, salt: str = "") -> Manifest:
         patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
         fingerprint=digest.hexdigest(),
     )
-
-
-def hash_split(patient_id: str) -> str:
-    """Returns train, validation or test (75/10/15) from the id alone: the same on every machine."""
-    share = int(hashlib.sha256(patient_id.encode()).hexdigest()[:16], 16) / 16**16
-    if share < TRAIN_SHARE:
-        return "train"
-    return "validation" if share < TRAIN_SHARE + VALIDATION_SHARE else "test"
-
-
-def _check_folder(manual_dir: str | os.PathLike) -> str:
-    """Returns the absolute path of a folder that has a manifest.csv."""
-    folder = os.path.abspath(os.path.expanduser(manual_dir))
-    if not os.path.exists(folder):
-        raise DataError(f"{folder} does not exist: give the folder that holds {FILE_NAME}.")
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder: give the folder that holds {FILE_NAME}.")
-    names = sorted(os.listdir(folder))
-    if not names:
-        raise DataError(f"{folder} is empty: put {FILE_NAME} (columns {COLUMNS}) and images there.")
-    if FILE_NAME not in names:
-        tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".xlsx"))]
-        found = ", ".join((tables or names)[:5])
-        raise DataError(
-            f"{folder} has no {FILE_NAME} (found: {found}): add one, columns {COLUMNS}."
-        )
-    return folder
 
 
 def _metadata_columns(table: pd.DataFrame) -> tuple[str, ...]:
@@ -199,20 +170,10 @@ class _Checker:
 
     def _look_up(self, row, path):
         """Returns the real path of an image file inside the folder; adds it to the fingerprint."""
-        name = f"image_path {path!r}"
-        if os.path.isabs(path):
-            self._fail(row, f"{name} is absolute", f"make it relative to {self._folder}")
-        real = os.path.realpath(os.path.join(self._folder, path))
-        if os.path.commonpath([real, self._folder]) != self._folder:
-            self._fail(row, f"{name} leads out of {self._folder}", "put the image into the folder")
         try:
-            info = os.stat(real)
-        except OSError as error:
-            hint = ", with / instead of \\" if "\\" in path else ""
-            advice = f"paths are relative to {self._folder}{hint}; correct it or remove the row"
-            self._fail(row, f"{name} cannot be found ({error.strerror})", advice)
-        if not stat.S_ISREG(info.st_mode):
-            self._fail(row, f"{name} is not a file", "name an image file")
+            real, info = look_up(self._folder, path)
+        except PathError as error:
+            self._fail(row, error.problem, error.advice)
         self._digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
         return real
 

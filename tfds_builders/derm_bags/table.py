@@ -1,15 +1,12 @@
-"""Bytes of a CSV file -> table of str; what is wrong with the file as a table is a DataError.
-
-Nothing is guessed from values: "311a", "007", "NA" and 64-bit integers stay what they are.
-"""
+"""The columns of manifest.csv: which must be there, which may, and the names they are mistaken for."""
 
 import difflib
-import io
 import re
 
 import pandas as pd
 
 from tfds_builders.errors import DataError
+from tfds_builders.tables import parse_rows
 
 FILE_NAME = "manifest.csv"
 REQUIRED = ("case_id", "image_path")
@@ -17,53 +14,12 @@ OPTIONAL = ("label", "patient_id", "split")
 COLUMNS = "case_id,image_path and optionally label,patient_id,split"
 
 
-def read_bytes(file: str) -> bytes:
-    try:
-        with open(file, "rb") as handle:
-            raw = handle.read()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}): check it by hand.") from error
-    if b"\0" in raw:
-        raise DataError(
-            f"{file} is not plain text (a workbook, or UTF-16): save it as 'CSV UTF-8' and retry."
-        )
-    return raw
-
-
 def parse_table(file: str, raw: bytes) -> pd.DataFrame:
     """Returns all rows as stripped str, columns by name, index = row number in a spreadsheet."""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    try:
-        # header=None: pandas would rename duplicates, and take a surplus first column as an index.
-        table = pd.read_csv(
-            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
-        )
-    except pd.errors.EmptyDataError:
-        raise DataError(f"{file} is empty: it needs a header row and a row per image.") from None
-    except pd.errors.ParserError as error:
-        raise DataError(_parse_sentence(file, str(error).strip())) from error
-    table = table.apply(lambda column: column.str.strip())
-    table.index = table.index + 1
-    header, table = list(table.iloc[0]), table.iloc[1:]
-    table = table[(table != "").any(axis=1)]
-    table = _name_columns(file, header, table)
+    table = _name_columns(file, *parse_rows(file, raw))
     if table.empty:
         raise DataError(f"{file} has a header but no rows: it needs a row per image.")
     return table
-
-
-def _parse_sentence(file: str, error: str) -> str:
-    match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", error)
-    if not match:
-        return f"{file} cannot be parsed as CSV ({error}): look for a double quote without partner."
-    want, row, got = match.groups()
-    return (
-        f"{file}, row {row} has {got} values where the header has {want} columns: put a value that "
-        "contains a comma in double quotes, or remove the surplus comma."
-    )
 
 
 def _name_columns(file: str, header: list[str], table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfds_builders.derm_bags.images import ImageError, load_encoded
+from tfds_builders.pixels import ImageError, load_encoded
 
 H, W = 20, 30
 RGB = np.stack(np.broadcast_arrays(np.arange(H)[:, None] * 12, np.arange(W) * 8, 77), -1).astype(
