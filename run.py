@@ -48,7 +48,7 @@ def _run(argv: list[str]) -> int:
         )
     builder = _prepare(config)
 
-    from simclr_med import evaluate, run_log, train
+    from simclr_med import evaluate, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     strategy = train.set_up(config)  # before anything else touches TensorFlow's devices
@@ -58,11 +58,10 @@ def _run(argv: list[str]) -> int:
         evaluate.follow(config, builder, model_dir, strategy)
         return 0
     try:
-        train.train(config, builder, model_dir, strategy)
+        train.train(config, builder, model_dir, strategy, {"argv": argv[1:], "flags": given})
     except train.Interrupted as interrupted:
         print(f"Stopped. The same command goes on from {model_dir}.")
         return train.exit_code(interrupted)
-    run_log.write_json(os.path.join(model_dir, "flags.json"), {"argv": argv[1:], "flags": given})
     if mode == "train_then_eval":
         evaluate.evaluate(config, builder, model_dir, strategy)
     return 0
@@ -85,37 +84,21 @@ def _config_of_run(given: dict) -> Config:
 def _prepare(config: Config):
     """Returns the TFDS builder of --dataset, prepared on disk."""
     _hush()
-    import tensorflow_datasets as tfds
-
-    from tfds_builders import derm_bags
     from tfds_builders.errors import DataError
+    from tfds_builders.prepare import prepare
 
-    name, data_dir = config.data.dataset, config.data.data_dir
-    if not name:
+    data = config.data
+    if not data.dataset:
         raise UserError("--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name).")
     try:
-        if name == "derm_bags":
-            if not config.data.manual_dir:
-                raise UserError(
-                    "--dataset=derm_bags reads a folder: give it with --manual_dir=DIR (DIR holds "
-                    "manifest.csv and images). The embedded demo is --dataset=derm_bags/demo."
-                )
-            folder = derm_bags.folder_config(config.data.manual_dir, config.data.on_bad_image)
-            builder = derm_bags.Builder(config=folder, data_dir=data_dir)
-        else:
-            builder = tfds.builder(name, data_dir=data_dir)
-        if not builder.data_path.exists():
-            print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
-        if not sys.stderr.isatty():
-            tfds.disable_progress_bar()
-        builder.download_and_prepare()
+        return prepare(
+            data.dataset,
+            manual_dir=data.manual_dir,
+            data_dir=data.data_dir,
+            on_bad_image=data.on_bad_image,
+        )
     except DataError as error:
         raise UserError(str(error)) from error
-    except tfds.core.DatasetNotFoundError as error:
-        raise UserError(
-            f"--dataset={name} is no dataset that TFDS knows, nor derm_bags or derm_bags/demo."
-        ) from error
-    return builder
 
 
 def _hush() -> None:
@@ -125,6 +108,7 @@ def _hush() -> None:
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="tensorflow_addons")
 
 

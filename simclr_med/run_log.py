@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import fcntl
 import json
 import os
@@ -19,6 +20,8 @@ from simclr_med.config import Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_FOR_A_LOOK = 0.2
+_LOCK = ".lock"
 
 
 def write_atomically(path: str, text: str) -> None:
@@ -56,27 +59,36 @@ def locked(model_dir: str) -> Iterator[None]:
     """
     try:
         os.makedirs(model_dir, exist_ok=True)
-        file = open(os.path.join(model_dir, ".lock"), "a+")  # noqa: SIM115
+        file = open(os.path.join(model_dir, _LOCK), "a+")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"--model_dir={model_dir} cannot be used: {error.strerror}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"--model_dir={model_dir} is in use by another run; wait for it, or choose another "
-                "folder. (--mode=eval may look at it meanwhile.)"
-            ) from error
+        if not _flock(file, fcntl.LOCK_EX):
+            time.sleep(_SECONDS_FOR_A_LOOK)  # `is_training` may be holding it for an instant
+            if not _flock(file, fcntl.LOCK_EX):
+                raise UserError(
+                    f"--model_dir={model_dir} is in use by another run; wait for it, or choose "
+                    "another folder. (--mode=eval may look at it meanwhile.)"
+                )
         yield
 
 
 def is_training(model_dir: str) -> bool:
-    """Returns whether a process holds `locked(model_dir)`."""
+    """Returns whether a process holds `locked(model_dir)`; needs no right to write there."""
     try:
-        with locked(model_dir):
-            return False
-    except UserError:
-        return True
+        with open(os.path.join(model_dir, _LOCK)) as file:
+            return not _flock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _flock(file: Any, kind: int) -> bool:
+    """Returns whether the lock could be had at once; it lasts until the file is closed."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def check_same_run(model_dir: str, config: Config, dataset: str) -> None:
@@ -119,7 +131,7 @@ class RunLog:
         self._events = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
         self._images_per_step = images_per_step
         self._total_steps = total_steps
-        self._start = (time.monotonic(), start_step)
+        self._start: tuple[float, int] | None = None
         self._last_line = 0.0
         self._bar = _progress_bar() if sys.stdout.isatty() else None
         if self._bar:
@@ -129,16 +141,19 @@ class RunLog:
     def show(self, step: int, metrics: dict[str, float]) -> None:
         """Moves the progress bar, or prints a line every few seconds where there is no terminal."""
         now = time.monotonic()
-        done = step - self._start[1]
-        rate = done / max(now - self._start[0], 1e-9)
+        if self._start is None:  # what came before was tracing and compiling: no measure of speed
+            self._start = (now, step)
+        rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
         words = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-        speed = f"{rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
+        if rate:
+            words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
         if self._bar:
-            self._bar.update(self._task, completed=step, description=f"{words}  {speed}")
+            self._bar.update(self._task, completed=step, description=words)
         elif now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps:
             self._last_line = now
-            eta = time.strftime("%H:%M:%S", time.gmtime((self._total_steps - step) / rate))
-            print(f"step {step}/{self._total_steps}  {words}  {speed}  ETA {eta}", flush=True)
+            if rate:
+                words += f"  ETA {_clock((self._total_steps - step) / rate)}"
+            print(f"step {step}/{self._total_steps}  {words}", flush=True)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
@@ -180,6 +195,11 @@ def _progress_bar() -> rich.progress.Progress:
         rich.progress.TimeRemainingColumn(),
         refresh_per_second=2,
     )
+
+
+def _clock(seconds: float) -> str:
+    """Returns H:MM:SS, with as many hours as it takes."""
+    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def _plain(value: Any) -> Any:

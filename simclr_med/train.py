@@ -76,8 +76,17 @@ def make_model(config: Config, num_classes: int) -> Model:
     return model
 
 
-def train(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
+def train(
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+) -> None:
     """Trains to the end, from the newest checkpoint in `model_dir` if there is one.
+
+    Args:
+      config: of the run.
+      builder: a prepared TFDS builder.
+      model_dir: the run's folder; made if it is missing.
+      strategy: from `set_up`.
+      asked: what the command line said, for flags.json.
 
     Raises:
       UserError: a mistake of the user's, or a loss that is no longer finite.
@@ -95,6 +104,7 @@ def train(config: Config, builder, model_dir: str, strategy: tf.distribute.Strat
 
     with run_log.locked(model_dir), _stop_signals() as stop:
         run_log.check_same_run(model_dir, config, builder.info.full_name)
+        run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
         with strategy.scope():
             model = make_model(config, len(bags.class_names))
             optimizer = make_optimizer(
