@@ -1,0 +1,284 @@
+"""Each flag, changed alone, changes something that a run shows: no knob without an effect.
+
+The loop, the evaluation and the command are the real ones; only the encoder is tiny (one block), so
+that a run takes a second. What is compared: weights, metrics and files of a training run, results
+and files of an evaluation, or the calls that the command makes.
+"""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import run
+from simclr_med import data, distribution, evaluate, export, train
+from simclr_med.config import FIELDS, Config
+from simclr_med.keras_api import keras
+from simclr_med.models import resnet
+from tfds_builders.derm_bags import Builder, folder_config
+
+BASE = Config().replace(
+    dataset="derm_bags",
+    resnet_depth=18,
+    image_size=34,  # above 32 px: the ordinary stem
+    train_batch_size=4,
+    train_steps=3,
+    checkpoint_steps=1,
+    warmup_epochs=0.0,
+    weight_decay=1e-3,
+    eval_batch_size=4,
+    keep_hub_module_max=0,
+    micle=True,
+    proj_out_dim=8,
+)
+
+
+def draw_folder(folder, seed):
+    """Writes 16 cases of 1 to 9 noisy images in three classes, and returns the folder."""
+    rng = np.random.default_rng(seed)
+    rows = ["case_id,image_path,label,split"]
+    folder.mkdir(parents=True)
+    for case in range(16):
+        split = "train" if case < 9 else "validation" if case < 13 else "more"
+        for image in range(9 if case == 12 else 1 + case % 3):
+            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
+            pixels[..., case % 3] |= 128
+            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
+            rows.append(f"c{case},{case}_{image}.png,label{case % 3},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The folder of images, the prepared dataset, a strategy, and encoders of one block."""
+    root = tmp_path_factory.mktemp("world")
+    photos = draw_folder(root / "photos", seed=0)
+    builder = Builder(config=folder_config(photos), data_dir=root / "tfds")
+    builder.download_and_prepare()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
+        patch.setitem(resnet.BLOCKS_PER_GROUP, 34, (2,))
+        yield World(root, builder)
+
+
+class World:
+    """Where runs happen; `see_*` methods return what a configuration shows, as something to compare.
+
+    What was seen once is remembered: most flags are compared with the same base.
+    """
+
+    def __init__(self, root, builder):
+        self.root, self.builder = root, builder
+        self.strategy = distribution.make_strategy()
+        self._seen = {}
+        self._runs = 0
+
+    def see(self, how, config):
+        if (how, config) not in self._seen:
+            self._seen[how, config] = getattr(self, f"see_{how}")(config)
+        return self._seen[how, config]
+
+    def train(self, config):
+        """Returns the folder of a new run."""
+        self._runs += 1
+        model_dir = str(self.root / f"run{self._runs}")
+        train.train(config, self.builder, model_dir, self.strategy, {})
+        return model_dir
+
+    def see_training(self, config):
+        """Metrics, checkpoint files, every number in the last checkpoint, and what was cached."""
+        cached = []
+
+        def spy(*args, **options):
+            cached.append(options["cache"])
+            return data.training_batches(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "training_batches", spy)
+            model_dir = self.train(config)
+        with open(os.path.join(model_dir, "metrics.jsonl")) as file:
+            metrics = file.read()
+        files = sorted(name for name in os.listdir(model_dir) if name.startswith("ckpt"))
+        reader = tf.train.load_checkpoint(model_dir)
+        weights = {
+            key: np.asarray(reader.get_tensor(key)).tobytes()
+            for key in sorted(reader.get_variable_to_shape_map())
+            if key != "_CHECKPOINTABLE_OBJECT_GRAPH"
+        }
+        return metrics, files, weights, cached
+
+    def see_model(self, config):
+        """Initial weights, which of them train, the outputs and statistics of a training pass."""
+        model = train.make_model(config, 3)
+        initial = [v.numpy().tobytes() for v in model.variables]
+        trained = [v.shape for v in model.trainable_variables]
+        images = np.linspace(0, 1, 2 * 34 * 34 * 3, dtype=np.float32).reshape(2, 34, 34, 3) ** 2
+        outputs = {k: v.numpy().tobytes() for k, v in model(images, training=True).items()}
+        statistics = [v.numpy().tobytes() for v in model.non_trainable_variables]
+        norms = [m for m in model.submodules if isinstance(m, keras.layers.BatchNormalization)]
+        synchronized = [norm.synchronized for norm in norms]
+        return initial, trained, outputs, statistics, synchronized
+
+    def see_evaluation(self, config):
+        """Result, new files, sizes of batches and models to keep, of evaluating a finished run."""
+        if not hasattr(self, "_finished"):
+            self._finished = self.train(BASE)
+        before = set(os.listdir(self._finished))
+        sizes, kept = [], []
+
+        def spy(bags, **options):
+            sizes.append(options["batch_size"])
+            return data.evaluation_batches(bags, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evaluate, "evaluation_batches", spy)
+            patch.setattr(export, "save", lambda model, folder, step, keep: kept.append(keep))
+            result = evaluate.evaluate(config, self.builder, self._finished, self.strategy)
+        new = {}
+        for name in set(os.listdir(self._finished)) - before:
+            path = os.path.join(self._finished, name)
+            with open(path, "rb") as file:
+                new[name] = file.read()
+            os.remove(path)
+        return json.dumps(result, default=str), new, sizes, kept
+
+    def see_command(self, config):
+        """What run.py prepares, and which of training and evaluation it calls, where."""
+        calls = []
+
+        def note(name):
+            return lambda c, builder, model_dir="", *rest: calls.append((name, model_dir))
+
+        default = Config().to_dict()
+        given = {name: v for name, v in config.to_dict().items() if v != default[name]}
+        given.setdefault("manual_dir", self.root / "photos")
+        argv = [f"--{name}={value}" for name, value in given.items()]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Builder, "download_and_prepare", lambda b: calls.append(b.data_path))
+            patch.setattr(train, "set_up", lambda c: self.strategy)
+            patch.setattr(train, "train", note("train"))
+            patch.setattr(evaluate, "check_splits", lambda c, builder: None)
+            patch.setattr(evaluate, "evaluate", note("evaluate"))
+            assert run.main(["run.py", *argv]) == 0
+        return calls
+
+    def see_machine(self, config):
+        """What is asked of TensorFlow before anything else."""
+        calls = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                distribution,
+                "make_strategy",
+                lambda **options: calls.append(sorted(options.items())) or self.strategy,
+            )
+            patch.setattr(
+                tf.config.experimental,
+                "enable_op_determinism",
+                lambda: calls.append("deterministic"),
+            )
+            patch.setattr(
+                keras.mixed_precision, "set_global_policy", lambda policy: calls.append(policy)
+            )
+            train.set_up(config)
+        return calls
+
+    def see_compilation(self, config):
+        """Whether the step was handed to XLA."""
+        asked, function = [], tf.function
+
+        def spy(*args, **options):
+            asked.append(options.pop("jit_compile", False))  # noted; compiling takes long
+            return function(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train.tf, "function", spy)
+            self.train(config)
+        return any(asked)
+
+
+# flag: (what is looked at, its other value, what else is set in both runs)
+CHANGES = {
+    "mode": ("command", "train_then_eval", {}),
+    "train_mode": ("training", "finetune", {"micle": False}),
+    "model_dir": ("command", "elsewhere", {}),
+    "checkpoint": ("training", "CHECKPOINT", {}),
+    "seed": ("model", 1, {}),
+    "checkpoint_epochs": ("training", 2, {"checkpoint_steps": 0, "train_steps": 5}),
+    "checkpoint_steps": ("training", 3, {}),
+    "keep_checkpoint_max": ("training", 1, {}),
+    "keep_hub_module_max": ("evaluation", 2, {}),
+    "dataset": ("command", "derm_bags/demo", {}),
+    "manual_dir": ("command", "PHOTOS2", {}),
+    "data_dir": ("command", "elsewhere", {}),
+    "train_split": ("training", "validation", {}),
+    "eval_split": ("evaluation", "more", {}),
+    "cache_dataset": ("training", True, {}),
+    "shuffle_buffer": ("training", 2, {}),
+    "on_bad_image": ("command", "skip", {}),
+    "max_bag_size": ("evaluation", 1, {}),
+    "image_size": ("model", 20, {}),
+    "color_jitter_strength": ("training", 0.5, {}),
+    "use_blur": ("training", False, {}),
+    "rotation_degrees": ("training", 45.0, {}),
+    "resnet_depth": ("model", 34, {}),
+    "width_multiplier": ("model", 2, {}),
+    "sk_ratio": ("model", 0.0625, {}),
+    "se_ratio": ("model", 0.25, {}),
+    "batch_norm_decay": ("model", 0.5, {}),
+    "global_bn": ("model", False, {}),
+    "proj_head_mode": ("model", "linear", {}),
+    "proj_out_dim": ("model", 4, {}),
+    "num_proj_layers": ("model", 2, {}),
+    "ft_proj_selector": ("model", 1, {}),
+    "micle": ("training", False, {}),
+    "temperature": ("training", 0.5, {}),
+    "hidden_norm": ("training", False, {}),
+    "lineareval_while_pretraining": ("training", False, {}),
+    "zero_init_logits_layer": ("model", True, {}),
+    "fine_tune_after_block": ("model", 1, {"train_mode": "finetune", "micle": False}),
+    "train_batch_size": ("training", 3, {}),
+    "train_epochs": ("training", 2, {"train_steps": 0, "train_epochs": 1}),
+    "train_steps": ("training", 2, {}),
+    "optimizer": ("training", "adam", {}),
+    "learning_rate": ("training", 0.1, {}),
+    "learning_rate_scaling": ("training", "sqrt", {}),
+    "warmup_epochs": ("training", 1.0, {}),
+    "weight_decay": ("training", 0.1, {}),
+    "momentum": ("training", 0.5, {}),
+    "eval_steps": ("evaluation", 1, {"eval_batch_size": 2}),
+    "eval_batch_size": ("evaluation", 2, {}),
+    "eval_name": ("evaluation", "again", {}),
+    "use_tpu": ("machine", False, {}),
+    "tpu_name": ("machine", "pod", {}),
+    "tpu_zone": ("machine", "zone", {}),
+    "gcp_project": ("machine", "project", {}),
+    "master": ("machine", "grpc://there", {}),
+    "cpu_replicas": ("machine", 2, {}),
+    "mixed_precision": ("machine", True, {}),
+    "jit_compile": ("compilation", True, {"deterministic": False}),
+    "deterministic": ("machine", False, {}),
+}
+
+
+def test_every_flag_is_tried():
+    assert list(CHANGES) == list(FIELDS)
+
+
+@pytest.mark.parametrize("how", ["training", "model", "evaluation", "command", "machine"])
+def test_the_same_configuration_shows_the_same(world, how):
+    assert world.see(how, BASE) == getattr(world, f"see_{how}")(BASE)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_flag_changes_what_a_run_shows(world, name):
+    how, value, context = CHANGES[name]
+    if value == "PHOTOS2":
+        value = str(draw_folder(world.root / "photos2", seed=1))
+    elif value == "CHECKPOINT":
+        value = world.train(BASE.replace(seed=7))
+    config = BASE.replace(**context)
+    assert world.see(how, config) != world.see(how, config.replace(**{name: value}))
