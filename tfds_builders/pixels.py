@@ -2,7 +2,7 @@
 
 What is stored is always something `tf.io.decode_image(channels=3)` reads as the user saw it: an
 8-bit JPEG or PNG, upright, without palette, transparency or more than 8 bits, and without any
-description of the picture: EXIF (camera, place, time), texts.
+description of the picture: EXIF (camera, place, time), texts, the header of a DICOM.
 """
 
 import io
@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from tfds_builders.dicom import dicom_picture, is_dicom
 from tfds_builders.errors import ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
@@ -50,12 +51,12 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
       - a JPEG as JPEG (quality 95, 4:4:4), everything else as PNG, grey where it was grey: what
         came without loss stays so, and a PNG of a JPEG would be five times its size for nothing;
       - transparency is flattened on white, which is what an image viewer showed the annotator;
-      - grey of more than 8 bits is seen through its own range: see grey.py
-        (48-bit colour keeps its upper 8 bits);
+      - grey of more than 8 bits is seen through its own range or, in a DICOM, its window: see
+        grey.py and dicom.py (48-bit colour keeps its upper 8 bits);
       - a picture whose EXIF says it is turned is turned.
 
     Args:
-      path: JPEG, PNG, GIF, BMP, TIFF or WebP.
+      path: JPEG, PNG, GIF, BMP, TIFF, WebP or DICOM.
       long_side: where the longer side has more pixels, it is resized to this (Lanczos, from the
         full depth); 0 keeps every size.
 
@@ -70,6 +71,8 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
         raise ImageError(f"the file cannot be read ({error.strerror})") from error
     if not data:
         raise ImageError("the file has 0 bytes")
+    if is_dicom(data):
+        return _encode(_shrunk(dicom_picture(data, MAX_PIXELS), long_side), "PNG")
     image = _decode(data, long_side)
     turn = _TURNS.get(_orientation(image))
     if turn is None and not _is_larger(image, long_side) and _is_plain(image, data):
@@ -142,7 +145,9 @@ def _decode(data: bytes, long_side: int) -> Image.Image:
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise ImageError("not an image (JPEG, PNG, GIF, BMP, TIFF and WebP are read)") from error
+        raise ImageError(
+            "not an image (JPEG, PNG, GIF, BMP, TIFF, WebP and DICOM are read)"
+        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"more than {MAX_PIXELS // 10**6} million pixels") from error
     except _BROKEN as error:
