@@ -149,8 +149,8 @@ def _looked_up(dataset: pydicom.Dataset, item: pydicom.Dataset, values: np.ndarr
 def _windowed(values: np.ndarray, center: float, width: float, function: str) -> Image.Image:
     """Returns mode F in 0..255; the three functions of PS3.3 section C.11.2.1.2 and .3."""
     if function == "SIGMOID":
-        sigmoid = 1 / (1 + np.exp(-4 * (values - center) / width))
-        return through_window(sigmoid, 0, 1)
+        # 1 / (1 + exp(-4 x)) = (1 + tanh(2 x)) / 2, which does not overflow
+        return through_window(np.tanh(2 * (values - center) / width), -1, 1)
     if function == "LINEAR_EXACT":
         return through_window(values, center - width / 2, center + width / 2)
     if function != "LINEAR":
