@@ -1,4 +1,4 @@
-"""derm_bags.images: whatever file a user has, TensorFlow then reads what the user saw."""
+"""pixels: whatever file a user has, TensorFlow then reads what the user saw."""
 
 import io
 import pickle
@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from tfds_builders.pixels import ImageError, load_encoded
 
@@ -17,6 +17,7 @@ RGB = np.stack(np.broadcast_arrays(np.arange(H)[:, None] * 12, np.arange(W) * 8,
     "u1"
 )
 GREY = RGB[..., 0]
+SRGB = ImageCms.createProfile("sRGB")
 
 
 def encode(image, kind, **options):
@@ -46,6 +47,11 @@ def load(tmp_path, data, name="image.jpg"):
     return load_encoded(tmp_path / name)
 
 
+def load_encoded_at(tmp_path, data, long_side):
+    (tmp_path / "image").write_bytes(data)
+    return load_encoded(tmp_path / "image", long_side=long_side)
+
+
 def seen(data):
     """uint8 [H, W, 3] as training will read it."""
     return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
@@ -60,7 +66,7 @@ def grey3(grey):
     [
         encode(RGB, "JPEG"),
         encode(GREY, "JPEG"),
-        encode(RGB, "JPEG", progressive=True) + b"trailing bytes of a camera",
+        encode(RGB, "JPEG", progressive=True),
         encode(RGB, "PNG"),
         encode(GREY, "PNG"),
     ],
@@ -86,10 +92,20 @@ def on_white(image):
     return flat
 
 
+def transparent_corner():
+    """RGB where its first pixel's colour is declared transparent."""
+    flat = RGB.copy()
+    flat[0, 0] = 255
+    return flat
+
+
 PALETTE = Image.fromarray(RGB).quantize(16)
 BLACK_WHITE = Image.fromarray(GREY > 100)
 DEEP = np.arange(H * W).reshape(H, W) * 65535 // (H * W - 1)  # all of 0..65535
 DEEP8 = grey3(np.round(DEEP / 257))
+TWELVE = 300 + np.arange(H * W).reshape(H, W) * 3  # 300..2097, of a detector's 12 bits
+TWELVE8 = grey3(np.round((TWELVE - 300) / 1797 * 255))
+WHITE_IS_ZERO = {"tiffinfo": {262: 0}}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +120,11 @@ DEEP8 = grey3(np.round(DEEP / 257))
         (encode(DEEP.astype("u2"), "PNG"), DEEP8),
         (encode(DEEP.astype("u2"), "TIFF"), DEEP8),
         (encode(DEEP.astype("i4"), "TIFF"), DEEP8),
+        (encode(TWELVE.astype("u2"), "PNG"), TWELVE8),
+        (encode(TWELVE.astype("u2"), "TIFF"), TWELVE8),
+        (encode(TWELVE.astype("u2"), "TIFF", **WHITE_IS_ZERO), 255 - TWELVE8),
+        (encode(np.full((H, W), 7, "u2"), "PNG"), grey3(np.zeros((H, W)))),
+        (encode(RGB, "PNG", transparency=(0, 0, 77)), transparent_corner()),
         (encode(RGB, "TIFF"), RGB),
         (encode(RGB, "BMP"), RGB),
         (png(2, 1, 16, 2, [struct.pack(">6H", 0, 300, 65535, 257, 40000, 1)]),
@@ -111,12 +132,28 @@ DEEP8 = grey3(np.round(DEEP / 257))
         (png(4, 1, 2, 0, [bytes([0b00_01_10_11])]), grey3([[0, 85, 170, 255]])),
     ],
     ids=["palette", "gif", "RGBA", "LA", "webp", "1-bit", "16-bit-png",
-         "16-bit-tiff", "I", "tiff", "bmp", "48-bit", "2-bit"],
+         "16-bit-tiff", "I", "12-bit png", "12-bit tiff", "12-bit tiff, white is zero", "constant",
+         "transparent colour", "tiff", "bmp", "48-bit", "2-bit"],
 )  # fmt: skip
-def test_other_types_become_8_bit_rgb_png(tmp_path, data, expected):
+def test_other_types_become_8_bit_png(tmp_path, data, expected):
     stored = load(tmp_path, data)
-    assert Image.open(io.BytesIO(stored)).format == "PNG" and stored[24] == 8
+    image = Image.open(io.BytesIO(stored))
+    assert image.format == "PNG" and stored[24] == 8
+    grey_source = Image.open(io.BytesIO(data)).mode in ("1", "L", "I;16", "I")
+    assert image.mode == ("L" if grey_source else "RGB")
     np.testing.assert_array_equal(seen(stored), expected)
+
+
+def test_48_bit_tiff(tmp_path):
+    """Pillow writes none: one strip of [2, 1, 3] uint16, made by hand."""
+    pixels = struct.pack("<6H", 0, 300, 65535, 257, 40000, 1)
+    entries = [(256, 2), (257, 1), (258, 16), (259, 1), (262, 2), (273, 8), (277, 3), (278, 1)]
+    entries += [(279, len(pixels))]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    table = table.replace(struct.pack("<HHII", 258, 4, 1, 16), struct.pack("<HHII", 258, 3, 3, 20))
+    data = b"II*\0" + struct.pack("<I", 26) + pixels + struct.pack("<3H", 16, 16, 16)
+    data += struct.pack("<H", len(entries)) + table + bytes(4)
+    np.testing.assert_array_equal(seen(load(tmp_path, data)), [[[0, 1, 255], [1, 156, 0]]])
 
 
 def test_first_frame_of_several(tmp_path):
@@ -146,11 +183,107 @@ def test_exif_orientation_is_applied(tmp_path, kind, orientation, turns):
         assert opened.layer[0][1:3] == opened.layer[1][1:3]  # 4:4:4: colour at full resolution
 
 
-def test_upright_exif_is_left_alone(tmp_path):
+# Metadata
+
+SECRET = b"Jane Doe"
+
+
+def described(kind):
+    """RGB as JPEG or PNG with a name in every place Pillow can put one, and after the end."""
     exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 1, "camera"
-    data = encode(RGB, "JPEG", exif=exif)
-    assert load(tmp_path, data) == data
+    exif[0x0112], exif[0x010E] = 1, SECRET.decode()
+    options = {"exif": exif, "icc_profile": ImageCms.ImageCmsProfile(SRGB).tobytes()}
+    if kind == "JPEG":
+        options.update(comment=SECRET, xmp=SECRET, progressive=True)
+    else:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_text("Comment", SECRET.decode())
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", SECRET.decode())
+    return encode(RGB, kind, **options) + SECRET
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_metadata_is_left_out_and_pixels_are_not_touched(tmp_path, kind):
+    data = described(kind)
+    assert data.count(SECRET) == 4
+    stored = load(tmp_path, data)
+    assert SECRET not in stored
+    before, after = (Image.open(io.BytesIO(bytes_)) for bytes_ in (data, stored))
+    assert after.format == kind and after.info["icc_profile"] == before.info["icc_profile"]
+    np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
+    np.testing.assert_array_equal(seen(stored), seen(data))
+    plain = encode(RGB, kind, **({"progressive": True} if kind == "JPEG" else {}))
+    np.testing.assert_array_equal(seen(stored), seen(plain))
+
+
+@pytest.mark.parametrize("kind, long_side", [("JPEG", 15), ("PNG", 15)])
+def test_metadata_is_left_out_of_what_is_resized(tmp_path, kind, long_side):
+    stored = load_encoded_at(tmp_path, described(kind), long_side)
+    assert SECRET not in stored and Image.open(io.BytesIO(stored)).format == kind
+
+
+def test_jpeg_whose_colours_hang_on_the_adobe_segment(tmp_path):
+    """Components are RGB, not YCbCr: only APP14 says so."""
+    data = encode(RGB, "JPEG", keep_rgb=True, quality=100)
+    assert b"Adobe" in data
+    stored = load(tmp_path, data)
+    np.testing.assert_array_equal(seen(stored), seen(data))
+    assert np.abs(seen(stored).astype(int) - RGB).max() < 6
+
+
+def test_jpeg_with_stray_bytes_is_encoded_anew(tmp_path):
+    data = encode(RGB, "JPEG", quality=95)
+    stored = load(tmp_path, data[:20] + b"stray" + data[20:])
+    assert b"stray" not in stored
+    assert np.abs(seen(stored).astype(int) - seen(data)).mean() < 2
+
+
+# Size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(600, 400), (400, 600), (600, 1), (160, 90), (159, 20)])
+def test_long_side(tmp_path, kind, size):
+    """A smooth picture, at an eighth of its size and less, is the same function of place."""
+    x, y = np.meshgrid(np.linspace(0, 1, size[0]), np.linspace(0, 1, size[1]))
+    pixels = (np.stack([x, y, x * y], -1) * 255).astype("u1")
+    data = encode(pixels, kind, quality=95)
+    stored = load_encoded_at(tmp_path, data, long_side=160)
+    image = Image.open(io.BytesIO(stored))
+    assert image.format == kind
+    if max(size) <= 160:
+        assert stored == data
+    elif min(size) > 1:
+        width, height = image.size
+        assert max(width, height) == 160 and abs(width / height - size[0] / size[1]) < 0.01
+        x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+        expected = np.stack([x, y, x * y], -1) * 255
+        assert np.abs(np.asarray(image) - expected).mean() < 1.5
+    else:
+        assert image.size == (160, 1)
+
+
+def test_shrinking_keeps_the_depth_of_16_bits(tmp_path):
+    """Every pixel of the picture repeated 4 x 4, then shrunk by 4: the picture again."""
+    deep = np.repeat(np.repeat(TWELVE, 4, 0), 4, 1).astype("u2")
+    stored = load_encoded_at(tmp_path, encode(deep, "PNG"), long_side=W)
+    assert Image.open(io.BytesIO(stored)).size == (W, H)
+    difference = np.abs(seen(stored).astype(int) - TWELVE8)[2:-2, 2:-2]  # a step back at a border
+    assert np.median(difference) <= 1
+
+
+def test_turned_and_shrunk(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = load_encoded_at(tmp_path, encode(RGB, "PNG", exif=exif), long_side=15)
+    assert Image.open(io.BytesIO(stored)).size == (10, 15)
+
+
+def test_truncated_large_jpeg_is_found_though_decoded_small(tmp_path):
+    data = encode(Image.new("RGB", (1600, 1200), "pink"), "JPEG")
+    assert len(load_encoded_at(tmp_path, data, 100)) < 3000
+    with pytest.raises(ImageError, match="truncated"):
+        load_encoded_at(tmp_path, data[:-200], 100)
 
 
 def test_large_photograph(tmp_path):

@@ -1,5 +1,9 @@
-"""The one exception that means "the user can fix this in their data"."""
+"""The exceptions that mean "the user can fix this in their data"."""
 
 
 class DataError(ValueError):
     """A sentence about the user's data: what, where (file, row), what was received, what to do."""
+
+
+class ImageError(ValueError):
+    """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""

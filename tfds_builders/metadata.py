@@ -1,0 +1,61 @@
+"""JPEG and PNG bytes without the data that describe them: camera, place, time, names, previews.
+
+Pixels are not touched: whole segments are copied or left out. What says how the bytes are to be
+turned into colours stays.
+"""
+
+import re
+
+_RST0, _SOI, _EOI, _SOS = 0xD0, 0xD8, 0xD9, 0xDA
+_COMMENT, _APP0, _APP15 = 0xFE, 0xE0, 0xEF
+# JFIF and Adobe decide whether the components are YCbCr or RGB; ICC is the colour profile.
+_JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+# In the coded pixels FF is followed by 00, by a restart marker, or by another FF (padding).
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB")
+
+
+def jpeg_without_metadata(data: bytes) -> bytes | None:
+    """Returns the JPEG without EXIF, XMP, IPTC, comments and whatever follows its end.
+
+    None where `data` has stray bytes between segments, or no end: a decoder may shrug, but what
+    such bytes are cannot be said.
+    """
+    parts, at = [b"\xff\xd8"], 2
+    while True:
+        if data[at : at + 1] != b"\xff":
+            return None
+        marker = data[at + 1] if at + 1 < len(data) else 0
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        if marker == _EOI:
+            return b"".join([*parts, b"\xff\xd9"])
+        if marker < 0xC0 or _RST0 <= marker <= _SOI:  # has no length, and no place here
+            return None
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _SOS:  # its segment is followed by coded pixels, up to the next marker
+            found = _NEXT_MARKER.search(data, end)
+            if not found:
+                return None
+            end = found.start()
+        segment = data[at:end]
+        describes = _APP0 <= marker <= _APP15 or marker == _COMMENT
+        kept = _JPEG_KEPT.get(marker)
+        if not describes or (kept and segment[4:].startswith(kept)):
+            parts.append(segment)
+        at = end
+
+
+def png_without_metadata(data: bytes) -> bytes:
+    """Returns the PNG (valid, see `pixels`) with the chunks that decide its pixels and colours."""
+    parts, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    kind = b""
+    while kind != b"IEND" and at < len(data):
+        kind = data[at + 4 : at + 8]
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind in _PNG_KEPT:
+            parts.append(data[at:end])
+        at = end
+    return b"".join(parts)

@@ -1,0 +1,206 @@
+"""What a prepared dataset holds, counted, against what it should hold; prints nothing.
+
+`verify` reads every example once and never decodes an image. verify_tables.py makes tables of what it
+returns, contact_sheet.py a picture.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+
+import tensorflow_datasets as tfds
+
+from tfds_builders.stored_bags import label_state, label_text, read_encoded
+
+NO_LABEL = "(no label)"
+EXAMPLES = 3  # of what is wrong, named in a sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelCounts:
+    """Images by what their bag says of one label."""
+
+    positive: int
+    negative: int
+    uncertain: int
+    blank: int
+
+    def prevalence(self, uncertain: str) -> float:
+        """Returns the share of positives if uncertain is read as "zeros" or "ones", blank as 0."""
+        positive = self.positive + (self.uncertain if uncertain == "ones" else 0)
+        return positive / (self.positive + self.negative + self.uncertain + self.blank)
+
+
+STATES = tuple(field.name for field in dataclasses.fields(LabelCounts))
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitCounts:
+    """One split, counted. `classes` counts bags; `labels` and `views` count images."""
+
+    bags: int
+    images: int
+    patients: int
+    repeated_images: int  # whose bytes another image of the split has, too
+    bag_sizes: Mapping[int, int]  # images in a bag -> bags
+    classes: Mapping[str, int]  # of one label a bag, NO_LABEL included; else empty
+    labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
+    views: Mapping[str, int]  # "frontal", "lateral"; else empty
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What was found; `problems` says what is wrong with it."""
+
+    dataset: str
+    source: str  # the user's folder
+    patient_id_from: str  # if it is "case_id", each case counts as a patient of its own
+    splits: Mapping[str, SplitCounts]
+    named_splits: Mapping[str, SplitCounts]  # parts of a split that have a name of their own
+    common_patients: Mapping[tuple[str, str], tuple[str, ...]]  # two splits -> patient ids
+    common_images: Mapping[tuple[str, str], tuple[tuple[str, str], ...]]  # -> pairs of image ids
+    unreadable: tuple[tuple[int, str, str], ...]  # row, path, reason
+    num_missing: int
+    missing: tuple[str, ...]  # the first of their paths
+    expected: Mapping[str, tuple[int, int]]  # name -> (published, found)
+
+    @property
+    def all_splits(self) -> dict[str, SplitCounts]:
+        """Returns the splits, then the named parts of splits."""
+        return {**self.splits, **self.named_splits}
+
+    @property
+    def problems(self) -> list[str]:
+        """Returns a sentence for each thing that is wrong; none where all is well."""
+        sentences = []
+        for (one, other), patients in self.common_patients.items():
+            if patients:
+                sentences.append(
+                    f"Patients in both {one!r} and {other!r}: {len(patients):,} ({_some(patients)}). "
+                    "What is learnt from one leaks into the other: give each patient one split."
+                )
+        for (one, other), pairs in self.common_images.items():
+            if pairs:
+                names = _some([f"{a} = {b}" for a, b in pairs])
+                sentences.append(
+                    f"Images in both {one!r} and {other!r}, byte for byte: {len(pairs):,} ({names}). "
+                    "Remove one of each, or give both the same patient_id."
+                )
+        if self.unreadable:
+            names = _some([f"row {row}, {path}: {why}" for row, path, why in self.unreadable])
+            sentences.append(
+                f"Unreadable images, left out: {len(self.unreadable):,} ({names}). Replace the files."
+            )
+        if self.num_missing:
+            sentences.append(
+                f"Images that the table has and {self.source} has not: {self.num_missing:,} "
+                f"({_some(self.missing, self.num_missing)}). Complete the download, or go on without."
+            )
+        for name, (published, found) in self.expected.items():
+            if found != published:
+                sentences.append(f"{name}: {published:,} were published, {found:,} found.")
+        return sentences
+
+
+def verify(builder: tfds.core.DatasetBuilder) -> Verification:
+    """Returns what the prepared dataset of `builder` holds; reads all of it once.
+
+    `info.metadata["expected"]`, where a builder has published numbers, is {name: number}, and a
+    name "images", "bags", "studies" (bags), "patients", "frontal" or "lateral", of all splits or,
+    as in "patients in train+validation+test", of some. Images that are missing or unreadable are
+    not found. Memory: about 200 bytes an image, for its hash and id.
+
+    Raises:
+      ValueError: an expected number that is not among the counted ones.
+    """
+    metadata = builder.info.metadata
+    counts, patients, images = {}, {}, {}
+    for split in builder.info.splits:
+        counts[split], patients[split], images[split] = _count(builder, split)
+    named = metadata.get("named_splits", {})
+    pairs = list(itertools.combinations(counts, 2))
+    return Verification(
+        dataset=builder.info.full_name,
+        source=metadata["source"],
+        patient_id_from=metadata["patient_id_from"],
+        splits=counts,
+        named_splits={name: _count(builder, part, hashed=False)[0] for name, part in named.items()},
+        common_patients={(a, b): tuple(sorted(patients[a] & patients[b])) for a, b in pairs},
+        common_images={
+            (a, b): tuple(
+                sorted((images[a][h], images[b][h]) for h in images[a] & images[b].keys())
+            )
+            for a, b in pairs
+        },
+        unreadable=tuple(tuple(skipped) for skipped in metadata["skipped_images"]),
+        num_missing=metadata.get("missing_images", 0),
+        missing=tuple(metadata.get("missing_examples", ())),
+        expected={
+            name: (number, _found(name, counts, patients))
+            for name, number in metadata.get("expected", {}).items()
+        },
+    )
+
+
+def _count(
+    builder: tfds.core.DatasetBuilder, split: str, hashed: bool = True
+) -> tuple[SplitCounts, set[str], dict[bytes, str]]:
+    """Returns counts, patient ids and, if `hashed`, sha1 of an image's bytes -> its id."""
+    features = ["patient_id", "image_ids", "label", "labels", "views"]
+    if hashed:
+        features.append("images")
+    sizes: collections.Counter = collections.Counter()
+    classes: collections.Counter = collections.Counter()
+    views: collections.Counter = collections.Counter()
+    states: collections.Counter = collections.Counter()  # (label, state) -> images
+    patients: set[str] = set()
+    images: dict[bytes, str] = {}
+    for example in read_encoded(builder, split, features):
+        ids = example["image_ids"]
+        sizes[len(ids)] += 1
+        patients.add(example["patient_id"].decode())
+        if "label" in example:
+            classes[label_text(builder, example) or NO_LABEL] += 1
+        for name, value in example.get("labels", {}).items():
+            states[name, label_state(value)] += len(ids)
+        views.update(view.decode() for view in example.get("views", ()))
+        for data, image_id in zip(example.get("images", ()), ids):
+            images.setdefault(hashlib.sha1(data).digest(), image_id.decode())
+    num_images = sum(size * bags for size, bags in sizes.items())
+    labels = {
+        name: LabelCounts(**{state: states[name, state] for state in STATES})
+        for name in (builder.info.features["labels"] if "labels" in builder.info.features else ())
+    }
+    counts = SplitCounts(
+        bags=sizes.total(),
+        images=num_images,
+        patients=len(patients),
+        repeated_images=num_images - len(images) if hashed else 0,
+        bag_sizes=dict(sorted(sizes.items())),
+        classes=dict(sorted(classes.items())),
+        labels=labels,
+        views=dict(sorted(views.items())),
+    )
+    return counts, patients, images
+
+
+def _found(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, set[str]]) -> int:
+    """Returns the number that an expected one called `name` is to be compared with."""
+    what, _, where = name.partition(" in ")
+    splits = [split for split in where.split("+") if split in counts] if where else list(counts)
+    if what == "patients":
+        return len(set().union(*(patients[split] for split in splits)))
+    if what in ("images", "bags", "studies"):
+        field = "images" if what == "images" else "bags"
+        return sum(getattr(counts[split], field) for split in splits)
+    if what in ("frontal", "lateral"):
+        return sum(counts[split].views.get(what, 0) for split in splits)
+    raise ValueError(f"info.metadata['expected'] has {name!r}, which is not counted.")
+
+
+def _some(names: Sequence[str], total: int = 0) -> str:
+    """Returns the first few of `names`, and how many more of `total` (default: all) there are."""
+    more = (total or len(names)) - len(names[:EXAMPLES])
+    return "; ".join(names[:EXAMPLES]) + (f"; and {more:,} more" if more > 0 else "")
