@@ -38,8 +38,9 @@ class BagTable:
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
     fingerprint: str  # sha256, hex
-    named_images: Mapping[str, tuple[str, int]]  # named split -> (split, its first n images)
     facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
+    # named split -> (split, n): its first bags, of at most n images
+    named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
 
 def make_bag_table(
@@ -87,7 +88,6 @@ def make_bag_table(
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
         fingerprint=_fingerprint(folder, files, rows, salt),
-        named_images={},
         facts=facts,
     )
 
