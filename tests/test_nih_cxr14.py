@@ -348,6 +348,21 @@ def test_skip_leaves_out_and_records(twin, tmp_path):
         prepare(folder_config(str(twin), on_bad_image="skip"), tmp_path / "tfds")
 
 
+def test_skip_of_a_whole_file(twin, tmp_path, monkeypatch):
+    """TFDS reads a dataset of which one file has no example."""
+    rows = read_table(twin).rows
+    first, *_ = pieces = shards(rows[rows["split"] == "train"], 10_000)
+    monkeypatch.setattr(bag_builder, "shards", lambda rows: shards(rows, 10_000))
+    for path, size in zip(first["path"], first["size"]):
+        (twin / path).write_bytes(b"?" * size)  # of the same size, so that files are cut as before
+    builder = prepare(folder_config(str(twin), on_bad_image="skip"), tmp_path / "tfds")
+    assert builder.info.splits["train"].shard_lengths == [0, *map(len, pieces[1:])]
+    stored = [image["bag_id"].decode() for image in read(builder, "train")]
+    assert stored == list(pd.concat(pieces[1:])["bag_id"])
+    halves = [len(read(builder, half)) for half in ("train[:50%]", "train[50%:]")]
+    assert sum(halves) == len(stored)
+
+
 KILLED = """
 import os, signal, sys
 from tfds_builders import nih_cxr14, read_ahead
