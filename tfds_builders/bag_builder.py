@@ -21,6 +21,8 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 from etils import epath
+from tensorflow_datasets.core import split_builder as split_builder_lib
+from tensorflow_datasets.core import splits as splits_lib
 
 from tfds_builders.bag_table import BagTable, shards
 from tfds_builders.errors import DataError
@@ -128,7 +130,12 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
     def _download_and_prepare(self, dl_manager, download_config=None):
         """Writes all splits, then `splits.csv` and `info.metadata`."""
         table = self._folder_config(dl_manager).table
-        super()._download_and_prepare(dl_manager, download_config)
+        download_config = download_config or tfds.download.DownloadConfig()
+        readers = self._shard_iterators_per_split(dl_manager)
+        infos = [self._write(split, readers[split], download_config) for split in readers]
+        self.info.set_splits(splits_lib.SplitDict(infos))
+        for leftover in self.data_path.glob("*.shard_infos.json"):  # of Beam
+            leftover.unlink()
         skipped = _read_logs(self.data_path / SKIPPED)
         place = pd.MultiIndex.from_frame(table.rows[["table", "row"]])
         rows = table.rows[~place.isin([(name, row) for name, row, *_ in skipped])]
@@ -151,6 +158,24 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             split_fingerprints=_split_fingerprints(bags, named),
             **table.facts,
         )
+
+    def _write(self, split, readers, download_config) -> splits_lib.SplitInfo:
+        """Writes the shards of one split, by Beam's workers where `download_config` names a runner.
+
+        With a `SplitBuilder` of its own: in the one that TFDS shares among splits (4.9.10), each
+        split runs the pipelines of all splits before it again.
+        """
+        split_builder = split_builder_lib.SplitBuilder(
+            split_dict=self.info.splits,
+            features=self.info.features,
+            dataset_size=self.info.dataset_size,
+            beam_options=download_config.beam_options,
+            beam_runner=download_config.beam_runner,
+            max_examples_per_split=None,
+            example_writer=self._example_writer(),
+        )
+        template = self._get_filename_template(split_name=split)
+        return split_builder.submit_shard_based_generation(split, template, readers).result()
 
     def _folder_config(self, dl_manager) -> FolderConfig:
         """Returns the config, made from TFDS's own `manual_dir` where the builder was given none."""

@@ -139,20 +139,23 @@ def _labels(file: str, findings: pd.Series) -> pd.DataFrame:
     values = np.zeros((len(texts), len(LABELS)), np.float32)
     for i, text in enumerate(texts):
         names = text.split("|")
-        row = int(findings.index[(codes == i).argmax()]) if set(names) - set(LABELS) else 0
-        unknown = [name for name in names if name not in (*LABELS, NO_FINDING)]
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], LABELS, n=1)
-            hint = f"write {close[0]!r}" if close else f"the labels are {', '.join(LABELS)}"
-            raise DataError(
-                f"{file}, row {row}: Finding Labels has {unknown[0]!r}: {hint}, with | between."
-            )
-        if NO_FINDING in names and len(names) > 1:
-            raise DataError(
-                f"{file}, row {row}: Finding Labels is {text!r}: either there is a finding or not."
-            )
+        if problem := _problem(names):
+            row = int(findings.index[(codes == i).argmax()])
+            raise DataError(f"{file}, row {row}: Finding Labels {problem}.")
         values[i] = [label in names for label in LABELS]
     return pd.DataFrame(values[codes], index=findings.index, columns=list(LABELS))
+
+
+def _problem(names: list[str]) -> str:
+    """Returns what is wrong with the findings of an image, and what to do; "" if nothing is."""
+    for name in names:
+        if name not in (*LABELS, NO_FINDING):
+            close = difflib.get_close_matches(name, LABELS, n=1)
+            hint = f"write {close[0]!r}" if close else f"the labels are {', '.join(LABELS)}"
+            return f"has {name!r}: {hint}, with | between"
+    if NO_FINDING in names and len(names) > 1:
+        return f"is {'|'.join(names)!r}: either there is a finding or not"
+    return ""
 
 
 def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd.Series:
