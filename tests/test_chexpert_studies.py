@@ -81,7 +81,7 @@ GOOD = PATH + ",Male,60,Frontal,AP" + ",1.0" + "," * 13
         (HEAD + GOOD + "\n\n" + GOOD.replace(",1.0", ",2"), ["row 4", "No Finding is '2'"]),
         (HEAD + GOOD.replace(",1.0", ",yes"), ["row 2", "No Finding is 'yes'", "(uncertain)"]),
         (HEAD + GOOD.replace(",1.0", ",nan"), ["row 2", "No Finding is 'nan'"]),
-        (HEAD + GOOD.replace("train/", "train/../../"), ["row 2", "the path is", "one like"]),
+        (HEAD + GOOD.replace("train/", "train/../../"), ["row 2", "the path is", "write it like"]),
         (HEAD + GOOD.replace(PATH, "/etc/passwd"), ["row 2", "the path is '/etc/passwd'"]),
         (HEAD + GOOD.replace(PATH, ""), ["row 2", "the path is ''"]),
         (HEAD + GOOD.replace("/", "\\"), ["row 2", "the path is"]),

@@ -40,9 +40,7 @@ def pick_columns(
     return pd.DataFrame(columns)
 
 
-def refuse(
-    file: str, bad: pd.Series, problem: Callable[[int], str], advice: str = "correct it"
-) -> None:
+def refuse(file: str, bad: pd.Series, problem: Callable[[int], str], advice: str) -> None:
     """Raises DataError for the first row of `bad` (bool, indexed by row number) that is True.
 
     `problem(row)` says what is wrong with it.
@@ -50,10 +48,3 @@ def refuse(
     if bad.any():
         row = int(bad.idxmax())
         raise DataError(f"{file}, row {row}: {problem(row)}: {advice}.")
-
-
-def refuse_unknown(
-    file: str, column: pd.Series, title: str, known: set[str], advice: str = "correct it"
-) -> None:
-    """Raises DataError for the first value of `column` that is not in `known`."""
-    refuse(file, ~column.isin(known), lambda row: f"{title} is {column[row]!r}", advice)

@@ -39,6 +39,6 @@ def _numbers(file: str, label: str, texts: pd.Series) -> pd.Series:
         file,
         ~texts.isin(_TEXTS),
         lambda row: f"{label} is {texts[row]!r}",
-        "a label is 1.0, 0.0, -1.0 (uncertain) or blank",
+        "write 1.0, 0.0, -1.0 (uncertain) or nothing",
     )
     return texts.map(_TEXTS).astype(np.float32)

@@ -8,7 +8,7 @@ import pandas as pd
 from tfds_builders.bag_table import BagTable, find_images, make_bag_table
 from tfds_builders.chexpert_studies import plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
-from tfds_builders.columns import pick_columns, refuse, refuse_unknown
+from tfds_builders.columns import pick_columns, refuse
 from tfds_builders.errors import DataError
 from tfds_builders.folders import existing_folder
 from tfds_builders.image_index import index_files
@@ -113,7 +113,7 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
         file,
         parts[0].isna(),
         lambda row: f"the path is {wanted[row]!r}",
-        "it is one like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
+        "write it like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
     )
     own = {TRAIN_CSV: "train", VALID_CSV: "valid"}.get(name)  # CheXpert Plus has one table for both
     if own:
@@ -123,7 +123,13 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
             lambda row: f"the path {wanted[row]!r} is not in {own}/",
             "use the table as published",
         )
-    refuse_unknown(file, table["view"], "Frontal/Lateral", {"Frontal", "Lateral"})
+    view = table["view"]
+    refuse(
+        file,
+        ~view.isin(["Frontal", "Lateral"]),
+        lambda row: f"Frontal/Lateral is {view[row]!r}",
+        "write Frontal or Lateral",
+    )
     by_patient = {patient: hash_split(patient) for patient in parts[2].unique()}
     return table.assign(
         table=name,
@@ -132,7 +138,7 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
         bag_id=parts[2] + "/" + parts[3],
         patient_id=parts[2],
         split=parts[2].map(by_patient).mask(parts[1] == "valid", "official_valid"),
-        view=table["view"].str.lower(),
+        view=view.str.lower(),
         study_order=parts[4].astype(int),
         image_order=parts[5].astype(int),
     )

@@ -115,21 +115,21 @@ def _check_rows(file: str, table: pd.DataFrame) -> None:
         file,
         ~names.str.fullmatch(r"\d{8}_\d{3}\.png"),
         lambda row: f"Image Index is {names[row]!r}",
-        "it is a name like 00000001_000.png",
+        "names are like 00000001_000.png; use the table as published",
     )
     refuse(
         file,
         # 1 in the table is 00000001 in the name of the file.
         patients.str.zfill(8) != names.str[:8],
         lambda row: f"Patient ID is {patients[row]!r}, but the image is {names[row]!r}",
-        "the name begins with the patient",
+        "names begin with the patient; use the table as published",
     )
     follow_up = table["follow_up"]
     refuse(
         file,
         ~follow_up.str.fullmatch(r"\d{1,9}"),
         lambda row: f"Follow-up # is {follow_up[row]!r}",
-        "it is a whole number",
+        "write a whole number",
     )
 
 
