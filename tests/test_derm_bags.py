@@ -11,7 +11,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_builders.derm_bags import Builder, DermBagsConfig, bags, demo, folder_config
+from tfds_builders import read_ahead
+from tfds_builders.derm_bags import Builder, DermBagsConfig, demo, folder_config
 from tfds_builders.derm_bags.manifest import read_manifest
 from tfds_builders.errors import DataError
 from tfds_builders.splits import hash_split
@@ -328,7 +329,7 @@ def test_interrupted_build_is_not_taken_for_a_complete_one(folder, tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(bags, "load_encoded", stop)
+        patch.setattr(read_ahead, "load_encoded", stop)
         prepare(config, tmp_path / "tfds")
     assert not Builder(config=config, data_dir=tmp_path / "tfds").is_prepared()
     assert len(read(prepare(config, tmp_path / "tfds"), "train")) == 2

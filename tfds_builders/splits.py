@@ -17,3 +17,9 @@ def hash_split(patient_id: str) -> str:
 def patient_share(patient_id: str) -> float:
     """Returns a number in [0, 1) that spreads ids evenly: the first 64 bits of their SHA-256."""
     return int(hashlib.sha256(patient_id.encode()).hexdigest()[:16], 16) / 16**16
+
+
+def hash_train_or_validation(patient_id: str) -> str:
+    """Returns train or validation, where the test patients are given by an official list."""
+    share = TRAIN_SHARE / (TRAIN_SHARE + VALIDATION_SHARE)
+    return "train" if patient_share(patient_id) < share else "validation"

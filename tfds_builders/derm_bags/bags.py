@@ -1,7 +1,6 @@
 """Cases -> bags of encoded images, split by split; where unreadable images are met."""
 
 import bisect
-import concurrent.futures
 import itertools
 import os
 from collections.abc import Iterator
@@ -10,14 +9,14 @@ from typing import NamedTuple
 from PIL import Image
 
 from tfds_builders.derm_bags import demo
-from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
+from tfds_builders.derm_bags.manifest import Case, Manifest
 from tfds_builders.derm_bags.table import FILE_NAME
 from tfds_builders.errors import DataError
-from tfds_builders.pixels import ImageError, encode_jpeg, load_encoded
+from tfds_builders.pixels import ImageError, encode_jpeg
+from tfds_builders.read_ahead import load_ahead
 
 DEMO_SEED = 0
 DEMO_JPEG_QUALITY = 92
-READ_AHEAD = 32  # images held in memory, encoded, while threads check them
 
 
 class Bag(NamedTuple):
@@ -71,7 +70,9 @@ def _read_bags(
     Raises:
       DataError: at an unreadable image, unless `skip_bad`.
     """
-    loaded = _load_ahead(manifest.folder, [image for case in cases for image in case.images])
+    loaded = load_ahead(
+        os.path.join(manifest.folder, image.path) for case in cases for image in case.images
+    )
     for case in cases:
         kept, encoded = [], []
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
@@ -96,17 +97,3 @@ def _read_bags(
                 image_ids=tuple(image.path for image in kept),
                 metadata=dict(columns),
             )
-
-
-def _load_ahead(folder: str, images: list[ImageRow]) -> Iterator[bytes | ImageError]:
-    """Yields bytes, or the error, of each image in order; threads decode (Pillow frees the GIL)."""
-
-    def load(image):
-        try:
-            return load_encoded(os.path.join(folder, image.path))
-        except ImageError as error:
-            return error
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(images), READ_AHEAD):
-            yield from pool.map(load, images[start : start + READ_AHEAD])

@@ -1,0 +1,293 @@
+"""What the TFDS builders of chest X-rays have in common: a `BagTable` becomes files on disk.
+
+They are TFDS's `ShardBasedBuilder`s. A `GeneratorBasedBuilder` with `disable_shuffling` (the order
+matters here: see `BagTable`) collects 1 GB in memory, then puts all integer keys into one bucket
+that it sorts in memory; this one writes each shard as it is generated, here or on Beam's workers.
+
+Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag may differ in size.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import operator
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import tensorflow_datasets as tfds
+from etils import epath
+from tensorflow_datasets.core import split_builder as split_builder_lib
+from tensorflow_datasets.core import splits as splits_lib
+
+from tfds_builders.bag_table import BagTable, shards
+from tfds_builders.errors import DataError
+from tfds_builders.pixels import ImageError
+from tfds_builders.read_ahead import load_ahead
+
+ON_BAD_IMAGE = ("error", "skip")
+SPLITS_CSV = "splits.csv"
+SKIPPED = "skipped"  # the folder of what each shard left out
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class FolderConfig(tfds.core.BuilderConfig):
+    """What to build: the images of `table`, as they are or reduced to `long_side` pixels."""
+
+    table: BagTable | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
+    on_bad_image: str = "error"
+    long_side: int = 0
+
+
+def make_config(
+    read_table: Callable[[str, str], BagTable],
+    version: str,
+    manual_dir: str,
+    on_bad_image: str,
+    long_side: int,
+) -> FolderConfig:
+    """Returns the config of a folder, whose name carries the fingerprint of all that decides.
+
+    Args:
+      read_table: (manual_dir, salt) -> table.
+      version: of the builder.
+      manual_dir: the user's folder.
+      on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
+        images out, and bags that have no other, and lists them in `info.metadata`.
+      long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
+
+    Raises:
+      DataError: for anything the user has to mend; unreadable images only show at build.
+    """
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
+    table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}")
+    return FolderConfig(
+        name=f"folder_{table.fingerprint[:10]}",
+        description=f"The folder {table.folder}.",
+        table=table,
+        on_bad_image=on_bad_image,
+        long_side=long_side,
+    )
+
+
+class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Writes the bags of a table; a subclass says which table, labels and metadata."""
+
+    LABELS: ClassVar[tuple[str, ...]]
+    METADATA_KEYS: ClassVar[tuple[str, ...]]
+    folder_config: ClassVar[Callable[..., FolderConfig]]
+    _config: FolderConfig | None = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        text, texts = tfds.features.Text(), tfds.features.Sequence(tfds.features.Text())
+        features = {
+            "bag_id": text,
+            "patient_id": text,
+            "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3))),
+            "image_ids": texts,
+            "views": texts,
+            "labels": {name: tfds.features.Scalar(np.float32) for name in self.LABELS},
+            "metadata": {key: texts for key in self.METADATA_KEYS},
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _shard_iterators_per_split(self, dl_manager):
+        """Returns split -> its shards, for each split that has an image; downloads nothing."""
+        config = self._folder_config(dl_manager)
+        readers = {}
+        for split, rows in config.table.rows.groupby("split", sort=False):
+            pieces = shards(rows)
+            of_split = [
+                ShardReader(
+                    rows=piece,
+                    folder=config.table.folder,
+                    labels=config.table.labels,
+                    metadata_keys=config.table.metadata_keys,
+                    skip_bad=config.on_bad_image == "skip",
+                    long_side=config.long_side,
+                    log=self.data_path / SKIPPED / f"{split}-{i:05d}.json",
+                    title=f"{split}, file {i + 1} of {len(pieces)}",
+                )
+                for i, piece in enumerate(pieces)
+            ]
+            if config.on_bad_image == "error" or _has_bag(of_split):
+                readers[split] = of_split
+        if "train" not in readers:
+            raise DataError(
+                f"{config.table.folder}: no image of split 'train' is readable: replace the files."
+            )
+        return readers
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        """Writes all splits, then `splits.csv` and `info.metadata`."""
+        table = self._folder_config(dl_manager).table
+        download_config = download_config or tfds.download.DownloadConfig()
+        readers = self._shard_iterators_per_split(dl_manager)
+        infos = [self._write(split, readers[split], download_config) for split in readers]
+        self.info.set_splits(splits_lib.SplitDict(infos))
+        for leftover in self.data_path.glob("*.shard_infos.json"):  # of Beam
+            leftover.unlink()
+        skipped = _read_logs(self.data_path / SKIPPED)
+        place = pd.MultiIndex.from_frame(table.rows[["table", "row"]])
+        rows = table.rows[~place.isin([(name, row) for name, row, *_ in skipped])]
+        bags = rows.drop_duplicates("bag_id")
+        with (self.data_path / SPLITS_CSV).open("w") as file:
+            columns = {"patient_id": "patient_id", "bag_id": "study", "split": "split"}
+            bags[list(columns)].rename(columns=columns).to_csv(file, index=False)
+        named = _named_splits(table, rows)
+        self.info.metadata.update(
+            num_images=_counts(rows),
+            num_bags=_counts(bags),
+            num_patients=int(rows["patient_id"].nunique()),
+            skipped_images=[[row, path, reason] for _, row, path, reason in skipped],
+            missing_images=table.num_missing,
+            missing_examples=list(table.missing),
+            fingerprint=table.fingerprint,
+            source=table.folder,
+            patient_id_from="patient_id",
+            named_splits={name: f"{split}[:{n}]" for name, (split, n) in named.items()},
+            split_fingerprints=_split_fingerprints(bags, named),
+            **table.facts,
+        )
+
+    def _write(self, split, readers, download_config) -> splits_lib.SplitInfo:
+        """Writes the shards of one split, by Beam's workers where `download_config` names a runner.
+
+        With a `SplitBuilder` of its own: in the one that TFDS shares among splits (4.9.10), each
+        split runs the pipelines of all splits before it again.
+        """
+        split_builder = split_builder_lib.SplitBuilder(
+            split_dict=self.info.splits,
+            features=self.info.features,
+            dataset_size=self.info.dataset_size,
+            beam_options=download_config.beam_options,
+            beam_runner=download_config.beam_runner,
+            max_examples_per_split=None,
+            example_writer=self._example_writer(),
+        )
+        template = self._get_filename_template(split_name=split)
+        return split_builder.submit_shard_based_generation(split, template, readers).result()
+
+    def _folder_config(self, dl_manager) -> FolderConfig:
+        """Returns the config, made from TFDS's own `manual_dir` where the builder was given none."""
+        if self._config is None:
+            self._config = self.builder_config or self.folder_config(str(dl_manager.manual_dir))
+        return self._config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardReader:
+    """Generates the examples of one shard when called; holds all that a worker of Beam needs."""
+
+    rows: pd.DataFrame
+    folder: str
+    labels: tuple[str, ...]
+    metadata_keys: tuple[str, ...]
+    skip_bad: bool
+    long_side: int
+    log: epath.Path  # where images that are left out are written
+    title: str
+
+    def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields (number, example) for each bag that has a readable image.
+
+        Raises:
+          DataError: at an unreadable image, unless `skip_bad`.
+        """
+        total = self.rows["bag_id"].nunique()
+        skipped: list = []
+        with tfds.core.utils.tqdm(total=total, desc=self.title, leave=False) as progress:
+            for number, example in enumerate(self._examples(skipped)):
+                progress.update()
+                yield number, example
+        if skipped:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self.log.write_text(json.dumps(skipped))
+
+    def _examples(self, skipped: list) -> Iterator[dict[str, Any]]:
+        """Yields an example for each bag; adds [table, row, path, reason] to `skipped`."""
+        paths = (os.path.join(self.folder, path) for path in self.rows["path"])
+        records = self.rows.to_dict("records")
+        with contextlib.closing(load_ahead(paths, self.long_side)) as loaded:
+            for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):
+                images, kept = [], []
+                for row, result in zip(rows, loaded):  # in this order: zip() takes a row first
+                    if isinstance(result, ImageError):
+                        skipped.append(self._skip(row, result))
+                    else:
+                        images.append(result)
+                        kept.append(row)
+                if kept:
+                    yield self._example(kept, images)
+
+    def _skip(self, row: dict[str, Any], error: ImageError) -> list:
+        """Returns [table, row, path, reason], or raises DataError."""
+        if self.skip_bad:
+            return [row["table"], row["row"], row["path"], str(error)]
+        raise DataError(
+            f"{os.path.join(self.folder, row['table'])}, row {row['row']}: image {row['path']!r} "
+            f"cannot be used: {error}: replace the file, remove the row, or pass "
+            "--on_bad_image=skip to leave such images out."
+        )
+
+    def _example(self, rows: list[dict[str, Any]], images: list[bytes]) -> dict[str, Any]:
+        return {
+            "bag_id": rows[0]["bag_id"],
+            "patient_id": rows[0]["patient_id"],
+            "images": images,
+            "image_ids": [row["path"] for row in rows],
+            "views": [row["view"] for row in rows],
+            "labels": {name: rows[0][name] for name in self.labels},
+            "metadata": {key: [row[key] for row in rows] for key in self.metadata_keys},
+        }
+
+
+def _has_bag(readers: list[ShardReader]) -> bool:
+    """Says whether a split has a readable image; TFDS cannot read a split without examples.
+
+    Where it has none, every shard has been tried, and has logged why.
+    """
+    return any(True for reader in readers for _ in reader())
+
+
+def _read_logs(folder) -> list[list]:
+    """Returns [table, row, path, reason] of all images left out, sorted; removes the logs."""
+    skipped = []
+    if folder.exists():
+        for log in folder.iterdir():
+            skipped += json.loads(log.read_text())
+            log.unlink()
+        folder.rmdir()
+    return sorted(skipped)
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {split: int(n) for split, n in rows["split"].value_counts(sort=False).items()}
+
+
+def _named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, int]]:
+    """Returns named split -> (split, number of its first bags that hold at most n images)."""
+    named = {}
+    for name, (split, num_images) in table.named_images.items():
+        sizes = rows[rows["split"] == split].groupby("bag_id", sort=False).size()
+        named[name] = (split, int((sizes.cumsum() <= num_images).sum()))
+    return named
+
+
+def _split_fingerprints(bags: pd.DataFrame, named: dict[str, tuple[str, int]]) -> dict[str, str]:
+    """Returns split -> sha256 (hex) of its sorted bag ids, one a line."""
+    ids = {split: of_split["bag_id"] for split, of_split in bags.groupby("split", sort=False)}
+    ids |= {name: ids[split][:n] for name, (split, n) in named.items()}
+    return {
+        split: hashlib.sha256("\n".join(sorted(of_split)).encode()).hexdigest()
+        for split, of_split in ids.items()
+    }

@@ -1,0 +1,195 @@
+"""Bags of chest X-rays as one table, a row per image, in the order in which they are stored.
+
+The two published datasets differ in how they are read (`nih_cxr14/`, `chexpert_studies/`); from
+here on they are the same.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from tfds_builders.errors import DataError
+
+VIEWS = ("frontal", "lateral")
+MISSING_EXAMPLES = 20
+# TFDS keeps the examples of a shard in memory while it writes it, and Beam hands out shards as work.
+SHARD_BYTES = 64 * 2**20
+ROW_BYTES = 4096  # of one image's ids, labels and metadata, about, in memory
+_CHUNK = 2**20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BagTable:
+    """What will be built. Bags are in the order (sha256 of the patient, study), all splits mixed.
+
+    `rows` has one row per image that is there: table (file name), row (as in a spreadsheet), path
+    (relative to `folder`), size (bytes), bag_id, patient_id, split, view, one float32 column per
+    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key.
+    """
+
+    folder: str  # absolute
+    rows: pd.DataFrame
+    labels: tuple[str, ...]
+    metadata_keys: tuple[str, ...]
+    num_missing: int  # rows of the table without an image file
+    missing: tuple[str, ...]  # the first of their paths
+    fingerprint: str  # sha256, hex
+    facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
+    # named split -> (split, n): its first bags, of at most n images
+    named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+
+
+def make_bag_table(
+    *,
+    folder: str,
+    files: Sequence[str],
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    metadata_keys: Sequence[str],
+    salt: str,
+    facts: Mapping[str, object],
+) -> BagTable:
+    """Returns the checked table, without the rows whose image is missing.
+
+    Args:
+      folder: real path.
+      files: names of the tables and lists that were read; their bytes go into the fingerprint.
+      rows: the columns of `BagTable.rows`, with path, size and mtime missing where there is no
+        file; also wanted (the path as written), study_order and image_order (within the patient).
+      labels: names of the label columns.
+      metadata_keys: names of the metadata columns.
+      salt: whatever else decides what is built.
+      facts: see `BagTable`.
+
+    Raises:
+      DataError: a patient is in two splits, images of one bag differ in their labels, or no image
+        of split 'train' is there.
+    """
+    _check_patients(folder, rows)
+    _check_labels(folder, rows, labels)
+    is_missing = rows["path"].isna()
+    missing = rows.loc[is_missing, "wanted"]
+    rows = _in_order(rows[~is_missing])
+    if "train" not in set(rows["split"]):
+        raise DataError(
+            f"{folder}: of the {len(is_missing):,} images of {', '.join(sorted(files))}, "
+            f"{len(missing):,} are not there and none of the rest is in split 'train' "
+            f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images."
+        )
+    return BagTable(
+        folder=folder,
+        rows=rows.drop(columns=["wanted", "study_order", "image_order", "mtime"]),
+        labels=tuple(labels),
+        metadata_keys=tuple(metadata_keys),
+        num_missing=len(missing),
+        missing=tuple(missing[:MISSING_EXAMPLES]),
+        fingerprint=_fingerprint(folder, files, rows, salt),
+        facts=facts,
+    )
+
+
+def find_images(
+    folder: str, rows: pd.DataFrame, key: pd.Series, index: pd.DataFrame, index_key: pd.Series
+) -> pd.DataFrame:
+    """Returns `rows` with path, size and mtime of the image of each; NA where there is no file.
+
+    Args:
+      folder: real path, for the sentence.
+      rows: with columns table, row, wanted.
+      key: what identifies the image of each row.
+      index: of `image_index.index_files`.
+      index_key: the same of each file.
+
+    Raises:
+      DataError: two rows name the same image, or two files are the image of one row.
+    """
+    twice = key.duplicated().to_numpy()
+    if twice.any():
+        i = int(twice.argmax())
+        row, other = rows.iloc[i], rows.iloc[int((key == key.iloc[i]).to_numpy().argmax())]
+        raise DataError(
+            f"{os.path.join(folder, row['table'])}, row {row['row']}: image {row['wanted']!r} is "
+            f"in row {other['row']} of {other['table']} already: remove one of the two rows."
+        )
+    index = index.set_index(pd.Index(index_key))
+    for name in index.index[index.index.duplicated() & index.index.isin(key)][:1]:
+        places = " and ".join(index.loc[name, "path"][:2])
+        raise DataError(f"{folder} holds one image twice, {places}: remove one of the two.")
+    index = index[~index.index.duplicated()]
+    # By position: reindex() would make floats of the times, which are beyond 2**53.
+    position = index.index.get_indexer(pd.Index(key))
+    found = {name: index[name].to_numpy()[position] for name in index} if len(index) else {}
+    path = np.where(position < 0, None, found["path"]) if found else None
+    return rows.assign(path=path, size=found.get("size", 0), mtime=found.get("mtime", 0))
+
+
+def shards(rows: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> list[pd.DataFrame]:
+    """Returns the rows of one split cut into pieces of about `shard_bytes`, never in a patient.
+
+    So a reader that opens some of the files still finds all images of each patient it meets.
+    """
+    weight = rows["size"] + ROW_BYTES
+    before = weight.cumsum() - weight  # bytes before this image
+    is_first = rows["patient_id"].ne(rows["patient_id"].shift())
+    shard = (before.where(is_first).ffill() // shard_bytes).astype(np.int64)
+    return [piece for _, piece in rows.groupby(shard.to_numpy(), sort=True)]
+
+
+def _check_patients(folder: str, rows: pd.DataFrame) -> None:
+    """Raises DataError for a patient in two splits."""
+    pairs = rows[["patient_id", "split"]].drop_duplicates()
+    bad = pairs[pairs["patient_id"].duplicated(keep=False)]
+    if not bad.empty:
+        patient = bad["patient_id"].iloc[0]
+        splits = sorted(bad.loc[bad["patient_id"] == patient, "split"])
+        images = rows.loc[rows["patient_id"] == patient, "wanted"]
+        raise DataError(
+            f"{folder}: patient {patient!r} is in splits {' and '.join(splits)} (images "
+            f"{', '.join(images[:3])}): a patient in two splits leaks; use the lists as published."
+        )
+
+
+def _check_labels(folder: str, rows: pd.DataFrame, labels: Sequence[str]) -> None:
+    """Raises DataError where two images of one bag differ in a label."""
+    bag, _ = pd.factorize(rows["bag_id"])
+    first = np.unique(bag, return_index=True)[1]  # the first image of each bag
+    for label in labels:
+        values = rows[label].to_numpy()
+        firsts = values[first[bag]]
+        differs = ~((values == firsts) | (np.isnan(values) & np.isnan(firsts)))
+        if differs.any():
+            i = int(differs.argmax())
+            row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
+            raise DataError(
+                f"{os.path.join(folder, row['table'])}, row {row['row']}: {label} is {values[i]:g} "
+                f"in {row['bag_id']!r}, but {firsts[i]:g} in row {other['row']}: images of one "
+                "study have the same labels; use the table as published."
+            )
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns `rows` sorted by (sha256 of the patient, study, image)."""
+    codes, patients = pd.factorize(rows["patient_id"])
+    hashes = [hashlib.sha256(patient.encode()).digest() for patient in patients]
+    rank = np.empty(len(patients), np.int64)
+    rank[sorted(range(len(patients)), key=hashes.__getitem__)] = np.arange(len(patients))
+    order = np.lexsort((rows["image_order"], rows["study_order"], rank[codes]))
+    return rows.iloc[order].reset_index(drop=True)
+
+
+def _fingerprint(folder: str, files: Sequence[str], rows: pd.DataFrame, salt: str) -> str:
+    """Returns the sha256 of tables and lists (bytes), images (path, size, mtime) and `salt`."""
+    digest = hashlib.sha256(salt.encode())
+    for name in sorted(files):
+        digest.update(f"\0{name}\0".encode())
+        with open(os.path.join(folder, name), "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    digest.update("\0".join(rows["path"]).encode())
+    for column in ("size", "mtime"):
+        digest.update(rows[column].to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,162 @@
+"""Reads CheXpert's tables: which X-rays make a study, whose it is, and what its labels are."""
+
+import dataclasses
+import os
+
+import pandas as pd
+
+from tfds_builders.bag_table import BagTable, find_images, make_bag_table
+from tfds_builders.chexpert_studies import plus
+from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
+from tfds_builders.columns import pick_columns, refuse
+from tfds_builders.errors import DataError
+from tfds_builders.folders import existing_folder
+from tfds_builders.image_index import index_files
+from tfds_builders.splits import hash_split
+from tfds_builders.tables import parse_rows, read_bytes
+
+METADATA_KEYS = ("age", "sex", "projection")
+TRAIN_CSV, VALID_CSV = "train.csv", "valid.csv"
+# The paper's split has 67,429 / 22,240 / 33,745 images, 100,000 fewer than train.csv; with 167,429
+# for training they sum exactly, and a split by patient, 75/10/15, gives such counts.
+PAPER_TRAIN, PAPER_TRAIN_ALL, ALL_IMAGES = 67_429, 167_429, 223_414
+# Where the images lie: CheXpert-v1.0 and -small; CheXpert Plus, unpacked without and with the
+# folder inside its archive.
+_IMAGE_FOLDERS = ("", "PNG/", "PNG/PNG/")
+# What identifies an image: tables name .jpg files where CheXpert Plus has .png, and begin with
+# 'CheXpert-v1.0-small/' or 'CheXpert-v1.0/', which is dropped.
+_IMAGE = r"((train|valid)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.(?:jpg|png)"
+_COLUMNS = {
+    "wanted": ("Path",),
+    "sex": ("Sex",),
+    "age": ("Age",),
+    "view": ("Frontal/Lateral",),
+    "projection": ("AP/PA",),
+} | {label: (label,) for label in LABELS}
+
+
+def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
+    """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
+
+    Args:
+      manual_dir: the dataset's folder, or the folder that holds it; images may be there in part.
+      salt: whatever else decides what is built; goes into the fingerprint.
+
+    Raises:
+      DataError: for anything the user has to mend.
+    """
+    folder = _dataset_folder(manual_dir)
+    if name := plus.table_name(folder):
+        files = [name, plus.LABEL_FILE]
+        rows = _image_rows(folder, name, plus.read_rows(folder, name))
+    else:
+        files = [n for n in (TRAIN_CSV, VALID_CSV) if os.path.isfile(os.path.join(folder, n))]
+        rows = pd.concat([_image_rows(folder, n, _read_rows(folder, n)) for n in files])
+    table = make_bag_table(
+        folder=folder,
+        files=files,
+        rows=_with_images(folder, rows),
+        labels=LABELS,
+        metadata_keys=METADATA_KEYS,
+        salt=salt,
+        facts={"labels_from": files[-1] if name else "the tables"},
+    )
+    return dataclasses.replace(table, named_images={"paper_train": ("train", _paper_train(table))})
+
+
+def _dataset_folder(manual_dir: str | os.PathLike) -> str:
+    """Returns the real path of `manual_dir`, or of the one folder in it, that holds the tables."""
+    folder = os.path.realpath(existing_folder(manual_dir, "give the folder CheXpert-v1.0-small"))
+    names = sorted(os.listdir(folder))
+    inside = [os.path.join(folder, name) for name in names]
+    for candidates in ([folder], inside):
+        found = [path for path in candidates if os.path.isdir(path) and _has_table(path)]
+        if len(found) > 1:
+            raise DataError(
+                f"{folder} holds several datasets, {' and '.join(map(os.path.basename, found))}: "
+                "give one of these folders."
+            )
+        if found:
+            return os.path.realpath(found[0])
+    raise DataError(
+        f"{folder} has no {TRAIN_CSV} (CheXpert) or {plus.TABLE_PATTERN} (CheXpert Plus), nor has a "
+        f"folder in it (found: {', '.join(names[:5]) or 'nothing'}): give the folder that does."
+    )
+
+
+def _has_table(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, TRAIN_CSV)) or bool(plus.table_name(folder))
+
+
+def _read_rows(folder: str, name: str) -> pd.DataFrame:
+    """Returns the rows of train.csv or valid.csv, its labels parsed; index = row number."""
+    file = os.path.join(folder, name)
+    table = pick_columns(file, *parse_rows(file, read_bytes(file)), _COLUMNS)
+    return parse_labels(file, table)
+
+
+def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the columns that `make_bag_table` wants, but for the files', and key.
+
+    Args:
+      folder: real path.
+      name: of the table file in it.
+      table: wanted, sex, age, view, projection (str) and the labels; index = row number.
+
+    Raises:
+      DataError: a path or a view is not as published.
+    """
+    file = os.path.join(folder, name)
+    wanted = table["wanted"]
+    parts = wanted.str.extract(rf"^(?:[^/]+/)?{_IMAGE}$")
+    refuse(
+        file,
+        parts[0].isna(),
+        lambda row: f"the path is {wanted[row]!r}",
+        "write it like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
+    )
+    own = {TRAIN_CSV: "train", VALID_CSV: "valid"}.get(name)  # CheXpert Plus has one table for both
+    if own:
+        refuse(
+            file,
+            parts[1] != own,
+            lambda row: f"the path {wanted[row]!r} is not in {own}/",
+            "use the table as published",
+        )
+    view = table["view"]
+    refuse(
+        file,
+        ~view.isin(["Frontal", "Lateral"]),
+        lambda row: f"Frontal/Lateral is {view[row]!r}",
+        "write Frontal or Lateral",
+    )
+    by_patient = {patient: hash_split(patient) for patient in parts[2].unique()}
+    return table.assign(
+        table=name,
+        row=table.index,
+        key=parts[0],
+        bag_id=parts[2] + "/" + parts[3],
+        patient_id=parts[2],
+        split=parts[2].map(by_patient).mask(parts[1] == "valid", "official_valid"),
+        view=view.str.lower(),
+        study_order=parts[4].astype(int),
+        image_order=parts[5].astype(int),
+    )
+
+
+def _with_images(folder: str, rows: pd.DataFrame) -> pd.DataFrame:
+    tops = [base + split for base in _IMAGE_FOLDERS for split in ("train", "valid")]
+    index = index_files(folder, tops, (".jpg", ".png"))
+    key = index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
+    is_image = key.notna()
+    rows = find_images(folder, rows, rows["key"], index[is_image], key[is_image])
+    return rows.drop(columns="key")
+
+
+def _paper_train(table: BagTable) -> int:
+    """Returns how many images of `train` the paper trained on; of a part, the same share."""
+    split = table.rows["split"]
+    num_train = int((split == "train").sum())
+    if int((split != "official_valid").sum()) == ALL_IMAGES:
+        return PAPER_TRAIN
+    return round(num_train * PAPER_TRAIN / PAPER_TRAIN_ALL)

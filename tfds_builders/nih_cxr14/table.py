@@ -1,0 +1,192 @@
+"""Reads NIH's table and lists: who is on each image, what was found, and in which split it is."""
+
+import difflib
+import os
+
+import numpy as np
+import pandas as pd
+
+from tfds_builders.bag_table import BagTable, find_images, make_bag_table
+from tfds_builders.columns import pick_columns, refuse
+from tfds_builders.errors import DataError
+from tfds_builders.folders import existing_folder
+from tfds_builders.image_index import index_files
+from tfds_builders.splits import hash_split, hash_train_or_validation
+from tfds_builders.tables import parse_rows, read_bytes
+
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+NO_FINDING = "No Finding"
+# The five labels of CheXpert's competition, under NIH's names.
+CHEXPERT5 = {
+    "Atelectasis": "Atelectasis",
+    "Cardiomegaly": "Cardiomegaly",
+    "Consolidation": "Consolidation",
+    "Edema": "Edema",
+    "Effusion": "Pleural Effusion",
+}
+METADATA_KEYS = ("age", "sex", "projection", "follow_up")
+# As published by NIH now and in 2017 (also on Kaggle), and Kaggle's sample; the first found is read.
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
+TRAIN_VAL_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"
+# The header breaks 'OriginalImage[Width,Height]' into two, as it is not quoted: columns are found
+# by name, and those are not needed.
+_COLUMNS = {
+    "wanted": ("Image Index",),
+    "findings": ("Finding Labels",),
+    "follow_up": ("Follow-up #",),
+    "patient": ("Patient ID",),
+    "age": ("Patient Age",),
+    "sex": ("Patient Gender", "Patient Sex"),
+    "projection": ("View Position",),
+}
+
+
+def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
+    """Returns the checked table of a folder with NIH's table and PNG files, wherever they lie in it.
+
+    Args:
+      manual_dir: the folder; it may hold only a part of the images.
+      salt: whatever else decides what is built; goes into the fingerprint.
+
+    Raises:
+      DataError: for anything the user has to mend.
+    """
+    advice = f"give the folder that holds {TABLES[0]}"
+    folder = os.path.realpath(existing_folder(manual_dir, advice))
+    name = _table_name(folder)
+    file = os.path.join(folder, name)
+    table = pick_columns(file, *parse_rows(file, read_bytes(file)), _COLUMNS)
+    _check_rows(file, table)
+    lists = [n for n in (TRAIN_VAL_LIST, TEST_LIST) if os.path.isfile(os.path.join(folder, n))]
+    rows = pd.DataFrame(
+        {
+            "table": name,
+            "row": table.index,
+            "wanted": table["wanted"],
+            "bag_id": table["wanted"],
+            "patient_id": table["wanted"].str[:8],
+            "split": _splits(folder, file, table, lists),
+            "view": "frontal",
+            "study_order": table["follow_up"].astype(int),
+            "image_order": table["wanted"].str[9:12].astype(int),
+        }
+        | {key: table[key] for key in METADATA_KEYS}
+    ).join(_labels(file, table["findings"]))
+    index = index_files(folder, [""], (".png",))
+    index_name = index["path"].str.replace(r".*/", "", regex=True)
+    rows = find_images(folder, rows, rows["wanted"], index, index_name)
+    return make_bag_table(
+        folder=folder,
+        files=[name, *lists],
+        rows=rows,
+        labels=LABELS,
+        metadata_keys=METADATA_KEYS,
+        salt=salt,
+        facts={"chexpert5": CHEXPERT5, "splits_from": "official lists" if lists else "hash"},
+    )
+
+
+def _table_name(folder: str) -> str:
+    for name in TABLES:
+        if os.path.isfile(os.path.join(folder, name)):
+            return name
+    found = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
+    raise DataError(f"{folder} has no {' or '.join(TABLES)} (found: {found}): put one there.")
+
+
+def _check_rows(file: str, table: pd.DataFrame) -> None:
+    names, patients = table["wanted"], table["patient"]
+    refuse(
+        file,
+        ~names.str.fullmatch(r"\d{8}_\d{3}\.png"),
+        lambda row: f"Image Index is {names[row]!r}",
+        "names are like 00000001_000.png; use the table as published",
+    )
+    refuse(
+        file,
+        # 1 in the table is 00000001 in the name of the file.
+        patients.str.zfill(8) != names.str[:8],
+        lambda row: f"Patient ID is {patients[row]!r}, but the image is {names[row]!r}",
+        "names begin with the patient; use the table as published",
+    )
+    follow_up = table["follow_up"]
+    refuse(
+        file,
+        ~follow_up.str.fullmatch(r"\d{1,9}"),
+        lambda row: f"Follow-up # is {follow_up[row]!r}",
+        "write a whole number",
+    )
+
+
+def _labels(file: str, findings: pd.Series) -> pd.DataFrame:
+    """Returns 1 or 0 for each label (float32), from texts like 'Edema|Hernia' or 'No Finding'."""
+    codes, texts = pd.factorize(findings)  # some 800 different texts
+    values = np.zeros((len(texts), len(LABELS)), np.float32)
+    for i, text in enumerate(texts):
+        names = text.split("|")
+        if problem := _problem(names):
+            row = int(findings.index[(codes == i).argmax()])
+            raise DataError(f"{file}, row {row}: Finding Labels {problem}.")
+        values[i] = [label in names for label in LABELS]
+    return pd.DataFrame(values[codes], index=findings.index, columns=list(LABELS))
+
+
+def _problem(names: list[str]) -> str:
+    """Returns what is wrong with the findings of an image, and what to do; "" if nothing is."""
+    for name in names:
+        if name not in (*LABELS, NO_FINDING):
+            close = difflib.get_close_matches(name, LABELS, n=1)
+            hint = f"write {close[0]!r}" if close else f"the labels are {', '.join(LABELS)}"
+            return f"has {name!r}: {hint}, with | between"
+    if NO_FINDING in names and len(names) > 1:
+        return f"is {'|'.join(names)!r}: either there is a finding or not"
+    return ""
+
+
+def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd.Series:
+    """Returns the split of each row: by the official lists where they are, else by patient hash."""
+    patients = table["wanted"].str[:8]
+    by_patient = {patient: hash_split(patient) for patient in patients.unique()}
+    if not lists:
+        return patients.map(by_patient)
+    if len(lists) == 1:
+        other = TEST_LIST if lists == [TRAIN_VAL_LIST] else TRAIN_VAL_LIST
+        raise DataError(f"{folder} has {lists[0]} but no {other}: put both there, or none.")
+    train_val, test = (_read_list(os.path.join(folder, name)) for name in lists)
+    both = sorted(train_val & test)
+    if both:
+        raise DataError(
+            f"{os.path.join(folder, TEST_LIST)}: {both[0]} is in {TRAIN_VAL_LIST} too "
+            f"({len(both)} such images): use the lists as published."
+        )
+    names = table["wanted"]
+    in_test = names.isin(test)
+    refuse(
+        file,
+        ~(in_test | names.isin(train_val)),
+        lambda row: f"{names[row]} is neither in {TRAIN_VAL_LIST} nor in {TEST_LIST}",
+        "use the lists as published, or remove both to split by patient",
+    )
+    by_patient = {patient: hash_train_or_validation(patient) for patient in patients.unique()}
+    return patients.map(by_patient).mask(in_test, "test")
+
+
+def _read_list(file: str) -> set[str]:
+    """Returns the image names of an official list, one a line."""
+    text = read_bytes(file).decode("latin-1")
+    return {line.strip() for line in text.splitlines() if line.strip()}
