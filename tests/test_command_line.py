@@ -91,8 +91,9 @@ def test_a_mistake_in_the_folder_is_one_sentence(tmp_path):
     flags.append(f"--manual_dir={folder}")
     assert "does not exist" in refusal(tmp_path, *flags)
     folder.mkdir()
-    (folder / "broken.jpg").write_bytes(b"not an image")
+    (folder / "notes.txt").touch()
     assert "has no manifest.csv" in refusal(tmp_path, *flags)
+    (folder / "broken.jpg").write_bytes(b"not an image")
     manifest = folder / "manifest.csv"
     manifest.write_text("case_id,label\nc0,red\n")
     assert "column 'image_path' is missing" in refusal(tmp_path, *flags)

@@ -48,6 +48,10 @@ class PathError(ValueError):
         self.problem, self.advice = problem, advice
 
 
+class MissingError(PathError):
+    """There is no such file: perhaps the folder is not complete."""
+
+
 def look_up(folder: str, path: str) -> tuple[str, os.stat_result]:
     """Returns the real path of a file inside `folder`, and its stat; links may not lead out.
 
@@ -56,7 +60,8 @@ def look_up(folder: str, path: str) -> tuple[str, os.stat_result]:
       path: relative to it, as written in a table.
 
     Raises:
-      PathError: absolute, outside, missing, or not a file.
+      MissingError: there is no such file.
+      PathError: absolute, outside, or not a file.
     """
     name = f"image_path {path!r}"
     if os.path.isabs(path):
@@ -68,7 +73,7 @@ def look_up(folder: str, path: str) -> tuple[str, os.stat_result]:
         info = os.stat(real)
     except OSError as error:
         hint = ", with / instead of \\" if "\\" in path else ""
-        raise PathError(
+        raise MissingError(
             f"{name} cannot be found ({error.strerror})",
             f"paths are relative to {folder}{hint}; correct it or remove the row",
         ) from error

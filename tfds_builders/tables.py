@@ -25,7 +25,7 @@ def read_bytes(file: str) -> bytes:
     return raw
 
 
-def parse_rows(file: str, raw: bytes) -> tuple[list[str], pd.DataFrame]:
+def parse_rows(file: str, raw: bytes, separator: str = ",") -> tuple[list[str], pd.DataFrame]:
     """Returns the header and all other rows as stripped str, blank rows left out.
 
     The columns have numbers, so that a header may be repaired before it names them; the index is
@@ -34,6 +34,7 @@ def parse_rows(file: str, raw: bytes) -> tuple[list[str], pd.DataFrame]:
     Args:
       file: its path, for the sentence.
       raw: its bytes, UTF-8 with or without a byte-order mark, else taken as latin-1.
+      separator: between the values.
 
     Raises:
       DataError: empty, or rows of different lengths.
@@ -45,7 +46,12 @@ def parse_rows(file: str, raw: bytes) -> tuple[list[str], pd.DataFrame]:
     try:
         # header=None: pandas would rename duplicates, and take a surplus first column as an index.
         table = pd.read_csv(
-            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
+            io.StringIO(text),
+            sep=separator,
+            header=None,
+            dtype=str,
+            na_filter=False,
+            skip_blank_lines=False,
         )
     except pd.errors.EmptyDataError:
         raise DataError(f"{file} is empty: it needs a header row and a row per image.") from None

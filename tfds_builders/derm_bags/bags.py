@@ -10,7 +10,6 @@ from PIL import Image
 
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.manifest import Case, Manifest
-from tfds_builders.derm_bags.table import FILE_NAME
 from tfds_builders.errors import DataError
 from tfds_builders.pixels import ImageError, encode_jpeg
 from tfds_builders.read_ahead import load_ahead
@@ -28,6 +27,7 @@ class Bag(NamedTuple):
     images: tuple[bytes, ...]
     image_ids: tuple[str, ...]
     metadata: dict[str, tuple[str, ...]]
+    label_weights: tuple[float, ...] = ()  # one for each class
 
 
 def demo_metadata_keys() -> list[str]:
@@ -53,6 +53,7 @@ def demo_bags(num_cases: int) -> dict[str, Iterator[Bag]]:
 
 def folder_bags(manifest: Manifest, skip_bad: bool, skipped: list) -> dict[str, Iterator[Bag]]:
     """Returns split -> its bags, read when asked for; adds [row, path, reason] to `skipped`."""
+    skipped += [list(image) for image in manifest.missing]
     cases: dict = {}
     for case in manifest.cases:
         cases.setdefault(case.split, []).append(case)
@@ -83,9 +84,9 @@ def _read_bags(
                 bisect.insort(skipped, [image.row, image.path, str(result)])
             else:
                 raise DataError(
-                    f"{os.path.join(manifest.folder, FILE_NAME)}, row {image.row}: image "
-                    f"{image.path!r} cannot be used: {result}: replace the file, remove the row, "
-                    "or pass --on_bad_image=skip to leave such images out."
+                    f"{manifest.place(image)}: image {image.path!r} cannot be used: "
+                    f"{result}: replace the file, or pass --on_bad_image=skip to leave such images "
+                    "out."
                 )
         if kept:
             columns = zip(manifest.metadata_columns, zip(*(image.metadata for image in kept)))
@@ -96,4 +97,5 @@ def _read_bags(
                 images=tuple(encoded),
                 image_ids=tuple(image.path for image in kept),
                 metadata=dict(columns),
+                label_weights=manifest.class_weights(case),
             )

@@ -1,6 +1,6 @@
 """The TFDS builder `derm_bags`: one example is one bag, the images of one case.
 
-Config "demo" draws its own cases; `folder_config` makes a config of a folder with manifest.csv.
+Config "demo" draws its own cases; `folder_config` makes a config of a folder of images.
 
 Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag may differ in size,
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable
 from typing import ClassVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders.derm_bags import demo
@@ -38,23 +39,34 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     num_cases: int = 1000
 
 
-def folder_config(manual_dir: str, on_bad_image: str = "error") -> DermBagsConfig:
-    """Returns the config for a folder with manifest.csv and images, after checking the manifest.
+def folder_config(
+    manual_dir: str, on_bad_image: str = "error", *, top_conditions: int = 0, bag_regex: str = ""
+) -> DermBagsConfig:
+    """Returns the config for a folder of images, after checking what its tables say.
 
-    Its name carries the fingerprint of manifest, images (path, size, time of change),
-    `on_bad_image` and version, so a folder that has changed is always built anew.
+    Its name carries the fingerprint of tables, images (path, size, time of change), options and
+    version, so a folder that has changed is always built anew.
 
     Args:
-      manual_dir: the folder.
-      on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
-        images out, and cases that have no other, and lists them in `info.metadata`.
+      manual_dir: the folder; README.md says what it may hold.
+      on_bad_image: "error" refuses the folder at its first missing or unreadable image; "skip"
+        leaves such images out, and cases that have no other, and lists them in `info.metadata`.
+      top_conditions: the number of labels to keep, the commonest of the training split; all others
+        become "Other". 26 makes the paper's 27 classes; 0 keeps all.
+      bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    manifest = read_manifest(manual_dir, salt=f"{CODE_VERSION} {on_bad_image}")
+    manifest = read_manifest(
+        manual_dir,
+        salt=CODE_VERSION,
+        skip_missing=on_bad_image == "skip",
+        top_conditions=top_conditions,
+        bag_regex=bag_regex,
+    )
     return DermBagsConfig(
         name=f"folder_{manifest.fingerprint[:10]}",
         description=f"The folder {manifest.folder}.",
@@ -85,6 +97,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         classes = manifest.classes if manifest else sorted(demo.CONDITIONS)
         if classes:
             features["label"] = tfds.features.ClassLabel(names=classes)
+        if manifest and manifest.has_differentials:
+            features["label_weights"] = tfds.features.Tensor(
+                shape=(len(classes),), dtype=np.float32
+            )
         keys = manifest.metadata_columns if manifest else demo_metadata_keys()
         if keys:
             features["metadata"] = {key: texts for key in keys}
@@ -105,6 +121,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 fingerprint=config.manifest.fingerprint,
                 source=config.manifest.folder,
                 patient_id_from=config.manifest.patient_id_from,
+                layout=config.manifest.layout,
             )
             bags = folder_bags(
                 config.manifest, config.on_bad_image == "skip", metadata["skipped_images"]
@@ -115,6 +132,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 fingerprint=hashlib.sha256(recipe.encode()).hexdigest(),
                 source=f"drawn by tfds_builders/derm_bags/demo.py, seed {DEMO_SEED}",
                 patient_id_from="patient_id",
+                layout="demo",
             )
             bags = demo_bags(config.num_cases)
         splits = {}
@@ -139,6 +157,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             example["images"] = list(bag.images)
             if "label" in self.info.features:
                 example["label"] = bag.label or -1
+            if "label_weights" in self.info.features:
+                example["label_weights"] = np.asarray(bag.label_weights, np.float32)
             if bag.metadata:
                 example["metadata"] = bag.metadata
             metadata["num_bags"][split] += 1

@@ -1,181 +1,272 @@
-"""Reads and checks `manifest.csv`; everything wrong with it is a DataError naming file and row.
+"""Checks the rows of a folder, whatever its layout; what is wrong is a DataError naming its place.
 
-Images are looked up (path, size, time of change) but not opened: that is `images.py`, at build.
+Images are looked up (path, size, time of change) but not opened: that is `bags.py`, at build.
 """
 
+import collections
 import dataclasses
 import hashlib
 import os
 import re
 
-import pandas as pd
-
-from tfds_builders.derm_bags.table import COLUMNS, FILE_NAME, OPTIONAL, REQUIRED, parse_table
+from tfds_builders.derm_bags.labels import (
+    OTHER,
+    Weights,
+    commonest,
+    format_label,
+    gather,
+    parse_label,
+)
+from tfds_builders.derm_bags.layouts import REQUIRED, Source, place, read_source
 from tfds_builders.errors import DataError
-from tfds_builders.folders import PathError, check_folder, look_up
+from tfds_builders.folders import MissingError, PathError, look_up
 from tfds_builders.splits import hash_split
-from tfds_builders.tables import read_bytes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One row: `row` counts as a spreadsheet does (header = 1); `path` as written, no blanks."""
+    """One row: `row` as Source counts; `path` as written, no blanks."""
 
     row: int
     path: str
     metadata: tuple[str, ...]  # in the order of Manifest.metadata_columns
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """The images of one case, in the order of the manifest; `label` is "" where there is none."""
+    """The images of one case, in the order of the rows."""
 
     case_id: str
     patient_id: str
     split: str
-    label: str
+    label: str  # the heaviest label, first by name of those tied; "" where there is none
+    weights: Weights  # of all its labels
     images: tuple[ImageRow, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """A checked manifest: no case in two patients, no patient (and no image) in two splits."""
+    """A checked folder: no case in two patients, no patient (and no image) in two splits."""
 
     folder: str  # absolute
+    layout: str  # what the folder was read as, see layouts/
+    file: str  # the table that row numbers lead to; "" where there is none
     cases: tuple[Case, ...]
-    classes: tuple[str, ...]  # sorted; empty if no row has a label
+    classes: tuple[str, ...]  # sorted, "Other" last; empty if no row has a label
+    has_differentials: bool  # whether any case has labels with weights
     metadata_columns: tuple[str, ...]
-    patient_id_from: str  # the column that named the patients
+    patient_id_from: str  # what named the patients
+    missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
     fingerprint: str  # sha256, hex
 
+    def place(self, image: ImageRow) -> str:
+        """Returns what a sentence about an image begins with."""
+        return place(self.folder, self.file, image.row, image.path)
 
-def read_manifest(manual_dir: str | os.PathLike, salt: str = "") -> Manifest:
-    """Returns the checked manifest of the folder `manual_dir`.
+    def class_weights(self, case: Case) -> tuple[float, ...]:
+        """Returns the weight of each of `classes` for a case, 0 for all where it has no label."""
+        weights = dict(case.weights)
+        return tuple(weights.get(name, 0.0) for name in self.classes)
+
+
+def read_manifest(
+    manual_dir: str | os.PathLike,
+    salt: str = "",
+    *,
+    skip_missing: bool = False,
+    top_conditions: int = 0,
+    bag_regex: str = "",
+) -> Manifest:
+    """Returns the checked contents of the folder `manual_dir`.
 
     Args:
-      manual_dir: folder with manifest.csv; image paths in it are relative to this folder.
+      manual_dir: the folder; see README.md for its layouts.
       salt: whatever else decides what is built; goes into the fingerprint.
+      skip_missing: leaves out images that are not there, instead of refusing the folder.
+      top_conditions: 0, or the number of labels to keep: those of most cases in the training split,
+        ties by name. All others become "Other".
+      bag_regex: for folders of images only, see layouts/loose.py.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    folder = check_folder(manual_dir, FILE_NAME, COLUMNS)
-    file = os.path.join(folder, FILE_NAME)
-    raw = read_bytes(file)
-    table = parse_table(file, raw)
-    digest = hashlib.sha256(salt.encode() + b"\0" + raw)
-    cases = _Checker(folder, file, table, digest).cases()
-    _check_train(file, cases, has_split="split" in table.columns)
+    source = read_source(manual_dir, bag_regex)
+    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
+    digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
+    checker = _Checker(source, digest, skip_missing)
+    cases = checker.cases()
+    _check_train(source, cases)
+    classes = sorted({name for case in cases for name, _ in case.weights})
+    if top_conditions:
+        kept = _top_conditions(source, cases, top_conditions)
+        cases = tuple(_gather(case, kept) for case in cases)
+        classes = [*sorted(kept), OTHER]
     return Manifest(
-        folder=folder,
+        folder=source.folder,
+        layout=source.layout,
+        file=source.file,
         cases=cases,
-        classes=tuple(sorted({case.label for case in cases} - {""})),
-        metadata_columns=_metadata_columns(table),
-        patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
+        classes=tuple(classes),
+        has_differentials=bool(classes) and _has_differentials(source),
+        metadata_columns=source.metadata_columns,
+        patient_id_from=source.patient_id_from,
+        missing=tuple(checker.missing),
         fingerprint=digest.hexdigest(),
     )
 
 
-def _metadata_columns(table: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(name for name in table.columns if name not in REQUIRED + OPTIONAL)
+def _has_differentials(source: Source) -> bool:
+    labels = source.rows.get("label")
+    return labels is not None and bool(labels.str.startswith("{").any())
 
 
-def _check_train(file: str, cases: tuple[Case, ...], has_split: bool) -> None:
+def _check_train(source: Source, cases: tuple[Case, ...]) -> None:
     splits = sorted({case.split for case in cases})
     if "train" in splits:
         return
-    if has_split:
+    if not cases:
         raise DataError(
-            f"{file}: no row has split 'train' (found: {', '.join(splits)}): name one so."
+            f"{source.name}: none of the {len(source.rows)} images is in {source.folder}: unpack "
+            "the images there."
+        )
+    if "split" in source.rows.columns:
+        raise DataError(
+            f"{source.name}: no row has split 'train' (found: {', '.join(splits)}): name one so."
         )
     patients = len({case.patient_id for case in cases})
     raise DataError(
-        f"{file}: none of the {patients} patients fell into 'train' when split 75/10/15 by a hash "
-        "of their id: add patients, or a 'split' column."
+        f"{source.name}: none of the {patients} patients fell into 'train' when split 75/10/15 by "
+        "a hash of their id: add patients, or a 'split' column in a manifest.csv."
     )
+
+
+def _top_conditions(source: Source, cases: tuple[Case, ...], number: int) -> set[str]:
+    """Returns the labels to keep, by the training split alone: the others must not decide."""
+    labels = [case.label for case in cases if case.split == "train"]
+    kept = commonest(labels, number)
+    if number < 0 or len(kept) < number:
+        raise DataError(
+            f"{source.name}: top_conditions is {number}, but the training split has "
+            f"{len(set(labels) - {'', OTHER})} labels: give a number up to that, or 0 to keep all."
+        )
+    return kept
+
+
+def _gather(case: Case, kept: set[str]) -> Case:
+    label = case.label if case.label in kept or not case.label else OTHER
+    return dataclasses.replace(case, label=label, weights=gather(case.weights, kept))
 
 
 class _Checker:
     """Goes through the rows once; remembers where each case, patient and image was first seen."""
 
-    def __init__(self, folder, file, table, digest):
-        self._folder = os.path.realpath(folder)
-        self._file = file
-        self._table = table
+    def __init__(self, source: Source, digest, skip_missing: bool):
+        self._source = source
+        self._folder = os.path.realpath(source.folder)
         self._digest = digest  # updated with path, size and time of change of every image
-        self._first = {}  # (what, its id) -> (value, row) of the first row that said so
+        self._skip_missing = skip_missing
+        # (column, owner) -> id of the owner -> (value, row) of the first row that said so.
+        self._first: dict = collections.defaultdict(dict)
+        self.missing: list[tuple[int, str, str]] = []
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
-        rows: dict = {}  # case_id -> [(row, record), ...]
-        for row, record in zip(self._table.index, self._table.to_dict("records")):
-            self._check_row(row, record)
-            rows.setdefault(record["case_id"], []).append((int(row), record))
-        return tuple(self._case(case_id, records) for case_id, records in rows.items())
+        table, extra = self._source.rows, self._source.metadata_columns
+        images: dict = {}  # case_id -> its images
+        # One row at a time: 100,000 rows as a list of dicts would be most of the memory needed.
+        for row, *values in zip(table.index.tolist(), *(table[name] for name in table.columns)):
+            record = dict(zip(table.columns, values))
+            if self._check_row(row, record):
+                image = ImageRow(row, record["image_path"], tuple(record[name] for name in extra))
+                images.setdefault(record["case_id"], []).append(image)
+        return tuple(self._case(case_id, tuple(of_case)) for case_id, of_case in images.items())
 
-    def _case(self, case_id, records):
-        extra = _metadata_columns(self._table)
-        first = records[0][1]
-        return Case(
-            case_id=case_id,
-            patient_id=first["patient_id"],
-            split=first["split"],
-            label=next((record["label"] for _, record in records if record["label"]), ""),
-            images=tuple(
-                ImageRow(row, record["image_path"], tuple(record[name] for name in extra))
-                for row, record in records
-            ),
-        )
+    def _case(self, case_id, images):
+        patient, _ = self._first["patient_id", "case"][case_id]
+        split, _ = self._first["split", "patient"][patient]
+        # Of any row of the case: one whose image is missing may be the only one with a label.
+        label, _ = self._first["label", "case"].get(case_id, ("", None))
+        weights = parse_label(label)
+        return Case(case_id, patient, split, weights[0][0] if weights else "", weights, images)
 
-    def _check_row(self, row, record):
-        """Completes `record` (column -> value of one row) in place, or raises."""
+    def _check_row(self, row, record) -> bool:
+        """Raises for a mistake in a row; returns whether its image is there.
+
+        Args:
+          row: its number.
+          record: column -> value.
+        """
         for column in REQUIRED + ("patient_id", "split"):
             if record.get(column) == "":
-                self._fail(row, f"{column} is blank", "fill it in or remove the row")
-        case = record["case_id"]
-        patient = record.setdefault("patient_id", case)
-        split = record.setdefault("split", hash_split(patient))
-        record["label"] = " ".join(record.get("label", "").split())
+                name = self._source.published.get(column, column)
+                self._fail(row, f"{name} is blank", "fill it in or remove the row")
+        case, path = record["case_id"], record["image_path"]
+        patient = record.get("patient_id", case)
+        split = record.get("split", hash_split(patient))
+        label = self._label(row, record.get("label", ""))
         if not re.fullmatch(r"[A-Za-z0-9_]+", split) or split.lower() == "all":
             self._fail(row, f"split {split!r}", "use letters, digits and _ (and not 'all')")
-        image = self._look_up(row, record["image_path"])
-
-        self._same(row, "patient_id", f"case {case!r}", patient, "a case belongs to one patient")
-        if record["label"]:
-            self._same(row, "label", f"case {case!r}", record["label"], "a case has one label")
-        self._same(row, "split", f"patient {patient!r}", split, "keep a patient in one split")
-        self._same(
-            row,
-            "split",
-            f"image {record['image_path']!r}",
-            split,
-            "an image in two splits leaks; give its cases one patient_id or one split",
-            key=image,
-        )
-        _, first = self._first.setdefault((case, image), (None, row))
+        self._same(row, "patient_id", patient, "case", case, "a case belongs to one patient")
+        if label:
+            self._same(row, "label", label, "case", case, "a case has one label")
+        self._same(row, "split", split, "patient", patient, "keep a patient in one split")
+        image = self._look_up(row, path)
+        if image is None:
+            return False
+        advice = "an image in two splits leaks; give its cases one patient_id or one split"
+        self._same(row, "split", split, "image", image, advice, name=path)
+        _, first = self._first["row", "case and image"].setdefault((case, image), ("", row))
         if first != row:
             self._fail(
                 row,
-                f"image {record['image_path']!r} is in case {case!r} already (row {first})",
+                f"image {path!r} is in case {case!r} already ({self._source.mention(first)})",
                 "remove one of the two rows",
             )
+        return True
 
-    def _same(self, row, column, owner, value, advice, key=None):
-        """Raises unless every row of `owner` had this `value` in `column`."""
-        key = (column, owner if key is None else key)
-        known, first = self._first.setdefault(key, (value, row))
+    def _label(self, row, cell):
+        """Returns a cell's label, or labels with weights, in one way of writing."""
+        try:
+            return format_label(parse_label(cell))
+        except ValueError as error:
+            advice = (
+                "write labels with weights as {'eczema': 0.7, 'psoriasis': 0.3}, in double quotes "
+                "as a whole"
+            )
+            self._fail(row, f"label {cell!r} {error}", advice)
+
+    def _same(self, row, column, value, owner, key, advice, name=None):
+        """Raises unless every row of the `owner` (its kind) called `key` had this `value`."""
+        known, first = self._first[column, owner].setdefault(key, (value, row))
         if known != value:
-            problem = f"{owner} has {column} {value!r}, but {known!r} in row {first}"
-            self._fail(row, problem, advice)
+            self._fail(
+                row,
+                f"{owner} {name or key!r} has {column} {value!r}, but {known!r} in "
+                f"{self._source.mention(first)}",
+                advice,
+            )
 
     def _look_up(self, row, path):
-        """Returns the real path of an image file inside the folder; adds it to the fingerprint."""
+        """Returns the real path of an image file inside the folder; adds it to the fingerprint.
+
+        None where it is missing and that is to be skipped.
+        """
         try:
             real, info = look_up(self._folder, path)
+        except MissingError as error:
+            if not self._skip_missing:
+                advice = error.advice
+                if self._source.layout != "manifest":
+                    advice = f"unpack all images into {self._folder}"
+                skip = "or pass --on_bad_image=skip to leave such images out"
+                self._fail(row, error.problem, f"{advice}, {skip}")
+            self.missing.append((row, path, "the file is missing"))
+            self._digest.update(f"{path}\0missing\n".encode())
+            return None
         except PathError as error:
             self._fail(row, error.problem, error.advice)
         self._digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
         return real
 
     def _fail(self, row, problem, advice):
-        raise DataError(f"{self._file}, row {row}: {problem}: {advice}.")
+        raise DataError(f"{self._source.place(row)}: {problem}: {advice}.")

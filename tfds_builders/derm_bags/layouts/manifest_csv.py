@@ -1,0 +1,44 @@
+"""manifest.csv, the layout of ours: a row per image, see README.md."""
+
+import difflib
+import os
+import re
+
+from tfds_builders.derm_bags.layouts.source import OPTIONAL, REQUIRED, Source
+from tfds_builders.derm_bags.table import read_table
+from tfds_builders.errors import DataError
+
+FILE_NAME = "manifest.csv"
+COLUMNS = "case_id,image_path and optionally label,patient_id,split"
+
+
+def read(folder: str) -> Source:
+    """Returns the rows of manifest.csv as they are."""
+    file = os.path.join(folder, FILE_NAME)
+    raw, table = read_table(file)
+    _check_known(file, list(table.columns))
+    return Source(
+        layout="manifest",
+        folder=folder,
+        rows=table,
+        patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
+        file=file,
+        raw=raw,
+    )
+
+
+def _check_known(file: str, names: list[str]) -> None:
+    """Raises for a missing column, and for one that is only misspelt (it would be ignored)."""
+    found = f"found: {', '.join(names) or 'none'}"
+    plain = {re.sub(r"[^a-z]", "", name.lower()): name for name in names}
+    for column in REQUIRED + OPTIONAL:
+        if column in names:
+            continue
+        if near := plain.get(column.replace("_", "")):
+            raise DataError(f"{file}, row 1: rename column {near!r} to {column!r} ({found}).")
+        if column in REQUIRED:
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"rename {close[0]!r}?" if close else f"the columns are {COLUMNS}."
+            if len(names) == 1 and re.search(r"[;\t]", names[0]):
+                hint = "save it with commas between the columns, not semicolons or tabs."
+            raise DataError(f"{file}, row 1: column {column!r} is missing ({found}): {hint}")

@@ -1,0 +1,45 @@
+"""PAD-UFES-20: smartphone photographs of 1,641 lesions of 1,373 patients; a lesion is a case."""
+
+import os
+
+from tfds_builders.derm_bags.layouts.files import ImageFinder
+from tfds_builders.derm_bags.layouts.source import Source
+from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
+from tfds_builders.tables import parse_rows, read_bytes
+
+FILE_NAME = "metadata.csv"
+OWN_COLUMNS = ("img_id", "diagnostic")  # no other metadata.csv is expected to have both
+COLUMNS = ("patient_id", "lesion_id", *OWN_COLUMNS)
+
+
+def is_here(folder: str) -> bool:
+    """Says whether the folder's metadata.csv is that of PAD-UFES-20: other datasets have one too."""
+    file = os.path.join(folder, FILE_NAME)
+    return os.path.isfile(file) and set(OWN_COLUMNS) <= set(parse_rows(file, read_bytes(file))[0])
+
+
+def read(folder: str) -> Source:
+    """Returns the rows of the table, with `img_id` looked for in all folders.
+
+    The case is named patient_lesion, as its image files are.
+    """
+    file = os.path.join(folder, FILE_NAME)
+    raw, table = read_table(file)
+    require_columns(file, table, COLUMNS, "PAD-UFES-20")
+    names = {"img_id": "image_path", "diagnostic": "label", "patient_id": "patient_id"}
+    rows = rename_columns(file, table, names, "PAD-UFES-20")
+    rows["case_id"] = [
+        f"{patient}_{lesion}" if lesion else ""
+        for patient, lesion in zip(rows["patient_id"], rows["lesion_id"])
+    ]
+    finder = ImageFinder(folder)
+    rows["image_path"] = [finder.find(image) if image else "" for image in rows["image_path"]]
+    return Source(
+        layout="pad_ufes_20",
+        folder=folder,
+        rows=rows,
+        patient_id_from="patient_id",
+        file=file,
+        published={"case_id": "lesion_id", "image_path": "img_id"},
+        raw=raw,
+    )

@@ -1,0 +1,52 @@
+"""What every layout of a folder is turned into: the rows a manifest.csv would have had."""
+
+import dataclasses
+import os
+
+import pandas as pd
+
+REQUIRED = ("case_id", "image_path")
+OPTIONAL = ("label", "patient_id", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The rows of a folder, not yet checked.
+
+    `rows` has str values, one row per image, and the columns of a manifest: REQUIRED, those of
+    OPTIONAL that the source knows, and any others as metadata. Its index is the row number in
+    `file`, or counts the images (from 1, in the order of their paths) where there is no table.
+    """
+
+    layout: str
+    folder: str  # absolute
+    rows: pd.DataFrame
+    patient_id_from: str  # what named the patients
+    file: str = ""  # the table that row numbers lead to; "" where there is none
+    published: dict[str, str] = dataclasses.field(default_factory=dict)  # column -> its name there
+    raw: bytes = b""  # the bytes of all tables: what decides the rows, besides names of files
+
+    @property
+    def name(self) -> str:
+        """What a sentence about all rows begins with."""
+        return self.file or self.folder
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        return tuple(name for name in self.rows.columns if name not in REQUIRED + OPTIONAL)
+
+    def place(self, row: int) -> str:
+        """Returns what a sentence about one row begins with."""
+        return place(self.folder, self.file, row, "" if self.file else self._path(row))
+
+    def mention(self, row: int) -> str:
+        """Returns a row as another sentence refers to it."""
+        return f"row {row}" if self.file else repr(self._path(row))
+
+    def _path(self, row: int) -> str:
+        return self.rows["image_path"].iloc[row - 1]
+
+
+def place(folder: str, file: str, row: int, path: str) -> str:
+    """Returns the file and row of an image, or its path where there is no file."""
+    return f"{file}, row {row}" if file else os.path.join(folder, path)
