@@ -18,7 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code: 0 done, 2 a mistake of the user's, 128 + n ended by signal n."""
+    """Returns the exit code: 0 done, 1 `verify` found problems, 2 a mistake, 128 + n by signal n."""
     if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
         print(flags.help_text())
         return 0
@@ -47,6 +47,8 @@ def _run(argv: list[str]) -> int:
             "--manual_dir=DIR."
         )
     builder = _prepare(config)
+    if mode in ("build", "verify"):
+        return _show_dataset(builder, mode)
 
     from simclr_med import evaluate, train
 
@@ -85,7 +87,7 @@ def _prepare(config: Config):
     """Returns the TFDS builder of --dataset, prepared on disk."""
     _hush()
     from tfds_builders.errors import DataError
-    from tfds_builders.prepare import prepare
+    from tfds_builders.prepare import BuildOptions, prepare
 
     data = config.data
     if not data.dataset:
@@ -95,10 +97,41 @@ def _prepare(config: Config):
             data.dataset,
             manual_dir=data.manual_dir,
             data_dir=data.data_dir,
-            on_bad_image=data.on_bad_image,
+            options=BuildOptions(
+                on_bad_image=data.on_bad_image,
+                long_side=data.build_long_side,
+                top_conditions=data.top_conditions,
+                bag_regex=data.bag_regex,
+            ),
+            beam_runner=data.beam_runner,
+            beam_options=data.beam_options,
         )
     except DataError as error:
         raise UserError(str(error)) from error
+
+
+def _show_dataset(builder, mode: str) -> int:
+    """Prints what was built, or what `verify` counted; returns 1 where something is wrong."""
+    from simclr_med.report import tables
+
+    if mode == "build":
+        print(f"{builder.info.full_name} lies in {builder.data_path}:")
+        for name, split in builder.info.splits.items():
+            print(f"  {name}: {split.num_examples:,} bags")
+        return 0
+    from tfds_builders import contact_sheet, verify, verify_tables
+
+    if "num_bags" not in (builder.info.metadata or {}):
+        raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
+    found = verify.verify(builder)
+    picture = builder.data_path / "contact_sheet.png"
+    contact_sheet.contact_sheet(builder, str(picture))
+    tables.show(verify_tables.tables(found))
+    print(f"Some bags of each split: {picture}")
+    for problem in found.problems:
+        print(f"Problem: {problem}")
+    print("Nothing is wrong." if not found.problems else f"{len(found.problems)} problems.")
+    return 1 if found.problems else 0
 
 
 def _hush() -> None:

@@ -48,8 +48,9 @@ class RunConfig:
 
     mode: str = _knob(
         "train",
-        "What to do. eval reads the configuration from --model_dir.",
-        choices=("train", "eval", "train_then_eval"),
+        "What to do. eval reads the configuration from --model_dir; build only prepares the "
+        "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems.",
+        choices=("train", "eval", "train_then_eval", "build", "verify"),
         shapes_weights=False,
     )
     train_mode: str = _knob(
@@ -95,12 +96,14 @@ class DataConfig:
 
     dataset: str | None = _knob(
         None,
-        "TFDS name; derm_bags reads the folder --manual_dir, derm_bags/demo draws itself. Unset "
-        "(and no --flagfile): the embedded demo (SimCLR's default was imagenet2012).",
+        "derm_bags, chexpert, nih_cxr14: read the folder --manual_dir; derm_bags/demo draws itself; "
+        "else a name of TFDS. Unset (and no --flagfile): the embedded demo (SimCLR's default was "
+        "imagenet2012).",
     )
     manual_dir: str | None = _knob(
         None,
-        "Folder with manifest.csv (case_id,image_path,label[,patient_id,split,...]) and images.",
+        "Folder of the dataset as you have it; tfds_builders/*/README.md say what it may hold. "
+        "derm_bags: manifest.csv (case_id,image_path,label[,patient_id,split,...]) and images.",
         shapes_weights=False,
     )
     data_dir: str | None = _knob(
@@ -120,6 +123,56 @@ class DataConfig:
         "error",
         "An unreadable image at build: refuse the folder, or skip the image and list it.",
         choices=("error", "skip"),
+    )
+    build_long_side: int = _knob(
+        0,
+        "Reduce images at build so that the longer side is at most this, px; 0 keeps them.",
+        at_least=0,
+    )
+    top_conditions: int = _knob(
+        0,
+        "derm_bags: keep so many labels, the commonest of the training split, and call the rest "
+        "Other; 26 makes the paper's 27 classes, 0 keeps all.",
+        at_least=0,
+    )
+    bag_regex: str = _knob(
+        "",
+        "derm_bags, a folder of images without a table: the part of a path that names the case, "
+        "e.g. '(case\\d+)_'.",
+    )
+    beam_runner: str | None = _knob(
+        None,
+        "Build with this Apache Beam runner, e.g. DirectRunner (chexpert, nih_cxr14).",
+        shapes_weights=False,
+    )
+    beam_options: str = _knob(
+        "",
+        "Its options, separated by spaces, e.g. '--direct_num_workers=2 "
+        "--direct_running_mode=multi_processing'.",
+        shapes_weights=False,
+    )
+    label_set: str = _knob(
+        "all",
+        "Which labels of a chest X-ray: all the dataset has, CheXpert's five (the paper's; NIH has "
+        "them too), or its 14.",
+        choices=("all", "chexpert5", "chexpert14"),
+    )
+    uncertain_policy: str = _knob(
+        "ignore",
+        "What CheXpert's -1 means: zeros, ones or ignore (no loss, no metric), or by label, e.g. "
+        "'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims nothing.",
+    )
+    blank_policy: str = _knob(
+        "negative",
+        "What a label means that a report does not mention. CheXpert's authors: negative.",
+        choices=("negative", "ignore"),
+    )
+    views: str = _knob("all", "Which X-rays of a study.", choices=("all", "frontal", "lateral"))
+    bag_by: str = _knob(
+        "study",
+        "study: bags as stored (CheXpert: a study, NIH: an image). patient: all X-rays of a patient "
+        "in one bag; labels in which they differ are unknown.",
+        choices=("study", "patient"),
     )
     max_bag_size: int = _knob(
         6,

@@ -5,26 +5,22 @@ A case's features are the mean over its images, never an image alone; intervals 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import math
 import os
 import time
 
 import numpy as np
-import rich.console
-import rich.table
 import tensorflow as tf
 
 from simclr_med import distribution, export, metrics, run_log
 from simclr_med.config import Config
-from simclr_med.data import Bags, evaluation_batches, open_split
+from simclr_med.data import Bags, evaluation_batches
 from simclr_med.errors import UserError
-from simclr_med.evaluators import EVALUATORS
-from simclr_med.report import embedding
-from simclr_med.train import make_model
+from simclr_med.evaluators import EVALUATORS, label_scores
+from simclr_med.report import embedding, results
+from simclr_med.train import make_model, open_bags
 
 _POLL_SECONDS = 5.0
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
@@ -32,17 +28,30 @@ _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """The evaluated cases of a split: ids [n], patients [n], labels int [n] (below 0: none)."""
+    """The evaluated cases of a split.
+
+    Attributes:
+      ids: [n].
+      patients: [n].
+      labels: int [n], below 0 none; or, of several labels a case, float [n, L], NaN unknown.
+    """
 
     ids: np.ndarray
     patients: np.ndarray
     labels: np.ndarray
 
+    @property
+    def labelled(self) -> np.ndarray:
+        """Returns which cases have a label, bool [n]."""
+        if self.labels.ndim == 2:
+            return ~np.isnan(self.labels).all(axis=1)
+        return self.labels >= 0
+
 
 def check_splits(config: Config, builder) -> None:
     """Raises UserError for a split that does not exist, before anything long begins."""
     for split in (config.data.train_split, config.data.eval_split):
-        open_split(builder, split)
+        open_bags(config, builder, split)
 
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
@@ -68,14 +77,12 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
     Returns:
       What result.json holds.
     """
-    train_bags = open_split(builder, config.data.train_split)
-    eval_bags = open_split(builder, config.data.eval_split)
+    train_bags = open_bags(config, builder, config.data.train_split)
+    eval_bags = open_bags(config, builder, config.data.eval_split)
     class_names = eval_bags.class_names
-    with strategy.scope():
-        trained = make_model(config, len(class_names))
-        untrained = make_model(config, len(class_names))
+    _check_classes(config, model_dir, class_names)
     latest = tf.train.latest_checkpoint(model_dir)
-    tf.train.Checkpoint(model=trained).restore(latest).expect_partial()
+    models = _models(config, strategy, latest, len(class_names))
     result = {
         "global_step": int(latest.rsplit("-", 1)[1]),
         "dataset": builder.info.full_name,
@@ -83,28 +90,29 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
         "eval_split": config.data.eval_split,
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
+        "labels": _label_reading(config, eval_bags),
         "classification": {},
     }
-    models = {"trained": trained, "untrained": untrained}
-    if config.run.train_mode == "finetune":
-        models.pop("untrained")
     cases = _cases(eval_bags, _max_cases(config))
     outputs = _case_outputs(config, strategy, models, eval_bags)
     files = {"checkpoint": latest}
 
     scores = None
-    if class_names and (cases.labels >= 0).any():
+    if class_names and cases.labelled.any():
         by_name = _all_scores(config, strategy, models, train_bags, outputs, len(class_names))
         for (name, which), values in by_name.items():
             row = result["classification"].setdefault(name, {})
-            row[which] = _classification(cases, values, config.run.seed)
+            row[which] = _classification(cases, values, class_names, config.run.seed)
         scores = by_name.get(
             ("supervised head", "trained"), by_name.get(("linear probe", "trained"))
         )
     suffix = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
     if scores is not None:
         files["predictions"] = os.path.join(model_dir, f"predictions{suffix}.csv")
-        run_log.write_atomically(files["predictions"], _predictions(cases, scores, class_names))
+        table = results.predictions_csv(
+            cases.ids, cases.patients, cases.labels, scores, class_names
+        )
+        run_log.write_atomically(files["predictions"], table)
     files["embedding"] = os.path.join(model_dir, f"embedding{suffix}.png")
     embedding.save(
         files["embedding"],
@@ -114,13 +122,58 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
     )
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(
-            trained, model_dir, result["global_step"], config.run.keep_hub_module_max
+            models["trained"], model_dir, result["global_step"], config.run.keep_hub_module_max
         )
     files["result"] = os.path.join(model_dir, f"result{suffix}.json")
+    for name in ("views", "curves"):
+        if os.path.exists(path := os.path.join(model_dir, f"{name}.png")):
+            files[name] = path
     result["files"] = files
     run_log.write_json(files["result"], result)
-    print_table(result, model_dir)
+    results.print_table(result)
     return result
+
+
+def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:
+    """Returns {"trained": the checkpoint's model, "untrained": its start}; fine-tuned only the first.
+
+    The linear head that a pretraining run may have trained beside is left out: probes judge the
+    encoder, and the data evaluated may have other classes.
+    """
+    finetune = config.run.train_mode == "finetune"
+    bare = config if finetune else config.replace(lineareval_while_pretraining=False)
+    with strategy.scope():
+        models = {"trained": make_model(bare, num_classes)}
+        if not finetune:
+            models["untrained"] = make_model(bare, num_classes)
+    status = tf.train.Checkpoint(model=models["trained"]).restore(checkpoint)
+    try:
+        status.assert_existing_objects_matched().expect_partial()
+    except AssertionError as error:
+        raise UserError(
+            f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
+            "Use the --model_dir as its run left it."
+        ) from error
+    return models
+
+
+def _check_classes(config: Config, model_dir: str, class_names: tuple[str, ...]) -> None:
+    """Raises UserError where a fine-tuned head has other classes than the data evaluated."""
+    trained = run_log.read_json(os.path.join(model_dir, "config.json")).get("class_names")
+    if config.run.train_mode == "finetune" and trained != list(class_names):
+        raise UserError(
+            f"--model_dir={model_dir} was fine-tuned for {', '.join(trained)}; the data has "
+            f"{', '.join(class_names) or 'no labels'}. For chest X-rays --label_set=chexpert5 gives "
+            "both datasets the same labels."
+        )
+
+
+def _label_reading(config: Config, bags: Bags) -> dict:
+    """Returns how several labels were read, for the result; {} where a bag has one or none."""
+    if not bags.multilabel:
+        return {}
+    names = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
+    return {name: getattr(config.data, name) for name in names}
 
 
 def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes: int) -> dict:
@@ -128,20 +181,20 @@ def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes
     if config.run.train_mode == "finetune":
         return {("supervised head", "trained"): outputs["trained"]["probabilities"]}
     cases = _cases(train_bags, 0)
-    labelled = cases.labels >= 0
+    labelled = cases.labelled
     if not labelled.any():
         return {}
     features = _case_outputs(config, strategy, models, train_bags, all_cases=True)
     scores = {}
     for name, evaluator in EVALUATORS.items():
         for which in models:
-            scores[name, which] = evaluator(
-                features[which]["features"][labelled],
-                cases.labels[labelled],
-                cases.patients[labelled],
-                outputs[which]["features"],
-                num_classes,
-                config.run.seed,
+            train_x = features[which]["features"][labelled]
+            train_y, patients = cases.labels[labelled], cases.patients[labelled]
+            test_x, seed = outputs[which]["features"], config.run.seed
+            scores[name, which] = (
+                label_scores(evaluator, train_x, train_y, patients, test_x, seed)
+                if train_bags.multilabel
+                else evaluator(train_x, train_y, patients, test_x, num_classes, seed)
             )
     return scores
 
@@ -153,7 +206,7 @@ def _max_cases(config: Config) -> int:
 def _cases(bags: Bags, max_cases: int) -> Cases:
     """Returns who is in a split; no image is decoded."""
     rows = [
-        (bag["bag_id"].decode(), bag["patient_id"].decode(), int(bag["label"]))
+        (bag["bag_id"].decode(), bag["patient_id"].decode(), bag["label"])
         for bag in bags.dataset.take(max_cases or -1)
         .map(lambda bag: {k: bag[k] for k in ("bag_id", "patient_id", "label")})
         .as_numpy_iterator()
@@ -163,7 +216,11 @@ def _cases(bags: Bags, max_cases: int) -> Cases:
 
 
 def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = False) -> dict:
-    """Returns {model: {"features": [n, d], "probabilities": [n, classes]}}, means over each case."""
+    """Returns {model: {"features": [n, d], "probabilities": [n, classes]}}, means over each case.
+
+    Probabilities are there where the model has a supervised head.
+    """
+    probabilities = tf.sigmoid if bags.multilabel else tf.nn.softmax
     replicas = strategy.num_replicas_in_sync
     batch_size = math.ceil(config.eval.eval_batch_size / replicas) * replicas
     max_cases = 0 if all_cases else _max_cases(config)
@@ -181,7 +238,7 @@ def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = 
         return {
             which: {
                 "features": out["features"],
-                **({"probabilities": tf.nn.softmax(out["logits"])} if "logits" in out else {}),
+                **({"probabilities": probabilities(out["logits"])} if "logits" in out else {}),
             }
             for which, out in outputs.items()
         }
@@ -207,16 +264,31 @@ def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = 
     return {w: {p: total / counts for p, total in parts.items()} for w, parts in sums.items()}
 
 
-def _classification(cases: Cases, scores: np.ndarray, seed: int) -> dict:
-    """Returns top-1 and macro-AUC over labelled cases, each with its 95 % interval by patient."""
-    labelled = cases.labels >= 0
+def _classification(cases: Cases, scores: np.ndarray, class_names, seed: int) -> dict:
+    """Returns metrics over the labelled cases, each with its 95 % interval by patient.
+
+    Of one class a case: top-1 and macro-AUC; of several labels: macro-AUC and macro-AP. `per_class`
+    has AUC and counts of each, so that an undefined AUC (None) explains itself.
+    """
+    labelled = cases.labelled
     truth, scores, patients = cases.labels[labelled], scores[labelled], cases.patients[labelled]
     result: dict = {"cases": int(labelled.sum()), "patients": len(np.unique(patients))}
-    for name, metric in (("top_1", metrics.top_1), ("macro_auc", metrics.macro_roc_auc)):
+    of_several = {"macro_auc": metrics.macro_roc_auc, "macro_ap": metrics.macro_average_precision}
+    of_one = {"top_1": metrics.top_1, "macro_auc": metrics.macro_roc_auc}
+    for name, metric in (of_several if truth.ndim == 2 else of_one).items():
         result[name] = float(metric(truth, scores))
         of_weights = functools.partial(metric, truth, scores)
         result[f"{name}_95"] = metrics.bootstrap(of_weights, patients, seed=seed)
-    result["classes_without_auc"] = int(scores.shape[1] - len(np.unique(truth)))
+    positive, known = metrics.positives(truth, scores.shape[1])
+    aucs = metrics.per_class(metrics.roc_auc, truth, scores)
+    result["per_class"] = {
+        name: {
+            "auc": float(aucs[c]),
+            "positives": int((positive & known)[:, c].sum()),
+            "negatives": int((~positive & known)[:, c].sum()),
+        }
+        for c, name in enumerate(class_names)
+    }
     return result
 
 
@@ -233,51 +305,3 @@ def _contrastive(config: Config, model_dir: str) -> dict:
         "accuracy": float(np.mean([row["contrast_acc"] for row in last])),
         "chance_accuracy": 1 / n,
     }
-
-
-def _predictions(cases: Cases, scores: np.ndarray, class_names: tuple[str, ...]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case_id", "patient_id", "truth", "prediction", *class_names])
-    for i in range(len(scores)):
-        truth = class_names[cases.labels[i]] if cases.labels[i] >= 0 else ""
-        guess = class_names[int(scores[i].argmax())]
-        values = [f"{score:.6f}" for score in scores[i]]
-        writer.writerow([cases.ids[i], cases.patients[i], truth, guess, *values])
-    return text.getvalue()
-
-
-def print_table(result: dict, model_dir: str) -> None:
-    """Prints the results and where everything lies."""
-    console = rich.console.Console(width=None if os.isatty(1) else 100, highlight=False)
-    contrastive = result["contrastive"]
-    if contrastive:
-        console.print(
-            f"Contrastive loss {contrastive['loss']:.3f} (chance, ln(2N-1): "
-            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance, "
-            f"1/N: {contrastive['chance_accuracy']:.3f}), on training batches at the end."
-        )
-    if result["classification"]:
-        some = next(iter(result["classification"].values()))["trained"]
-        table = rich.table.Table(
-            title=f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
-            f"{some['patients']} patients, step {result['global_step']}; [95 % by patient]"
-        )
-        for column in ("", "encoder", "top-1", "macro-AUC"):
-            table.add_column(column)
-        for name, row in result["classification"].items():
-            for which, value in row.items():
-                table.add_row(name, which, _cell(value, "top_1"), _cell(value, "macro_auc"))
-        console.print(table)
-    else:
-        console.print("No labelled cases: nothing was probed.")
-    if result["skipped_images"]:
-        console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
-        for row, path, reason in result["skipped_images"][:20]:
-            console.print(f"  row {row}: {path}: {reason}", markup=False)
-    console.print(f"Everything lies in {model_dir}: {', '.join(sorted(os.listdir(model_dir)))}")
-
-
-def _cell(value: dict, name: str) -> str:
-    low, high = value[f"{name}_95"]
-    return f"{value[name]:.3f} \\[{low:.3f}, {high:.3f}]"

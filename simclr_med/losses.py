@@ -87,6 +87,13 @@ def contrastive_entropy(logits_ab: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_mean(tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), -1))
 
 
+def supervised(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (loss, accuracy): of one class a bag (int labels [b]) or several labels (float [b, L])."""
+    if labels.dtype.is_floating:
+        return masked_binary_cross_entropy(labels, logits)
+    return masked_cross_entropy(labels, logits)
+
+
 def masked_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy) over the labelled examples of the *global* batch.
 
@@ -99,11 +106,33 @@ def masked_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tenso
       logits: float [b, classes].
     """
     logits = tf.cast(logits, tf.float32)
-    labelled = labels >= 0
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
     hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
-    count = distribution.sum_over_replicas(tf.reduce_sum(tf.cast(labelled, tf.float32)))
+    return _mean_over_known(labels >= 0, losses, hits)
+
+
+def masked_binary_cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (loss, accuracy) over the known labels of the *global* batch, each one term.
+
+    As `masked_cross_entropy`, with a sigmoid for each label.
+
+    Args:
+      labels: 1, 0 or NaN (unknown), float [b, L].
+      logits: float [b, L]; above 0 counts as a positive for the accuracy.
+    """
+    logits = tf.cast(logits, tf.float32)
+    known = ~tf.math.is_nan(labels)
+    truth = tf.where(known, labels, 0.0)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits)
+    return _mean_over_known(known, losses, (logits > 0) == (truth > 0))
+
+
+def _mean_over_known(known, losses, hits) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the means of losses and hits where `known`, times R over the global count of known."""
+    count = distribution.sum_over_replicas(tf.reduce_sum(tf.cast(known, tf.float32)))
     share = distribution.num_replicas() / tf.maximum(count, 1.0)
-    loss = tf.reduce_sum(tf.where(labelled, losses, 0.0)) * share
-    accuracy = tf.reduce_sum(tf.cast(hits & labelled, tf.float32)) * share
+    loss = tf.reduce_sum(tf.where(known, losses, 0.0)) * share
+    accuracy = tf.reduce_sum(tf.cast(hits & known, tf.float32)) * share
     return loss, accuracy

@@ -51,20 +51,57 @@ def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndar
         return np.sum(precision * positives, axis=-1) / positives.sum(-1)
 
 
-def macro_roc_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
-    """Returns the mean one-against-rest AUC over the classes for which it is defined.
+def positives(truth: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (positive, known), bool [n, classes] each, of one class or several labels a case.
 
     Args:
-      truth: class numbers, int [n].
+      truth: class numbers, int [n]: one against the rest, all known; or float [n, labels], each 1,
+        0 or NaN (unknown).
+      num_classes: classes or labels.
+    """
+    if truth.ndim == 1:
+        positive = truth[:, None] == np.arange(num_classes)
+        return positive, np.ones_like(positive)
+    return truth == 1, ~np.isnan(truth)
+
+
+def macro_roc_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
+    """Returns the mean AUC over the classes, or labels, for which it is defined.
+
+    Args:
+      truth: as in `positives`; an unknown label leaves its case out of that label's AUC.
       scores: float [n, classes].
       weights: as in `roc_auc`.
     """
-    per_class = np.stack(
-        [roc_auc(truth == c, scores[:, c], weights) for c in range(scores.shape[1])]
+    return _macro(roc_auc, truth, scores, weights)
+
+
+def macro_average_precision(
+    truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+):
+    """Returns the mean average precision over classes or labels; arguments as `macro_roc_auc`."""
+    return _macro(average_precision, truth, scores, weights)
+
+
+def per_class(metric: Callable, truth: np.ndarray, scores: np.ndarray, weights=None) -> np.ndarray:
+    """Returns `metric` of each class against the rest, or of each label, [classes, ...]."""
+    positive, known = positives(truth, scores.shape[1])
+    weights = _weights(weights, len(scores))
+    return np.stack(
+        [
+            metric(positive[seen, c], scores[seen, c], weights[..., seen])
+            if (seen := known[:, c]).any()
+            else np.full(weights.shape[:-1], np.nan)
+            for c in range(scores.shape[1])
+        ]
     )
-    defined = np.isfinite(per_class)
+
+
+def _macro(metric, truth, scores, weights):
+    values = per_class(metric, truth, scores, weights)
+    defined = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return np.where(defined, per_class, 0).sum(0) / defined.sum(0)
+        return np.where(defined, values, 0).sum(0) / defined.sum(0)
 
 
 def top_1(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):

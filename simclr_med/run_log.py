@@ -91,14 +91,21 @@ def _flock(file: Any, kind: int) -> bool:
     return True
 
 
-def check_same_run(model_dir: str, config: Config, dataset: str) -> None:
+def check_same_run(
+    model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
+) -> None:
     """Compares with the configuration that began in this folder; writes it if there is none.
 
     Raises:
       UserError: names each field that shapes the weights and differs.
     """
     path = os.path.join(model_dir, "config.json")
-    mine = {**config.to_dict(), "model_dir": model_dir, "prepared_dataset": dataset}
+    mine = {
+        **config.to_dict(),
+        "model_dir": model_dir,
+        "prepared_dataset": dataset,
+        "class_names": list(class_names),
+    }
     if os.path.exists(path):
         theirs = read_json(path)
         differing = [

@@ -13,7 +13,7 @@ from simclr_med.config import Config
 from simclr_med.data import Bags, open_split, training_batches
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
-from simclr_med.losses import masked_cross_entropy
+from simclr_med.losses import supervised
 from simclr_med.methods import METHODS, Method
 from simclr_med.models import Model
 from simclr_med.optim import (
@@ -55,6 +55,20 @@ def set_up(config: Config) -> tf.distribute.Strategy:
     return strategy
 
 
+def open_bags(config: Config, builder, split: str) -> Bags:
+    """Returns a split's bags, read as the configuration says."""
+    data = config.data
+    return open_split(
+        builder,
+        split,
+        label_set=data.label_set,
+        uncertain_policy=data.uncertain_policy,
+        blank_policy=data.blank_policy,
+        views=data.views,
+        bag_by=data.bag_by,
+    )
+
+
 def make_model(config: Config, num_classes: int) -> Model:
     """Returns a built model with the initial weights of `--seed`; call it in the strategy's scope.
 
@@ -93,7 +107,7 @@ def train(
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
     method = METHODS[config.method]
-    bags = open_split(builder, config.data.train_split)
+    bags = open_bags(config, builder, config.data.train_split)
     num_examples = bags.num_bags if method.keeps_bags else bags.num_images
     batch_size = config.train.train_batch_size
     _check_batch(config, method, bags, num_examples, strategy.num_replicas_in_sync)
@@ -103,7 +117,7 @@ def train(
     schedule = _schedule(config, num_examples, total_steps)
 
     with run_log.locked(model_dir), _stop_signals() as stop:
-        run_log.check_same_run(model_dir, config, builder.info.full_name)
+        run_log.check_same_run(model_dir, config, builder.info.full_name, bags.class_names)
         run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
         with strategy.scope():
             model = make_model(config, len(bags.class_names))
@@ -223,10 +237,8 @@ def _make_run_steps(config, method, strategy, model, optimizer, ops):
                 hidden_norm=config.train.hidden_norm,
             )
             if beside:
-                labels = tf.repeat(batch["label"][tf.newaxis], 2, axis=0)
-                head_loss, head_acc = masked_cross_entropy(
-                    tf.reshape(labels, [-1]), outputs["logits"]
-                )
+                labels = tf.concat([batch["label"]] * 2, axis=0)  # of both views
+                head_loss, head_acc = supervised(labels, outputs["logits"])
                 loss += head_loss
                 metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
             penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)

@@ -8,6 +8,7 @@ and files of an evaluation, or the calls that the command makes.
 import json
 import os
 
+import cxr_twins
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,7 +19,9 @@ from simclr_med import data, distribution, evaluate, export, train
 from simclr_med.config import FIELDS, Config
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
+from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
+from tfds_builders.errors import DataError
 
 BASE = Config().replace(
     dataset="derm_bags",
@@ -153,18 +156,47 @@ class World:
         def note(name):
             return lambda c, builder, model_dir="", *rest: calls.append((name, model_dir))
 
-        default = Config().to_dict()
-        given = {name: v for name, v in config.to_dict().items() if v != default[name]}
-        given.setdefault("manual_dir", self.root / "photos")
-        argv = [f"--{name}={value}" for name, value in given.items()]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Builder, "download_and_prepare", lambda b: calls.append(b.data_path))
             patch.setattr(train, "set_up", lambda c: self.strategy)
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
-            assert run.main(["run.py", *argv]) == 0
+            assert run.main(["run.py", *self._argv(config)]) == 0
         return calls
+
+    def _argv(self, config):
+        """Returns the command line of a configuration."""
+        default = Config().to_dict()
+        given = {name: v for name, v in config.to_dict().items() if v != default[name]}
+        given.setdefault("manual_dir", self.root / "photos")
+        return [f"--{name}={value}" for name, value in given.items()]
+
+    def see_preparation(self, config):
+        """What run.py asks of the builders."""
+        calls = []
+
+        def spy(name, **options):
+            calls.append((name, options))
+            raise DataError("Seen enough.")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "prepare", spy)
+            assert run.main(["run.py", *self._argv(config)]) == 2
+        return calls
+
+    def see_bags(self, config):
+        """The bags of a chest X-ray dataset: ids, numbers of images, labels."""
+        if not hasattr(self, "_chexpert"):
+            cxr_twins.draw_chexpert(self.root / "cxr", num_patients=20, seed=0, size=16)
+            folder = chexpert_studies.folder_config(str(self.root / "cxr"))
+            self._chexpert = chexpert_studies.Builder(config=folder, data_dir=self.root / "tfds")
+            self._chexpert.download_and_prepare()
+        bags = train.open_bags(config, self._chexpert, "train")
+        return [
+            (bag["bag_id"], len(bag["images"]), bag["label"].tobytes())
+            for bag in bags.dataset.as_numpy_iterator()
+        ]
 
     def see_machine(self, config):
         """What is asked of TensorFlow before anything else."""
@@ -219,6 +251,16 @@ CHANGES = {
     "cache_dataset": ("training", True, {}),
     "shuffle_buffer": ("training", 2, {}),
     "on_bad_image": ("command", "skip", {}),
+    "build_long_side": ("command", 20, {}),
+    "top_conditions": ("command", 2, {}),
+    "bag_regex": ("preparation", "(.)", {}),
+    "beam_runner": ("preparation", "DirectRunner", {}),
+    "beam_options": ("preparation", "--direct_num_workers=2", {}),
+    "label_set": ("bags", "chexpert5", {}),
+    "uncertain_policy": ("bags", "ones", {}),
+    "blank_policy": ("bags", "ignore", {}),
+    "views": ("bags", "frontal", {}),
+    "bag_by": ("bags", "patient", {}),
     "max_bag_size": ("evaluation", 1, {}),
     "image_size": ("model", 20, {}),
     "color_jitter_strength": ("training", 0.5, {}),
@@ -268,7 +310,9 @@ def test_every_flag_is_tried():
     assert list(CHANGES) == list(FIELDS)
 
 
-@pytest.mark.parametrize("how", ["training", "model", "evaluation", "command", "machine"])
+@pytest.mark.parametrize(
+    "how", ["training", "model", "evaluation", "command", "preparation", "bags", "machine"]
+)
 def test_the_same_configuration_shows_the_same(world, how):
     assert world.see(how, BASE) == getattr(world, f"see_{how}")(BASE)
 

@@ -24,7 +24,7 @@ from etils import epath
 from tensorflow_datasets.core import split_builder as split_builder_lib
 from tensorflow_datasets.core import splits as splits_lib
 
-from tfds_builders.bag_table import BagTable, shards
+from tfds_builders.bag_table import VIEWS, BagTable, shards
 from tfds_builders.errors import DataError
 from tfds_builders.pixels import ImageError
 from tfds_builders.read_ahead import load_ahead
@@ -80,6 +80,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
 
     LABELS: ClassVar[tuple[str, ...]]
     METADATA_KEYS: ClassVar[tuple[str, ...]]
+    EXPECTED: ClassVar[dict[str, int]]  # published numbers, named as `verify` wants them
     folder_config: ClassVar[Callable[..., FolderConfig]]
     _config: FolderConfig | None = None
 
@@ -147,6 +148,8 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
         self.info.metadata.update(
             num_images=_counts(rows),
             num_bags=_counts(bags),
+            num_by_views=_num_by_views(rows, named),
+            expected=dict(self.EXPECTED),
             num_patients=int(rows["patient_id"].nunique()),
             skipped_images=[[row, path, reason] for _, row, path, reason in skipped],
             missing_images=table.num_missing,
@@ -272,6 +275,31 @@ def _read_logs(folder) -> list[list]:
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
     return {split: int(n) for split, n in rows["split"].value_counts(sort=False).items()}
+
+
+def _num_by_views(
+    rows: pd.DataFrame, named: dict[str, tuple[str, int]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Returns split or named split -> "all" or a view -> number of images, bags and patients.
+
+    A reader that keeps one view, or joins the bags of a patient, needs them for its epochs.
+    """
+    of_split = dict(tuple(rows.groupby("split", sort=False)))
+    for name, (split, n) in named.items():
+        first = of_split[split]
+        of_split[name] = first[first["bag_id"].isin(first["bag_id"].unique()[:n])]
+    return {
+        split: {
+            view: {
+                "images": len(seen),
+                "bags": int(seen["bag_id"].nunique()),
+                "patients": int(seen["patient_id"].nunique()),
+            }
+            for view in ("all", *VIEWS)
+            for seen in [every if view == "all" else every[every["view"] == view]]
+        }
+        for split, every in of_split.items()
+    }
 
 
 def _named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, int]]:

@@ -4,19 +4,52 @@ Ours read a folder of the user's; every other name is TFDS's own, downloaded or,
 asks for that, unpacked by hand.
 """
 
+import dataclasses
+import inspect
 import os
 import sys
+from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import derm_bags
+from tfds_builders import chexpert_studies, derm_bags, nih_cxr14
 from tfds_builders.errors import DataError
 
-FOLDERS = {"derm_bags": derm_bags}  # packages that have a Builder and a folder_config
+# name -> package with a Builder and a folder_config(manual_dir, ...)
+FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptions:
+    """How a folder becomes a dataset; `folder_config` of each builder says what each option means.
+
+    An option that is left at its default is not passed on: not every builder has every option.
+    """
+
+    on_bad_image: str = "error"
+    long_side: int = 0  # px
+    top_conditions: int = 0
+    bag_regex: str = ""
+
+    def given(self) -> dict[str, Any]:
+        """Returns {name: value} of the options that differ from their defaults."""
+        default = BuildOptions()
+        values = dataclasses.asdict(self)
+        return {name: v for name, v in values.items() if v != getattr(default, name)}
+
+
+# How a sentence calls an option.
+_FLAGS = {"long_side": "--build_long_side"}
 
 
 def prepare(
-    name: str, *, manual_dir: str | None, data_dir: str | None, on_bad_image: str
+    name: str,
+    *,
+    manual_dir: str | None = None,
+    data_dir: str | None = None,
+    options: BuildOptions | None = None,
+    beam_runner: str | None = None,
+    beam_options: str = "",
 ) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset, with its data on disk.
 
@@ -24,18 +57,23 @@ def prepare(
       name: a name of FOLDERS, or one that TFDS knows (with /config or :version).
       manual_dir: the user's folder; FOLDERS need it, of TFDS's own a few do.
       data_dir: where prepared datasets lie; None means TFDS's own place.
-      on_bad_image: "error" or "skip", for FOLDERS.
+      options: for FOLDERS.
+      beam_runner: name of the Beam runner that builds, such as DirectRunner; None builds here.
+      beam_options: its options, as a command line would have them, separated by spaces.
 
     Raises:
       DataError: for anything the user has to mend.
     """
-    builder = _builder(name, manual_dir, data_dir, on_bad_image)
-    if not builder.data_path.exists():
-        print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
+    builder = _builder(name, manual_dir, data_dir, options or BuildOptions())
+    if builder.is_prepared():
+        return builder
+    print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     download = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    if builder.name in FOLDERS:
+    if beam_runner:
+        download = _with_beam(download, builder, beam_runner, beam_options)
+    if name in FOLDERS:
         builder.download_and_prepare(download_config=download)
         return builder
     try:
@@ -51,25 +89,54 @@ def prepare(
     return builder
 
 
-def _builder(name: str, manual_dir: str | None, data_dir: str | None, on_bad_image: str):
+def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
     if name in FOLDERS:
         if not manual_dir:
             raise DataError(
-                f"--dataset={name} reads a folder: give it with --manual_dir=DIR (DIR holds "
-                "manifest.csv and images). The embedded demo is --dataset=derm_bags/demo."
+                f"--dataset={name} reads a folder: give it with --manual_dir=DIR. The embedded "
+                "demo, which needs none, is --dataset=derm_bags/demo."
             )
         package = FOLDERS[name]
-        config = package.folder_config(manual_dir, on_bad_image)
+        known = inspect.signature(package.folder_config).parameters
+        for option in options.given():
+            if option not in known:
+                flag = _FLAGS.get(option, f"--{option}")
+                raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
+        config = package.folder_config(manual_dir, **options.given())
         return package.Builder(config=config, data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        known = ", ".join((*FOLDERS, "derm_bags/demo"))
-        hint = f"A folder is read with --dataset=derm_bags --manual_dir={name}."
+        known_names = ", ".join((*FOLDERS, "derm_bags/demo"))
+        hint = f" A folder is read with --dataset=derm_bags --manual_dir={name}."
         raise DataError(
-            f"--dataset={name} is no dataset that TFDS knows, nor one of {known}."
-            + (f" {hint}" if os.path.isdir(name) else "")
+            f"--dataset={name} is no dataset that TFDS knows, nor one of {known_names}."
+            + (hint if os.path.isdir(name) else "")
         ) from error
+
+
+def _with_beam(
+    download: tfds.download.DownloadConfig,
+    builder: tfds.core.DatasetBuilder,
+    runner: str,
+    options: str,
+) -> tfds.download.DownloadConfig:
+    """Returns `download` with a Beam runner, which works in pieces that only some builders have."""
+    if not isinstance(builder, tfds.core.ShardBasedBuilder):
+        raise DataError(
+            f"--beam_runner={runner}: {builder.name} is built by one process; leave it out. "
+            "chexpert and nih_cxr14 can be built by Beam."
+        )
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise DataError(
+            f"--beam_runner={runner} needs Apache Beam: pip install -r requirements-beam.txt, in "
+            "an environment of its own."
+        ) from error
+    return dataclasses.replace(
+        download, beam_runner=runner, beam_options=PipelineOptions(options.split())
+    )
 
 
 def _one_line(text: str) -> str:

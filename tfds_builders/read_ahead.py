@@ -21,11 +21,10 @@ def load_ahead(
       paths: absolute.
       long_side: pixels that the longer side is reduced to; 0 keeps every image as it is.
     """
-    options = {"long_side": long_side} if long_side else {}
 
     def load(path: str) -> bytes | ImageError:
         try:
-            return load_encoded(path, **options)  # type: ignore[arg-type]
+            return load_encoded(path, long_side)
         except ImageError as error:
             return error
 

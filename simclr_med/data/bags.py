@@ -1,16 +1,19 @@
-"""Opens a prepared TFDS dataset as bags of *encoded* images; what a bag is, the builder decides.
+"""Opens a prepared TFDS dataset as bags of *encoded* images.
 
-Two kinds of dataset are understood: ours (`images`: the encoded images of one bag) and plain image
-classification (`image`: one image, a bag of one).
+Three kinds of dataset are understood: ours with one label a bag (`images`, `label`), ours with
+several (`images`, `labels`, `views`), and plain image classification (`image`: a bag of one).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from simclr_med.data.by_patient import join_patients
+from simclr_med.data.labels import LabelPolicy, make_policy
 from simclr_med.errors import UserError
 
 NO_LABEL = -1
@@ -21,63 +24,168 @@ class Bags:
     """A split of a dataset.
 
     Attributes:
-      dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label":
-        int64}, label NO_LABEL where there is none. Images of one bag may differ in size.
+      dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"}.
+        `label` is int64, NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L],
+        each 1, 0 or NaN (unknown). Images of one bag may differ in size.
       num_bags: elements of `dataset`.
       num_images: images over all bags.
-      class_names: () where the dataset has no labels.
+      class_names: of the classes, or of the L labels; () where the dataset has no labels.
+      multilabel: whether a bag has several labels.
     """
 
     dataset: tf.data.Dataset
     num_bags: int
     num_images: int
     class_names: tuple[str, ...]
+    multilabel: bool = False
 
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str) -> Bags:
+def open_split(
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    *,
+    label_set: str = "all",
+    uncertain_policy: str = "ignore",
+    blank_policy: str = "negative",
+    views: str = "all",
+    bag_by: str = "study",
+) -> Bags:
     """Returns the bags of a split, in the order in which they are stored.
 
+    Args:
+      builder: of a prepared dataset.
+      split: a split, a named part of one (CheXpert's paper_train), or a slice as TFDS writes them,
+        such as "train[:10%]".
+      label_set: which of several labels: "all", "chexpert5" or "chexpert14".
+      uncertain_policy: what -1 means, see `labels.make_policy`.
+      blank_policy: what a blank label means, "negative" or "ignore".
+      views: "all", or only "frontal" or "lateral" images, of datasets that know.
+      bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
+
     Raises:
-      UserError: no such split, or a dataset without images.
+      UserError: no such split, a dataset without images, or one that cannot be read so.
     """
-    if split not in builder.info.splits:
-        names = ", ".join(builder.info.splits) or "none"
+    info = builder.info
+    split_info, tfds_split = _find_split(builder, split)
+    key = "images" if "images" in info.features else "image"
+    if key not in info.features:
         raise UserError(
-            f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}. "
-            "Choose with --train_split and --eval_split."
+            f"Dataset {info.full_name} has no feature 'images' or 'image' but "
+            f"{', '.join(info.features)}."
         )
-    features = builder.info.features
-    key = "images" if "images" in features else "image"
-    if key not in features:
+    if views != "all" and "views" not in info.features:
+        raise UserError(f"--views={views}: {info.full_name} does not say which view an image is.")
+    by_patient = bag_by == "patient"
+    if by_patient and not (info.disable_shuffling and "patient_id" in info.features):
         raise UserError(
-            f"Dataset {builder.info.full_name} has no feature 'images' or 'image' but "
-            f"{', '.join(features)}."
+            f"--bag_by=patient: {info.full_name} is not stored patient by patient; chexpert and "
+            "nih_cxr14 are."
         )
+    policy = _policy(builder, label_set, uncertain_policy, blank_policy)
     dataset = builder.as_dataset(
-        split=split,
+        split=tfds_split,
         decoders={key: tfds.decode.SkipDecoding()},
         shuffle_files=False,
         read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
     )
-    num_bags = builder.info.splits[split].num_examples
-    num_images = (builder.info.metadata or {}).get("num_images", {}).get(split, num_bags)
+    if views != "all":
+        dataset = dataset.map(lambda example: _keep_view(example, views))
+        dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
+    dataset = dataset.map(lambda example: _as_bag(example, policy))
+    if by_patient:
+        dataset = join_patients(dataset)
+    counts = _count(builder, split, split_info, views)
     return Bags(
-        dataset=dataset.map(_as_bag),
-        num_bags=num_bags,
-        num_images=num_images,
-        class_names=_class_names(features),
+        dataset=dataset,
+        num_bags=counts["patients" if by_patient else "bags"],
+        num_images=counts["images"],
+        class_names=policy.names if policy else _class_names(info.features),
+        multilabel=policy is not None,
     )
 
 
-def _as_bag(example: dict) -> dict:
+def _find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
+    """Returns TFDS's SplitInfo of a split, a named part or a slice, and TFDS's name for it."""
+    named = (builder.info.metadata or {}).get("named_splits", {})
+    tfds_split = named.get(split, split)
+    try:
+        found = builder.info.splits[tfds_split]
+    except (KeyError, ValueError) as error:
+        names = ", ".join((*builder.info.splits, *named)) or "none"
+        raise UserError(
+            f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}. "
+            "Choose with --train_split and --eval_split."
+        ) from error
+    if not found.num_examples:
+        raise UserError(f"Split '{split}' of {builder.info.full_name} is empty.")
+    return found, tfds_split
+
+
+def _policy(builder, label_set: str, uncertain: str, blank: str) -> LabelPolicy | None:
+    """Returns how to read several labels; None for a dataset that has one a bag, or none."""
+    features = builder.info.features
+    if "labels" not in features:
+        if label_set != "all":
+            raise UserError(
+                f"--label_set={label_set}: {builder.info.full_name} has not several labels a bag."
+            )
+        return None
+    return make_policy(
+        tuple(features["labels"]),
+        label_set=label_set,
+        uncertain=uncertain,
+        blank=blank,
+        renamed=dict((builder.info.metadata or {}).get("chexpert5", {})),
+        dataset=builder.info.full_name,
+    )
+
+
+def _keep_view(example: dict, view: str) -> dict:
+    kept = tf.boolean_mask(example["images"], example["views"] == view)
+    return {**example, "images": kept}
+
+
+def _as_bag(example: dict, policy: LabelPolicy | None) -> dict:
     """Returns the parts of a TFDS example that training and evaluation use."""
     tfds_id = example["tfds_id"]
+    label = tf.cast(example.get("label", NO_LABEL), tf.int64)
     return {
         "bag_id": example.get("bag_id", tfds_id),
         "patient_id": example.get("patient_id", example.get("bag_id", tfds_id)),
         "images": example["images"] if "images" in example else example["image"][tf.newaxis],
-        "label": tf.cast(example.get("label", NO_LABEL), tf.int64),
+        "label": policy.apply(example["labels"]) if policy else label,
     }
+
+
+def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
+    """Returns {"bags", "images", "patients"} of a split, from what its builder counted.
+
+    What it did not count (a slice, another builder's dataset) is counted by reading the split once,
+    without its images where they come in bags.
+    """
+    metadata = builder.info.metadata or {}
+    if split in (by_views := metadata.get("num_by_views", {})):
+        return by_views[split][views]
+    features = builder.info.features
+    if "images" not in features:
+        return {"bags": split_info.num_examples, "images": split_info.num_examples}
+    if split in (num_images := metadata.get("num_images", {})):
+        return {"bags": split_info.num_examples, "images": num_images[split]}
+    wanted = {name: True for name in ("image_ids", "views", "patient_id") if name in features}
+    patients, bags, images = set(), 0, 0
+    for example in tfds.as_numpy(
+        builder.as_dataset(
+            split=_find_split(builder, split)[1],
+            decoders=tfds.decode.PartialDecoding(wanted),
+            read_config=tfds.ReadConfig(try_autocache=False),
+        )
+    ):
+        seen = example["views"] == views.encode() if views != "all" else example["image_ids"]
+        size = int(seen.sum()) if views != "all" else len(seen)
+        images, bags = images + size, bags + (size > 0)
+        if size:
+            patients.add(example["patient_id"])
+    return {"bags": bags, "images": images, "patients": len(patients)}
 
 
 def _class_names(features) -> tuple[str, ...]:

@@ -35,8 +35,8 @@ def training_batches(
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
     Batches are full and run across the ends of epochs. An element is {"images": uint8 [B, V,
-    image_size, image_size, 3], "label": int32 [B], "patient": int32 [B]}, `patient` a hash of the
-    patient's id (two patients collide with probability 5e-10).
+    image_size, image_size, 3], "label": int64 [B] or float32 [B, L] (see `Bags`), "patient": int32
+    [B]}, `patient` a hash of the patient's id (two patients collide with probability 5e-10).
 
     Args:
       bags: the split.
@@ -46,7 +46,8 @@ def training_batches(
       image_size: px.
       seed: of the run.
       start_step: batches to leave out.
-      shuffle_buffer: examples held, encoded, to shuffle them; TFDS wrote them shuffled already.
+      shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
+        (chest X-rays: the patients are).
       rotation_degrees: largest rotation of a view.
       cache: keep the encoded split in memory.
     """
@@ -76,7 +77,7 @@ def training_batches(
             pixels.append(tf.image.convert_image_dtype(view, tf.uint8, saturate=True))
         return {
             "images": tf.stack(pixels),
-            "label": tf.cast(example["label"], tf.int32),
+            "label": example["label"],
             "patient": tf.cast(
                 tf.strings.to_hash_bucket_fast(example["patient_id"], _INT32_IDS), tf.int32
             ),
@@ -138,7 +139,7 @@ def _shuffle(examples: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data
 
     def permute(number, held):
         draws = tf.random.stateless_uniform(
-            tf.shape(held["label"]), _fold(seed, number), alg="philox"
+            tf.shape(held["bag_id"]), _fold(seed, number), alg="philox"
         )
         order = tf.argsort(draws)
         held = {name: tf.gather(value, order) for name, value in held.items()}
@@ -151,7 +152,10 @@ def _split_bag(bag: dict) -> tf.data.Dataset:
     """Returns the bags of one image that a bag's images make."""
     images = bag["images"]
     k = tf.shape(images)[0]
-    repeated = {name: tf.repeat(bag[name], k) for name in ("bag_id", "patient_id", "label")}
+    repeated = {
+        name: tf.repeat(bag[name][tf.newaxis], k, axis=0)
+        for name in ("bag_id", "patient_id", "label")
+    }
     return tf.data.Dataset.from_tensor_slices({**repeated, "images": images[:, tf.newaxis]})
 
 

@@ -4,6 +4,33 @@ Each is a function (train_x float [n, d], train_y int [n], train_patients [n], t
 num_classes, seed) to scores float [m, num_classes], rows of which sum to 1. All labels are >= 0.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
 from simclr_med.evaluators import knn, linear_probe
 
 EVALUATORS = {"linear probe": linear_probe.scores, "kNN": knn.scores}
+
+
+def label_scores(evaluator: Callable, train_x, train_y, train_patients, test_x, seed: int):
+    """Returns the probability of each of several labels, float [m, L]: a yes-or-no task for each.
+
+    Args:
+      evaluator: of EVALUATORS.
+      train_x: features, float [n, d].
+      train_y: 1, 0 or NaN (unknown: that case does not train that label), float [n, L].
+      train_patients: [n].
+      test_x: features, float [m, d].
+      seed: of the evaluator.
+    """
+    result = np.full((len(test_x), train_y.shape[1]), 0.5)  # of a label nobody knows
+    for label in range(train_y.shape[1]):
+        known = ~np.isnan(train_y[:, label])
+        if known.any():
+            truth = train_y[known, label].astype(int)
+            x, patients = train_x[known], train_patients[known]
+            result[:, label] = evaluator(x, truth, patients, test_x, 2, seed)[:, 1]
+    return result

@@ -1,10 +1,10 @@
-"""Supervised fine-tuning: one view of each labelled image, cross-entropy."""
+"""Supervised fine-tuning: one view of each labelled image, softmax or sigmoid cross-entropy."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from simclr_med.losses import masked_cross_entropy
+from simclr_med.losses import supervised
 
 
 def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -15,5 +15,5 @@ def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def loss(outputs: dict, batch: dict, **_):
     """Returns (cross-entropy, metrics) of logits [b, classes] over the labelled examples."""
-    value, accuracy = masked_cross_entropy(batch["label"], outputs["logits"])
+    value, accuracy = supervised(batch["label"], outputs["logits"])
     return value, {"supervised_loss": value, "supervised_acc": accuracy}

@@ -21,9 +21,12 @@ def save(
     Args:
       path: of the PNG.
       features: {title: float [n, d]}; at most 2,000 cases are drawn.
-      labels: class numbers, int [n], below 0 unlabelled.
+      labels: class numbers, int [n], below 0 unlabelled; or several labels a case, float [n, L]:
+        a case takes the colour of its first positive one.
       class_names: their names.
     """
+    if labels.ndim == 2:
+        labels = np.where((labels == 1).any(1), (labels == 1).argmax(1), -1)
     figure, axes = plt.subplots(1, len(features), figsize=(5.2 * len(features), 5), squeeze=False)
     for axis, (title, values) in zip(axes[0], features.items()):
         values, shown = values[:_MAX_CASES], labels[:_MAX_CASES]
@@ -32,7 +35,7 @@ def save(
             perplexity = min(30, (len(points) - 1) / 3)
             points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
         for c in np.unique(shown):
-            name = class_names[c] if c >= 0 else "unlabelled"
+            name = class_names[c] if c >= 0 else "none"
             axis.scatter(*points[shown == c, :2].T, s=9, label=name, color=plt.cm.tab20(c % 20))
         axis.set(title=title, xticks=[], yticks=[])
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)

@@ -51,29 +51,30 @@ def demo_bags(num_cases: int) -> dict[str, Iterator[Bag]]:
     return {split: iter(split_bags) for split, split_bags in bags.items()}
 
 
-def folder_bags(manifest: Manifest, skip_bad: bool, skipped: list) -> dict[str, Iterator[Bag]]:
+def folder_bags(
+    manifest: Manifest, skip_bad: bool, skipped: list, long_side: int = 0
+) -> dict[str, Iterator[Bag]]:
     """Returns split -> its bags, read when asked for; adds [row, path, reason] to `skipped`."""
     skipped += [list(image) for image in manifest.missing]
     cases: dict = {}
     for case in manifest.cases:
         cases.setdefault(case.split, []).append(case)
     return {
-        split: _read_bags(manifest, of_split, skip_bad, skipped)
+        split: _read_bags(manifest, of_split, skip_bad, skipped, long_side)
         for split, of_split in cases.items()
     }
 
 
 def _read_bags(
-    manifest: Manifest, cases: list[Case], skip_bad: bool, skipped: list
+    manifest: Manifest, cases: list[Case], skip_bad: bool, skipped: list, long_side: int
 ) -> Iterator[Bag]:
     """Yields a bag for each case that has a readable image.
 
     Raises:
       DataError: at an unreadable image, unless `skip_bad`.
     """
-    loaded = load_ahead(
-        os.path.join(manifest.folder, image.path) for case in cases for image in case.images
-    )
+    paths = (os.path.join(manifest.folder, image.path) for case in cases for image in case.images)
+    loaded = load_ahead(paths, long_side)
     for case in cases:
         kept, encoded = [], []
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):

@@ -26,7 +26,7 @@ from tfds_builders.derm_bags.bags import (
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError
 
-CODE_VERSION = "1.0.0"
+CODE_VERSION = "1.1.0"
 ON_BAD_IMAGE = ("error", "skip")
 
 
@@ -36,11 +36,17 @@ class DermBagsConfig(tfds.core.BuilderConfig):
 
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
+    long_side: int = 0
     num_cases: int = 1000
 
 
 def folder_config(
-    manual_dir: str, on_bad_image: str = "error", *, top_conditions: int = 0, bag_regex: str = ""
+    manual_dir: str,
+    on_bad_image: str = "error",
+    long_side: int = 0,
+    *,
+    top_conditions: int = 0,
+    bag_regex: str = "",
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
@@ -51,6 +57,7 @@ def folder_config(
       manual_dir: the folder; README.md says what it may hold.
       on_bad_image: "error" refuses the folder at its first missing or unreadable image; "skip"
         leaves such images out, and cases that have no other, and lists them in `info.metadata`.
+      long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       top_conditions: the number of labels to keep, the commonest of the training split; all others
         become "Other". 26 makes the paper's 27 classes; 0 keeps all.
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
@@ -62,7 +69,7 @@ def folder_config(
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
     manifest = read_manifest(
         manual_dir,
-        salt=CODE_VERSION,
+        salt=f"{CODE_VERSION} {long_side}",
         skip_missing=on_bad_image == "skip",
         top_conditions=top_conditions,
         bag_regex=bag_regex,
@@ -72,6 +79,7 @@ def folder_config(
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
+        long_side=long_side,
     )
 
 
@@ -79,7 +87,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Photographs of skin conditions, several of one case in one bag."""
 
     VERSION = tfds.core.Version(CODE_VERSION)
-    RELEASE_NOTES: ClassVar = {CODE_VERSION: "First release."}
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First release.",
+        "1.1.0": "More kinds of folders; images without metadata; deep grey through its own range.",
+    }
     BUILDER_CONFIGS: ClassVar = [
         DermBagsConfig(name="demo", description="1,000 drawn cases; no real data.")
     ]
@@ -124,7 +135,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 layout=config.manifest.layout,
             )
             bags = folder_bags(
-                config.manifest, config.on_bad_image == "skip", metadata["skipped_images"]
+                config.manifest,
+                config.on_bad_image == "skip",
+                metadata["skipped_images"],
+                config.long_side,
             )
         else:
             recipe = f"demo {CODE_VERSION} seed {DEMO_SEED} cases {config.num_cases}"

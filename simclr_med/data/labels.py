@@ -1,0 +1,111 @@
+"""What the several labels of a chest X-ray mean: which of them, and how uncertain and blank read.
+
+A dataset stores each label as it was found: 1 positive, 0 negative, -1 uncertain, NaN blank (not
+mentioned in the report). Here it becomes 1, 0 or NaN, and NaN takes no part in loss or metric.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from simclr_med.errors import UserError
+
+# The five labels of CheXpert's competition (Irvin et al. 2019), those of the paper.
+CHEXPERT5 = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+CHEXPERT14 = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+LABEL_SETS = {"chexpert5": CHEXPERT5, "chexpert14": CHEXPERT14}
+_VALUES = {"zeros": 0.0, "ones": 1.0, "ignore": float("nan"), "negative": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelPolicy:
+    """The labels to read: names [L] as results show them, stored keys [L], and two values [L].
+
+    `uncertain[l]` and `blank[l]` are what -1 and NaN of label l become: 0, 1 or NaN.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    uncertain: tuple[float, ...]
+    blank: float
+
+    def apply(self, stored: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns float32 [L], each 1, 0 or NaN, of the stored labels {key: float32 scalar}."""
+        found = tf.stack([stored[key] for key in self.keys])
+        found = tf.where(found == -1.0, tf.constant(self.uncertain, tf.float32), found)
+        is_blank = tf.math.is_nan(tf.stack([stored[key] for key in self.keys]))
+        return tf.where(is_blank, self.blank, found)
+
+
+def make_policy(
+    stored: tuple[str, ...],
+    *,
+    label_set: str,
+    uncertain: str,
+    blank: str,
+    renamed: dict[str, str],
+    dataset: str,
+) -> LabelPolicy:
+    """Returns how to read a dataset's labels.
+
+    Args:
+      stored: the names under which the dataset stores them.
+      label_set: "all", or a name of LABEL_SETS.
+      uncertain: zeros, ones or ignore, for all labels; or a list such as
+        "zeros,Atelectasis:ones,Edema:ones", in which a value without a name is for the others.
+      blank: negative or ignore.
+      renamed: {stored name: its name in LABEL_SETS}, where they differ.
+      dataset: its name, for the sentence.
+
+    Raises:
+      UserError: a label that the dataset has not, or a list that cannot be read.
+    """
+    key_of = {renamed.get(key, key): key for key in stored}
+    names = stored if label_set == "all" else LABEL_SETS[label_set]
+    if label_set == "all":
+        key_of = {key: key for key in stored}
+    if missing := [name for name in names if name not in key_of]:
+        raise UserError(
+            f"--label_set={label_set}: {dataset} has no label {missing[0]!r}; it has: "
+            f"{', '.join(stored)}."
+        )
+    return LabelPolicy(
+        names=tuple(names),
+        keys=tuple(key_of[name] for name in names),
+        uncertain=_uncertain_values(uncertain, tuple(names)),
+        blank=_VALUES[blank],
+    )
+
+
+def _uncertain_values(text: str, names: tuple[str, ...]) -> tuple[float, ...]:
+    """Returns what -1 becomes, for each label."""
+    default, own = "ignore", {}
+    for part in text.split(","):
+        name, _, value = part.strip().rpartition(":")
+        if value not in ("zeros", "ones", "ignore") or (name and name not in names):
+            raise UserError(
+                f"--uncertain_policy={text}: {part.strip()!r} is not zeros, ones or ignore, nor "
+                f"LABEL:zeros|ones|ignore with one of the labels {', '.join(names)}."
+            )
+        if name:
+            own[name] = value
+        else:
+            default = value
+    return tuple(_VALUES[own.get(name, default)] for name in names)

@@ -1,0 +1,20 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+import os
+
+import rich.console
+import rich.table
+
+
+def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
+    """Prints tables: title, columns, and rows of text; the first column names, the others count."""
+    console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
+    for title, columns, rows in tables:
+        table = rich.table.Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="right" if i else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
