@@ -157,7 +157,7 @@ class World:
             return lambda c, builder, model_dir="", *rest: calls.append((name, model_dir))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Builder, "download_and_prepare", lambda b: calls.append(b.data_path))
+            patch.setattr(Builder, "download_and_prepare", lambda b, **_: calls.append(b.data_path))
             patch.setattr(train, "set_up", lambda c: self.strategy)
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
