@@ -50,7 +50,7 @@ def _run(argv: list[str]) -> int:
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
-    from simclr_med import evaluate, train
+    from simclr_med import evaluate, signals, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     strategy = train.set_up(config)  # before anything else touches TensorFlow's devices
@@ -61,9 +61,9 @@ def _run(argv: list[str]) -> int:
         return 0
     try:
         train.train(config, builder, model_dir, strategy, {"argv": argv[1:], "flags": given})
-    except train.Interrupted as interrupted:
+    except signals.Interrupted as interrupted:
         print(f"Stopped. The same command goes on from {model_dir}.")
-        return train.exit_code(interrupted)
+        return signals.exit_code(interrupted)
     if mode == "train_then_eval":
         evaluate.evaluate(config, builder, model_dir, strategy)
     return 0

@@ -5,8 +5,6 @@ A case's features are the mean over its images, never an image alone; intervals 
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 import os
 import time
@@ -14,7 +12,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import distribution, export, metrics, run_log
+from simclr_med import distribution, export, run_log
+from simclr_med.cases import classification, read_cases
 from simclr_med.config import Config
 from simclr_med.data import Bags, evaluation_batches
 from simclr_med.errors import UserError
@@ -24,28 +23,6 @@ from simclr_med.train import make_model, open_bags
 
 _POLL_SECONDS = 5.0
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
-
-
-@dataclasses.dataclass(frozen=True)
-class Cases:
-    """The evaluated cases of a split.
-
-    Attributes:
-      ids: [n].
-      patients: [n].
-      labels: int [n], below 0 none; or, of several labels a case, float [n, L], NaN unknown.
-    """
-
-    ids: np.ndarray
-    patients: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def labelled(self) -> np.ndarray:
-        """Returns which cases have a label, bool [n]."""
-        if self.labels.ndim == 2:
-            return ~np.isnan(self.labels).all(axis=1)
-        return self.labels >= 0
 
 
 def check_splits(config: Config, builder) -> None:
@@ -93,7 +70,7 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
         "labels": _label_reading(config, eval_bags),
         "classification": {},
     }
-    cases = _cases(eval_bags, _max_cases(config))
+    cases = read_cases(eval_bags, _max_cases(config))
     outputs = _case_outputs(config, strategy, models, eval_bags)
     files = {"checkpoint": latest}
 
@@ -102,7 +79,7 @@ def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.St
         by_name = _all_scores(config, strategy, models, train_bags, outputs, len(class_names))
         for (name, which), values in by_name.items():
             row = result["classification"].setdefault(name, {})
-            row[which] = _classification(cases, values, class_names, config.run.seed)
+            row[which] = classification(cases, values, class_names, config.run.seed)
         scores = by_name.get(
             ("supervised head", "trained"), by_name.get(("linear probe", "trained"))
         )
@@ -180,7 +157,7 @@ def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes
     """Returns {(evaluator, 'trained' | 'untrained'): scores [n, classes]} of the evaluated cases."""
     if config.run.train_mode == "finetune":
         return {("supervised head", "trained"): outputs["trained"]["probabilities"]}
-    cases = _cases(train_bags, 0)
+    cases = read_cases(train_bags, 0)
     labelled = cases.labelled
     if not labelled.any():
         return {}
@@ -201,18 +178,6 @@ def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes
 
 def _max_cases(config: Config) -> int:
     return config.eval.eval_steps * config.eval.eval_batch_size
-
-
-def _cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns who is in a split; no image is decoded."""
-    rows = [
-        (bag["bag_id"].decode(), bag["patient_id"].decode(), bag["label"])
-        for bag in bags.dataset.take(max_cases or -1)
-        .map(lambda bag: {k: bag[k] for k in ("bag_id", "patient_id", "label")})
-        .as_numpy_iterator()
-    ]
-    ids, patients, labels = zip(*rows)
-    return Cases(np.array(ids), np.array(patients), np.array(labels))
 
 
 def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = False) -> dict:
@@ -262,34 +227,6 @@ def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = 
                 total = sums.setdefault(which, {}).setdefault(part, empty)
                 np.add.at(total, bag[real], value)
     return {w: {p: total / counts for p, total in parts.items()} for w, parts in sums.items()}
-
-
-def _classification(cases: Cases, scores: np.ndarray, class_names, seed: int) -> dict:
-    """Returns metrics over the labelled cases, each with its 95 % interval by patient.
-
-    Of one class a case: top-1 and macro-AUC; of several labels: macro-AUC and macro-AP. `per_class`
-    has AUC and counts of each, so that an undefined AUC (None) explains itself.
-    """
-    labelled = cases.labelled
-    truth, scores, patients = cases.labels[labelled], scores[labelled], cases.patients[labelled]
-    result: dict = {"cases": int(labelled.sum()), "patients": len(np.unique(patients))}
-    of_several = {"macro_auc": metrics.macro_roc_auc, "macro_ap": metrics.macro_average_precision}
-    of_one = {"top_1": metrics.top_1, "macro_auc": metrics.macro_roc_auc}
-    for name, metric in (of_several if truth.ndim == 2 else of_one).items():
-        result[name] = float(metric(truth, scores))
-        of_weights = functools.partial(metric, truth, scores)
-        result[f"{name}_95"] = metrics.bootstrap(of_weights, patients, seed=seed)
-    positive, known = metrics.positives(truth, scores.shape[1])
-    aucs = metrics.per_class(metrics.roc_auc, truth, scores)
-    result["per_class"] = {
-        name: {
-            "auc": float(aucs[c]),
-            "positives": int((positive & known)[:, c].sum()),
-            "negatives": int((~positive & known)[:, c].sum()),
-        }
-        for c, name in enumerate(class_names)
-    }
-    return result
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 import tensorflow as tf
 
@@ -25,13 +24,10 @@ from simclr_med.optim import (
     scaled_learning_rate,
 )
 from simclr_med.report import curves, views
+from simclr_med.signals import Interrupted, stop_signals
 
 _AUGMENT = 1  # second word of the seed of device-side augmentation
 _TPU_STEPS_PER_CALL = 50
-
-
-class Interrupted(Exception):
-    """A signal asked to stop; everything is saved. `args[0]` is its number."""
 
 
 def set_up(config: Config) -> tf.distribute.Strategy:
@@ -116,7 +112,7 @@ def train(
     )
     schedule = _schedule(config, num_examples, total_steps)
 
-    with run_log.locked(model_dir), _stop_signals() as stop:
+    with run_log.locked(model_dir), stop_signals() as stop:
         run_log.check_same_run(model_dir, config, builder.info.full_name, bags.class_names)
         run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
         with strategy.scope():
@@ -303,28 +299,3 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
     if config.train.lineareval_while_pretraining and not bags.class_names:
         print("No labels: --lineareval_while_pretraining is off, and nothing is probed.")
-
-
-class _stop_signals:
-    """While entered, SIGINT and SIGTERM put their number into a list instead of killing."""
-
-    def __enter__(self) -> list[int]:
-        received: list[int] = []
-
-        def note(number, frame):
-            del frame
-            if not received:
-                print("\nStopping after this step and saving...", flush=True)
-            received.append(number)
-
-        self._before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-        return received
-
-    def __exit__(self, *exc) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
-def exit_code(interrupted: Interrupted) -> int:
-    """Returns what a shell expects of a process that a signal ended: 128 + its number."""
-    return 128 + interrupted.args[0]

@@ -9,7 +9,6 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
 import json
 import operator
@@ -24,7 +23,8 @@ from etils import epath
 from tensorflow_datasets.core import split_builder as split_builder_lib
 from tensorflow_datasets.core import splits as splits_lib
 
-from tfds_builders.bag_table import VIEWS, BagTable, shards
+from tfds_builders import bag_counts
+from tfds_builders.bag_table import BagTable, shards
 from tfds_builders.errors import DataError
 from tfds_builders.pixels import ImageError
 from tfds_builders.read_ahead import load_ahead
@@ -144,11 +144,11 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
         with (self.data_path / SPLITS_CSV).open("w") as file:
             columns = {"patient_id": "patient_id", "bag_id": "study", "split": "split"}
             bags[list(columns)].rename(columns=columns).to_csv(file, index=False)
-        named = _named_splits(table, rows)
+        named = bag_counts.named_splits(table, rows)
         self.info.metadata.update(
-            num_images=_counts(rows),
-            num_bags=_counts(bags),
-            num_by_views=_num_by_views(rows, named),
+            num_images=bag_counts.counts(rows),
+            num_bags=bag_counts.counts(bags),
+            num_by_views=bag_counts.num_by_views(rows, named),
             expected=dict(self.EXPECTED),
             num_patients=int(rows["patient_id"].nunique()),
             skipped_images=[[row, path, reason] for _, row, path, reason in skipped],
@@ -158,7 +158,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             source=table.folder,
             patient_id_from="patient_id",
             named_splits={name: f"{split}[:{n}]" for name, (split, n) in named.items()},
-            split_fingerprints=_split_fingerprints(bags, named),
+            split_fingerprints=bag_counts.split_fingerprints(bags, named),
             **table.facts,
         )
 
@@ -271,51 +271,3 @@ def _read_logs(folder) -> list[list]:
             log.unlink()
         folder.rmdir()
     return sorted(skipped)
-
-
-def _counts(rows: pd.DataFrame) -> dict[str, int]:
-    return {split: int(n) for split, n in rows["split"].value_counts(sort=False).items()}
-
-
-def _num_by_views(
-    rows: pd.DataFrame, named: dict[str, tuple[str, int]]
-) -> dict[str, dict[str, dict[str, int]]]:
-    """Returns split or named split -> "all" or a view -> number of images, bags and patients.
-
-    A reader that keeps one view, or joins the bags of a patient, needs them for its epochs.
-    """
-    of_split = dict(tuple(rows.groupby("split", sort=False)))
-    for name, (split, n) in named.items():
-        first = of_split[split]
-        of_split[name] = first[first["bag_id"].isin(first["bag_id"].unique()[:n])]
-    return {
-        split: {
-            view: {
-                "images": len(seen),
-                "bags": int(seen["bag_id"].nunique()),
-                "patients": int(seen["patient_id"].nunique()),
-            }
-            for view in ("all", *VIEWS)
-            for seen in [every if view == "all" else every[every["view"] == view]]
-        }
-        for split, every in of_split.items()
-    }
-
-
-def _named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, int]]:
-    """Returns named split -> (split, number of its first bags that hold at most n images)."""
-    named = {}
-    for name, (split, num_images) in table.named_images.items():
-        sizes = rows[rows["split"] == split].groupby("bag_id", sort=False).size()
-        named[name] = (split, int((sizes.cumsum() <= num_images).sum()))
-    return named
-
-
-def _split_fingerprints(bags: pd.DataFrame, named: dict[str, tuple[str, int]]) -> dict[str, str]:
-    """Returns split -> sha256 (hex) of its sorted bag ids, one a line."""
-    ids = {split: of_split["bag_id"] for split, of_split in bags.groupby("split", sort=False)}
-    ids |= {name: ids[split][:n] for name, (split, n) in named.items()}
-    return {
-        split: hashlib.sha256("\n".join(sorted(of_split)).encode()).hexdigest()
-        for split, of_split in ids.items()
-    }

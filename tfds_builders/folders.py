@@ -6,30 +6,6 @@ import stat
 from tfds_builders.errors import DataError
 
 
-def check_folder(manual_dir: str | os.PathLike, file_name: str, columns: str) -> str:
-    """Returns the absolute path of a folder that holds the table `file_name`.
-
-    Args:
-      manual_dir: as given by the user; ~ is expanded.
-      file_name: of the table.
-      columns: what the table's columns are, for the sentence.
-
-    Raises:
-      DataError: no folder, an empty one, or one without the table.
-    """
-    folder = existing_folder(manual_dir, f"give the folder that holds {file_name}")
-    names = sorted(os.listdir(folder))
-    if not names:
-        raise DataError(f"{folder} is empty: put {file_name} (columns {columns}) and images there.")
-    if file_name not in names:
-        tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".xlsx"))]
-        found = ", ".join((tables or names)[:5])
-        raise DataError(
-            f"{folder} has no {file_name} (found: {found}): add one, columns {columns}."
-        )
-    return folder
-
-
 def existing_folder(manual_dir: str | os.PathLike, advice: str) -> str:
     """Returns the absolute path of a folder that exists, or raises DataError with `advice`."""
     folder = os.path.abspath(os.path.expanduser(manual_dir))

@@ -1,0 +1,116 @@
+"""From a dataset's name to a prepared one, and --mode=build and verify: what they print and refuse."""
+
+import cxr_twins
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+import run
+from tfds_builders.errors import DataError
+from tfds_builders.prepare import BuildOptions, prepare
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    rows = ["case_id,image_path,label,split"]
+    for case in range(6):
+        for image in range(1 + case % 2):
+            pixels = rng.integers(0, 256, (40, 60, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
+            split = "train" if case < 4 else "validation"
+            rows.append(f"c{case},{case}_{image}.png,{'ab'[case % 2]},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def main(capsys, *flags):
+    code = run.main(["run.py", *map(str, flags)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_build_prepares_and_says_where(photos, tmp_path, capsys):
+    flags = ["--mode=build", "--dataset=derm_bags", f"--manual_dir={photos}"]
+    code, output, _ = main(capsys, *flags, f"--data_dir={tmp_path}")
+    assert code == 0
+    assert "train: 4 bags" in output and "validation: 2 bags" in output
+    assert str(tmp_path) in output and not list(tmp_path.rglob("contact_sheet.png"))
+
+
+def test_verify_counts_draws_and_finds_nothing_wrong(photos, tmp_path, capsys):
+    flags = ["--mode=verify", "--dataset=derm_bags", f"--manual_dir={photos}"]
+    code, output, _ = main(capsys, *flags, f"--data_dir={tmp_path}")
+    assert code == 0 and "Nothing is wrong." in output
+    assert "Bags by label" in output and "2 (50.0%)" in output
+    assert len(list(tmp_path.rglob("contact_sheet.png"))) == 1
+
+
+def test_verify_says_what_a_partial_download_lacks_and_exits_1(tmp_path, capsys):
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=20, seed=0, size=16)
+    images = sorted((tmp_path / "data").rglob("*.jpg"))
+    for image in images[::5]:
+        image.unlink()
+    flags = ["--mode=verify", "--dataset=chexpert", f"--manual_dir={tmp_path / 'data'}"]
+    code, output, _ = main(capsys, *flags, f"--data_dir={tmp_path / 'tfds'}")
+    assert code == 1
+    assert f"has not: {len(images[::5])}" in output
+    assert "223,414 were published" in output and "6 problems." in output
+
+
+def test_images_are_reduced_at_build(photos, tmp_path):
+    options = BuildOptions(long_side=30)
+    builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path, options=options)
+    shapes = {image.shape for bag in read(builder, "train") for image in bag["images"]}
+    assert shapes == {(20, 30, 3)}
+
+
+def read(builder, split):
+    return tfds.as_numpy(builder.as_dataset(split=split))
+
+
+@pytest.mark.parametrize(
+    "name, options, words",
+    [
+        ("nonesuch", {}, "is no dataset that TFDS knows, nor one of derm_bags, chexpert"),
+        ("/tmp", {}, "--dataset=derm_bags --manual_dir=/tmp"),
+        ("chexpert", {}, "--dataset=chexpert reads a folder"),
+        (
+            "nih_cxr14",
+            {"options": BuildOptions(top_conditions=3)},
+            "--top_conditions means nothing",
+        ),
+        ("derm_bags", {"beam_runner": "DirectRunner"}, "built by one process"),
+    ],
+)
+def test_mistakes_are_named(name, options, words, photos, tmp_path):
+    given = {"manual_dir": photos, **options} if options else {}
+    with pytest.raises(DataError) as caught:
+        prepare(name, data_dir=tmp_path, **given)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raised, words",
+    [
+        (AssertionError("Put ILSVRC.tar\ninto /manual."), "Put ILSVRC.tar into /manual."),
+        (ConnectionError("no route"), "could not be downloaded (ConnectionError): no route"),
+    ],
+)
+def test_what_tfds_raises_becomes_a_sentence(raised, words, tmp_path, monkeypatch):
+    class Builder:
+        data_path, name = tmp_path / "there", "imagenet"
+        info = type("Info", (), {"full_name": "imagenet/1.0.0"})
+
+        def is_prepared(self):
+            return False
+
+        def download_and_prepare(self, download_config):
+            raise raised
+
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: Builder())
+    with pytest.raises(DataError) as caught:
+        prepare("imagenet")
+    assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,55 @@
+"""What the rows of a `BagTable` come to, split by split: for `info.metadata`."""
+
+import hashlib
+
+import pandas as pd
+
+from tfds_builders.bag_table import VIEWS, BagTable
+
+
+def counts(rows: pd.DataFrame) -> dict[str, int]:
+    return {split: int(n) for split, n in rows["split"].value_counts(sort=False).items()}
+
+
+def num_by_views(
+    rows: pd.DataFrame, named: dict[str, tuple[str, int]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Returns split or named split -> "all" or a view -> number of images, bags and patients.
+
+    A reader that keeps one view, or joins the bags of a patient, needs them for its epochs.
+    """
+    of_split = dict(tuple(rows.groupby("split", sort=False)))
+    for name, (split, n) in named.items():
+        first = of_split[split]
+        of_split[name] = first[first["bag_id"].isin(first["bag_id"].unique()[:n])]
+    return {
+        split: {
+            view: {
+                "images": len(seen),
+                "bags": int(seen["bag_id"].nunique()),
+                "patients": int(seen["patient_id"].nunique()),
+            }
+            for view in ("all", *VIEWS)
+            for seen in [every if view == "all" else every[every["view"] == view]]
+        }
+        for split, every in of_split.items()
+    }
+
+
+def named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, int]]:
+    """Returns named split -> (split, number of its first bags that hold at most n images)."""
+    named = {}
+    for name, (split, num_images) in table.named_images.items():
+        sizes = rows[rows["split"] == split].groupby("bag_id", sort=False).size()
+        named[name] = (split, int((sizes.cumsum() <= num_images).sum()))
+    return named
+
+
+def split_fingerprints(bags: pd.DataFrame, named: dict[str, tuple[str, int]]) -> dict[str, str]:
+    """Returns split -> sha256 (hex) of its sorted bag ids, one a line."""
+    ids = {split: of_split["bag_id"] for split, of_split in bags.groupby("split", sort=False)}
+    ids |= {name: ids[split][:n] for name, (split, n) in named.items()}
+    return {
+        split: hashlib.sha256("\n".join(sorted(of_split)).encode()).hexdigest()
+        for split, of_split in ids.items()
+    }
