@@ -4,6 +4,7 @@ Ours read a folder of the user's; every other name is TFDS's own, downloaded or,
 asks for that, unpacked by hand.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -74,7 +75,8 @@ def prepare(
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
     if name in FOLDERS:
-        builder.download_and_prepare(download_config=download)
+        with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
+            builder.download_and_prepare(download_config=download)
         return builder
     try:
         builder.download_and_prepare(download_config=download)
