@@ -326,7 +326,7 @@ def test_interrupted_build_is_not_taken_for_a_complete_one(folder, tmp_path, mon
     debris.mkdir(parents=True)
     (debris / "derm_bags-train.tfrecord-00000-of-00001").write_bytes(b"half")
 
-    def stop(path):
+    def stop(path, long_side):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -576,8 +576,14 @@ def loose_folder(root):
     return root
 
 
-def test_without_a_regex_each_image_is_a_bag(tmp_path):
-    manifest = read_manifest(loose_folder(tmp_path))
+def test_images_without_a_table_are_read_only_when_asked_for(tmp_path):
+    message = error_of(loose_folder(tmp_path))
+    for word in ("has no manifest.csv (found: site0/", "--bag_regex", "'(.+)'"):
+        assert word in message
+
+
+def test_a_regex_of_everything_makes_each_image_a_bag(tmp_path):
+    manifest = read_manifest(loose_folder(tmp_path), bag_regex="(.+)")
     assert manifest.layout == "images" and manifest.classes == ()
     assert len(manifest.cases) == 40
     assert all(case.case_id == case.images[0].path for case in manifest.cases)
@@ -653,7 +659,7 @@ def test_unreadable_image_is_named_by_its_path(tmp_path):
 def test_manifest_wins_and_a_table_is_never_ignored(tmp_path):
     ham_folder(tmp_path, [(HAM_LESION, "mel", 1)])
     assert read_manifest(tmp_path).layout == "ham10000"
-    assert "leave bag_regex out" in error_of(tmp_path, bag_regex="(.*)")
+    assert "leave --bag_regex out" in error_of(tmp_path, bag_regex="(.*)")
     (tmp_path / "manifest.csv").write_text(
         "case_id,image_path,split\n1,HAM10000_images_part_1/ISIC_0024306.jpg,train\n"
     )

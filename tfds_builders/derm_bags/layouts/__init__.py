@@ -50,7 +50,7 @@ def read_source(manual_dir: str | os.PathLike, bag_regex: str = "") -> Source:
         source = pad_ufes_20.read(folder)
     if source and bag_regex:
         raise DataError(
-            f"{source.file} says which images form a case: leave bag_regex out, it is for folders "
+            f"{source.file} says which images form a case: leave --bag_regex out, it is for folders "
             "of images without a table."
         )
     return source or _read_images(folder, names, bag_regex)
@@ -71,9 +71,13 @@ def _read_images(folder: str, names: list[str], bag_regex: str) -> Source:
         return loose.read(folder, paths, bag_regex)
     if any(tree.fits(path) for path in paths):
         return tree.read(folder, paths)
-    if tables:  # which may hold the labels: not to be ignored in silence
-        raise _nothing_fits(folder, tables, "give bag_regex to read the images without labels")
-    return loose.read(folder, paths, bag_regex)
+    # Only when asked for: a table that is missing or misnamed must not cost the labels in silence.
+    raise _nothing_fits(
+        folder,
+        tables or paths,
+        "to read the images without labels give --bag_regex, the part of a path that names the case "
+        "('(.+)': each image is a case)",
+    )
 
 
 def _nothing_fits(folder: str, found: list[str], otherwise: str) -> DataError:

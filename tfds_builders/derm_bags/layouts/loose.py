@@ -1,4 +1,4 @@
-"""Images without a table and without labels; a regular expression may say which form a case."""
+"""Images without a table and without labels; a regular expression says which form a case."""
 
 import os
 import re
@@ -16,16 +16,14 @@ def read(folder: str, paths: list[str], bag_regex: str) -> Source:
       folder: its absolute path.
       paths: of the images, relative to it, with /.
       bag_regex: searched for in each path: its group named `case`, or else its first group, is the
-        case id; a group named `patient` is the patient id. "" makes each image a bag of its own.
+        case id; a group named `patient` is the patient id. "(.+)" makes each image its own bag.
 
     Raises:
       DataError: no regular expression, without a group, or one that does not match every path.
     """
-    columns = {"case_id": paths, "image_path": paths}
-    if bag_regex:
-        pattern = _compile(bag_regex)
-        found = [_groups(folder, path, pattern) for path in paths]
-        columns |= {name: [groups[name] for groups in found] for name in found[0]}
+    pattern = _compile(bag_regex)
+    found = [_groups(folder, path, pattern) for path in paths]
+    columns = {"image_path": paths} | {name: [g[name] for g in found] for name in found[0]}
     rows = pd.DataFrame(columns, index=range(1, len(paths) + 1))
     patient = "patient_id" in columns
     return Source("images", folder, rows, patient_id_from="bag_regex" if patient else "case_id")
@@ -36,11 +34,11 @@ def _compile(bag_regex: str) -> re.Pattern:
         pattern = re.compile(bag_regex)
     except re.error as error:
         raise DataError(
-            f"bag_regex {bag_regex!r} is no regular expression ({error}): correct it."
+            f"--bag_regex={bag_regex!r} is no regular expression ({error}): correct it."
         ) from error
     if pattern.groups < 1 + ("patient" in pattern.groupindex):
         raise DataError(
-            f"bag_regex {bag_regex!r} has no group for the case: put the part of the path that "
+            f"--bag_regex={bag_regex!r} has no group for the case: put the part of the path that "
             "names the case in parentheses, as in '([^/]+)/[^/]+$'."
         )
     return pattern
@@ -58,7 +56,7 @@ def _groups(folder: str, path: str, pattern: re.Pattern) -> dict[str, str]:
     for name, value in groups.items():
         if not value.strip():
             raise DataError(
-                f"{os.path.join(folder, path)}: bag_regex {pattern.pattern!r} finds no {name} in "
+                f"{os.path.join(folder, path)}: --bag_regex={pattern.pattern!r} finds no {name} in "
                 f"{path!r}: correct it, or move the image out of the folder."
             )
     return groups

@@ -52,6 +52,6 @@ def _check(folder: str, paths: list[str]) -> None:
         if not fits(path) or path.count("/") != model.count("/"):
             raise DataError(
                 f"{os.path.join(folder, path)} does not lie as {model!r} does, in folders "
-                "label/case or split/label/case: move it, or give bag_regex to read all images "
+                "label/case or split/label/case: move it, or give --bag_regex to read all images "
                 "without labels."
             )
