@@ -137,7 +137,7 @@ def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict
 def _check_classes(config: Config, model_dir: str, class_names: tuple[str, ...]) -> None:
     """Raises UserError where a fine-tuned head has other classes than the data evaluated."""
     trained = run_log.read_json(os.path.join(model_dir, "config.json")).get("class_names")
-    if config.run.train_mode == "finetune" and trained != list(class_names):
+    if config.run.train_mode == "finetune" and trained and trained != list(class_names):
         raise UserError(
             f"--model_dir={model_dir} was fine-tuned for {', '.join(trained)}; the data has "
             f"{', '.join(class_names) or 'no labels'}. For chest X-rays --label_set=chexpert5 gives "

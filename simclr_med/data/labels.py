@@ -49,9 +49,8 @@ class LabelPolicy:
     def apply(self, stored: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns float32 [L], each 1, 0 or NaN, of the stored labels {key: float32 scalar}."""
         found = tf.stack([stored[key] for key in self.keys])
-        found = tf.where(found == -1.0, tf.constant(self.uncertain, tf.float32), found)
-        is_blank = tf.math.is_nan(tf.stack([stored[key] for key in self.keys]))
-        return tf.where(is_blank, self.blank, found)
+        known = tf.where(found == -1.0, tf.constant(self.uncertain, tf.float32), found)
+        return tf.where(tf.math.is_nan(found), self.blank, known)
 
 
 def make_policy(
@@ -77,10 +76,10 @@ def make_policy(
     Raises:
       UserError: a label that the dataset has not, or a list that cannot be read.
     """
-    key_of = {renamed.get(key, key): key for key in stored}
-    names = stored if label_set == "all" else LABEL_SETS[label_set]
     if label_set == "all":
-        key_of = {key: key for key in stored}
+        key_of, names = {key: key for key in stored}, stored
+    else:
+        key_of, names = {renamed.get(key, key): key for key in stored}, LABEL_SETS[label_set]
     if missing := [name for name in names if name not in key_of]:
         raise UserError(
             f"--label_set={label_set}: {dataset} has no label {missing[0]!r}; it has: "
