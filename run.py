@@ -8,6 +8,7 @@ import signal
 import sys
 
 import flags
+from simclr_med import signals
 from simclr_med.config import FIELDS, Config
 from simclr_med.errors import UserError
 
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
         print(flags.help_text())
         return 0
+    signals.watch()
     try:
         return _run(argv)
     except UserError as error:
@@ -50,7 +52,7 @@ def _run(argv: list[str]) -> int:
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
-    from simclr_med import evaluate, signals, train
+    from simclr_med import evaluate, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     strategy = train.set_up(config)  # before anything else touches TensorFlow's devices

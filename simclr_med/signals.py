@@ -9,11 +9,30 @@ class Interrupted(Exception):
     """A signal asked to stop; everything is saved. `args[0]` is its number."""
 
 
+_early: list[int] = []  # signals that came before training
+
+
+def watch() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt, and is remembered where that is swallowed.
+
+    Libraries written in C++ lose an exception that rises in one of their callbacks, as while
+    TensorFlow is imported; the run then stops after its first step.
+    """
+
+    def note(number, frame):
+        del frame
+        _early.append(number)
+        raise KeyboardInterrupt
+
+    _early.clear()
+    signal.signal(signal.SIGINT, note)
+
+
 class stop_signals:
     """While entered, SIGINT and SIGTERM put their number into a list instead of killing."""
 
     def __enter__(self) -> list[int]:
-        received: list[int] = []
+        received = list(_early)
 
         def note(number, frame):
             del frame
