@@ -136,6 +136,10 @@ def _with_beam(
             f"--beam_runner={runner} needs Apache Beam: pip install -r requirements-beam.txt, in "
             "an environment of its own."
         ) from error
+    # Workers on this machine are new processes, which have to find this package.
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{others}" if others else root
     return dataclasses.replace(
         download, beam_runner=runner, beam_options=PipelineOptions(options.split())
     )
