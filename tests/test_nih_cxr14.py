@@ -369,11 +369,11 @@ from tfds_builders import nih_cxr14, read_ahead
 
 load, seen = read_ahead.load_encoded, []
 
-def load_encoded(path):
+def load_encoded(path, long_side):
     seen.append(path)
     if len(seen) == 40:
         os.kill(os.getpid(), signal.SIGKILL)
-    return load(path)
+    return load(path, long_side)
 
 read_ahead.load_encoded = load_encoded
 config = nih_cxr14.folder_config(sys.argv[1])
