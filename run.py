@@ -18,6 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+_OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 `verify` found problems, 2 a mistake, 128 + n by signal n."""
     if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
@@ -82,6 +85,8 @@ def _config_of_run(given: dict) -> Config:
     from simclr_med.run_log import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
+    if "dataset" in given:  # other data: how the run's own was built says nothing about it
+        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
 
 
@@ -126,9 +131,9 @@ def _show_dataset(builder, mode: str) -> int:
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
     found = verify.verify(builder)
+    tables.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
     contact_sheet.contact_sheet(builder, str(picture))
-    tables.show(verify_tables.tables(found))
     print(f"Some bags of each split: {picture}")
     for problem in found.problems:
         print(f"Problem: {problem}")

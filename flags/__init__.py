@@ -39,7 +39,10 @@ def parse(argv: list[str]) -> CommandLine:
     """
     asked = {argument.lstrip("-").split("=")[0] for argument in argv[1:]}
     is_demo = not asked & {"dataset", "flagfile"}
-    for_eval = any(argument in ("--mode=eval", "-mode=eval") for argument in argv)
+    words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
+    for_eval = any(
+        pair in (("--mode", "eval"), ("-mode", "eval")) for pair in zip(words, words[1:])
+    )
     is_demo = is_demo and not (for_eval and "model_dir" in asked)
     values = define()
     try:

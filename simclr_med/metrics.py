@@ -84,13 +84,16 @@ def macro_average_precision(
 
 
 def per_class(metric: Callable, truth: np.ndarray, scores: np.ndarray, weights=None) -> np.ndarray:
-    """Returns `metric` of each class against the rest, or of each label, [classes, ...]."""
+    """Returns `metric` of each class against the rest, or of each label, [classes, ...].
+
+    NaN for a label that no case knows, or that has no scores (NaN).
+    """
     positive, known = positives(truth, scores.shape[1])
     weights = _weights(weights, len(scores))
     return np.stack(
         [
             metric(positive[seen, c], scores[seen, c], weights[..., seen])
-            if (seen := known[:, c]).any()
+            if (seen := known[:, c]).any() and not np.isnan(scores[:, c]).any()
             else np.full(weights.shape[:-1], np.nan)
             for c in range(scores.shape[1])
         ]

@@ -16,7 +16,7 @@ import rich.console
 import rich.progress
 import tensorflow as tf
 
-from simclr_med.config import Config, fields_that_shape_weights
+from simclr_med.config import FIELDS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -107,7 +107,8 @@ def check_same_run(
         "class_names": list(class_names),
     }
     if os.path.exists(path):
-        theirs = read_json(path)
+        defaults = {name: field.default for name, field in FIELDS.items()}
+        theirs = {**defaults, **read_json(path)}  # a run older than a field had its default
         differing = [
             f"{name} was {theirs.get(name)}, now {mine[name]}"
             for name in (*fields_that_shape_weights(), "prepared_dataset")

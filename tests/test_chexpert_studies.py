@@ -284,6 +284,21 @@ def test_malformed_labels_of_chexpert_plus(plus, line, words):
     assert str(file) in message and all(word in message for word in words)
 
 
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (lambda first: b"", "is empty"),
+        (lambda first: first * 2, "has two lines for"),
+        (lambda first: b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_malformed_label_file_of_chexpert_plus(plus, content, words):
+    file = plus / "chexbert_labels" / "impression_fixed.json"
+    file.write_bytes(content(file.read_bytes().splitlines(True)[0]))
+    message = error_of(plus)
+    assert str(file) in message and words in message
+
+
 def test_malformed_chexpert_plus(plus):
     file = plus / "df_chexpert_plus_240401.csv"
     text = file.read_text()

@@ -96,8 +96,9 @@ def test_without_dataset_and_flagfile_it_is_the_demo_and_the_command_line_wins()
     assert line.given["dataset"] == "derm_bags/demo" and line.given["image_size"] == 32
 
 
-def test_evaluating_a_run_is_not_the_demo():
-    assert not flags.parse(["run.py", "--mode=eval", "--model_dir=x"]).is_demo
+@pytest.mark.parametrize("mode", [["--mode=eval"], ["--mode", "eval"], ["-mode=eval"]])
+def test_evaluating_a_run_is_not_the_demo(mode):
+    assert not flags.parse(["run.py", *mode, "--model_dir=x"]).is_demo
 
 
 @pytest.mark.parametrize(

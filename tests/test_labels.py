@@ -131,4 +131,16 @@ def test_probes_learn_each_label_from_the_cases_that_know_it(name):
     train_y = np.concatenate([train_y, np.full((60, 1), NAN)], 1)  # a label nobody knows
     scores = label_scores(EVALUATORS[name], x[:60], train_y, np.arange(60), x[60:], 0)
     assert ((scores[:, :2] > 0.5) == (truth[60:] == 1)).mean() >= 0.95
-    assert (scores[:, 2] == 0.5).all()
+    assert np.isnan(scores[:, 2]).all()
+    truth = np.concatenate([truth[60:], np.ones((20, 1))], 1)
+    assert metrics.macro_roc_auc(truth, scores) == metrics.macro_roc_auc(
+        truth[:, :2], scores[:, :2]
+    )
+
+
+def test_a_label_that_only_one_patient_knows_is_no_error():
+    train_y = np.array([[1.0], [NAN], [NAN]])
+    scores = label_scores(
+        EVALUATORS["linear probe"], np.eye(3), train_y, np.arange(3), np.eye(3), 0
+    )
+    assert (scores == 1).all()

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_med import losses
+from simclr_med.methods import METHODS
 
 CASES = [f"single{i}" for i in range(10)] + ["edge_correlated", "edge_zero_row", "edge_duplicates"]
 
@@ -66,6 +67,16 @@ def test_nt_xent_leaves_other_bags_of_a_patient_out_of_the_denominator():
     np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.5, groups), rtol=1e-6)
     unmasked, _, _ = losses.nt_xent(z1, z2, temperature=0.5)
     assert float(loss) < float(unmasked)
+
+
+def test_both_methods_leave_other_images_of_a_patient_out():
+    z1, z2 = np.random.default_rng(5).normal(size=(2, 4, 3)).astype(np.float32)
+    patients = [1, 2, 1, 3]
+    outputs = {"projection": tf.constant(np.concatenate([z1, z2]))}
+    batch = {"patient": tf.constant(patients)}
+    for name in ("simclr", "micle"):
+        loss, _ = METHODS[name].loss(outputs, batch, temperature=0.5, hidden_norm=True)
+        np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.5, patients), rtol=1e-6)
 
 
 def test_nt_xent_without_information_is_twice_ln_2n_minus_1():

@@ -23,7 +23,7 @@ def nih(tmp_path_factory):
 
 
 def prepared(package, draw, folder):
-    draw(folder / "data", num_patients=40, seed=3, size=16)
+    draw(folder / "data", num_patients=80, seed=3, size=16)
     config = package.folder_config(str(folder / "data"))
     builder = package.Builder(config=config, data_dir=folder / "tfds")
     builder.download_and_prepare()
@@ -132,6 +132,11 @@ def test_label_sets_have_the_names_of_chexpert_on_both_datasets(chexpert, nih):
 def test_mistakes_are_named(chexpert, options, words):
     with pytest.raises(UserError, match=words):
         open_split(chexpert, **options)
+
+
+def test_a_view_that_no_image_has_is_refused_before_training(nih):
+    with pytest.raises(UserError, match="--views=lateral leaves no image in split 'train'"):
+        open_split(nih, "train", views="lateral")
 
 
 def test_what_a_dataset_has_not_is_named(nih):

@@ -231,6 +231,18 @@ def test_jpeg_whose_colours_hang_on_the_adobe_segment(tmp_path):
     assert np.abs(seen(stored).astype(int) - RGB).max() < 6
 
 
+def test_a_preview_inside_the_jfif_segment_is_left_out(tmp_path):
+    data = encode(RGB, "JPEG", quality=95)
+    assert data[2:4] == b"\xff\xe0" and data[6:11] == b"JFIF\0"
+    preview = (SECRET * 40)[: 3 * 8 * 8]
+    segment = data[6:18] + b"\x08\x08" + preview  # 8 x 8 px of RGB
+    described_so = data[:4] + (2 + len(segment)).to_bytes(2, "big") + segment + data[20:]
+    assert seen(described_so).shape == RGB.shape and SECRET in described_so
+    stored = load(tmp_path, described_so)
+    assert SECRET not in stored
+    np.testing.assert_array_equal(seen(stored), seen(data))
+
+
 def test_jpeg_with_stray_bytes_is_encoded_anew(tmp_path):
     data = encode(RGB, "JPEG", quality=95)
     stored = load(tmp_path, data[:20] + b"stray" + data[20:])

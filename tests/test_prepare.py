@@ -9,6 +9,7 @@ from PIL import Image
 import run
 from tfds_builders.errors import DataError
 from tfds_builders.prepare import BuildOptions, prepare
+from tfds_builders.splits import hash_split
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,29 @@ def test_verify_counts_draws_and_finds_nothing_wrong(photos, tmp_path, capsys):
     assert len(list(tmp_path.rglob("contact_sheet.png"))) == 1
 
 
+def test_labels_that_look_like_markup_are_printed_as_they_are(photos, tmp_path, capsys):
+    manifest = (photos / "manifest.csv").read_text()
+    marked = tmp_path / "marked"
+    marked.mkdir()
+    for image in photos.glob("*.png"):
+        (marked / image.name).write_bytes(image.read_bytes())
+    (marked / "manifest.csv").write_text(manifest.replace(",a,", ",nevus [/hand],"))
+    flags = ["--mode=verify", "--dataset=derm_bags", f"--manual_dir={marked}"]
+    code, output, _ = main(capsys, *flags, f"--data_dir={tmp_path / 'tfds'}")
+    assert code == 0 and "nevus [/hand]" in output
+
+
+def test_verify_works_where_the_papers_split_has_no_study(tmp_path, capsys):
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=8, seed=0, size=16)
+    images = sorted((tmp_path / "data").rglob("train/**/*.jpg"))
+    in_train = [image for image in images if hash_split(image.parent.parent.name) == "train"]
+    for image in {*images} - {in_train[0]}:
+        image.unlink()
+    flags = ["--mode=verify", "--dataset=chexpert", f"--manual_dir={tmp_path / 'data'}"]
+    code, output, _ = main(capsys, *flags, f"--data_dir={tmp_path / 'tfds'}")
+    assert code == 1 and "problems." in output and "paper_train" not in output
+
+
 def test_verify_says_what_a_partial_download_lacks_and_exits_1(tmp_path, capsys):
     cxr_twins.draw_chexpert(tmp_path / "data", num_patients=20, seed=0, size=16)
     images = sorted((tmp_path / "data").rglob("*.jpg"))
@@ -77,6 +101,7 @@ def read(builder, split):
         ("nonesuch", {}, "is no dataset that TFDS knows, nor one of derm_bags, chexpert"),
         ("/tmp", {}, "--dataset=derm_bags --manual_dir=/tmp"),
         ("chexpert", {}, "--dataset=chexpert reads a folder"),
+        ("derm_bags/demo", {"options": BuildOptions(long_side=3)}, "build_long_side means nothing"),
         (
             "nih_cxr14",
             {"options": BuildOptions(top_conditions=3)},

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,17 @@ def test_another_configuration_in_the_same_folder_is_refused(world, finished):
     code, output = run(world, finished[0], "--temperature=0.2", "--seed=3")
     assert code == 2
     assert "temperature was 0.1, now 0.2" in output and "seed was 0, now 3" in output
+
+
+def test_a_run_older_than_a_flag_goes_on(world, finished, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(finished[0], old)
+    config = json.loads((old / "config.json").read_text())
+    for name in ("label_set", "build_long_side"):
+        del config[name]
+    (old / "config.json").write_text(json.dumps(config))
+    code, output = run(world, old, "--mode=train")
+    assert code == 0, output
 
 
 def test_eval_reads_its_configuration_from_the_run(world, finished):

@@ -80,7 +80,6 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
 
     LABELS: ClassVar[tuple[str, ...]]
     METADATA_KEYS: ClassVar[tuple[str, ...]]
-    EXPECTED: ClassVar[dict[str, int]]  # published numbers, named as `verify` wants them
     folder_config: ClassVar[Callable[..., FolderConfig]]
     _config: FolderConfig | None = None
 
@@ -149,7 +148,6 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             num_images=bag_counts.counts(rows),
             num_bags=bag_counts.counts(bags),
             num_by_views=bag_counts.num_by_views(rows, named),
-            expected=dict(self.EXPECTED),
             num_patients=int(rows["patient_id"].nunique()),
             skipped_images=[[row, path, reason] for _, row, path, reason in skipped],
             missing_images=table.num_missing,

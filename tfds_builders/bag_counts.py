@@ -41,7 +41,8 @@ def named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, in
     named = {}
     for name, (split, num_images) in table.named_images.items():
         sizes = rows[rows["split"] == split].groupby("bag_id", sort=False).size()
-        named[name] = (split, int((sizes.cumsum() <= num_images).sum()))
+        if num_bags := int((sizes.cumsum() <= num_images).sum()):  # TFDS cannot read no bags
+            named[name] = (split, num_bags)
     return named
 
 

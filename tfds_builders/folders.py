@@ -13,6 +13,8 @@ def existing_folder(manual_dir: str | os.PathLike, advice: str) -> str:
         raise DataError(f"{folder} does not exist: {advice}.")
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder: {advice}.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DataError(f"{folder} may not be read: correct its permissions.")
     return folder
 
 

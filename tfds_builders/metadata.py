@@ -43,9 +43,20 @@ def jpeg_without_metadata(data: bytes) -> bytes | None:
         segment = data[at:end]
         describes = _APP0 <= marker <= _APP15 or marker == _COMMENT
         kept = _JPEG_KEPT.get(marker)
-        if not describes or (kept and segment[4:].startswith(kept)):
+        if kept and segment[4:].startswith(kept):
+            parts.append(_bare(marker, segment))
+        elif not describes:
             parts.append(segment)
         at = end
+
+
+def _bare(marker: int, segment: bytes) -> bytes:
+    """Returns a kept segment without the preview (JFIF) or the bytes that may follow (Adobe)."""
+    if marker == 0xE0 and len(segment) >= 18:  # length 16: id, version, density, no thumbnail
+        return segment[:2] + b"\x00\x10" + segment[4:16] + b"\0\0"
+    if marker == 0xEE and len(segment) >= 16:  # length 14: id, version, two flags, transform
+        return segment[:2] + b"\x00\x0e" + segment[4:16]
+    return segment
 
 
 def png_without_metadata(data: bytes) -> bytes:

@@ -6,6 +6,7 @@ asks for that, unpacked by hand.
 
 import contextlib
 import dataclasses
+import fcntl
 import inspect
 import os
 import sys
@@ -75,8 +76,9 @@ def prepare(
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
     if name in FOLDERS:
-        with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
-            builder.download_and_prepare(download_config=download)
+        with contextlib.redirect_stdout(None), _one_at_a_time(builder):
+            if not builder.is_prepared():  # stdout: TFDS would say that it downloads
+                _build(builder, download, beam_runner)
         return builder
     try:
         builder.download_and_prepare(download_config=download)
@@ -89,6 +91,31 @@ def prepare(
             _one_line(f"--dataset={name} could not be downloaded ({type(error).__name__}): {error}")
         ) from error
     return builder
+
+
+def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | None) -> None:
+    """Builds; what a worker of Beam raised, wrapped many times on its way here, is a DataError."""
+    try:
+        builder.download_and_prepare(download_config=download)
+    except DataError:
+        raise
+    except Exception as error:
+        if not beam_runner:
+            raise
+        lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines()]
+        ours = [line for line in lines if "DataError: " in line]
+        sentence = ours[-1].split("DataError: ", 1)[1] if ours else lines[0]
+        raise DataError(_one_line(f"--beam_runner={beam_runner}: {sentence}")) from None
+
+
+@contextlib.contextmanager
+def _one_at_a_time(builder):
+    """Holds a lock beside the prepared dataset: a second process waits, and finds it done."""
+    folder = os.path.dirname(os.fspath(builder.data_path))
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
@@ -106,6 +133,11 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
                 raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
         config = package.folder_config(manual_dir, **options.given())
         return package.Builder(config=config, data_dir=data_dir)
+    if given := options.given():
+        option = next(iter(given))
+        raise DataError(
+            f"{_FLAGS.get(option, f'--{option}')} means nothing to --dataset={name}: leave it out."
+        )
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:

@@ -29,7 +29,7 @@ def load_ahead(
             return error
 
     pending: collections.deque = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    pool = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
     try:
         for path in paths:
             pending.append(pool.submit(load, path))

@@ -91,10 +91,13 @@ def open_split(
     if views != "all":
         dataset = dataset.map(lambda example: _keep_view(example, views))
         dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
-    dataset = dataset.map(lambda example: _as_bag(example, policy))
+    has_label = bool(_class_names(info.features))
+    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label))
     if by_patient:
         dataset = join_patients(dataset)
     counts = _count(builder, split, split_info, views)
+    if not counts["bags"]:
+        raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
     return Bags(
         dataset=dataset,
         num_bags=counts["patients" if by_patient else "bags"],
@@ -124,11 +127,16 @@ def _find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str
 def _policy(builder, label_set: str, uncertain: str, blank: str) -> LabelPolicy | None:
     """Returns how to read several labels; None for a dataset that has one a bag, or none."""
     features = builder.info.features
-    if "labels" not in features:
-        if label_set != "all":
-            raise UserError(
-                f"--label_set={label_set}: {builder.info.full_name} has not several labels a bag."
-            )
+    if "labels" not in features or not isinstance(features["labels"], tfds.features.FeaturesDict):
+        for flag, value, default in (
+            ("label_set", label_set, "all"),
+            ("uncertain_policy", uncertain, "ignore"),
+            ("blank_policy", blank, "negative"),
+        ):
+            if value != default:
+                raise UserError(
+                    f"--{flag}={value}: {builder.info.full_name} has not several labels a bag."
+                )
         return None
     return make_policy(
         tuple(features["labels"]),
@@ -145,10 +153,10 @@ def _keep_view(example: dict, view: str) -> dict:
     return {**example, "images": kept}
 
 
-def _as_bag(example: dict, policy: LabelPolicy | None) -> dict:
+def _as_bag(example: dict, policy: LabelPolicy | None, has_label: bool) -> dict:
     """Returns the parts of a TFDS example that training and evaluation use."""
     tfds_id = example["tfds_id"]
-    label = tf.cast(example.get("label", NO_LABEL), tf.int64)
+    label = tf.cast(example["label"] if has_label else NO_LABEL, tf.int64)
     return {
         "bag_id": example.get("bag_id", tfds_id),
         "patient_id": example.get("patient_id", example.get("bag_id", tfds_id)),

@@ -18,6 +18,8 @@ EVALUATORS = {"linear probe": linear_probe.scores, "kNN": knn.scores}
 def label_scores(evaluator: Callable, train_x, train_y, train_patients, test_x, seed: int):
     """Returns the probability of each of several labels, float [m, L]: a yes-or-no task for each.
 
+    NaN for a label that no training case knows: there is nothing to learn it from.
+
     Args:
       evaluator: of EVALUATORS.
       train_x: features, float [n, d].
@@ -26,7 +28,7 @@ def label_scores(evaluator: Callable, train_x, train_y, train_patients, test_x, 
       test_x: features, float [m, d].
       seed: of the evaluator.
     """
-    result = np.full((len(test_x), train_y.shape[1]), 0.5)  # of a label nobody knows
+    result = np.full((len(test_x), train_y.shape[1]), np.nan)
     for label in range(train_y.shape[1]):
         known = ~np.isnan(train_y[:, label])
         if known.any():

@@ -21,6 +21,8 @@ def scores(train_x, train_y, train_patients, test_x, num_classes: int, seed: int
     C is the one of PENALTIES with the least log loss on a quarter of the *training* patients; the
     evaluated split takes no part in the choice.
     """
+    if len(np.unique(train_patients)) < 2:  # nobody to hold out
+        return _fit_predict(train_x, train_y, test_x, num_classes, PENALTIES[0])
     folds = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=seed)
     fit, held = next(folds.split(train_x, train_y, train_patients))
     losses = [

@@ -30,7 +30,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "simclr": Method(simclr.draw_views, keeps_bags=False, loss=simclr.loss),
-    "micle": Method(micle.draw_views, keeps_bags=True, loss=micle.loss),
+    "micle": Method(micle.draw_views, keeps_bags=True, loss=simclr.loss),
     "finetune": Method(
         finetune.draw_views, keeps_bags=False, loss=finetune.loss, needs_labels=True
     ),

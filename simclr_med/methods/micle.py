@@ -1,10 +1,11 @@
-"""MICLe: a positive pair is two *different* images of one bag (Azizi et al. 2021, Algorithm 1)."""
+"""MICLe: a positive pair is two *different* images of one bag (Azizi et al. 2021, Algorithm 1).
+
+The loss is SimCLR's.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
-
-from simclr_med.methods.simclr import contrastive
 
 
 def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -20,8 +21,3 @@ def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     step = 1 + tf.cast(u[1] * tf.cast(k - 1, tf.float32), tf.int32)  # uniform over the others
     j = tf.where(k > 1, (i + step) % k, i)
     return tf.ensure_shape(tf.gather(images, tf.stack([i, j])), [2])
-
-
-def loss(outputs: dict, batch: dict, *, temperature: float, hidden_norm: bool):
-    """Returns (NT-Xent, metrics); two bags of one patient are no negatives of each other."""
-    return contrastive(outputs["projection"], temperature, hidden_norm, batch["patient"])

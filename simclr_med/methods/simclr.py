@@ -14,16 +14,15 @@ def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def loss(outputs: dict, batch: dict, *, temperature: float, hidden_norm: bool):
-    """Returns (NT-Xent, metrics) of projections [2b, p], first views before second ones."""
-    del batch
-    return contrastive(outputs["projection"], temperature, hidden_norm)
+    """Returns (NT-Xent, metrics) of projections [2b, p], first views before second ones.
 
-
-def contrastive(projection: tf.Tensor, temperature: float, hidden_norm: bool, group_ids=None):
-    """Returns (NT-Xent, {"contrast_loss", "contrast_acc", "contrast_entropy"})."""
-    z1, z2 = tf.split(projection, 2)
+    Two images, or bags, of one patient are no negatives of each other. In SimCLR's code they are:
+    there an image is its own patient, and nothing changes. X-rays of a patient lie side by side on
+    disk, so half the images of a batch of 1,024 would have a false negative.
+    """
+    z1, z2 = tf.split(outputs["projection"], 2)
     value, logits_ab, labels = nt_xent(
-        z1, z2, temperature=temperature, normalize=hidden_norm, group_ids=group_ids
+        z1, z2, temperature=temperature, normalize=hidden_norm, group_ids=batch["patient"]
     )
     return value, {
         "contrast_loss": value,

@@ -44,7 +44,7 @@ def predictions_csv(ids, patients, truth: np.ndarray, scores: np.ndarray, class_
         else:
             said = [class_names[truth[i]] if truth[i] >= 0 else ""]
             said.append(class_names[int(scores[i].argmax())])
-        values = [f"{score:.6f}" for score in scores[i]]
+        values = ["" if np.isnan(score) else f"{score:.6f}" for score in scores[i]]
         writer.writerow([ids[i], patients[i], *said, *values])
     return text.getvalue()
 
@@ -66,7 +66,8 @@ def print_table(result: dict) -> None:
     else:
         console.print("No labelled cases: nothing was probed.")
     if result["labels"]:
-        console.print("Labels: " + ", ".join(f"{k} {v}" for k, v in result["labels"].items()))
+        said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
+        console.print(f"Labels: {said}", markup=False)
     if result["skipped_images"]:
         console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
         for row, path, reason in result["skipped_images"][:20]:

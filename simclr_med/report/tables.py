@@ -6,15 +6,16 @@ import os
 
 import rich.console
 import rich.table
+from rich.markup import escape
 
 
 def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
     """Prints tables: title, columns, and rows of text; the first column names, the others count."""
     console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
     for title, columns, rows in tables:
-        table = rich.table.Table(title=title, title_justify="left")
+        table = rich.table.Table(title=escape(title), title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="right" if i else "left")
+            table.add_column(escape(column), justify="right" if i else "left")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))  # "eczema [hand]" is no markup
         console.print(table)

@@ -31,11 +31,4 @@ class Builder(BagBuilder):
     )
     LABELS: ClassVar = LABELS
     METADATA_KEYS: ClassVar = METADATA_KEYS
-    EXPECTED: ClassVar = {
-        "images in train+validation+test": 223_414,
-        "patients in train+validation+test": 64_540,
-        "studies in train+validation+test": 187_641,
-        "images in official_valid": 234,
-        "patients in official_valid": 200,
-    }
     folder_config: ClassVar = staticmethod(folder_config)

@@ -5,6 +5,7 @@ of findings and of whole reports are in other files of the same form, which are 
 """
 
 import array
+import collections
 import fnmatch
 import json
 import os
@@ -71,11 +72,18 @@ def _read_labels(file: str) -> tuple[list[str], np.ndarray]:
                 path, labels = _read_line(file, number, line)
                 paths.append(path)
                 values.extend(labels)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 text ({error.reason}): unpack it again.") from error
     except OSError as error:
         raise DataError(
             f"{file} cannot be read ({error.strerror}): unpack chexbert_labels.zip beside the "
             "table, it has the labels of CheXpert Plus."
         ) from error
+    if not paths:
+        raise DataError(f"{file} is empty: unpack it again.")
+    if len(set(paths)) < len(paths):
+        twice = next(path for path, n in collections.Counter(paths).items() if n > 1)
+        raise DataError(f"{file} has two lines for {twice!r}: use the file as published.")
     return paths, np.asarray(values, np.float32).reshape(-1, len(LABELS))
 
 

@@ -32,5 +32,4 @@ class Builder(BagBuilder):
     )
     LABELS: ClassVar = LABELS
     METADATA_KEYS: ClassVar = METADATA_KEYS
-    EXPECTED: ClassVar = {"images": 112_120, "patients": 30_805}
     folder_config: ClassVar = staticmethod(folder_config)

@@ -1,11 +1,11 @@
 """PAD-UFES-20: smartphone photographs of 1,641 lesions of 1,373 patients; a lesion is a case."""
 
+import csv
 import os
 
 from tfds_builders.derm_bags.layouts.files import ImageFinder
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
-from tfds_builders.tables import parse_rows, read_bytes
 
 FILE_NAME = "metadata.csv"
 OWN_COLUMNS = ("img_id", "diagnostic")  # no other metadata.csv is expected to have both
@@ -15,7 +15,12 @@ COLUMNS = ("patient_id", "lesion_id", *OWN_COLUMNS)
 def is_here(folder: str) -> bool:
     """Says whether the folder's metadata.csv is that of PAD-UFES-20: other datasets have one too."""
     file = os.path.join(folder, FILE_NAME)
-    return os.path.isfile(file) and set(OWN_COLUMNS) <= set(parse_rows(file, read_bytes(file))[0])
+    try:
+        with open(file, encoding="utf-8", errors="replace", newline="") as table:
+            header = next(csv.reader(table), [])
+    except (OSError, csv.Error):
+        return False
+    return set(OWN_COLUMNS) <= {name.strip() for name in header}
 
 
 def read(folder: str) -> Source:

@@ -7,7 +7,11 @@ import pandas as pd
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.errors import DataError
 
-SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def fits(path: str) -> bool:
@@ -41,11 +45,12 @@ def read(folder: str, paths: list[str]) -> Source:
 
 def _check(folder: str, paths: list[str]) -> None:
     tops = {path.split("/")[0].lower() for path in paths}
-    if tops <= set(SPLITS) and {path.count("/") for path in paths} == {2}:
+    if {path.count("/") for path in paths} == {2} and (tops & set(SPLITS) or len(tops) == 1):
         # Read as label/case/image, all images of a label would be one bag.
         raise DataError(
-            f"{os.path.join(folder, paths[0])} seems to lie in folders split/label: give each case "
-            "a folder of its own, split/label/case, or write a manifest.csv."
+            f"{os.path.join(folder, paths[0])} seems to lie in folders split/label, or everything "
+            "in one folder: give each case a folder of its own, label/case or split/label/case, or "
+            "write a manifest.csv."
         )
     model = next(path for path in paths if fits(path))
     for path in paths:
