@@ -49,7 +49,8 @@ class RunConfig:
     mode: str = _knob(
         "train",
         "What to do. eval reads the configuration from --model_dir; build only prepares the "
-        "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems.",
+        "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems (with "
+        "--on_bad_image=skip it lists all unreadable files).",
         choices=("train", "eval", "train_then_eval", "build", "verify"),
         shapes_weights=False,
     )

@@ -1,5 +1,7 @@
 """Opening prepared datasets: views, bags by patient, named splits and slices, against slow counting."""
 
+from typing import ClassVar
+
 import cxr_twins
 import numpy as np
 import pytest
@@ -142,3 +144,46 @@ def test_a_view_that_no_image_has_is_refused_before_training(nih):
 def test_what_a_dataset_has_not_is_named(nih):
     with pytest.raises(UserError, match="no label 'No Finding'; it has: Atelectasis"):
         open_split(nih, "train", label_set="chexpert14")
+
+
+class Plain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """As TFDS has hundreds: an image and whatever `LABEL` is."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    LABEL: ClassVar = {"label": tfds.features.ClassLabel(names=["cat", "dog"])}
+    VALUE: ClassVar = {"label": 1}
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(None, None, 3)), **self.LABEL}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(3):
+            yield i, {"image": np.full((4, 5, 3), i, np.uint8), **self.VALUE}
+
+
+class Tagged(Plain, skip_registration=True):
+    """With a list of labels, and a label that is text: neither is a class of the image."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    LABEL: ClassVar = {
+        "labels": tfds.features.Sequence(tfds.features.ClassLabel(num_classes=3)),
+        "label": tfds.features.Text(),
+    }
+    VALUE: ClassVar = {"labels": [0, 2], "label": "a cat"}
+
+
+@pytest.mark.parametrize("kind, names, label", [(Plain, ("cat", "dog"), 1), (Tagged, (), -1)])
+def test_any_image_dataset_of_tfds_is_bags_of_one(kind, names, label, tmp_path):
+    builder = kind(data_dir=tmp_path)
+    builder.download_and_prepare()
+    bags = open_split(builder, "train")
+    assert (bags.num_bags, bags.num_images, bags.class_names) == (3, 3, names)
+    rows = found(bags)
+    assert [len(bag["images"]) for bag in rows] == [1, 1, 1]
+    assert [int(bag["label"]) for bag in rows] == [label] * 3
+    assert len({bag["patient_id"] for bag in rows}) == 3
+    assert open_split(builder, "train[:2]").num_bags == 2
