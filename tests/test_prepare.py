@@ -1,5 +1,7 @@
 """From a dataset's name to a prepared one, and --mode=build and verify: what they print and refuse."""
 
+import shutil
+
 import cxr_twins
 import numpy as np
 import pytest
@@ -89,6 +91,14 @@ def test_images_are_reduced_at_build(photos, tmp_path):
     builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path, options=options)
     shapes = {image.shape for bag in read(builder, "train") for image in bag["images"]}
     assert shapes == {(20, 30, 3)}
+
+
+def test_what_a_killed_build_left_is_cleared_away(photos, tmp_path):
+    builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
+    shutil.move(builder.data_path, builder.data_path.parent / "incomplete.ABCDEF_1.1.0")
+    again = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
+    assert again.is_prepared()
+    assert not list(tmp_path.rglob("incomplete*"))
 
 
 def read(builder, split):

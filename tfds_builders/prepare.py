@@ -7,8 +7,10 @@ asks for that, unpacked by hand.
 import contextlib
 import dataclasses
 import fcntl
+import glob
 import inspect
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -110,11 +112,16 @@ def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | N
 
 @contextlib.contextmanager
 def _one_at_a_time(builder):
-    """Holds a lock beside the prepared dataset: a second process waits, and finds it done."""
+    """Holds a lock beside the prepared dataset: a second process waits, and finds it done.
+
+    Whoever holds it may clear away what killed builds have left.
+    """
     folder = os.path.dirname(os.fspath(builder.data_path))
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, ".lock"), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        for left in glob.glob(os.path.join(glob.escape(folder), "incomplete.*")):
+            shutil.rmtree(left)
         yield
 
 
