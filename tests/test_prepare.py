@@ -1,5 +1,6 @@
 """From a dataset's name to a prepared one, and --mode=build and verify: what they print and refuse."""
 
+import contextlib
 import shutil
 
 import cxr_twins
@@ -9,6 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import run
+from tfds_builders import prepare as prepare_module
 from tfds_builders.errors import DataError
 from tfds_builders.prepare import BuildOptions, prepare
 from tfds_builders.splits import hash_split
@@ -99,6 +101,22 @@ def test_what_a_killed_build_left_is_cleared_away(photos, tmp_path):
     again = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
     assert again.is_prepared()
     assert not list(tmp_path.rglob("incomplete*"))
+
+
+def test_a_second_process_waits_and_finds_the_dataset_done(photos, tmp_path, monkeypatch):
+    options = {"manual_dir": photos, "data_dir": tmp_path}
+    wait = prepare_module._one_at_a_time
+
+    @contextlib.contextmanager
+    def after_another(builder):
+        monkeypatch.setattr(prepare_module, "_one_at_a_time", wait)
+        prepare("derm_bags", **options)  # the process that was first
+        with wait(builder):
+            yield
+
+    monkeypatch.setattr(prepare_module, "_one_at_a_time", after_another)
+    second = prepare("derm_bags", **options)
+    assert second.info.splits["train"].num_examples == 4
 
 
 def read(builder, split):

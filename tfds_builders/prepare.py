@@ -68,7 +68,8 @@ def prepare(
     Raises:
       DataError: for anything the user has to mend.
     """
-    builder = _builder(name, manual_dir, data_dir, options or BuildOptions())
+    options = options or BuildOptions()
+    builder = _builder(name, manual_dir, data_dir, options)
     if builder.is_prepared():
         return builder
     print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
@@ -78,8 +79,10 @@ def prepare(
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
     if name in FOLDERS:
-        with contextlib.redirect_stdout(None), _one_at_a_time(builder):
-            if not builder.is_prepared():  # stdout: TFDS would say that it downloads
+        with _one_at_a_time(builder):
+            if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
+                return _builder(name, manual_dir, data_dir, options)
+            with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
                 _build(builder, download, beam_runner)
         return builder
     try:
@@ -126,25 +129,20 @@ def _one_at_a_time(builder):
 
 
 def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
-    if name in FOLDERS:
-        if not manual_dir:
-            raise DataError(
-                f"--dataset={name} reads a folder: give it with --manual_dir=DIR. The embedded "
-                "demo, which needs none, is --dataset=derm_bags/demo."
-            )
-        package = FOLDERS[name]
-        known = inspect.signature(package.folder_config).parameters
-        for option in options.given():
-            if option not in known:
-                flag = _FLAGS.get(option, f"--{option}")
-                raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
+    if name in FOLDERS and not manual_dir:
+        raise DataError(
+            f"--dataset={name} reads a folder: give it with --manual_dir=DIR. The embedded demo, "
+            "which needs none, is --dataset=derm_bags/demo."
+        )
+    package = FOLDERS.get(name)
+    known = inspect.signature(package.folder_config).parameters if package else ()
+    for option in options.given():
+        if option not in known:
+            flag = _FLAGS.get(option, f"--{option}")
+            raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
+    if package:
         config = package.folder_config(manual_dir, **options.given())
         return package.Builder(config=config, data_dir=data_dir)
-    if given := options.given():
-        option = next(iter(given))
-        raise DataError(
-            f"{_FLAGS.get(option, f'--{option}')} means nothing to --dataset={name}: leave it out."
-        )
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
