@@ -1,4 +1,4 @@
-"""Exact metrics of scores, and intervals that resample patients. NumPy; no thresholds, no bins.
+"""Exact metrics of scores. NumPy; no approximation by thresholds or bins but ECE's own.
 
 Every metric takes `weights` [..., n], the times each case is drawn, so that one vectorised call
 evaluates all resamples of a bootstrap. An undefined value (a class without positives or without
@@ -7,9 +7,12 @@ negatives) is NaN, never 0: averages leave it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+
+from simclr_med.bootstrap import bootstrap as bootstrap  # a public name of this module
+from simclr_med.ranking import Ranking, as_weights, ratio
+
+_BINS = 15  # Guo et al. 2017, "On calibration of modern neural networks"
 
 
 def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
@@ -23,16 +26,7 @@ def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
     Returns:
       float or [...]; NaN where there are no positives or no negatives.
     """
-    order = np.argsort(scores, kind="stable")
-    positive = np.asarray(positive, bool)[order]
-    weights = _weights(weights, len(positive))[..., order]
-    starts = _starts_of_ties(np.asarray(scores)[order])
-    positives = np.add.reduceat(weights * positive, starts, axis=-1)  # [..., distinct scores]
-    negatives = np.add.reduceat(weights * ~positive, starts, axis=-1)
-    negatives_below = np.cumsum(negatives, axis=-1) - negatives
-    wins = np.sum(positives * (negatives_below + 0.5 * negatives), axis=-1)
-    with np.errstate(invalid="ignore"):
-        return wins / (positives.sum(-1) * negatives.sum(-1))
+    return Ranking(positive, scores).areas(weights)[0]
 
 
 def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
@@ -40,15 +34,7 @@ def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndar
 
     Arguments and result as in `roc_auc`; NaN where there are no positives.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    positive = np.asarray(positive, bool)[order]
-    weights = _weights(weights, len(positive))[..., order]
-    starts = _starts_of_ties(np.asarray(scores)[order])
-    positives = np.add.reduceat(weights * positive, starts, axis=-1)
-    called = np.cumsum(np.add.reduceat(weights, starts, axis=-1), axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(called > 0, np.cumsum(positives, axis=-1) / called, 0.0)
-        return np.sum(precision * positives, axis=-1) / positives.sum(-1)
+    return Ranking(positive, scores).areas(weights)[1]
 
 
 def positives(truth: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +51,23 @@ def positives(truth: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarr
     return truth == 1, ~np.isnan(truth)
 
 
+def rankings(truth: np.ndarray, scores: np.ndarray) -> list[Ranking]:
+    """Returns each class against the rest, or each label among the cases that know it.
+
+    Args:
+      truth: as in `positives`.
+      scores: float [n, classes]; a label with a NaN among them has no areas.
+    """
+    positive, known = positives(truth, scores.shape[1])
+    return [Ranking(positive[:, c], scores[:, c], known[:, c]) for c in range(scores.shape[1])]
+
+
+def per_class_areas(ranked: list[Ranking], weights: np.ndarray | None = None):
+    """Returns (AUC, average precision) of all `rankings`, [classes, ...] each."""
+    aucs, aps = zip(*(ranking.areas(weights) for ranking in ranked))
+    return np.stack(aucs), np.stack(aps)
+
+
 def macro_roc_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
     """Returns the mean AUC over the classes, or labels, for which it is defined.
 
@@ -73,84 +76,126 @@ def macro_roc_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | N
       scores: float [n, classes].
       weights: as in `roc_auc`.
     """
-    return _macro(roc_auc, truth, scores, weights)
+    return mean_of_defined(per_class_areas(rankings(truth, scores), weights)[0])
 
 
 def macro_average_precision(
     truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
 ):
     """Returns the mean average precision over classes or labels; arguments as `macro_roc_auc`."""
-    return _macro(average_precision, truth, scores, weights)
+    return mean_of_defined(per_class_areas(rankings(truth, scores), weights)[1])
 
 
-def per_class(metric: Callable, truth: np.ndarray, scores: np.ndarray, weights=None) -> np.ndarray:
-    """Returns `metric` of each class against the rest, or of each label, [classes, ...].
-
-    NaN for a label that no case knows, or that has no scores (NaN).
-    """
-    positive, known = positives(truth, scores.shape[1])
-    weights = _weights(weights, len(scores))
-    return np.stack(
-        [
-            metric(positive[seen, c], scores[seen, c], weights[..., seen])
-            if (seen := known[:, c]).any() and not np.isnan(scores[:, c]).any()
-            else np.full(weights.shape[:-1], np.nan)
-            for c in range(scores.shape[1])
-        ]
-    )
-
-
-def _macro(metric, truth, scores, weights):
-    values = per_class(metric, truth, scores, weights)
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over the first axis, of what is not NaN; NaN where nothing is."""
     defined = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, values, 0).sum(0) / defined.sum(0)
+    return ratio(np.where(defined, values, 0).sum(0), defined.sum(0))
 
 
-def top_1(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
-    """Returns the accuracy of the highest score; arguments as in `macro_roc_auc`."""
-    hits = np.argmax(scores, axis=1) == truth
-    weights = _weights(weights, len(hits))
-    return (weights * hits).sum(-1) / weights.sum(-1)
+def in_top_k(truth: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Returns whether the true class is among the k highest scores, bool [n].
+
+    Of equal scores the class with the lower number ranks higher, as `argmax` has it.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return (best == truth[:, None]).any(axis=1)
 
 
-def bootstrap(
-    metric: Callable[[np.ndarray], np.ndarray],
-    patients: np.ndarray,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-    chunk: int = 500,
-) -> tuple[float, float]:
-    """Returns the 95 % percentile interval of a metric under resampling of patients.
+def top_k(truth: np.ndarray, scores: np.ndarray, k: int, weights: np.ndarray | None = None):
+    """Returns the share of cases `in_top_k`; weights as in `roc_auc`."""
+    return share(in_top_k(truth, scores, k), weights)
 
-    A patient is drawn with all of their cases: cases of one patient are not independent.
+
+def share(hits: np.ndarray, weights: np.ndarray | None = None):
+    """Returns the weighted mean of `hits` [n]; NaN where all weights are 0."""
+    weights = as_weights(weights, len(hits))
+    return ratio(weights @ hits.astype(float), weights.sum(-1))
+
+
+def recalls(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
+    """Returns the share of each class that has its highest score there, [classes, ...].
 
     Args:
-      metric: maps weights [r, n] to values [r], e.g. `lambda w: top_1(truth, scores, w)`.
-      patients: patient of each case, [n].
-      resamples: number of draws of as many patients as there are.
-      seed: equal seeds draw equal patients, so that two models compare on the same resamples.
-      chunk: resamples evaluated at once (memory: chunk * n * 8 bytes, a few times over).
+      truth: class numbers, int [n].
+      scores, weights: as in `macro_roc_auc`.
     """
-    _, patient_of_case = np.unique(patients, return_inverse=True)
-    num_patients = patient_of_case.max() + 1
-    rng = np.random.default_rng(seed)
-    chunks = []
-    for start in range(0, resamples, chunk):
-        size = min(chunk, resamples - start)
-        times = rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=size)
-        chunks.append(metric(times[:, patient_of_case]))
-    values = np.concatenate(chunks)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    return float(np.percentile(values, 2.5)), float(np.percentile(values, 97.5))
+    weights = as_weights(weights, len(truth))
+    of_class = positives(truth, scores.shape[1])[0].astype(float)
+    hits = of_class * in_top_k(truth, scores, 1)[:, None]
+    return np.moveaxis(ratio(weights @ hits, weights @ of_class), -1, 0)
 
 
-def _weights(weights: np.ndarray | None, n: int) -> np.ndarray:
-    return np.ones(n) if weights is None else np.asarray(weights, float)
+def balanced_accuracy(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
+    """Returns the mean of `recalls` over the classes that are drawn."""
+    return mean_of_defined(recalls(truth, scores, weights))
 
 
-def _starts_of_ties(sorted_scores: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
+def confusion_matrix(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Returns the number of cases, int [classes, classes]: row truth, column highest score."""
+    counts = np.zeros((scores.shape[1],) * 2, int)
+    np.add.at(counts, (truth, scores.argmax(axis=1)), 1)
+    return counts
+
+
+def calibration_gaps(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (gaps float [n, 15], counts [n]), of which `error_of_gaps` makes the ECE.
+
+    A case's gap is what happened minus the probability given, in the bin of that probability; bin
+    b is (b/15, (b+1)/15], and 0 belongs to the first.
+
+    Args:
+      truth: as in `positives`. One class a case: what happened is whether the highest score is
+        right, and its probability is that score (Guo et al. 2017). Several labels: the binary
+        form; every known label of every case counts, what happened is the label, 1 or 0, and its
+        probability is its score, high or low.
+      scores: probabilities, float [n, classes]; a label with NaN does not count.
+    """
+    if truth.ndim == 1:
+        probability = scores.max(axis=1, keepdims=True)  # [n, 1]
+        happened, known = in_top_k(truth, scores, 1)[:, None], np.ones_like(probability, bool)
+    else:
+        probability, happened = scores, truth
+        known = ~np.isnan(truth) & ~np.isnan(scores).any(axis=0)
+    edges = np.arange(1, _BINS) / _BINS
+    bins = np.asarray(np.searchsorted(edges, probability, side="left"))
+    gaps = np.zeros((len(truth), _BINS))
+    np.add.at(gaps, (np.nonzero(known)[0], bins[known]), happened[known] - probability[known])
+    outside = known & ~((probability >= 0) & (probability <= 1 + 1e-6))  # rounding of a softmax
+    return gaps if not outside.any() else np.full_like(gaps, np.nan), known.sum(axis=1)
+
+
+def error_of_gaps(gaps: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None):
+    """Returns the expected calibration error of `calibration_gaps`; NaN if these are."""
+    weights = as_weights(weights, len(counts))
+    return ratio(np.abs(weights @ gaps).sum(-1), weights @ counts.astype(float))
+
+
+def expected_calibration_error(truth, scores, weights: np.ndarray | None = None):
+    """Returns the mean gap between probability and what happened, see `calibration_gaps`.
+
+    NaN where scores are no probabilities (below 0 or above 1).
+    """
+    return error_of_gaps(*calibration_gaps(truth, scores), weights)
+
+
+def sensitivity_specificity(
+    truth: np.ndarray,
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (sensitivity, specificity), [labels, ...] each; a score at the threshold is a yes.
+
+    Args:
+      truth, scores, weights: as in `macro_roc_auc`.
+      thresholds: float [labels]; NaN, as a score that is NaN, leaves both undefined.
+    """
+    positive, known = positives(truth, scores.shape[1])
+    known = known & ~np.isnan(thresholds) & ~np.isnan(scores).any(axis=0)
+    yes = scores >= thresholds
+    weights = as_weights(weights, len(truth))
+
+    def shares(right: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.moveaxis(ratio(weights @ (right & of).astype(float), weights @ of), -1, 0)
+
+    return shares(yes, known & positive), shares(~yes, known & ~positive)
