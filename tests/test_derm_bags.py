@@ -13,6 +13,7 @@ from PIL import Image
 
 from tfds_builders import read_ahead
 from tfds_builders.derm_bags import Builder, DermBagsConfig, demo, folder_config
+from tfds_builders.derm_bags.demo_clinic import ELSEWHERE
 from tfds_builders.derm_bags.manifest import read_manifest
 from tfds_builders.errors import DataError
 from tfds_builders.splits import hash_split
@@ -361,9 +362,28 @@ def test_demo_subset(tmp_path):
 
 def test_demo_is_registered(tmp_path):
     builder = tfds.builder("derm_bags/demo", data_dir=tmp_path)
-    assert isinstance(builder, Builder) and builder.builder_config.num_cases == 1000
+    assert isinstance(builder, Builder) and builder.builder_config.num_cases == 1200
     assert builder.info.features["label"].names == sorted(demo.CONDITIONS)
     assert "manifest.csv" in builder.info.description and "azizi" in builder.info.citation
+
+
+def test_demo_shift_is_registered_with_the_classes_of_the_demo(tmp_path):
+    # Equal class numbers: a model fine-tuned on demo is evaluated on demo_shift as it is.
+    builder = tfds.builder("derm_bags/demo_shift", data_dir=tmp_path)
+    assert builder.builder_config.num_cases == 360
+    assert builder.info.features["label"].names == sorted(demo.CONDITIONS)
+    splits = [row[2] for row in demo.catalogue(0, 0, ELSEWHERE)]
+    size = splits.index("train") + 1
+    config = DermBagsConfig(name="shift_few", clinic=ELSEWHERE, num_cases=size)
+    prepared = prepare(config, tmp_path)
+    bags = {split: list(read(prepared, split)) for split in prepared.info.splits}
+    assert bags["train"] == [f"shift_case_{size - 1:05d}"] and len(bags["test"]) == size - 1
+    assert not {c.case_id for c in demo.demo_cases(num_cases=size)} & {
+        *bags["train"],
+        *bags["test"],
+    }
+    here = prepare(DermBagsConfig(name="demo_few", num_cases=size), tmp_path)
+    assert here.info.metadata["fingerprint"] != prepared.info.metadata["fingerprint"]
 
 
 class StockTest(tfds.testing.DatasetBuilderTestCase):

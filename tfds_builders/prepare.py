@@ -146,7 +146,7 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        known_names = ", ".join((*FOLDERS, "derm_bags/demo"))
+        known_names = ", ".join((*FOLDERS, "derm_bags/demo", "derm_bags/demo_shift"))
         hint = f" A folder is read with --dataset=derm_bags --manual_dir={name}."
         raise DataError(
             f"--dataset={name} is no dataset that TFDS knows, nor one of {known_names}."

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .demo_clinic import HERE, Clinic
 from .demo_skin import photograph, smooth_noise, smoothstep
 
 
@@ -43,16 +44,9 @@ LOOKS = {
 }
 CONDITIONS: tuple[str, ...] = tuple(LOOKS)
 
-BLOCK = 1000  # the catalogue is made in blocks of this many cases, each complete in itself
 IMAGES_SHARE = (0.20, 0.27, 0.25, 0.15, 0.08, 0.05)  # of cases with 1..6 images: mean 2.79
-# Of every 20 cases: 15 patients with one, one with two, one with three: 850 patients for 1,000.
+# Of every 20 cases: 15 patients with one, one with two, one with three: 1,020 patients for 1,200.
 PATIENT_CASES = (1,) * 15 + (2, 3)
-SPLIT_DECK = ("train", "test", "train", "train", "train", "validation") + (
-    "train",
-    "train",
-    "test",
-    "train",
-)  # 7 : 1 : 2, dealt to the patients in turn
 
 MAP = 144  # pixels of the lesion's own frame, which spans -1.6..1.6; a round lesion has radius 1
 Y, X = np.mgrid[-1.6 : 1.6 : MAP * 1j, -1.6 : 1.6 : MAP * 1j].astype(np.float32)
@@ -156,7 +150,7 @@ def _uniform(lesion, rng):
 
 
 def _dotted(lesion, rng):
-    _, near, number = _cells(lesion, rng.uniform(0.26, 0.36), rng, wave=0.06)
+    _, near, number = _cells(lesion, rng.uniform(0.34, 0.46), rng, wave=0.06)
     size = 0.22 + 0.14 * number
     dots = 1 - smoothstep(-0.07, 0.07, near - size)
     lesion["pigment"] += 1.4 * dots - 0.4
@@ -164,12 +158,12 @@ def _dotted(lesion, rng):
 
 
 def _network(lesion, rng):
-    border, _, number = _cells(lesion, rng.uniform(0.26, 0.38), rng)
+    border, _, number = _cells(lesion, rng.uniform(0.34, 0.48), rng)
     lesion["pigment"] += 1.2 * (1 - smoothstep(0.08, 0.28, border)) - 0.25 + 0.2 * number
 
 
 def _flakes(lesion, rng):
-    border, _, number = _cells(lesion, rng.uniform(0.17, 0.27), rng)
+    border, _, number = _cells(lesion, rng.uniform(0.24, 0.36), rng)
     plate = smoothstep(0.02, 0.3, border) * (number < rng.uniform(0.5, 0.7))
     worn = np.clip(0.75 + 0.35 * smooth_noise(rng, 34, size=MAP), 0, 1)  # flakes lie loose
     lesion["scale"] += plate * worn * (0.55 + 0.6 * number) * smoothstep(0.3, 0.8, lesion["cover"])
@@ -184,7 +178,7 @@ def _concentric(lesion, rng):
 
 
 def _crust(lesion, rng):
-    border, _, number = _cells(lesion, rng.uniform(0.28, 0.40), rng)
+    border, _, number = _cells(lesion, rng.uniform(0.32, 0.44), rng)
     grain = smooth_noise(rng, 44, size=MAP)
     lumps = smoothstep(0.0, 0.45, border + 0.08 * grain) * smoothstep(0.15, 0.3, number)
     opaque = np.clip(lumps * (0.9 + 0.3 * grain) - 0.1, 0, 1)
@@ -241,22 +235,24 @@ def lesion_maps(condition, rng):
 
 
 @functools.lru_cache(maxsize=4)
-def catalogue(seed, block):
-    """(patient number, condition, split, number of images) of BLOCK cases; nothing is drawn.
+def catalogue(seed: int, block: int, clinic: Clinic = HERE) -> list[tuple[int, str, str, int]]:
+    """(patient number, condition, split, number of images) of a block's cases; nothing is drawn.
 
-    Splits are dealt per condition of the patient's first case, so that rare conditions reach all.
+    A block has `clinic.num_cases` cases and is complete in itself. Splits are dealt per condition
+    of the patient's first case, so that rare conditions reach all.
     """
-    rng = np.random.default_rng((seed, block))
-    conditions = np.repeat(CONDITIONS, [round(BLOCK * look.share) for look in LOOKS.values()])
+    rng = np.random.default_rng((seed, block, 0, clinic.number))
+    size, deck = clinic.num_cases, clinic.split_deck
+    conditions = np.repeat(CONDITIONS, [round(size * look.share) for look in LOOKS.values()])
     rng.shuffle(conditions)
-    counts = np.repeat(np.arange(1, 7), [round(BLOCK * share) for share in IMAGES_SHARE])
+    counts = np.repeat(np.arange(1, 7), [round(size * share) for share in IMAGES_SHARE])
     rng.shuffle(counts)
-    cases_of = rng.permutation(np.tile(PATIENT_CASES, BLOCK // sum(PATIENT_CASES)))
-    dealt = {c: int(rng.integers(len(SPLIT_DECK))) for c in CONDITIONS}
-    rows = []
+    cases_of = rng.permutation(np.tile(PATIENT_CASES, size // sum(PATIENT_CASES)))
+    dealt = {c: int(rng.integers(len(deck))) for c in CONDITIONS}
+    rows: list[tuple[int, str, str, int]] = []
     for patient, num_cases in enumerate(cases_of):
         first = conditions[len(rows)]
-        split = SPLIT_DECK[dealt[first] % len(SPLIT_DECK)]
+        split = deck[dealt[first] % len(deck)]
         dealt[first] += 1
         for _ in range(num_cases):
             row = len(rows)
@@ -264,16 +260,24 @@ def catalogue(seed, block):
     return rows
 
 
-def demo_case(seed: int, index: int) -> DemoCase:
-    """Case number `index` of the dataset `seed`, drawn without drawing any other."""
-    block, row = divmod(index, BLOCK)
-    patient, condition, split, num_images = catalogue(seed, block)[row]
-    rng = np.random.default_rng((seed, index, 1))  # the 1 keeps it apart from a block's generator
-    lesion, redness = lesion_maps(condition, rng), rng.uniform(0.1, 0.9)
-    images, notes = zip(*(photograph(lesion, redness, rng) for _ in range(num_images)))
+def demo_case(seed: int, index: int, clinic: Clinic = HERE) -> DemoCase:
+    """Case number `index` of the dataset `seed` of a clinic, drawn without drawing any other."""
+    block, row = divmod(index, clinic.num_cases)
+    patient, condition, split, num_images = catalogue(seed, block, clinic)[row]
+
+    def generator(part):  # another than a block's, whose third word is 0
+        return np.random.default_rng((seed, index, part, clinic.number))
+
+    # Each image has a generator of its own, so its nuisances depend on nothing in the case: not on
+    # the condition, not on the other images. Neither does the hue: it is drawn before the lesion.
+    rng = generator(1)
+    redness, lesion = rng.uniform(0.1, 0.9), lesion_maps(condition, rng)
+    images, notes = zip(
+        *(photograph(lesion, redness, clinic, generator(2 + i)) for i in range(num_images))
+    )
     return DemoCase(
-        case_id=f"case_{index:05d}",
-        patient_id=f"patient_{block:02d}{patient:03d}",
+        case_id=f"{clinic.prefix}case_{index:05d}",
+        patient_id=f"{clinic.prefix}patient_{block:02d}{patient:04d}",
         condition=condition,
         split=split,
         images=images,
@@ -281,7 +285,9 @@ def demo_case(seed: int, index: int) -> DemoCase:
     )
 
 
-def demo_cases(seed: int = 0, num_cases: int = 1000) -> Iterator[DemoCase]:
+def demo_cases(
+    seed: int = 0, num_cases: int = HERE.num_cases, clinic: Clinic = HERE
+) -> Iterator[DemoCase]:
     """The first `num_cases` cases of the dataset `seed`, in order, drawn as they are asked for."""
     for index in range(num_cases):
-        yield demo_case(seed, index)
+        yield demo_case(seed, index, clinic)

@@ -1,7 +1,8 @@
 """The photograph around a lesion: pose, skin, light, hair, clutter, camera.
 
-Everything here is nuisance, drawn anew for every image of a case. What a lesion looks like is
-`demo.py`'s business; this file receives the lesion's maps and puts them on a skin.
+Everything here is nuisance, drawn anew for every image of a case from the ranges of a `Clinic`.
+What a lesion looks like is `demo.py`'s business; this file receives the lesion's maps, never the
+condition, and puts them on a skin.
 
 Scalars that meet a canvas come from `math` or are made `int` and `float` first: NumPy 2 promotes
 its own scalars otherwise than NumPy 1, and the pictures would depend on the version.
@@ -16,6 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
+from .demo_clinic import Clinic
+
 SIZE = 96  # pixels of the final picture
 CANVAS = 144  # everything is drawn at 1.5 times the size, then scaled down: that smooths edges
 
@@ -24,28 +27,11 @@ CANVAS = 144  # everything is drawn at 1.5 times the size, then scaled down: tha
 PALE = np.float32([0.14, 0.45, 0.60])
 MELANIN = np.float32([2.4, 3.05, 3.5])
 BLOOD = np.float32([0.15, 1.1, 0.9])
+GREY = 0.2  # what the exposure meter takes for the mean of a scene
 BROWN, RED = np.float32([1.0, 1.6, 1.9]), np.float32([0.45, 1.5, 1.3])  # the lesion's own
 COVERS = {"scale": np.float32([0.80, 0.76, 0.72]), "crust": np.float32([0.46, 0.29, 0.12])}
 
-# Body site: (pores, fine lines, folds, hairs, bend of the surface).
-SITES = {
-    "cheek": (1.0, 0.3, 0, 3, 0.5),
-    "forearm": (0.5, 0.8, 0, 12, 0.9),
-    "palm": (0.2, 1.0, 5, 0, 0.4),
-    "scalp": (0.7, 0.3, 0, 34, 0.7),
-    "back": (0.8, 0.5, 0, 4, 0.2),
-    "knee": (0.4, 1.1, 4, 6, 0.8),
-}
-# Light: (gains of R, G, B, strength of the sheen).
-LIGHTS = {
-    "daylight": ((0.96, 1.0, 1.06), 0.5),
-    "lamp": ((1.22, 0.98, 0.66), 0.7),
-    "shade": ((0.80, 0.97, 1.22), 0.2),
-    "tube": ((0.92, 1.08, 0.90), 0.4),
-    "flash": ((1.0, 1.0, 1.0), 1.0),
-}
 TONES = tuple(f"tone_{i}" for i in range(1, 7))  # equal steps of melanin, not a clinical scale
-DEEPEST = 0.95  # melanin of the deepest skin drawn
 
 V, U = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)  # rows, columns
 
@@ -95,31 +81,36 @@ def skin_relief(rng, pores, lines, folds):
     return relief
 
 
-def pose(rng, side):
+def log_uniform(low, high, rng):
+    """A number between `low` and `high`, its logarithm uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def pose(clinic, side, rng):
     """A random view: the 3x3 matrix from canvas pixels to the pixels of maps [side, side].
 
-    Full rotation, mirror image (left and right limb), scale 0.6 to 1.5, shift, shear and mild
-    perspective. One lesion unit is 0.27 of the picture's width at scale 1.
+    Full rotation, mirror image (left and right limb), scale, shift, shear and perspective. One
+    lesion unit is 0.27 of the picture's width at scale 1.
     """
-    angle, scale = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(math.log(0.6), math.log(1.5)))
+    angle, scale = rng.uniform(0, 2 * math.pi), log_uniform(*clinic.zoom, rng)
     c, s = math.cos(angle), math.sin(angle)
     flip = rng.choice([-1, 1]) * rng.uniform(0.8, 1)
     seen = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
     zoom = (side / 3.2) / (0.27 * CANVAS * scale)  # map pixels in one canvas pixel
-    reach = 0.22 * (1.9 - scale) * CANVAS  # a small lesion may lie far from the centre
+    reach = 0.22 * max(1.9 - scale, 0) * CANVAS  # a small lesion may lie far from the centre
     off, way = reach * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
     centre = CANVAS / 2 + off * np.array([math.cos(way), math.sin(way)])
     to_centre, view, to_map = np.eye(3), np.eye(3), np.eye(3)
     to_centre[:2, 2] = -centre
     view[:2, :2] = np.linalg.inv(seen) * zoom
-    view[2, :2] = rng.uniform(-0.2, 0.2, 2) / CANVAS
+    view[2, :2] = rng.uniform(-clinic.tilt, clinic.tilt, 2) / CANVAS
     to_map[:2, 2] = side / 2
     return to_map @ view @ to_centre
 
 
-def place(lesion, rng):
+def place(lesion, clinic, rng):
     """The lesion's maps {name: [m, m]} in a random pose, {name: canvas}; empty ones are dropped."""
-    matrix = pose(rng, lesion["cover"].shape[0])
+    matrix = pose(clinic, lesion["cover"].shape[0], rng)
     eight = tuple((matrix / matrix[2, 2]).ravel()[:8])
     how = ((CANVAS, CANVAS), Image.Transform.PERSPECTIVE, eight, Image.Resampling.BILINEAR)
     return {k: np.asarray(Image.fromarray(m).transform(*how)) for k, m in lesion.items() if m.any()}
@@ -136,7 +127,7 @@ def surface_colour(lesion, melanin, redness, rng):
     mottled = 0.10 * smooth_noise(rng, 5) + 0.04 * smooth_noise(rng, 24)
     freckles = rng.uniform(0, 0.25) * smoothstep(1.6, 2.2, smooth_noise(rng, 30))
     depth = lesion["cover"] * np.maximum(lesion["pigment"], 0) + freckles
-    depth = depth * rng.uniform(0.35, 0.95)
+    depth = depth * rng.uniform(0.6, 1.1)
     bare = PALE + melanin * MELANIN + rng.uniform(0, 0.3) * BLOOD
     per_mottle = (0.05 + 0.1 * melanin) * MELANIN + 0.4 * BLOOD
     hue = redness * RED + (1 - redness) * BROWN
@@ -145,10 +136,12 @@ def surface_colour(lesion, melanin, redness, rng):
     for i, (b, m, h) in enumerate(zip(bare.tolist(), per_mottle.tolist(), hue.tolist())):
         colour[..., i] = np.exp(-(b + m * mottled + h * depth))
     brightness = 0.35 + 0.65 * math.exp(-1.2 * melanin)  # dry flakes look grey on deep skin
-    for name in [name for name in COVERS if name in lesion]:
-        paint = COVERS[name] * np.float32(brightness * rng.uniform(0.85, 1.1, 3))
+    for name, cover in COVERS.items():
+        # Drawn for every lesion: what comes next in `rng` must not depend on the condition.
+        paint = cover * np.float32(brightness * rng.uniform(0.85, 1.1, 3))
         strength = rng.uniform(0.45, 1)  # less when the skin is wet or has been oiled
-        colour += strength * lesion[name][..., None] * (paint - colour)
+        if name in lesion:
+            colour += strength * lesion[name][..., None] * (paint - colour)
     return colour
 
 
@@ -229,46 +222,55 @@ def add_object(colour, rng):
     return colour + (1 - smoothstep(-0.015, 0.015, distance))[..., None] * (paint - colour)
 
 
-def develop(colour, gains, rng):
-    """The camera: vignette, exposure, colour cast, blur, gamma, noise; uint8 [SIZE, SIZE, 3]."""
-    exposure = math.exp(rng.uniform(math.log(0.65), math.log(1.6)))
-    gains = np.float32(exposure * np.exp(rng.normal(0, 0.10, 3)) * gains)
+def develop(colour, gains, melanin, clinic, rng):
+    """The camera: vignette, exposure, colours, blur, gamma, noise; uint8 [SIZE, SIZE, 3].
+
+    The exposure meter looks at the skin (not at the lesion: the exposure would then tell of it) and
+    makes up for half of how light or dark it is, as a logarithm.
+    """
+    skin = float(np.exp(-(PALE + melanin * MELANIN)).mean())
+    exposure = math.sqrt(GREY / skin) * log_uniform(*clinic.exposure, rng)
+    gains = np.float32(exposure * np.exp(rng.normal(0, clinic.cast, 3)) * gains)
     vignette = 1 - rng.uniform(0.05, 0.35) * (U * U + V * V) / 2
     colour = colour * vignette[..., None] * gains
+    grey = colour.mean(-1, keepdims=True)
+    colour = grey + rng.uniform(*clinic.saturation) * (colour - grey)
     colour = colour / (1 + 0.18 * colour)  # like film: highlights roll off
     picture = Image.fromarray(np.uint8(255 * np.sqrt(np.clip(colour, 0, 1))))
     picture = picture.resize((SIZE, SIZE), Image.Resampling.HAMMING)
-    blur = float(rng.choice([0.0, 0.5, 1.0, 1.6], p=[0.4, 0.3, 0.2, 0.1]))  # pixels
+    blur = float(rng.choice(list(clinic.blurs), p=list(clinic.blurs.values())))  # pixels
     picture = np.asarray(picture.filter(ImageFilter.GaussianBlur(blur)))
-    grain = rng.uniform(0.5, 5.0) * rng.standard_normal(picture.shape, np.float32)
+    grain = rng.uniform(*clinic.grain) * rng.standard_normal(picture.shape, np.float32)
     return np.uint8(np.clip(picture + grain + 0.5, 0, 255))
 
 
-def photograph(lesion, redness, rng):
+def photograph(lesion, redness, clinic: Clinic, rng):
     """One picture of a lesion among fresh nuisances.
 
     Args:
       lesion: {cover, pigment, relief, scale, crust}, float32 [m, m], in the lesion's own frame.
       redness: hue of the lesion of this case, 0 brown to 1 red.
-      rng: generator of the case, advanced by this image.
+      clinic: the ranges of all nuisances.
+      rng: generator of this image; how often it is drawn from does not depend on the lesion.
     Returns:
       uint8 [SIZE, SIZE, 3], and its metadata {body_site, skin_tone, light}, strings.
     """
-    site, light = str(rng.choice(list(SITES))), str(rng.choice(list(LIGHTS)))
-    (pores, lines, folds, hairs, bend), (gains, shine) = SITES[site], LIGHTS[light]
-    melanin = rng.uniform(0, DEEPEST)
-    seen = place(lesion, rng)
+    site, light = str(rng.choice(list(clinic.sites))), str(rng.choice(list(clinic.lights)))
+    (pores, lines, folds, hairs, bend), (gains, shine) = clinic.sites[site], clinic.lights[light]
+    melanin = rng.uniform(*clinic.melanin)
+    seen = place(lesion, clinic, rng)
     bare = skin_relief(rng, pores, lines, folds)
     relief = bare * (1 - 0.5 * seen["cover"]) + seen["relief"]
     redness = min(max(redness + rng.normal(0, 0.25), 0), 1)
     colour = lit(surface_colour(seen, melanin, redness, rng), relief, bend, shine, rng)
-    if rng.uniform() < 0.30:
+    if rng.uniform() < clinic.shadows:
         colour = cast_shadow(colour, rng)
     if hairs:
         colour = add_hairs(colour, int(hairs * rng.uniform(0.3, 1.3)), rng)
-    if rng.uniform() < 0.40:
+    if rng.uniform() < clinic.backgrounds:
         colour = add_background(colour, rng)
-    if rng.uniform() < 0.25:
+    if rng.uniform() < clinic.objects:
         colour = add_object(colour, rng)
-    tone = TONES[int(melanin / DEEPEST * len(TONES))]
-    return develop(colour, gains, rng), {"body_site": site, "skin_tone": tone, "light": light}
+    tone = TONES[min(int(melanin * len(TONES)), len(TONES) - 1)]
+    picture = develop(colour, gains, melanin, clinic, rng)
+    return picture, {"body_site": site, "skin_tone": tone, "light": light}

@@ -1,6 +1,7 @@
 """The TFDS builder `derm_bags`: one example is one bag, the images of one case.
 
-Config "demo" draws its own cases; `folder_config` makes a config of a folder of images.
+Configs "demo" and "demo_shift" draw their own cases, in two clinics; `folder_config` makes a config
+of a folder of images.
 
 Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag may differ in size,
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
@@ -23,21 +24,23 @@ from tfds_builders.derm_bags.bags import (
     demo_metadata_keys,
     folder_bags,
 )
+from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError
 
-CODE_VERSION = "1.1.0"
+CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class DermBagsConfig(tfds.core.BuilderConfig):
-    """What to build: the folder of `manifest`, or `num_cases` drawn cases where there is none."""
+    """What to build: the folder of `manifest`, or, without one, `num_cases` drawn at a `clinic`."""
 
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
-    num_cases: int = 1000
+    clinic: Clinic = dataclasses.field(default=HERE, repr=False)
+    num_cases: int = HERE.num_cases
 
 
 def folder_config(
@@ -90,9 +93,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First release.",
         "1.1.0": "More kinds of folders; images without metadata; deep grey through its own range.",
+        "1.2.0": "demo: 1,200 cases, larger lesions, an exposure meter; demo_shift.",
     }
     BUILDER_CONFIGS: ClassVar = [
-        DermBagsConfig(name="demo", description="1,000 drawn cases; no real data.")
+        DermBagsConfig(name="demo", description=f"{HERE.num_cases:,} drawn cases; no real data."),
+        DermBagsConfig(
+            name="demo_shift",
+            description=f"{ELSEWHERE.num_cases} drawn cases of another clinic; no real data.",
+            clinic=ELSEWHERE,
+            num_cases=ELSEWHERE.num_cases,
+        ),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -141,14 +151,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 config.long_side,
             )
         else:
-            recipe = f"demo {CODE_VERSION} seed {DEMO_SEED} cases {config.num_cases}"
+            recipe = (
+                f"demo {CODE_VERSION} seed {DEMO_SEED} clinic {config.clinic.number} "
+                f"cases {config.num_cases}"
+            )
             metadata.update(
                 fingerprint=hashlib.sha256(recipe.encode()).hexdigest(),
                 source=f"drawn by tfds_builders/derm_bags/demo.py, seed {DEMO_SEED}",
                 patient_id_from="patient_id",
                 layout="demo",
             )
-            bags = demo_bags(config.num_cases)
+            bags = demo_bags(config.clinic, config.num_cases)
         splits = {}
         for split, split_bags in bags.items():
             # TFDS cannot write an empty split: look at the first bag before promising the split.
