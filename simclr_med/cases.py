@@ -1,17 +1,14 @@
-"""The evaluated cases: who they are, what they have, and how well scores agree with that.
-
-The unit is the case, never the image; intervals resample patients.
-"""
+"""The cases of a split: who they are, and what they have. The unit is the case, never the image."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
+import tensorflow as tf
 
-from simclr_med import metrics
 from simclr_med.data import Bags
+from simclr_med.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +19,16 @@ class Cases:
       ids: [n].
       patients: [n].
       labels: int [n], below 0 none; or, of several labels a case, float [n, L], NaN unknown.
+      num_images: images of each case, int [n].
+      metadata: {key: text of each case, [n]}, "" unknown; what images of one case disagree about
+        reads "several".
     """
 
     ids: np.ndarray
     patients: np.ndarray
     labels: np.ndarray
+    num_images: np.ndarray
+    metadata: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def labelled(self) -> np.ndarray:
@@ -37,40 +39,60 @@ class Cases:
 
 
 def read_cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns who is in a split; no image is decoded."""
-    rows = [
-        (bag["bag_id"].decode(), bag["patient_id"].decode(), bag["label"])
-        for bag in bags.dataset.take(max_cases or -1)
-        .map(lambda bag: {k: bag[k] for k in ("bag_id", "patient_id", "label")})
-        .as_numpy_iterator()
-    ]
-    ids, patients, labels = zip(*rows)
-    return Cases(np.array(ids), np.array(patients), np.array(labels))
+    """Returns who is in a split, at most the first `max_cases` (0: all); no image is decoded."""
+
+    def without_images(bag):
+        return {**bag, "images": tf.size(bag["images"])}
+
+    rows = list(bags.dataset.take(max_cases or -1).map(without_images).as_numpy_iterator())
+    return Cases(
+        ids=np.array([row["bag_id"].decode() for row in rows]),
+        patients=np.array([row["patient_id"].decode() for row in rows]),
+        labels=np.array([row["label"] for row in rows]),
+        num_images=np.array([row["images"] for row in rows]),
+        metadata={
+            key: np.array([_one_value(row["metadata"][key]) for row in rows])
+            for key in rows[0].get("metadata", {})
+        },
+    )
 
 
-def classification(cases: Cases, scores: np.ndarray, class_names, seed: int) -> dict:
-    """Returns metrics over the labelled cases, each with its 95 % interval by patient.
+def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
+    """Returns cases of other data with their labels numbered as a fine-tuned head has them.
 
-    Of one class a case: top-1 and macro-AUC; of several labels: macro-AUC and macro-AP. `per_class`
-    has AUC and counts of each, so that an undefined AUC (None) explains itself.
+    A class that the head does not know becomes "Other" where the head has that. Of several labels,
+    one that the data lacks is unknown.
+
+    Args:
+      cases: labelled with `there`.
+      there: class names, or labels, of the data.
+      trained: those of the head.
+
+    Raises:
+      UserError: a class or label that the head does not know.
     """
-    labelled = cases.labelled
-    truth, scores, patients = cases.labels[labelled], scores[labelled], cases.patients[labelled]
-    result: dict = {"cases": int(labelled.sum()), "patients": len(np.unique(patients))}
-    of_several = {"macro_auc": metrics.macro_roc_auc, "macro_ap": metrics.macro_average_precision}
-    of_one = {"top_1": metrics.top_1, "macro_auc": metrics.macro_roc_auc}
-    for name, metric in (of_several if truth.ndim == 2 else of_one).items():
-        result[name] = float(metric(truth, scores))
-        of_weights = functools.partial(metric, truth, scores)
-        result[f"{name}_95"] = metrics.bootstrap(of_weights, patients, seed=seed)
-    positive, known = metrics.positives(truth, scores.shape[1])
-    aucs = metrics.per_class(metrics.roc_auc, truth, scores)
-    result["per_class"] = {
-        name: {
-            "auc": float(aucs[c]),
-            "positives": int((positive & known)[:, c].sum()),
-            "negatives": int((~positive & known)[:, c].sum()),
-        }
-        for c, name in enumerate(class_names)
-    }
-    return result
+    if there == trained:
+        return cases
+    several = cases.labels.ndim == 2
+    unknown = [name for name in there if name not in trained]
+    if (unknown and (several or "Other" not in trained)) or not set(there) & set(trained):
+        raise UserError(
+            f"The run was fine-tuned for {', '.join(trained)}; the data has "
+            f"{', '.join(there) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
+            "scored. Rename labels in its manifest; for chest X-rays --label_set=chexpert5 gives "
+            "both datasets the same labels."
+        )
+    if several:
+        labels = np.full((len(cases.labels), len(trained)), np.nan, cases.labels.dtype)
+        labels[:, [trained.index(name) for name in there]] = cases.labels
+    else:
+        other = trained.index("Other") if "Other" in trained else -1
+        number = [trained.index(name) if name in trained else other for name in there]
+        labels = np.append(number, -1)[cases.labels]  # the last for "no label", -1
+    return dataclasses.replace(cases, labels=labels)
+
+
+def _one_value(values: np.ndarray) -> str:
+    """Returns what the images of a case say, of bytes [K]."""
+    found = {value.decode() for value in values} - {""}
+    return "several" if len(found) > 1 else next(iter(found), "")

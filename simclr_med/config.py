@@ -50,8 +50,19 @@ class RunConfig:
         "train",
         "What to do. eval reads the configuration from --model_dir; build only prepares the "
         "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems (with "
-        "--on_bad_image=skip it lists all unreadable files).",
-        choices=("train", "eval", "train_then_eval", "build", "verify"),
+        "--on_bad_image=skip it lists all unreadable files). compare, sweep, label_efficiency and "
+        "study: see Experiments.",
+        choices=(
+            "train",
+            "eval",
+            "train_then_eval",
+            "build",
+            "verify",
+            "compare",
+            "sweep",
+            "label_efficiency",
+            "study",
+        ),
         shapes_weights=False,
     )
     train_mode: str = _knob(
@@ -114,6 +125,21 @@ class DataConfig:
     )
     train_split: str = _knob("train", "Split to train on, and to fit the probes on.")
     eval_split: str = _knob("validation", "Split to evaluate on.", shapes_weights=False)
+    selection_split: str | None = _knob(
+        None,
+        "Split on which are chosen: the best point of a sweep; of a fine-tuned run also the best of "
+        "the kept checkpoints, and the thresholds of several labels. No patient of it may be in "
+        "--train_split or --eval_split. Unset: the last checkpoint, and no thresholds.",
+        shapes_weights=False,
+    )
+    label_fraction: float = _knob(
+        1.0,
+        "Share of the training patients whose labels are used, by fine-tuning and by the probes: "
+        "nested (a smaller share is part of a larger), stratified by label, decided by --seed. "
+        "Pretraining sees all images.",
+        above=0.0,
+        at_most=1.0,
+    )
     cache_dataset: bool = _knob(
         False, "Keep the encoded images of the training split in memory.", shapes_weights=False
     )
@@ -177,10 +203,10 @@ class DataConfig:
     )
     max_bag_size: int = _knob(
         6,
-        "Images of one bag that evaluation looks at (paper: up to 6 a case); a larger bag gives a "
-        "random draw. MICLe's pair is uniform over the whole bag whatever this says.",
+        "Images of one bag that fine-tuning and evaluation look at (paper: up to 6 a case); a "
+        "larger bag gives a random draw. MICLe's pair is uniform over the whole bag whatever this "
+        "says.",
         at_least=1,
-        shapes_weights=False,
     )
 
 
@@ -190,7 +216,14 @@ class AugmentConfig:
 
     image_size: int = _knob(224, "Side of the network's input, px.", at_least=16, at_most=4096)
     color_jitter_strength: float = _knob(
-        1.0, "Colour distortion; 0 turns it off, greyscale too.", at_least=0.0
+        1.0, "Strength of the colour jitter; 0 turns it off.", at_least=0.0
+    )
+    grayscale_probability: float = _knob(
+        0.2,
+        "Share of the views that turn grey (0.2: SimCLR, appendix A). Lower it where colour is "
+        "diagnostic, as in dermatology.",
+        at_least=0.0,
+        at_most=1.0,
     )
     use_blur: bool = _knob(True, "Gaussian blur of half of the views.")
     rotation_degrees: float = _knob(
@@ -252,6 +285,12 @@ class TrainConfig:
         at_least=-1,
         at_most=4,
     )
+    class_weights: str = _knob(
+        "none",
+        "finetune: balanced weighs a class, or the presence and the absence of a label, by the "
+        "inverse of its share of the training cases.",
+        choices=("none", "balanced"),
+    )
     train_batch_size: int = _knob(
         512, "Bags (SimCLR: images) in a batch, over all replicas.", at_least=1
     )
@@ -295,6 +334,77 @@ class EvalConfig:
         "Suffix of this evaluation's files: result_NAME.json, predictions_NAME.csv, ...",
         shapes_weights=False,
     )
+    selection_metric: str = _knob(
+        "macro_auc",
+        "What the best has most of, on --selection_split.",
+        choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1"),
+        shapes_weights=False,
+    )
+    bootstrap_resamples: int = _knob(
+        10000,
+        "Resamples of patients behind each interval and p-value.",
+        at_least=100,
+        shapes_weights=False,
+    )
+    subgroups: str = _knob(
+        "all",
+        "Metadata columns by whose values the metrics are shown too, e.g. sex,age: all, none or a "
+        "list.",
+        shapes_weights=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Experiments: many runs from one command, each in its own folder below --model_dir"""
+
+    repeats: int = _knob(
+        1,
+        "train_then_eval, label_efficiency, study: so many seeds, from --seed on; mean and standard "
+        "deviation (paper: 5 for dermatology, 10 for chest X-rays).",
+        at_least=1,
+        shapes_weights=False,
+    )
+    runs: str = _knob(
+        "",
+        "compare: A,B[,C...], each a model_dir, model_dir:EVAL_NAME or predictions.csv; B, C, ... "
+        "are compared with A on the same patients.",
+        shapes_weights=False,
+    )
+    label_fractions: str = _knob(
+        "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
+        "label_efficiency, study: the values of --label_fraction (paper: 10 % to 90 %).",
+        shapes_weights=False,
+    )
+    sweep_learning_rates: str = _knob(
+        "0.000316,0.001,0.00316,0.01,0.0316,0.1,0.316",
+        "sweep, study: the values of --learning_rate. Paper, section 4.3: seven, logarithmic from "
+        "10^-3.5 to 10^-0.5.",
+        shapes_weights=False,
+    )
+    sweep_weight_decays: str = _knob(
+        "0.00001,0.0001,0.001,0",
+        "sweep, study: the values of --weight_decay. Paper, section 4.3: 1e-5, 1e-4, 1e-3 and none.",
+        shapes_weights=False,
+    )
+    simclr_recipe: str = _knob(
+        "",
+        "study: flag file of the first stage of pretraining. Flags of the study's own command win.",
+        shapes_weights=False,
+    )
+    micle_recipe: str = _knob(
+        "",
+        "study: flag file of the second stage, which is MICLe, or the same steps more of SimCLR.",
+        shapes_weights=False,
+    )
+    finetune_recipe: str = _knob("", "study: flag file of fine-tuning.", shapes_weights=False)
+    shift_dataset: str | None = _knob(
+        None,
+        "study: a dataset to evaluate on too, without any further training.",
+        shapes_weights=False,
+    )
+    shift_manual_dir: str | None = _knob(None, "Its --manual_dir.", shapes_weights=False)
+    shift_split: str = _knob("test", "Its split.", shapes_weights=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,6 +447,7 @@ GROUPS: dict[str, type] = {
     "train": TrainConfig,
     "optim": OptimConfig,
     "eval": EvalConfig,
+    "experiment": ExperimentConfig,
     "device": DeviceConfig,
 }
 FIELDS: dict[str, dataclasses.Field] = {
@@ -355,6 +466,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     eval: EvalConfig = EvalConfig()
+    experiment: ExperimentConfig = ExperimentConfig()
     device: DeviceConfig = DeviceConfig()
 
     def to_dict(self) -> dict[str, Any]:

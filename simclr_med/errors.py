@@ -1,5 +1,9 @@
-"""The one exception that means "the user can fix this": shown as a sentence, without a traceback."""
+"""Exceptions that mean "the user can fix this": shown as a sentence, without a traceback."""
 
 
 class UserError(ValueError):
     """A mistake in flags, data or `model_dir`: says what, where, what was received, what to do."""
+
+
+class Diverged(UserError):
+    """A loss or a weight is no longer finite: one point of a sweep may fail so, and the sweep go on."""

@@ -87,32 +87,42 @@ def contrastive_entropy(logits_ab: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_mean(tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), -1))
 
 
-def supervised(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns (loss, accuracy): of one class a bag (int labels [b]) or several labels (float [b, L])."""
+def supervised(
+    labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (loss, accuracy): of one class a bag (int labels [b]) or several labels (float [b, L]).
+
+    `class_weights` is as in `masked_cross_entropy`, or `masked_binary_cross_entropy`.
+    """
     if labels.dtype.is_floating:
-        return masked_binary_cross_entropy(labels, logits)
-    return masked_cross_entropy(labels, logits)
+        return masked_binary_cross_entropy(labels, logits, class_weights)
+    return masked_cross_entropy(labels, logits, class_weights)
 
 
-def masked_cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def masked_cross_entropy(
+    labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy) over the labelled examples of the *global* batch.
 
-    The local sums are divided by the global count of labels times 1/R, so that the mean over
-    replicas is the mean over labelled examples however unevenly replicas hold them. An unlabelled
-    batch gives 0 and 0.
+    The local sums are divided by the global sum of weights times 1/R, so that the mean over
+    replicas is the weighted mean over labelled examples however unevenly replicas hold them. An
+    unlabelled batch gives 0 and 0. The accuracy is not weighted.
 
     Args:
       labels: class numbers, int [b]; below 0 means no label.
       logits: float [b, classes].
+      class_weights: weight of each class, float [classes]; None: all 1.
     """
     logits = tf.cast(logits, tf.float32)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
+    classes = tf.maximum(labels, 0)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
-    return _mean_over_known(labels >= 0, losses, hits)
+    weights = None if class_weights is None else tf.gather(class_weights, classes)
+    return _mean_over_known(labels >= 0, losses, hits, weights)
 
 
 def masked_binary_cross_entropy(
-    labels: tf.Tensor, logits: tf.Tensor
+    labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy) over the known labels of the *global* batch, each one term.
 
@@ -121,18 +131,29 @@ def masked_binary_cross_entropy(
     Args:
       labels: 1, 0 or NaN (unknown), float [b, L].
       logits: float [b, L]; above 0 counts as a positive for the accuracy.
+      class_weights: weights of the absence and of the presence of each label, float [L, 2].
     """
     logits = tf.cast(logits, tf.float32)
     known = ~tf.math.is_nan(labels)
     truth = tf.where(known, labels, 0.0)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits)
-    return _mean_over_known(known, losses, (logits > 0) == (truth > 0))
+    weights = None
+    if class_weights is not None:
+        weights = tf.where(truth > 0, class_weights[:, 1], class_weights[:, 0])
+    return _mean_over_known(known, losses, (logits > 0) == (truth > 0), weights)
 
 
-def _mean_over_known(known, losses, hits) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the means of losses and hits where `known`, times R over the global count of known."""
-    count = distribution.sum_over_replicas(tf.reduce_sum(tf.cast(known, tf.float32)))
-    share = distribution.num_replicas() / tf.maximum(count, 1.0)
-    loss = tf.reduce_sum(tf.where(known, losses, 0.0)) * share
-    accuracy = tf.reduce_sum(tf.cast(hits & known, tf.float32)) * share
-    return loss, accuracy
+def _mean_over_known(known, losses, hits, weights) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the means of losses (weighted) and hits where `known`, over the global batch, times R."""
+    counts = tf.cast(known, tf.float32)
+    return (
+        _global_mean(losses, counts if weights is None else counts * weights),
+        _global_mean(tf.cast(hits, tf.float32), counts),
+    )
+
+
+def _global_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns this replica's part of the weighted mean, times R: the mean over replicas is it."""
+    total = distribution.sum_over_replicas(tf.reduce_sum(weights))
+    local = tf.reduce_sum(tf.where(weights > 0, values * weights, 0.0))
+    return local * distribution.num_replicas() / tf.where(total > 0, total, 1.0)

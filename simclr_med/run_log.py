@@ -129,10 +129,10 @@ class RunLog:
       model_dir: the run's folder.
       start_step: step of the checkpoint that was restored; later lines are of a lost future and go.
       total_steps: of the whole run.
-      images_per_step: views that pass the network in a step.
+      images_per_step: views that pass the network in a step, on average.
     """
 
-    def __init__(self, model_dir: str, start_step: int, total_steps: int, images_per_step: int):
+    def __init__(self, model_dir: str, start_step: int, total_steps: int, images_per_step: float):
         self._path = os.path.join(model_dir, "metrics.jsonl")
         rows = [row for row in read_metrics(model_dir) if row["step"] <= start_step]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))

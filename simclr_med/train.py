@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
+import numpy as np
 import tensorflow as tf
 
-from simclr_med import checkpoints, distribution, run_log
-from simclr_med.augment import augment_views, device_ops, fold_in
+from simclr_med import checkpoints, distribution, label_fraction, run_log
+from simclr_med.augment import device_ops
+from simclr_med.cases import Cases, read_cases
 from simclr_med.config import Config
 from simclr_med.data import Bags, open_split, training_batches
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
-from simclr_med.losses import supervised
 from simclr_med.methods import METHODS, Method
 from simclr_med.models import Model
 from simclr_med.optim import (
     WarmupCosine,
-    l2_penalty,
     make_optimizer,
     num_train_steps,
     num_warmup_steps,
@@ -25,8 +26,8 @@ from simclr_med.optim import (
 )
 from simclr_med.report import curves, views
 from simclr_med.signals import Interrupted, stop_signals
+from simclr_med.step import Trained, make_run_steps
 
-_AUGMENT = 1  # second word of the seed of device-side augmentation
 _TPU_STEPS_PER_CALL = 50
 
 
@@ -51,7 +52,7 @@ def set_up(config: Config) -> tf.distribute.Strategy:
     return strategy
 
 
-def open_bags(config: Config, builder, split: str) -> Bags:
+def open_bags(config: Config, builder, split: str, with_metadata: bool = False) -> Bags:
     """Returns a split's bags, read as the configuration says."""
     data = config.data
     return open_split(
@@ -62,7 +63,21 @@ def open_bags(config: Config, builder, split: str) -> Bags:
         blank_policy=data.blank_policy,
         views=data.views,
         bag_by=data.bag_by,
+        with_metadata=with_metadata,
     )
+
+
+def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
+    """Returns the cases of the training split, and which of them train with their label, [n].
+
+    Raises:
+      UserError: no case has a label.
+    """
+    cases = read_cases(bags, 0)
+    if not cases.labelled.any():
+        raise UserError(f"Split '{config.data.train_split}' has no labelled case.")
+    chosen = label_fraction.chosen_cases(cases, config.data.label_fraction, config.run.seed)
+    return cases, chosen
 
 
 def make_model(config: Config, num_classes: int) -> Model:
@@ -104,6 +119,9 @@ def train(
     """
     method = METHODS[config.method]
     bags = open_bags(config, builder, config.data.train_split)
+    if method.needs_labels and not bags.class_names:
+        raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
+    bags, class_weights = _with_labels(config, method, bags)
     num_examples = bags.num_bags if method.keeps_bags else bags.num_images
     batch_size = config.train.train_batch_size
     _check_batch(config, method, bags, num_examples, strategy.num_replicas_in_sync)
@@ -141,17 +159,18 @@ def train(
             flush=True,
         )
         if start < total_steps:
-            _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, stop)
+            trained = Trained(model, optimizer, class_weights)
+            _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
         curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
 
 
-def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, stop) -> None:
+def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> None:
     """Runs the steps from `saved.step` to `total_steps`, logging and saving on the way."""
     model_dir = saved.model_dir
     batch_size = config.train.train_batch_size
     batches = training_batches(
         bags,
-        draw_views=method.draw_views,
+        draw_views=_draw_views(config, method, bags),
         keep_bags=method.keeps_bags,
         batch_size=batch_size,
         image_size=config.augment.image_size,
@@ -164,15 +183,18 @@ def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, 
     ops = device_ops(
         color_jitter_strength=config.augment.color_jitter_strength,
         use_blur=config.augment.use_blur,
+        grayscale_probability=config.augment.grayscale_probability,
     )
     num_views = batches.element_spec["images"].shape[1]
+    if method.whole_cases:  # on average; most have fewer than there are places
+        num_views = bags.num_images / bags.num_bags
     log = run_log.RunLog(model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:
         picture = views.save(
             os.path.join(model_dir, "views.png"), next(iter(batches)), ops, config.run.seed
         )
         log.picture("views", picture, step=0)
-    run_steps = _make_run_steps(config, method, strategy, model, optimizer, ops)
+    run_steps = make_run_steps(config, method, strategy, trained, ops)
 
     num_examples = bags.num_bags if method.keeps_bags else bags.num_images
     save_every = config.run.checkpoint_steps or max(
@@ -197,7 +219,7 @@ def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, 
             must_save = step % save_every == 0 or step == total_steps or stop
             if must_save or step % log_every == 0:
                 epoch = step * batch_size / num_examples
-                rate = float(tf.convert_to_tensor(optimizer.learning_rate))
+                rate = float(tf.convert_to_tensor(trained.optimizer.learning_rate))
                 log.write(step, {**means, "learning_rate": rate, "epoch": epoch})
                 sums, counted = {}, 0
             if must_save:
@@ -211,60 +233,33 @@ def _loop(config, method, bags, strategy, model, optimizer, saved, total_steps, 
 _SHOWN = ("contrast_loss", "contrast_acc", "supervised_loss", "supervised_acc")
 
 
-def _make_run_steps(config, method, strategy, model, optimizer, ops):
-    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
-    num_replicas = strategy.num_replicas_in_sync
-    beside = method.needs_labels is False and model.supervised_head is not None
+def _with_labels(config: Config, method: Method, bags: Bags) -> tuple[Bags, np.ndarray | None]:
+    """Returns the bags to train on, and the weights of the classes if they are to be balanced.
 
-    def one_step(batch):
-        # 1. The views of this step; every replica knows all parameters and uses its own.
-        seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
-        replica = distribution.replica_id()
-        images = augment_views(
-            batch["images"], ops, seed, replica=replica, num_replicas=num_replicas
-        )  # [Vb, H, W, 3]
-        with tf.GradientTape() as tape:
-            # 2. All views in one forward pass, so that BatchNorm cannot tell them apart.
-            outputs = model(images, training=True)
-            loss, metrics = method.loss(
-                outputs,
-                batch,
-                temperature=config.train.temperature,
-                hidden_norm=config.train.hidden_norm,
-            )
-            if beside:
-                labels = tf.concat([batch["label"]] * 2, axis=0)  # of both views
-                head_loss, head_acc = supervised(labels, outputs["logits"])
-                loss += head_loss
-                metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
-            penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)
-            loss += penalty
-            # 3. Gradients are summed over replicas, hence the mean of the replicas' losses.
-            local_loss = loss / num_replicas
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
-        return {**metrics, "total_loss": loss, "weight_decay": penalty}
+    Fine-tuning sees the chosen labelled cases only; pretraining sees all, and hides other labels
+    from the linear head that may train beside.
+    """
+    if not bags.class_names or (not method.needs_labels and config.data.label_fraction == 1):
+        return bags, None
+    cases, chosen = labelled_cases(config, bags)
+    if not method.needs_labels:
+        return label_fraction.hide_labels(bags, chosen), None
+    print(
+        f"Labels of {chosen.sum():,} of {cases.labelled.sum():,} labelled cases "
+        f"(--label_fraction={config.data.label_fraction:g} of the patients, by --seed)."
+    )
+    weights = None
+    if config.train.class_weights == "balanced":
+        weights = label_fraction.balanced_weights(cases.labels[chosen], len(bags.class_names))
+    return label_fraction.keep_cases(bags, cases, chosen), weights
 
-    if config.device.jit_compile:
-        one_step = tf.function(one_step, jit_compile=True)
 
-    @tf.function
-    def step_on_all(batch):
-        per_replica = strategy.run(one_step, (batch,))
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-            for name, value in per_replica.items()
-        }
-
-    @tf.function
-    def run_steps(iterator, n):
-        totals = step_on_all(next(iterator))
-        for _ in tf.range(n - 1):
-            more = step_on_all(next(iterator))
-            totals = {name: totals[name] + more[name] for name in totals}
-        return totals
-
-    return run_steps
+def _draw_views(config: Config, method: Method, bags: Bags):
+    """Returns how the views of an example are drawn, see `training_batches`."""
+    if not method.whole_cases:
+        return method.draw_views
+    largest = bags.num_images - bags.num_bags + 1  # no bag can have more
+    return functools.partial(method.draw_views, max_images=min(config.data.max_bag_size, largest))
 
 
 def _schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosine:
@@ -285,7 +280,7 @@ def _schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosi
 def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, replicas: int):
     batch_size = config.train.train_batch_size
     what = "bags" if method.keeps_bags else "images"
-    if batch_size > num_examples:
+    if batch_size > num_examples and not method.whole_cases:  # a bag twice: a false negative
         raise UserError(
             f"--train_batch_size={batch_size} is more than the {num_examples} {what} of split "
             f"'{config.data.train_split}'. Choose at most {num_examples}."
@@ -295,7 +290,5 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
             f"--train_batch_size={batch_size} cannot be shared equally by {replicas} replicas; "
             f"choose a multiple of {replicas}."
         )
-    if method.needs_labels and not bags.class_names:
-        raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
     if config.train.lineareval_while_pretraining and not bags.class_names:
         print("No labels: --lineareval_while_pretraining is off, and nothing is probed.")

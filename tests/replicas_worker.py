@@ -10,10 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import distribution, losses
+from simclr_med.augment import augment_views, device_ops
 from simclr_med.keras_api import keras
+from simclr_med.models import mean_over_cases
 from simclr_med.models.heads import ProjectionHead
 from simclr_med.models.layers import BatchNormRelu, Conv, NormSpec
 from simclr_med.optim import LARS
+from simclr_med.step import case_of_image
 
 B, SIZE = 8, 6
 rng = np.random.default_rng(0)
@@ -22,6 +25,9 @@ LABELS = np.array([0, -1, -1, -1, 2, 1, 0, -1])  # unevenly spread over the repl
 GROUPS = np.array([0, 1, 2, 0, 4, 5, 1, 7], np.int32)
 LOGITS = rng.normal(size=(B, 3)).astype(np.float32)
 PROJECTIONS = rng.normal(size=(2, B, 5)).astype(np.float32)  # for the loss alone
+CASES = rng.integers(0, 256, (B, 3, SIZE, SIZE, 3), np.uint8)
+REAL = np.arange(3) < np.array([1, 3, 2, 1, 1, 1, 3, 2])[:, np.newaxis]  # uneven over replicas
+CLASS_WEIGHTS = np.array([0.5, 1.0, 3.0], np.float32)
 
 
 class Net(keras.Model):
@@ -33,6 +39,41 @@ class Net(keras.Model):
     def call(self, x, training):
         x = self.norm(self.conv(x), training=training)
         return self.head(tf.reduce_mean(x**2, [1, 2]), training=training)[-1]
+
+
+class CaseNet(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = Conv(4, 3), BatchNormRelu(NormSpec())
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x, training, case_of_image, num_cases):
+        x = tf.reduce_mean(self.norm(self.conv(x), training=training) ** 2, [1, 2])
+        return self.dense(mean_over_cases(x, case_of_image, num_cases))
+
+
+def case_step(net):
+    """Returns a function of a local batch: the loss of whole cases, and its summed gradients."""
+
+    def step(batch):
+        real = batch["real"]
+        replica, replicas = distribution.replica_id(), distribution.num_replicas()
+        images = augment_views(
+            batch["cases"],
+            device_ops(color_jitter_strength=0.5, use_blur=False),
+            tf.constant([3, 4]),
+            replica=replica,
+            num_replicas=replicas,
+            real=real,
+        )
+        with tf.GradientTape() as tape:
+            logits = net(tf.cast(images, tf.float64), training=True, **case_of_image(real, real))
+            loss, _ = losses.masked_cross_entropy(batch["label"], logits, CLASS_WEIGHTS)
+            local = loss / replicas
+        gradients = tape.gradient(local, net.trainable_variables)
+        return loss, [distribution.sum_over_replicas(g) for g in gradients]
+
+    return step
 
 
 def contrastive(strategy, z, **options):
@@ -76,6 +117,8 @@ def main(replicas: int, out: str) -> None:
     with strategy.scope():
         net = Net()
         net(tf.zeros([1, SIZE, SIZE, 3], tf.float64), training=False)
+        case_net = CaseNet()
+        case_net(tf.zeros([1, SIZE, SIZE, 3], tf.float64), False, tf.constant([0]), 1)
         lars = LARS(0.5, weight_decay=1e-4, excluded=[net.norm.bn.gamma, net.norm.bn.beta])
         lars.build(net.trainable_variables)
 
@@ -91,6 +134,7 @@ def main(replicas: int, out: str) -> None:
         return loss, supervised, summed
 
     batch = {"a": VIEWS[0], "b": VIEWS[1], "group": GROUPS, "label": LABELS, "logits": LOGITS}
+    batch |= {"cases": CASES, "real": REAL}
 
     def values(context):
         at = context.replica_id_in_sync_group * b
@@ -98,6 +142,7 @@ def main(replicas: int, out: str) -> None:
 
     local = strategy.experimental_distribute_values_from_function(values)
     loss, supervised, gradients = strategy.run(tf.function(step), (local,))
+    case_loss, case_gradients = strategy.run(tf.function(case_step(case_net)), (local,))
     mean = tf.distribute.ReduceOp.MEAN
     rows = PROJECTIONS.reshape(2, replicas, b, -1).swapaxes(0, 1)  # [R, 2, b, p]
     losses_alone, gradient_alone = contrastive(strategy, rows, temperature=0.4)
@@ -111,6 +156,12 @@ def main(replicas: int, out: str) -> None:
             f"gradient{i}": distribution.first_replica(strategy, g) for i, g in enumerate(gradients)
         },
         **{f"weight{i}": v.numpy() for i, v in enumerate(net.variables)},
+        case_loss=strategy.reduce(mean, case_loss, axis=None),
+        **{
+            f"case_gradient{i}": distribution.first_replica(strategy, g)
+            for i, g in enumerate(case_gradients)
+        },
+        **{f"case_statistic{i}": v.numpy() for i, v in enumerate(case_net.non_trainable_variables)},
     )
 
 

@@ -76,7 +76,7 @@ def test_jitter_applies_the_four_in_each_images_own_order():
 
 def test_drawn_colours_are_distributed_as_in_the_reference(golden):
     stats = json.loads((golden / "aug_stats.json").read_text())["s1.0"]
-    drawn = color.draw(tf.constant([1, 2]), 4000, 1.0)
+    drawn = color.draw(tf.constant([1, 2]), 4000, 1.0, 0.2)
     assert np.mean(drawn["jitter"]) == pytest.approx(0.8, abs=0.03)
     assert np.mean(drawn["grey"]) == pytest.approx(0.2, abs=0.03)
     quantiles = [0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1]
@@ -152,12 +152,13 @@ def test_replicas_augment_their_rows_of_the_global_batch():
 
 
 def test_ops_that_are_off_are_absent():
-    assert list(device_ops(color_jitter_strength=0.0, use_blur=False)) == ["flip"]
+    off = dict(color_jitter_strength=0.0, use_blur=False, grayscale_probability=0.0)
+    assert list(device_ops(**off)) == ["flip"]
 
 
 def test_flip_mirrors_half_of_the_views():
     images = tf.tile(tf.constant([[[[[0], [255]]]]], tf.uint8), [400, 1, 2, 1, 3])
-    ops = device_ops(color_jitter_strength=0.0, use_blur=False)
+    ops = device_ops(color_jitter_strength=0.0, use_blur=False, grayscale_probability=0.0)
     flipped = augment_views(images, ops, tf.constant([0, 1]))[:, 0, 0, 0]
     assert float(tf.reduce_mean(flipped)) == pytest.approx(0.5, abs=0.1)
 

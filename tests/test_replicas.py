@@ -43,8 +43,8 @@ def test_replicas_equal_one_device_on_the_same_global_batch(results, replicas):
 
 
 def test_the_step_is_not_trivial(results):
-    gradients = [value for name, value in results[1].items() if name.startswith("gradient")]
-    assert all(np.abs(g).max() > 1e-4 for g in gradients[:3])
+    gradients = [value for name, value in results[1].items() if "gradient" in name]
+    assert sum(np.abs(g).max() > 1e-4 for g in gradients) > 6
 
 
 def test_unevenly_spread_labels_weigh_alike(results):

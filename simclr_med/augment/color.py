@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-JITTER_PROBABILITY, GREY_PROBABILITY = 0.8, 0.2  # SimCLR, appendix A
+JITTER_PROBABILITY = 0.8  # SimCLR, appendix A
 
 
 def adjust_brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -38,7 +38,7 @@ def to_grey(images: tf.Tensor) -> tf.Tensor:
     return tf.repeat(tf.image.rgb_to_grayscale(images), 3, axis=-1)
 
 
-def draw(seed: tf.Tensor, n: int, strength: float) -> dict[str, tf.Tensor]:
+def draw(seed: tf.Tensor, n: int, strength: float, grey_probability: float) -> dict[str, tf.Tensor]:
     """Returns the random parameters of n images, from a stateless seed int32 [2].
 
     brightness, contrast and saturation factors U(max(0, 1 - 0.8 s), 1 + 0.8 s), hue U(-0.2 s,
@@ -57,7 +57,7 @@ def draw(seed: tf.Tensor, n: int, strength: float) -> dict[str, tf.Tensor]:
         "hue": uniform(3, -0.2 * strength, 0.2 * strength),
         "order": tf.argsort(uniform(4, shape=(n, 4)), axis=-1),
         "jitter": uniform(5) < JITTER_PROBABILITY,
-        "grey": uniform(6) < GREY_PROBABILITY,
+        "grey": uniform(6) < grey_probability,
     }
 
 

@@ -24,9 +24,10 @@ class Bags:
     """A split of a dataset.
 
     Attributes:
-      dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"}.
-        `label` is int64, NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L],
-        each 1, 0 or NaN (unknown). Images of one bag may differ in size.
+      dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
+        if asked for, "metadata": {key: string [K]}. `label` is int64, NO_LABEL where there is none;
+        or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN (unknown). Images of one bag may
+        differ in size.
       num_bags: elements of `dataset`.
       num_images: images over all bags.
       class_names: of the classes, or of the L labels; () where the dataset has no labels.
@@ -49,6 +50,7 @@ def open_split(
     blank_policy: str = "negative",
     views: str = "all",
     bag_by: str = "study",
+    with_metadata: bool = False,
 ) -> Bags:
     """Returns the bags of a split, in the order in which they are stored.
 
@@ -61,6 +63,7 @@ def open_split(
       blank_policy: what a blank label means, "negative" or "ignore".
       views: "all", or only "frontal" or "lateral" images, of datasets that know.
       bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
+      with_metadata: yield what is known of each image, for subgroups (not of joined bags).
 
     Raises:
       UserError: no such split, a dataset without images, or one that cannot be read so.
@@ -92,7 +95,8 @@ def open_split(
         dataset = dataset.map(lambda example: _keep_view(example, views))
         dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
     has_label = bool(_class_names(info.features))
-    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label))
+    keys = () if by_patient or not with_metadata else _metadata_keys(info.features)
+    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys))
     if by_patient:
         dataset = join_patients(dataset)
     counts = _count(builder, split, split_info, views)
@@ -149,19 +153,38 @@ def _policy(builder, label_set: str, uncertain: str, blank: str) -> LabelPolicy 
 
 
 def _keep_view(example: dict, view: str) -> dict:
-    kept = tf.boolean_mask(example["images"], example["views"] == view)
-    return {**example, "images": kept}
+    kept = example["views"] == view
+
+    def of_kept(values):
+        return tf.boolean_mask(values, kept)
+
+    per_image = {"images": example["images"], "views": example["views"]}
+    per_image |= {"metadata": example["metadata"]} if "metadata" in example else {}
+    return {**example, **tf.nest.map_structure(of_kept, per_image)}
 
 
-def _as_bag(example: dict, policy: LabelPolicy | None, has_label: bool) -> dict:
+def _metadata_keys(features) -> tuple[str, ...]:
+    """Returns what an example says of its images, "view" last."""
+    if "images" not in features:  # not ours: "metadata" could be anything
+        return ()
+    keys = tuple(features["metadata"]) if "metadata" in features else ()
+    return (*keys, *(("view",) if "views" in features and "view" not in keys else ()))
+
+
+def _as_bag(
+    example: dict, policy: LabelPolicy | None, has_label: bool, metadata_keys: tuple[str, ...]
+) -> dict:
     """Returns the parts of a TFDS example that training and evaluation use."""
     tfds_id = example["tfds_id"]
     label = tf.cast(example["label"] if has_label else NO_LABEL, tf.int64)
+    stored = example.get("metadata", {})
+    metadata = {key: stored[key] if key in stored else example["views"] for key in metadata_keys}
     return {
         "bag_id": example.get("bag_id", tfds_id),
         "patient_id": example.get("patient_id", example.get("bag_id", tfds_id)),
         "images": example["images"] if "images" in example else example["image"][tf.newaxis],
         "label": policy.apply(example["labels"]) if policy else label,
+        **({"metadata": metadata} if metadata else {}),
     }
 
 

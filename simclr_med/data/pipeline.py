@@ -35,12 +35,15 @@ def training_batches(
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
     Batches are full and run across the ends of epochs. An element is {"images": uint8 [B, V,
-    image_size, image_size, 3], "label": int64 [B] or float32 [B, L] (see `Bags`), "patient": int32
-    [B]}, `patient` a hash of the patient's id (two patients collide with probability 5e-10).
+    image_size, image_size, 3], "real": bool [B, V], "label": int64 [B] or float32 [B, L] (see
+    `Bags`), "patient": int32 [B]}. `real` says which places hold an image (others are black: a case
+    that has fewer); `patient` is a hash of the patient's id (two patients collide with probability
+    5e-10).
 
     Args:
       bags: the split.
-      draw_views: (images string [K], seed int32 [2]) to the V encoded images to use, string [V].
+      draw_views: (images string [K], seed int32 [2]) to the V encoded images to use, string [V], ""
+        for a place that stays empty.
       keep_bags: an example is a bag (True) or an image, its own bag (False).
       batch_size: B.
       image_size: px.
@@ -68,15 +71,22 @@ def training_batches(
     def views(epoch, place, example):
         own = _fold(_fold(root, epoch), place)
         encoded = draw_views(example["images"], _fold(own, _PAIR))  # [V] string
-        pixels = []
-        for v in range(encoded.shape[0]):
+        real = tf.strings.length(encoded) > 0
+
+        def view(v):
             view_seed = _fold(_fold(own, _PIXELS), v)
-            view = decode_random_crop(encoded[v], view_seed, image_size)
+            pixels = decode_random_crop(encoded[v], view_seed, image_size)
             if rotation_degrees > 0:
-                view = random_rotate(view, _fold(view_seed, 1), rotation_degrees)
-            pixels.append(tf.image.convert_image_dtype(view, tf.uint8, saturate=True))
+                pixels = random_rotate(pixels, _fold(view_seed, 1), rotation_degrees)
+            return tf.image.convert_image_dtype(pixels, tf.uint8, saturate=True)
+
+        black = tf.zeros([image_size, image_size, 3], tf.uint8)
+        pixels = [
+            tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(encoded.shape[0])
+        ]
         return {
             "images": tf.stack(pixels),
+            "real": real,
             "label": example["label"],
             "patient": tf.cast(
                 tf.strings.to_hash_bucket_fast(example["patient_id"], _INT32_IDS), tf.int32

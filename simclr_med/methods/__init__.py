@@ -15,23 +15,30 @@ class Method:
     """A way of training.
 
     Attributes:
-      draw_views: (images string [K], seed int32 [2]) to V encoded images, string [V].
+      draw_views: (images string [K], seed int32 [2]) to V encoded images, string [V]; with
+        `whole_cases` there is a third argument, the number of places.
       keeps_bags: an example is a bag (True), or each image by itself (False).
-      loss: (outputs of the model, batch, temperature, hidden_norm) to (loss, metrics); the outputs
-        are those of the local batch's views, first views before second ones.
+      loss: (outputs of the model, batch, temperature, hidden_norm, class_weights) to (loss,
+        metrics); the outputs are those of the local batch's views, first views before second ones.
+      whole_cases: the views of an example are averaged to one feature, which is classified.
       needs_labels: whether training is possible without labels.
     """
 
-    draw_views: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    draw_views: Callable[..., tf.Tensor]
     keeps_bags: bool
     loss: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
     needs_labels: bool = False
+    whole_cases: bool = False
 
 
 METHODS: dict[str, Method] = {
     "simclr": Method(simclr.draw_views, keeps_bags=False, loss=simclr.loss),
     "micle": Method(micle.draw_views, keeps_bags=True, loss=simclr.loss),
     "finetune": Method(
-        finetune.draw_views, keeps_bags=False, loss=finetune.loss, needs_labels=True
+        finetune.draw_views,
+        keeps_bags=True,
+        loss=finetune.loss,
+        needs_labels=True,
+        whole_cases=True,
     ),
 }

@@ -13,7 +13,7 @@ def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.repeat(images[:1], 2), [2])
 
 
-def loss(outputs: dict, batch: dict, *, temperature: float, hidden_norm: bool):
+def loss(outputs: dict, batch: dict, *, temperature: float, hidden_norm: bool, **_):
     """Returns (NT-Xent, metrics) of projections [2b, p], first views before second ones.
 
     Two images, or bags, of one patient are no negatives of each other. In SimCLR's code they are:

@@ -96,14 +96,21 @@ class Model(keras.Model):
         )
         self.with_projection = with_projection
 
-    def call(self, images, training=False):
+    def call(self, images, training=False, case_of_image=None, num_cases=None):
         """Returns {"features": [n, selected width], "projection": [n, p], "logits": [n, classes]}.
 
         While pretraining the supervised head sees features cut off from its gradient, so labels
         cannot reach the encoder. Without classes there are no logits.
+
+        With `case_of_image`, int [n], features and logits are those of cases instead, [num_cases,
+        ...]: the mean feature over a case's images, then classified. An image of case -1 is part of
+        none (padding).
         """
         stages = self.projection_head(self.encoder(images, training=training), training=training)
         selected = stages[self.selected_stage]
+        if case_of_image is not None:
+            selected = tf.cast(selected, tf.float32)
+            selected = mean_over_cases(selected, case_of_image, num_cases)
         outputs = {
             "features": tf.cast(selected, tf.float32),
             "projection": tf.cast(stages[-1], tf.float32),
@@ -113,6 +120,24 @@ class Model(keras.Model):
             outputs["logits"] = self.supervised_head(seen)
         return outputs
 
+    def classify(self, features):
+        """Returns the supervised head's logits of features [n, selected width], [n, classes]."""
+        return self.supervised_head(features)
+
     def build_weights(self, image_size: int) -> None:
         """Creates the variables, in a fixed order, by showing the model one black image."""
         self(tf.zeros([1, image_size, image_size, 3]), training=False)
+
+
+def mean_over_cases(features: tf.Tensor, case_of_image: tf.Tensor, num_cases: int) -> tf.Tensor:
+    """Returns the mean feature of each case, [num_cases, d], 0 for a case without images.
+
+    Args:
+      features: of the images, [n, d].
+      case_of_image: int [n] in [0, num_cases), or -1: no part of any case.
+      num_cases: cases.
+    """
+    sums = tf.math.unsorted_segment_sum(features, case_of_image, num_cases)
+    ones = tf.ones([tf.shape(features)[0], 1], features.dtype)
+    counts = tf.math.unsorted_segment_sum(ones, case_of_image, num_cases)
+    return sums / tf.maximum(counts, 1)

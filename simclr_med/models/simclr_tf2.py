@@ -15,7 +15,7 @@ from simclr_med.models import Model
 from simclr_med.models.layers import BatchNormRelu, Conv, SelectiveKernel
 from simclr_med.models.resnet import ResidualBlock
 
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def checkpoint_keys(model: Model) -> dict[str, tf.Variable]:
@@ -32,7 +32,7 @@ def checkpoint_keys(model: Model) -> dict[str, tf.Variable]:
         named.update(
             _dense(model.supervised_head.dense, "model/supervised_head/linear_layer/dense")
         )
-    return {key + _SUFFIX: variable for key, variable in named.items()}
+    return {key + SUFFIX: variable for key, variable in named.items()}
 
 
 def _encoder(encoder, at: str) -> Iterator[tuple[str, tf.Variable]]:

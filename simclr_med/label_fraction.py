@@ -1,0 +1,99 @@
+"""Which labelled cases train: a share of the patients, nested, stratified and seeded.
+
+A paper's "10 % of the labels" is 10 % of the *patients*: all their cases, or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med.cases import Cases
+from simclr_med.data import Bags
+
+
+def chosen_cases(cases: Cases, fraction: float, seed: int) -> np.ndarray:
+    """Returns which cases keep their label, bool [n]: those of a share of the labelled patients.
+
+    The patients of each stratum are put into one order that `seed` alone decides, and the first
+    `round(fraction * count)` are kept, but at least one. So a smaller fraction is a part of a
+    larger one, and no stratum is lost. A patient's stratum is the rarest class, or the rarest
+    positive label, among their cases ("none positive" is a stratum too). A class or label whose
+    patients all have a rarer one too can be lost.
+
+    Args:
+      cases: of the training split.
+      fraction: share of the labelled patients, in (0, 1].
+      seed: decides the order of the patients.
+    """
+    labelled = cases.labelled
+    names, patient = np.unique(cases.patients, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))  # rank of each patient
+    stratum = _strata(cases, patient, len(names))
+    kept = np.zeros(len(names), bool)
+    with_label = np.zeros(len(names), bool)
+    with_label[patient[labelled]] = True
+    for value in np.unique(stratum[with_label]):
+        members = np.flatnonzero(with_label & (stratum == value))
+        size = max(1, math.floor(fraction * len(members) + 0.5))
+        kept[members[np.argsort(order[members])][:size]] = True
+    return kept[patient] & labelled
+
+
+def _strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
+    """Returns the number of each patient's rarest class or positive label, int [patients]."""
+    if cases.labels.ndim == 2:
+        has = cases.labels == 1  # [n, L]
+    else:
+        has = cases.labels[:, np.newaxis] == np.arange(max(cases.labels.max() + 1, 1))
+    of_patient = np.zeros((num_patients, has.shape[1]), bool)
+    np.logical_or.at(of_patient, patient, has)
+    share = np.where(of_patient, of_patient.sum(0), np.inf)  # of labels the patient lacks: never
+    return np.where(of_patient.any(1), share.argmin(1), has.shape[1])
+
+
+def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
+    """Returns the bags of the cases `kept`, bool [n], in their order; `cases` are all of `bags`."""
+    mask = tf.data.Dataset.from_tensor_slices(kept)
+    dataset = tf.data.Dataset.zip((bags.dataset, mask)).filter(lambda _, keep: keep)
+    return dataclasses.replace(
+        bags,
+        dataset=dataset.map(lambda bag, _: bag),
+        num_bags=int(kept.sum()),
+        num_images=int(cases.num_images[kept].sum()),
+    )
+
+
+def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
+    """Returns all bags, those not `kept`, bool [n], without their label (pretraining sees them)."""
+
+    def hide(bag, keep):
+        label = bag["label"]
+        unknown = float("nan") if label.dtype.is_floating else -1
+        return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
+
+    mask = tf.data.Dataset.from_tensor_slices(kept)
+    return dataclasses.replace(bags, dataset=tf.data.Dataset.zip((bags.dataset, mask)).map(hide))
+
+
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns the weight of each class, float32 [classes], or of absence and presence, [L, 2].
+
+    n / (k * count): scikit-learn's "balanced"; k is the number of classes, or 2. A class, presence
+    or absence that no case has weighs 0.
+
+    Args:
+      labels: int [n], below 0 none; or float [n, L], NaN unknown.
+      num_classes: classes or labels.
+    """
+    if labels.ndim == 1:
+        counts = np.bincount(labels[labels >= 0], minlength=num_classes).astype(float)
+        total, kinds = counts.sum(), num_classes
+    else:
+        counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)], axis=1).astype(float)
+        total, kinds = counts.sum(1, keepdims=True), 2
+    weights = np.where(counts > 0, total / (kinds * np.maximum(counts, 1)), 0.0)
+    return weights.astype(np.float32)

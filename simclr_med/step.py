@@ -1,0 +1,130 @@
+"""One update of the weights, on every replica."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import distribution
+from simclr_med.augment import augment_views, fold_in
+from simclr_med.config import Config
+from simclr_med.losses import supervised
+from simclr_med.methods import Method
+from simclr_med.models import Model
+from simclr_med.optim import l2_penalty
+
+_AUGMENT = 1  # second word of the seed of device-side augmentation
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What an update changes, and the weights of the classes in the loss (see `losses`), or None."""
+
+    model: Model
+    optimizer: tf.Module
+    class_weights: np.ndarray | None = None
+
+
+def make_run_steps(
+    config: Config,
+    method: Method,
+    strategy: tf.distribute.Strategy,
+    trained: Trained,
+    ops: dict[str, tuple],
+):
+    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
+    model, optimizer = trained.model, trained.optimizer
+    num_replicas = strategy.num_replicas_in_sync
+    beside = method.needs_labels is False and model.supervised_head is not None
+    fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
+
+    def one_step(batch):
+        # 1. The views of this step; every replica knows all parameters and uses its own.
+        seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
+        pixels, real, cases = batch["images"], None, {}
+        if method.whole_cases:
+            if fixed_shapes:
+                pixels = fill_places(pixels, batch["real"])
+            else:
+                real = batch["real"]
+            cases = case_of_image(batch["real"], real)
+        images = augment_views(
+            pixels,
+            ops,
+            seed,
+            replica=distribution.replica_id(),
+            num_replicas=num_replicas,
+            real=real,
+        )  # [Vb, H, W, 3], or only the real ones
+        with tf.GradientTape() as tape:
+            # 2. All views in one forward pass, so that BatchNorm cannot tell them apart.
+            outputs = model(images, training=True, **cases)
+            loss, metrics = method.loss(
+                outputs,
+                batch,
+                temperature=config.train.temperature,
+                hidden_norm=config.train.hidden_norm,
+                class_weights=trained.class_weights,
+            )
+            if beside:
+                labels = tf.concat([batch["label"]] * 2, axis=0)  # of both views
+                head_loss, head_acc = supervised(labels, outputs["logits"])
+                loss += head_loss
+                metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
+            penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)
+            loss += penalty
+            # 3. Gradients are summed over replicas, hence the mean of the replicas' losses.
+            local_loss = loss / num_replicas
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
+        return {**metrics, "total_loss": loss, "weight_decay": penalty}
+
+    if config.device.jit_compile:
+        one_step = tf.function(one_step, jit_compile=True)
+
+    @tf.function
+    def step_on_all(batch):
+        per_replica = strategy.run(one_step, (batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in per_replica.items()
+        }
+
+    @tf.function
+    def run_steps(iterator, n):
+        totals = step_on_all(next(iterator))
+        for _ in tf.range(n - 1):
+            more = step_on_all(next(iterator))
+            totals = {name: totals[name] + more[name] for name in totals}
+        return totals
+
+    return run_steps
+
+
+def case_of_image(real: tf.Tensor, left: tf.Tensor | None) -> dict:
+    """Returns the arguments of `Model` that say which case an image of `augment_views` is of.
+
+    Args:
+      real: which places of the cases hold an image, bool [b, V].
+      left: the same, if `augment_views` left the other places out; None: it kept all.
+    """
+    b, places = real.shape
+    case = tf.where(tf.transpose(real), tf.range(b)[tf.newaxis], -1)  # [V, b], as the views are
+    case = tf.reshape(case, [places * b])
+    return {"case_of_image": case if left is None else case[case >= 0], "num_cases": b}
+
+
+def fill_places(images: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Returns the cases with their own images again in the places that were empty, [b, V, ...].
+
+    Where shapes have to be fixed every place passes the encoder: BatchNorm then sees images of the
+    cases, some of them twice, and never black ones.
+
+    Args:
+      images: [b, V, H, W, 3], the real ones first.
+      real: bool [b, V], at least one a case.
+    """
+    counts = tf.reduce_sum(tf.cast(real, tf.int32), axis=1, keepdims=True)
+    return tf.gather(images, tf.range(real.shape[1])[tf.newaxis] % counts, batch_dims=1)
