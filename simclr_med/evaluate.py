@@ -1,10 +1,11 @@
-"""Evaluation at case level: features of every case, probes beside the untrained encoder, files.
+"""Evaluation at case level: probes beside the untrained encoder, or the fine-tuned head; files.
 
 A case's features are the mean over its images, never an image alone; intervals resample patients.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -12,23 +13,37 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import distribution, export, run_log
-from simclr_med.cases import classification, read_cases
+from simclr_med import compare, export, run_log, selection, splits, subgroups
+from simclr_med.case_features import case_features, case_pictures, case_probabilities
+from simclr_med.cases import Cases, read_cases, with_classes
 from simclr_med.config import Config
-from simclr_med.data import Bags, evaluation_batches
+from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.evaluators import EVALUATORS, label_scores
-from simclr_med.report import embedding, results
-from simclr_med.train import make_model, open_bags
+from simclr_med.predictions import read_predictions
+from simclr_med.report import embedding, html, results, strips
+from simclr_med.scoring import classification
+from simclr_med.train import labelled_cases, make_model, open_bags
 
 _POLL_SECONDS = 5.0
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
+_PICTURE_SIZE = 96  # px, in report.html
 
 
 def check_splits(config: Config, builder) -> None:
-    """Raises UserError for a split that does not exist, before anything long begins."""
-    for split in (config.data.train_split, config.data.eval_split):
-        open_bags(config, builder, split)
+    """Finds mistakes of a run that is to be evaluated, before anything long begins.
+
+    Raises:
+      UserError: a split that does not exist, a selection split that shares patients with another,
+        a metric or a metadata column that the data does not have.
+    """
+    data = config.data
+    open_bags(config, builder, data.train_split)
+    bags = open_bags(config, builder, data.eval_split, with_metadata=True)
+    subgroups.check_columns(config.eval.subgroups, bags)
+    if config.run.train_mode == "finetune" and data.selection_split:
+        selection.check_metric(config, bags)
+        splits.check_selection(config, builder)
 
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
@@ -48,67 +63,162 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
             return
 
 
-def evaluate(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> dict:
-    """Evaluates the newest checkpoint of `model_dir`; writes its files, prints the table.
+def evaluate(
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    *,
+    pictures: bool = True,
+    label_efficiency: list[dict] | None = None,
+) -> dict:
+    """Evaluates the run in `model_dir`; writes its files, prints the table.
+
+    Args:
+      config: of the run.
+      builder: of the prepared dataset to evaluate on.
+      model_dir: of the run.
+      strategy: from `train.set_up`.
+      pictures: also draw report.html and embedding.png, which takes some ten seconds.
+      label_efficiency: points of a curve to show in the report, see `report.html.View`.
 
     Returns:
       What result.json holds.
-    """
-    train_bags = open_bags(config, builder, config.data.train_split)
-    eval_bags = open_bags(config, builder, config.data.eval_split)
-    class_names = eval_bags.class_names
-    _check_classes(config, model_dir, class_names)
-    latest = tf.train.latest_checkpoint(model_dir)
-    models = _models(config, strategy, latest, len(class_names))
-    result = {
-        "global_step": int(latest.rsplit("-", 1)[1]),
-        "dataset": builder.info.full_name,
-        "train_split": config.data.train_split,
-        "eval_split": config.data.eval_split,
-        "contrastive": _contrastive(config, model_dir),
-        "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
-        "labels": _label_reading(config, eval_bags),
-        "classification": {},
-    }
-    cases = read_cases(eval_bags, _max_cases(config))
-    outputs = _case_outputs(config, strategy, models, eval_bags)
-    files = {"checkpoint": latest}
 
-    scores = None
-    if class_names and cases.labelled.any():
-        by_name = _all_scores(config, strategy, models, train_bags, outputs, len(class_names))
-        for (name, which), values in by_name.items():
-            row = result["classification"].setdefault(name, {})
-            row[which] = classification(cases, values, class_names, config.run.seed)
-        scores = by_name.get(
-            ("supervised head", "trained"), by_name.get(("linear probe", "trained"))
-        )
-    suffix = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
-    if scores is not None:
-        files["predictions"] = os.path.join(model_dir, f"predictions{suffix}.csv")
-        table = results.predictions_csv(
-            cases.ids, cases.patients, cases.labels, scores, class_names
-        )
-        run_log.write_atomically(files["predictions"], table)
-    files["embedding"] = os.path.join(model_dir, f"embedding{suffix}.png")
-    embedding.save(
-        files["embedding"],
-        {f"{which} encoder": out["features"] for which, out in outputs.items()},
-        cases.labels,
-        class_names,
-    )
+    Raises:
+      UserError: a mistake of the user's.
+    """
+    found = _judge(config, builder, model_dir, strategy)
+    result, suffix = found.result, f"_{config.eval.eval_name}" if config.eval.eval_name else ""
+    files = {"checkpoint": found.checkpoint}
+    for name, scores in found.predictions.items():
+        files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")
+        table = results.predictions_csv(found.cases, scores, found.class_names)
+        run_log.write_atomically(files[name], table)
+    if found.shift_from and found.predictions:
+        result["shift"] = _shift(config, model_dir, found, files["predictions"])
+    if pictures:
+        files["embedding"] = os.path.join(model_dir, f"embedding{suffix}.png")
+        titled = {f"{which} encoder": value for which, value in found.features.items()}
+        embedding.save(files["embedding"], titled, found.cases.labels, found.class_names)
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(
-            models["trained"], model_dir, result["global_step"], config.run.keep_hub_module_max
+            found.model, model_dir, result["global_step"], config.run.keep_hub_module_max
         )
     files["result"] = os.path.join(model_dir, f"result{suffix}.json")
     for name in ("views", "curves"):
         if os.path.exists(path := os.path.join(model_dir, f"{name}.png")):
             files[name] = path
+    if pictures:
+        files["report"] = os.path.join(model_dir, f"report{suffix}.html")
     result["files"] = files
-    run_log.write_json(files["result"], result)
+    if pictures:
+        _save_report(config, files["report"], found, label_efficiency)
+    run_log.write_json(files["result"], result)  # last: who finds it, finds all
     results.print_table(result)
     return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """What an evaluation found.
+
+    Attributes:
+      result: of result.json, without files.
+      checkpoint: its path.
+      model: of that checkpoint.
+      bags: of the split.
+      cases: of the split.
+      class_names: of the scores.
+      features: {"trained" | "untrained": float [n, d]}.
+      predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
+        labels.
+      shift_from: dataset that a fine-tuned run was trained on, if this is another.
+    """
+
+    result: dict
+    checkpoint: str
+    model: tf.keras.Model
+    bags: Bags
+    cases: Cases
+    class_names: tuple[str, ...]
+    features: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+    shift_from: str | None
+
+
+def _judge(config: Config, builder, model_dir: str, strategy) -> _Judged:
+    finetune = config.run.train_mode == "finetune"
+    bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
+    cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
+    of_run = run_log.read_json(os.path.join(model_dir, "config.json"))
+    class_names = bags.class_names
+    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
+    if finetune:
+        class_names = tuple(of_run.get("class_names", class_names))
+        cases = with_classes(cases, bags.class_names, class_names)
+        if trained_on != builder.info.full_name and not config.eval.eval_name:
+            raise UserError(
+                f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
+                f"{builder.info.full_name}, so that its own results are kept."
+            )
+    chosen = selection.select(
+        config, builder, model_dir, strategy, trained_on == builder.info.full_name
+    )
+    checkpoint = os.path.join(model_dir, chosen["checkpoint"])
+    models = _models(config, strategy, checkpoint, len(class_names))
+    features = case_features(config, strategy, models, bags, len(cases.ids))
+    thresholds = None
+    if chosen["thresholds"]:  # null for a label of which validation had one kind only
+        thresholds = np.array([chosen["thresholds"][name] for name in class_names], float)
+    scored = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
+    result = {
+        "global_step": selection.step_of(chosen["checkpoint"]),
+        "dataset": builder.info.full_name,
+        "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
+        "train_split": config.data.train_split,
+        "eval_split": config.data.eval_split,
+        "label_fraction": config.data.label_fraction,
+        "seed": config.run.seed,
+        "trained_on": trained_on,
+        "selection": {name: value for name, value in chosen.items() if name != "candidates"},
+        "contrastive": _contrastive(config, model_dir),
+        "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
+        "labels": _label_reading(config, bags),
+        "classification": {},
+        "subgroups": [],
+    }
+    predictions = {}
+    if class_names and cases.labelled.any():
+        by_name = _all_scores(config, builder, strategy, models, features, bags, len(class_names))
+        for (name, which), scores in by_name.items():
+            result["classification"].setdefault(name, {})[which] = classification(
+                cases,
+                scores,
+                class_names,
+                thresholds=thresholds,
+                **scored,
+            )
+        main = "supervised head" if finetune else "linear probe"
+        files = {"predictions": "trained", "predictions_untrained": "untrained"}
+        predictions = {
+            file: by_name[main, which] for file, which in files.items() if (main, which) in by_name
+        }
+    if predictions:
+        result["subgroups"] = subgroups.subgroups(
+            cases, predictions["predictions"], class_names, config.eval.subgroups, **scored
+        )
+    return _Judged(
+        result=result,
+        checkpoint=checkpoint,
+        model=models["trained"],
+        bags=bags,
+        cases=cases,
+        class_names=class_names,
+        features=features,
+        predictions=predictions,
+        shift_from=trained_on if finetune and trained_on != builder.info.full_name else None,
+    )
 
 
 def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:
@@ -123,51 +233,26 @@ def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict
         models = {"trained": make_model(bare, num_classes)}
         if not finetune:
             models["untrained"] = make_model(bare, num_classes)
-    status = tf.train.Checkpoint(model=models["trained"]).restore(checkpoint)
-    try:
-        status.assert_existing_objects_matched().expect_partial()
-    except AssertionError as error:
-        raise UserError(
-            f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
-            "Use the --model_dir as its run left it."
-        ) from error
+    selection.restore(models["trained"], checkpoint)
     return models
 
 
-def _check_classes(config: Config, model_dir: str, class_names: tuple[str, ...]) -> None:
-    """Raises UserError where a fine-tuned head has other classes than the data evaluated."""
-    trained = run_log.read_json(os.path.join(model_dir, "config.json")).get("class_names")
-    if config.run.train_mode == "finetune" and trained and trained != list(class_names):
-        raise UserError(
-            f"--model_dir={model_dir} was fine-tuned for {', '.join(trained)}; the data has "
-            f"{', '.join(class_names) or 'no labels'}. For chest X-rays --label_set=chexpert5 gives "
-            "both datasets the same labels."
-        )
-
-
-def _label_reading(config: Config, bags: Bags) -> dict:
-    """Returns how several labels were read, for the result; {} where a bag has one or none."""
-    if not bags.multilabel:
-        return {}
-    names = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
-    return {name: getattr(config.data, name) for name in names}
-
-
-def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes: int) -> dict:
+def _all_scores(config, builder, strategy, models, features, bags: Bags, num_classes: int) -> dict:
     """Returns {(evaluator, 'trained' | 'untrained'): scores [n, classes]} of the evaluated cases."""
     if config.run.train_mode == "finetune":
-        return {("supervised head", "trained"): outputs["trained"]["probabilities"]}
-    cases = read_cases(train_bags, 0)
-    labelled = cases.labelled
-    if not labelled.any():
+        probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
+        return {("supervised head", "trained"): probabilities}
+    train_bags = open_bags(config, builder, config.data.train_split)
+    try:
+        cases, chosen = labelled_cases(config, train_bags)
+    except UserError:  # nothing to fit a probe on
         return {}
-    features = _case_outputs(config, strategy, models, train_bags, all_cases=True)
+    of_train = case_features(config, strategy, models, train_bags)
+    train_y, patients, seed = cases.labels[chosen], cases.patients[chosen], config.run.seed
     scores = {}
     for name, evaluator in EVALUATORS.items():
         for which in models:
-            train_x = features[which]["features"][labelled]
-            train_y, patients = cases.labels[labelled], cases.patients[labelled]
-            test_x, seed = outputs[which]["features"], config.run.seed
+            train_x, test_x = of_train[which][chosen], features[which]
             scores[name, which] = (
                 label_scores(evaluator, train_x, train_y, patients, test_x, seed)
                 if train_bags.multilabel
@@ -176,57 +261,56 @@ def _all_scores(config, strategy, models, train_bags: Bags, outputs, num_classes
     return scores
 
 
-def _max_cases(config: Config) -> int:
-    return config.eval.eval_steps * config.eval.eval_batch_size
+def _shift(config: Config, model_dir: str, found: _Judged, outside: str) -> dict:
+    """Returns how much a run loses on data that it was not trained on; {} without a comparison."""
+    inside = os.path.join(model_dir, "predictions.csv")
+    result = os.path.join(model_dir, "result.json")
+    if not (os.path.exists(inside) and os.path.exists(result)):
+        print("Evaluate the run on its own dataset too, and the drop is shown.")
+        return {}
+    before = run_log.read_json(result)
+    try:
+        drop = compare.drop(
+            read_predictions(inside),
+            read_predictions(outside),
+            seed=config.run.seed,
+            resamples=config.eval.bootstrap_resamples,
+        )
+    except UserError as error:  # too few patients to compare: no reason to lose the rest
+        print(f"No drop is shown: {error}")
+        return {}
+    return {
+        "inside": {"dataset": before["dataset"], "split": before["eval_split"]},
+        "metrics": drop,
+    }
 
 
-def _case_outputs(config, strategy, models: dict, bags: Bags, all_cases: bool = False) -> dict:
-    """Returns {model: {"features": [n, d], "probabilities": [n, classes]}}, means over each case.
-
-    Probabilities are there where the model has a supervised head.
-    """
-    probabilities = tf.sigmoid if bags.multilabel else tf.nn.softmax
-    replicas = strategy.num_replicas_in_sync
-    batch_size = math.ceil(config.eval.eval_batch_size / replicas) * replicas
-    max_cases = 0 if all_cases else _max_cases(config)
-    batches = evaluation_batches(
-        bags,
-        batch_size=batch_size,
-        image_size=config.augment.image_size,
-        max_bag_size=config.data.max_bag_size,
-        max_bags=max_cases,
-        seed=config.run.seed,
+def _save_report(
+    config: Config, path: str, found: _Judged, label_efficiency: list[dict] | None
+) -> None:
+    scores = found.predictions.get("predictions")
+    pictures = {}
+    if scores is not None:
+        wanted = strips.wanted(found.cases, scores, found.features["trained"])
+        pictures = case_pictures(found.bags, set(wanted.pictures), _PICTURE_SIZE)
+    view = html.View(
+        cases=found.cases,
+        scores=scores,
+        class_names=found.class_names,
+        features=found.features["trained"],
+        pictures=pictures,
+        config=config.to_dict(),
+        label_efficiency=label_efficiency,
     )
+    html.save(path, found.result, view)
 
-    def forward(batch):
-        outputs = {which: model(batch["images"], training=False) for which, model in models.items()}
-        return {
-            which: {
-                "features": out["features"],
-                **({"probabilities": probabilities(out["logits"])} if "logits" in out else {}),
-            }
-            for which, out in outputs.items()
-        }
 
-    @tf.function
-    def forward_on_all(batch):
-        return strategy.run(forward, (batch,)), batch["bag"]
-
-    num_cases = min(bags.num_bags, max_cases or bags.num_bags)
-    sums: dict = {}
-    counts = np.zeros((num_cases, 1))
-    for batch in distribution.distribute(batches, strategy):
-        outputs, bag = forward_on_all(batch)
-        bag = distribution.join_replicas(strategy, bag).numpy()
-        real = bag >= 0
-        np.add.at(counts, bag[real], 1)
-        for which, parts in outputs.items():
-            for part, value in parts.items():
-                value = distribution.join_replicas(strategy, value).numpy()[real]
-                empty = np.zeros((num_cases, value.shape[1]))
-                total = sums.setdefault(which, {}).setdefault(part, empty)
-                np.add.at(total, bag[real], value)
-    return {w: {p: total / counts for p, total in parts.items()} for w, parts in sums.items()}
+def _label_reading(config: Config, bags: Bags) -> dict:
+    """Returns how several labels were read, for the result; {} where a bag has one or none."""
+    if not bags.multilabel:
+        return {}
+    names = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
+    return {name: getattr(config.data, name) for name in names}
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

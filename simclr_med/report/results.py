@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import rich.console
 import rich.table
+from rich.markup import escape
 
-_TITLES = {"top_1": "top-1", "macro_auc": "macro-AUC", "macro_ap": "macro-AP"}
+from simclr_med.cases import Cases
+from simclr_med.report import tables
+
+_TITLES = {
+    "top_1": "top-1",
+    "balanced_accuracy": "balanced acc.",
+    "chexpert5_auc": "AUC of CheXpert's five",
+    "macro_auc": "macro-AUC",
+    "macro_ap": "macro-AP",
+}
+_OF_SUBGROUPS = ("balanced_accuracy", "macro_auc")
+_MOST_GROUPS = 12
 _WHAT = {
+    "report": "all of it, to read or to hand on",
     "predictions": "scores of every case",
+    "predictions_untrained": "the same of the untrained encoder",
     "embedding": "the cases in two dimensions",
     "saved_model": "the encoder, for use elsewhere",
     "checkpoint": "what was evaluated",
@@ -22,36 +36,34 @@ _WHAT = {
 }
 
 
-def predictions_csv(ids, patients, truth: np.ndarray, scores: np.ndarray, class_names) -> str:
-    """Returns a row per case: case_id, patient_id, the truth, and a score for each class or label.
+def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
+    """Returns a row per case: ids, metadata, the truth, and a score for each class or label.
 
     Args:
-      ids: of the cases, [n].
-      patients: of the cases, [n].
-      truth: int [n], below 0 unknown; or float [n, L], NaN unknown.
+      cases: labelled with `class_names`.
       scores: float [n, classes].
       class_names: of the classes or labels.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    several = truth.ndim == 2
-    truth_columns = [f"truth: {name}" for name in class_names] if several else ["truth"]
-    guess_columns = [] if several else ["prediction"]
-    writer.writerow(["case_id", "patient_id", *truth_columns, *guess_columns, *class_names])
-    for i in range(len(scores)):
-        if several:
-            said = ["" if np.isnan(value) else f"{value:.0f}" for value in truth[i]]
-        else:
-            said = [class_names[truth[i]] if truth[i] >= 0 else ""]
-            said.append(class_names[int(scores[i].argmax())])
-        values = ["" if np.isnan(score) else f"{score:.6f}" for score in scores[i]]
-        writer.writerow([ids[i], patients[i], *said, *values])
-    return text.getvalue()
+    several = cases.labels.ndim == 2
+    columns: dict[str, Any] = {"case_id": cases.ids, "patient_id": cases.patients}
+    columns |= {f"metadata: {key}": values for key, values in cases.metadata.items()}
+    if several:
+        for c, name in enumerate(class_names):
+            columns[f"truth: {name}"] = ["" if v != v else f"{v:.0f}" for v in cases.labels[:, c]]
+    else:
+        columns["truth"] = [class_names[label] if label >= 0 else "" for label in cases.labels]
+        columns["prediction"] = [class_names[best] for best in scores.argmax(axis=1)]
+    table = pd.DataFrame(columns)
+    # Beside, not into: a class may be called "truth".
+    of_classes = pd.DataFrame(scores, columns=list(class_names))
+    return pd.concat([table, of_classes], axis=1).to_csv(
+        index=False, float_format="%.9g", lineterminator="\n"
+    )
 
 
 def print_table(result: dict) -> None:
     """Prints what result.json holds: the table, what was left out, and where everything lies."""
-    console = rich.console.Console(width=None if os.isatty(1) else 100, highlight=False)
+    console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
     contrastive = result["contrastive"]
     if contrastive:
         console.print(
@@ -65,6 +77,12 @@ def print_table(result: dict) -> None:
             console.print(line, markup=False)
     else:
         console.print("No labelled cases: nothing was probed.")
+    if "split" in result["selection"]:
+        print(
+            f"Checkpoint: step {result['global_step']}, the best {result['selection']['metric']} on "
+            f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
+        )
+    tables.show([*_shift_table(result), *_subgroup_table(result)])
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
         console.print(f"Labels: {said}", markup=False)
@@ -88,8 +106,47 @@ def _table(result: dict) -> rich.table.Table:
         table.add_column(column)
     for evaluator, row in result["classification"].items():
         for which, value in row.items():
-            table.add_row(evaluator, which, *(_cell(value, name) for name in metrics))
+            table.add_row(evaluator, which, *(escape(_interval(value, name)) for name in metrics))
     return table
+
+
+def _shift_table(result: dict) -> list[tuple]:
+    """Returns the table of what a run loses on other data, if there is one."""
+    shift = result.get("shift")
+    if not shift:
+        return []
+    inside = f"{shift['inside']['dataset']} {shift['inside']['split']}"
+    rows = [
+        [
+            _TITLES[name],
+            f"{value['inside']:.3f}",
+            f"{value['outside']:.3f}",
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(value["drop"], *value["drop_95"]),
+        ]
+        for name, value in shift["metrics"].items()
+        if name in _TITLES
+    ]
+    here = f"{result['dataset']} {result['eval_split']}"
+    return [("Without further training on other data", ["", inside, here, "drop"], rows)]
+
+
+def _subgroup_table(result: dict) -> list[tuple]:
+    """Returns the table of the smallest subgroups, if there are any."""
+    groups = result["subgroups"]
+    names = [name for name in _OF_SUBGROUPS if groups and name in groups[0]]
+    rows = [
+        [
+            f"{group['column']}: {group['value']}",
+            f"{group['cases']:,}",
+            f"{group['patients']:,}",
+            *(_interval(group, name) for name in names),
+        ]
+        for group in groups[:_MOST_GROUPS]
+    ]
+    left = len(groups) - len(rows)
+    title = "Subgroups, smallest first" + (f" ({left} more in the report)" if left else "")
+    columns = ["", "cases", "patients", *(_TITLES[name] for name in names)]
+    return [(title, columns, rows)] if rows else []
 
 
 def _undefined(result: dict) -> list[str]:
@@ -105,6 +162,6 @@ def _undefined(result: dict) -> list[str]:
     return [f"No AUC, and no part in the macro-AUC: {', '.join(names)}."]
 
 
-def _cell(value: dict, name: str) -> str:
+def _interval(value: dict, name: str) -> str:
     low, high = value[f"{name}_95"]
-    return f"{value[name]:.3f} \\[{low:.3f}, {high:.3f}]"
+    return f"{value[name]:.3f} [{low:.3f}, {high:.3f}]"

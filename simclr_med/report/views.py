@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from simclr_med.augment import augment_views
 
-_PAIRS, _COLUMNS, _GAP = 24, 4, 8
+_PAIRS, _VIEWS_ACROSS, _GAP = 24, 8, 8
 
 
 def save(path: str, batch: dict, ops: dict[str, tuple], seed: int) -> tf.Tensor:
@@ -26,8 +26,9 @@ def save(path: str, batch: dict, ops: dict[str, tuple], seed: int) -> tf.Tensor:
     augmented = augment_views(images, ops, tf.constant([seed, 0]))
     augmented = tf.reshape(augmented, [num_views, n, size, size, 3])
     pairs = tf.concat(tf.unstack(augmented), axis=2)  # [n, H, V W, 3]
-    pairs = tf.pad(pairs, [[0, -n % _COLUMNS], [0, _GAP], [0, _GAP], [0, 0]], constant_values=1.0)
-    rows = tf.reshape(pairs, [-1, _COLUMNS, *pairs.shape[1:]])
+    columns = max(1, _VIEWS_ACROSS // num_views)
+    pairs = tf.pad(pairs, [[0, -n % columns], [0, _GAP], [0, _GAP], [0, 0]], constant_values=1.0)
+    rows = tf.reshape(pairs, [-1, columns, *pairs.shape[1:]])
     picture = tf.concat(tf.unstack(tf.concat(tf.unstack(rows, axis=1), axis=2)), axis=0)
     picture = tf.image.convert_image_dtype(picture, tf.uint8, saturate=True)
     tf.io.write_file(path, tf.io.encode_png(picture))

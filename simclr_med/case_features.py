@@ -1,0 +1,96 @@
+"""Features of cases: the mean over a case's images, never an image alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import distribution
+from simclr_med.augment.crop import decode_center_crop
+from simclr_med.config import Config
+from simclr_med.data import Bags, evaluation_batches
+
+_ROWS = 4096  # cases classified at once
+
+
+def case_features(
+    config: Config, strategy: tf.distribute.Strategy, models: dict, bags: Bags, max_cases: int = 0
+) -> dict[str, np.ndarray]:
+    """Returns {name of the model: features of every case, float32 [n, d]}.
+
+    One pass over the images serves all models. At most `--max_bag_size` images of a case are seen.
+
+    Args:
+      config: of the run.
+      strategy: in whose scope the models were made.
+      models: {name: built `Model`}.
+      bags: the split.
+      max_cases: only so many of its first cases; 0: all.
+    """
+    replicas = strategy.num_replicas_in_sync
+    batches = evaluation_batches(
+        bags,
+        batch_size=math.ceil(config.eval.eval_batch_size / replicas) * replicas,
+        image_size=config.augment.image_size,
+        max_bag_size=config.data.max_bag_size,
+        max_bags=max_cases,
+        seed=config.run.seed,
+    )
+
+    def forward(batch):
+        return {
+            name: model(batch["images"], training=False)["features"]
+            for name, model in models.items()
+        }
+
+    @tf.function
+    def forward_on_all(batch):
+        return strategy.run(forward, (batch,)), batch["bag"]
+
+    num_cases = min(bags.num_bags, max_cases or bags.num_bags)
+    sums: dict[str, np.ndarray] = {}
+    counts = np.zeros((num_cases, 1), np.float32)
+    for batch in distribution.distribute(batches, strategy):
+        features, bag = forward_on_all(batch)
+        bag = distribution.join_replicas(strategy, bag).numpy()
+        real = bag >= 0
+        np.add.at(counts, bag[real], 1)
+        for name, value in features.items():
+            value = distribution.join_replicas(strategy, value).numpy()[real]
+            if name not in sums:
+                sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
+            np.add.at(sums[name], bag[real], value)
+    return {name: total / counts for name, total in sums.items()}
+
+
+def case_probabilities(model, features: np.ndarray, several_labels: bool) -> np.ndarray:
+    """Returns the probabilities of the supervised head, float [n, classes].
+
+    Args:
+      model: with a supervised head.
+      features: of the cases, float32 [n, d].
+      several_labels: a sigmoid for each label, else a softmax over the classes.
+    """
+    probabilities = tf.sigmoid if several_labels else tf.nn.softmax
+    parts = [
+        probabilities(model.classify(tf.constant(features[start : start + _ROWS]))).numpy()
+        for start in range(0, len(features), _ROWS)
+    ]
+    return np.concatenate(parts).astype(float)
+
+
+def case_pictures(bags: Bags, wanted: set[int], size: int) -> dict[int, np.ndarray]:
+    """Returns {place of the case in the split: its first image, uint8 [size, size, 3]}."""
+    last = max(wanted, default=-1)
+    numbered = bags.dataset.take(last + 1).enumerate()
+    found = {}
+    keys = tf.constant(sorted(wanted) or [-1], tf.int64)
+    for number, image in (
+        numbered.filter(lambda number, _: tf.reduce_any(number == keys))
+        .map(lambda number, bag: (number, decode_center_crop(bag["images"][0], size)))
+        .as_numpy_iterator()
+    ):
+        found[int(number)] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return found

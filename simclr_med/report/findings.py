@@ -1,0 +1,256 @@
+"""The sections of report.html that say how well it went: tables and charts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_med import metrics
+from simclr_med.report import charts, page, points
+from simclr_med.report.summary import TITLES, headline, metrics_of
+
+_MAX_CURVES = 8
+_MAX_DOTS = 40  # a page of A4
+
+
+def results(result: dict) -> str:
+    """Returns the table of every evaluator and encoder."""
+    rows = [
+        (evaluator, which, row)
+        for evaluator, encoders in result["classification"].items()
+        for which, row in encoders.items()
+    ]
+    if not rows:
+        return page.paragraph("No labelled cases: nothing was measured.")
+    names = [name for name in TITLES if any(name in row for *_, row in rows)]
+    return page.table(
+        ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
+        [
+            [f"{evaluator}, {which}", f"{row['cases']}", f"{row['patients']}"]
+            + [page.estimate(row, name, "\n") for name in names]
+            for evaluator, which, row in rows
+        ],
+        "Each number with its 95 % interval by patient.",
+    )
+
+
+def per_class(result: dict) -> str:
+    """Returns the table of each class, of the headline's trained encoder."""
+    evaluator, rows = headline(result)
+    classes = rows["trained"]["per_class"]
+    return page.table(
+        ["class", "with it", "without it", "AUC", "average precision"],
+        [
+            [name, f"{row['positives']}", f"{row['negatives']}"]
+            + [page.estimate(row, "auc"), page.estimate(row, "ap")]
+            for name, row in classes.items()
+        ],
+        f"{evaluator}, trained encoder, with 95 % intervals by patient. {page.DASH}: not "
+        "measurable, for want of cases with it, of cases without it, or of training labels.",
+    )
+
+
+def operating_points(result: dict) -> str:
+    """Returns the table of thresholds; "" where there are none."""
+    classes = headline(result)[1]["trained"]["per_class"]
+    rows = [(name, row) for name, row in classes.items() if "threshold" in row]
+    if not rows:
+        return ""
+    return page.paragraph(
+        "A condition is called present from its threshold on. The thresholds were chosen on the "
+        "selection split, never on the cases evaluated here."
+    ) + page.table(
+        ["class", "threshold", "sensitivity", "specificity"],
+        [
+            [name, *(page.estimate(row, m) for m in ("threshold", "sensitivity", "specificity"))]
+            for name, row in rows
+        ],
+    )
+
+
+def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
+    """Returns ROC and precision-recall curves of the classes that have both kinds of cases.
+
+    Args:
+      truth: of labelled cases, as in `metrics.positives`.
+      scores: float [n, classes].
+      class_names: of the classes or labels.
+    """
+    positive, known = metrics.positives(truth, scores.shape[1])
+    drawn = {}
+    for c, name in enumerate(class_names):
+        of_class, its_scores = positive[known[:, c], c], scores[known[:, c], c]
+        if of_class.any() and not of_class.all() and not np.isnan(its_scores).any():
+            drawn[name] = (of_class, its_scores)
+    if not drawn:
+        return page.paragraph("No class has both cases with it and cases without it.")
+    roc = {name: points.roc_points(*pair) for name, pair in drawn.items()}
+    pr = {name: points.pr_points(*pair) for name, pair in drawn.items()}
+    several = len(drawn) > 1
+    commonest = sorted(drawn, key=lambda name: -drawn[name][0].sum())[:_MAX_CURVES]
+    whole = "The black line is the mean of all classes"
+    if len(drawn) > _MAX_CURVES:
+        whole += f"; of {len(drawn)} classes the {_MAX_CURVES} commonest are drawn"
+    whole = f" {whole}." if several else ""
+    legends: dict[str, dict] = {"roc": {}, "pr": {}}
+    for name in commonest:
+        auc, ap = metrics.roc_auc(*drawn[name]), metrics.average_precision(*drawn[name])
+        legends["roc"][f"{auc:.3f}  {name}"] = roc[name]
+        legends["pr"][f"{ap:.3f}  {name}"] = pr[name]
+    left = page.figure(
+        charts.roc(legends["roc"], points.macro_roc(list(roc.values())) if several else None),
+        "ROC curves. Area under the curve: " + "; ".join(legends["roc"]),
+        "ROC curves: the share of cases with a condition that are found, against the share of "
+        "cases without it that are called. The dotted diagonal is guessing; numbers are AUCs."
+        + whole,
+    )
+    right = page.figure(
+        charts.precision_recall(
+            legends["pr"], points.macro_pr(list(pr.values())) if several else None
+        ),
+        "Precision-recall curves. Average precision: " + "; ".join(legends["pr"]),
+        "Precision-recall curves: of the cases called, the share that has the condition, against "
+        "the share of those with it that are found. Numbers are average precisions." + whole,
+    )
+    return page.pair(left, right)
+
+
+def calibration(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
+    """Returns the reliability diagram; arguments as in `curves`, `row` has the error."""
+    if truth.ndim == 2:
+        seen = ~np.isnan(truth) & ~np.isnan(scores)
+        probability, true = scores[seen], truth[seen] == 1
+        unit, said = "labels", "Each known label of each case is one prediction."
+    else:
+        known = ~np.isnan(scores).all(1)
+        filled = np.where(np.isnan(scores), -1, scores)[known]
+        probability, true = filled.max(1), filled.argmax(1) == truth[known]
+        unit, said = "cases", "Each case's highest probability is one prediction."
+    if not len(probability) or probability.min() < 0 or probability.max() > 1:
+        return page.paragraph("The scores are no probabilities: there is nothing to check.")
+    bins = points.calibration_bins(probability, true)
+    alt = "Reliability diagram. " + "; ".join(
+        f"stated {stated:.2f}, came true {observed:.2f} ({count})"
+        for stated, observed, count in zip(bins.stated, bins.observed, bins.counts)
+        if count
+    )
+    caption = (
+        f"{said} Points below the diagonal: the model is surer than it should be; above: less sure "
+        f"than it could be. Bars below: how many {unit} had such a probability."
+    )
+    if "ece" in row:
+        caption = f"Expected calibration error {page.estimate(row, 'ece')}. {caption}"
+    return page.figure(charts.calibration(bins, unit), alt, caption, narrow=True)
+
+
+def confusion(row: dict, class_names) -> str:
+    """Returns the confusion matrix and its commonest mistakes; "" where the row has none."""
+    if "confusion" not in row:
+        return ""
+    counts = np.array(row["confusion"], int)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:3]
+    mistakes = "; ".join(
+        f"{class_names[i]} taken for {class_names[j]}: {counts[i, j]} of {counts[i].sum()}"
+        for i, j in zip(*np.unravel_index(order, wrong.shape))
+        if wrong[i, j]
+    )
+    said = f"Commonest mistakes: {mistakes}." if mistakes else "No mistakes."
+    return page.figure(
+        charts.confusion(counts, list(class_names)),
+        f"Confusion matrix. {said}",
+        f"Rows: the truth; columns: what the model said. Numbers are cases; colour is the share of "
+        f"the row. {said}",
+    )
+
+
+def shift(result: dict) -> str:
+    """Returns the table of a distribution shift."""
+    found = result["shift"]
+    inside = found["inside"]
+    rows = [
+        [TITLES.get(name, name)]
+        + [page.estimate(row, column) for column in ("inside", "outside", "drop")]
+        for name, row in found["metrics"].items()
+    ]
+    return page.paragraph(
+        "The same model, with nothing trained or tuned again, on data like its own and on the "
+        "data evaluated here. A drop above 0 means worse here; the two sets of patients are "
+        "resampled independently."
+    ) + page.table(
+        [
+            "metric",
+            f"inside: {inside['dataset']} {inside['split']}",
+            f"outside: {result['dataset']} {result['eval_split']}",
+            "drop",
+        ],
+        rows,
+    )
+
+
+def subgroups(result: dict) -> str:
+    """Returns the table of the subgroups, the smallest first, and a chart of the main metric."""
+    groups = sorted(result["subgroups"], key=lambda group: group["cases"])
+    names = [name for name in TITLES if any(name in group for group in groups)]
+    table = page.table(
+        ["subgroup", "cases", "patients", *(TITLES[name] for name in names)],
+        [
+            [f"{group['column']} = {page.plain(group['value'])}", f"{group['cases']}"]
+            + [page.plain(group.get("patients"))]
+            + [page.estimate(group, name, "\n") for name in names]
+            for group in groups
+        ],
+        "Smallest first, with 95 % intervals by patient. Few cases make wide intervals; "
+        "differences between groups were not tested.",
+    )
+    row = headline(result)[1].get("trained", {})
+    main = next((name for name in ("macro_auc", *metrics_of(row)) if name in names), None)
+    if main is None:
+        return table
+    dots = []
+    for group in groups[-_MAX_DOTS:]:
+        low, high = group.get(f"{main}_95") or (None, None)
+        name = f"{group['column']} = {page.plain(group['value'])} ({group['cases']})"
+        dots.append((name, _float(group.get(main)), _float(low), _float(high)))
+    cut = f" The {_MAX_DOTS} largest are drawn." if len(groups) > _MAX_DOTS else ""
+    return table + page.figure(
+        charts.dots(dots, _float(row.get(main)), TITLES[main]),
+        f"{TITLES[main]} of each subgroup with its interval; the numbers stand in the table above.",
+        f"{TITLES[main]} by subgroup (number of cases), with 95 % intervals; dashed: all cases."
+        + cut,
+    )
+
+
+def label_efficiency(rows: list[dict]) -> str:
+    """Returns the curve over label fractions, and its table.
+
+    Args:
+      rows: {"label_fraction", metrics, each with "_95" [low, high], or with "_std" over the
+        repeats, and perhaps "method"}; the macro-AUC is drawn, or else the first metric.
+    """
+    metric = next(name for name in ("macro_auc", *TITLES) if name in rows[0])
+    lines: dict[str, list] = {}
+    for row in rows:
+        value, spread = _float(row[metric]), _float(row.get(f"{metric}_std"))
+        ends = row.get(f"{metric}_95") or (value - spread, value + spread)
+        point = (row["label_fraction"], value, *map(_float, ends))
+        lines.setdefault(str(row.get("method", "")), []).append(point)
+    by_patient = any(f"{metric}_95" in row for row in rows)
+    bars = "95 % intervals by patient" if by_patient else "one standard deviation over the repeats"
+    table = page.table(
+        ["method", "labels used", TITLES.get(metric, metric), "from", "to"],
+        [
+            [name or "model", f"{100 * share:g} %", *map(page.number, values)]
+            for name, values_of in lines.items()
+            for share, *values in sorted(values_of)
+        ],
+    )
+    return page.figure(
+        charts.label_efficiency(lines, TITLES.get(metric, metric)),
+        f"{TITLES.get(metric, metric)} by the share of training labels; numbers in the table below.",
+        f"How good the model is with fewer labelled training patients. Bars: {bars}.",
+        narrow=True,
+    ) + page.details("The numbers", table)
+
+
+def _float(value: float | None) -> float:
+    return np.nan if value is None else float(value)

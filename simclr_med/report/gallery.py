@@ -1,0 +1,94 @@
+"""The sections of report.html that show cases: the worst errors, and nearest neighbours."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from simclr_med.report import page
+from simclr_med.report.strips import Strips
+
+_SIDE = 192  # px of a picture's longer side in the page
+_SHOWN_LABELS = 3
+
+
+def errors(view, strips: Strips) -> str:
+    """Returns the cases of the highest loss: what they have, and what the model said."""
+    items = [
+        {
+            "picture": _picture(view.pictures.get(int(i))),
+            "alt": f"case {view.cases.ids[i]}",
+            "lines": [str(view.cases.ids[i]), f"truth: {_label(view, i)}", *_said(view, i)],
+        }
+        for i in strips.errors
+    ]
+    return page.paragraph(
+        "The cases whose truth the model thought least likely, the worst first: look here for "
+        "wrong labels, unusual images, and what the model has not learnt."
+    ) + page.strip(items)
+
+
+def neighbours(view, strips: Strips) -> str:
+    """Returns a row for each query: the case, and the nearest ones of other patients."""
+    rows = []
+    for query, others, cosines in zip(strips.queries, strips.neighbours, strips.cosines):
+        items = [_neighbour(view, query, "the case", query=True)]
+        items += [
+            _neighbour(view, i, f"similarity {cosine:.3f}")
+            for i, cosine in zip(others, cosines)
+            if i >= 0
+        ]
+        rows.append(page.strip(items))
+    return page.paragraph(
+        "On the left of each row a case; beside it the cases of other patients that the encoder "
+        "finds most similar (cosine of the features). Labels played no part in the choice."
+    ) + "".join(rows)
+
+
+def _neighbour(view, i: int, said: str, query: bool = False) -> dict:
+    return {
+        "picture": _picture(view.pictures.get(int(i))),
+        "alt": f"case {view.cases.ids[i]}",
+        "lines": [_label(view, i), said, str(view.cases.ids[i])],
+        "query": query,
+    }
+
+
+def _label(view, i: int) -> str:
+    """Returns the names of what a case has."""
+    label = view.cases.labels[i]
+    if not view.cases.labelled[i]:
+        return "no label"
+    if np.ndim(label) == 0:
+        return str(view.class_names[label])
+    names = [str(view.class_names[c]) for c in np.flatnonzero(label == 1)]
+    more = len(names) - _SHOWN_LABELS
+    return ", ".join(names[:_SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+def _said(view, i: int) -> list[str]:
+    """Returns what the model said of a case; of several labels, where it was furthest off."""
+    label, scores = view.cases.labels[i], view.scores[i]
+    if np.ndim(label) == 0:
+        best = int(np.nanargmax(scores))
+        return [
+            f"predicted: {view.class_names[best]} {scores[best]:.3f}",
+            f"probability of the truth: {scores[label]:.3f}",
+        ]
+    worst = int(np.nanargmax(np.abs(label - scores)))
+    has = "present" if label[worst] == 1 else "absent"
+    return [f"furthest off: {view.class_names[worst]}, {has}, predicted {scores[worst]:.3f}"]
+
+
+def _picture(pixels: np.ndarray | None) -> str:
+    """Returns a picture as a data: URI of at most 192 px; "" without one."""
+    if pixels is None:
+        return ""
+    image = Image.fromarray(np.asarray(pixels, np.uint8))
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

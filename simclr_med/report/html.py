@@ -1,0 +1,99 @@
+"""report.html: one page that says what an evaluation found, readable offline and in print."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+import numpy as np
+
+from simclr_med import run_log
+from simclr_med.cases import Cases
+from simclr_med.report import findings, gallery, page, provenance, strips, summary
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What the page shows beside the numbers of the result.
+
+    Attributes:
+      cases: the evaluated cases, n of them.
+      scores: of the supervised head, else of the linear probe on the trained encoder, float
+        [n, C]; None without any labels.
+      class_names: C of them.
+      features: of the trained encoder, float [n, d].
+      pictures: {case index: uint8 [H, W, 3]} of `strips.wanted(cases, scores, features).pictures`;
+        one that is missing is left grey.
+      config: `Config.to_dict()`, and whatever else config.json holds.
+      label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
+    """
+
+    cases: Cases
+    scores: np.ndarray | None
+    class_names: tuple[str, ...]
+    features: np.ndarray
+    pictures: dict[int, np.ndarray]
+    config: dict
+    label_efficiency: list[dict] | None = None
+
+
+def save(path: str, result: dict, view: View) -> None:
+    """Writes the page.
+
+    Args:
+      path: of the HTML file.
+      result: what result.json holds; an undefined number is NaN or None.
+      view: what else is shown.
+    """
+    run_log.write_atomically(path, render(result, view))
+
+
+def render(result: dict, view: View) -> str:
+    """Returns the page; arguments as in `save`."""
+    num_patients = len(np.unique(view.cases.patients))
+    box = summary.box(result, len(view.cases.ids), num_patients)
+    sections = [("", box), ("Results", findings.results(result))]
+    sections += _of_classes(result, view)
+    if view.label_efficiency:
+        sections.append(("Fewer labels", findings.label_efficiency(view.label_efficiency)))
+    if result.get("shift"):
+        sections.append(("On other data", findings.shift(result)))
+    if result.get("subgroups"):
+        sections.append(("Subgroups", findings.subgroups(result)))
+    shown = strips.wanted(view.cases, view.scores, view.features)
+    if len(shown.errors):
+        sections.append(("Worst errors", gallery.errors(view, shown)))
+    sections += [
+        ("Nearest neighbours", gallery.neighbours(view, shown)),
+        ("Configuration", provenance.configuration(view.config)),
+        ("Data, seeds, versions, files", provenance.data_and_versions(result)),
+    ]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    lead = (
+        f"Split “{result['eval_split']}” · step {result['global_step']:,} · trained on "
+        f"“{result['train_split']}” · written {now:%Y-%m-%d %H:%M} UTC"
+    )
+    return page.document(f"Evaluation of {result['dataset']}", lead, sections)
+
+
+def _of_classes(result: dict, view: View) -> list[tuple[str, str]]:
+    """Returns the sections about classes; none where nothing was measured."""
+    rows = summary.headline(result)[1]
+    if not rows:
+        return []
+    row = rows["trained"]
+    sections = [("Each class", findings.per_class(result))]
+    labelled = view.cases.labelled
+    if view.scores is not None and labelled.any():
+        truth, scores = view.cases.labels[labelled], view.scores[labelled]
+        sections += [
+            ("Curves", findings.curves(truth, scores, view.class_names)),
+            ("Calibration", findings.calibration(truth, scores, row)),
+        ]
+    confusion = findings.confusion(row, view.class_names)
+    points = findings.operating_points(result)
+    if confusion:
+        sections.append(("Which classes are mixed up", confusion))
+    if points:
+        sections.append(("Operating points", points))
+    return sections

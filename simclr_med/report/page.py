@@ -1,0 +1,188 @@
+"""The HTML that report.html is made of. All text is escaped here, and nowhere else."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import Any
+
+DASH = "–"
+
+# The page loads nothing and runs nothing, whatever stands in it.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+_STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1rem 4rem; background: #fff; color: #1a1a1a;
+  font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #d5d5d5; }
+p, ul { margin: .5rem 0; max-width: 48rem; }
+.lead { color: #555; margin: 0 0 1rem; overflow-wrap: anywhere; }
+nav { font-size: .9rem; margin: 1rem 0; }
+nav a { color: #00517f; margin-right: .9rem; white-space: nowrap; }
+.box { border: 1px solid #9fc0d6; border-left: 6px solid #0072b2; background: #f3f8fb;
+  padding: .75rem 1.1rem; margin: 1rem 0; overflow-wrap: anywhere; }
+.warning { border-color: #d9a27a; border-left-color: #d55e00; background: #fdf6f0; }
+.scroll { overflow-x: auto; margin: .75rem 0; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: #555; padding: 0 0 .35rem; }
+th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #e4e4e4; }
+thead th { border-bottom: 2px solid #888; vertical-align: bottom; }
+th[scope=row] { font-weight: 600; min-width: 7rem; max-width: 22rem;
+  overflow-wrap: break-word; }
+.numbers td, .numbers thead th + th { text-align: right; padding-left: .5rem; }
+.numbers td { white-space: pre; }
+.words td { overflow-wrap: anywhere; min-width: 6rem; }
+figure { margin: 1rem 0; break-inside: avoid; }
+figure img { width: 100%; height: auto; display: block; }
+figcaption { font-size: .875rem; color: #444; margin-top: .35rem; max-width: 48rem; }
+.pair { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
+.narrow { max-width: 34rem; }
+.strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem;
+  margin: .75rem 0; padding: 0; list-style: none; max-width: none; break-inside: avoid; }
+.strip li { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; break-inside: avoid; }
+.strip img, .strip .absent { width: 100%; aspect-ratio: 1; object-fit: contain; background: #111;
+  display: block; margin-bottom: .25rem; }
+.strip .absent { background: #eee; color: #555; text-align: center; padding-top: 40%; }
+.strip .query > :first-child { outline: 3px solid #0072b2; outline-offset: -3px; }
+.strip b { display: block; }
+details { margin: .75rem 0; }
+summary { cursor: pointer; color: #00517f; }
+@media print {
+  @page { size: A4; margin: 14mm; }
+  body { font-size: 10pt; max-width: none; padding: 0; }
+  nav { display: none; }
+  h2, section > p { break-after: avoid; }
+  .box, tr { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  table { font-size: 8.5pt; }
+  .narrow { max-width: 11cm; }
+  .pair { grid-template-columns: 1fr 1fr; }
+  .strip { grid-template-columns: repeat(6, 1fr); gap: 2mm; }
+  .strip li { font-size: 7pt; }
+  .box, .strip img, .strip .absent { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+}
+"""
+
+
+def document(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
+    """Returns the whole page: its title, what stands below it, and (heading, HTML) sections.
+
+    A section without a heading stands above the table of contents.
+    """
+    headed = [(i, heading) for i, (heading, _) in enumerate(sections) if heading]
+    links = "".join(f'<a href="#s{i}">{html.escape(heading)}</a> ' for i, heading in headed)
+    contents = f'<nav aria-label="Contents">{links}</nav>'
+    top = "".join(body for heading, body in sections if not heading)
+    rest = "".join(
+        f'<section><h2 id="s{i}">{html.escape(heading)}</h2>{sections[i][1]}</section>\n'
+        for i, heading in headed
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
+        f"{top}\n{contents}\n<main>{rest}</main>\n</body>\n</html>\n"
+    )
+
+
+def paragraph(text: str) -> str:
+    """Returns a paragraph."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def bullets(items: list[tuple[str, str]]) -> str:
+    """Returns a list of (what, said about it); `what` is bold and may be empty."""
+    lines = (
+        (f"<strong>{html.escape(what)}</strong> " if what else "") + html.escape(said)
+        for what, said in items
+    )
+    return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
+
+
+def box(inside: str, warning: bool = False) -> str:
+    """Returns HTML in a box."""
+    return f'<div class="box{" warning" if warning else ""}">{inside}</div>'
+
+
+def details(summary: str, inside: str) -> str:
+    """Returns HTML that the reader opens."""
+    return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
+
+
+def pair(*figures: str) -> str:
+    """Returns figures side by side where the width allows it."""
+    return f'<div class="pair">{"".join(figures)}</div>'
+
+
+def table(columns: list[str], rows: list[list[str]], caption: str = "", words: bool = False) -> str:
+    """Returns a table of text; the first column names the row, the others are numbers or words."""
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll"><table class="{"words" if words else "numbers"}">{said}'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def figure(data: str, alt: str, caption: str = "", narrow: bool = False) -> str:
+    """Returns a picture, a data: URI, with its description for those who cannot see it."""
+    said = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    kind = ' class="narrow"' if narrow else ""
+    return f'<figure{kind}><img src="{html.escape(data)}" alt="{html.escape(alt)}">{said}</figure>'
+
+
+def strip(items: list[dict[str, Any]]) -> str:
+    """Returns pictures in a row, each with `lines` of text, the first one bold.
+
+    Args:
+      items: {"picture": data: URI or "", "alt", "lines": [str], "query": bool}.
+    """
+    cells = []
+    for item in items:
+        picture = '<div class="absent">no picture</div>'
+        if item["picture"]:
+            picture = f'<img src="{html.escape(item["picture"])}" alt="{html.escape(item["alt"])}">'
+        first, *others = map(html.escape, item["lines"])
+        kind = ' class="query"' if item.get("query") else ""
+        cells.append(f"<li{kind}>{picture}<b>{first}</b>{'<br>'.join(others)}</li>")
+    return f'<ul class="strip">{"".join(cells)}</ul>'
+
+
+def number(value: Any) -> str:
+    """Returns a number with three decimals; a dash for None and NaN."""
+    if value is None or math.isnan(value):
+        return DASH
+    return f"{value:.3f}"
+
+
+def estimate(row: dict, name: str, between: str = " ") -> str:
+    """Returns `row[name]` with its 95 % interval where it has one: 0.853 [0.801, 0.902]."""
+    value = number(row.get(name))
+    low, high = row.get(f"{name}_95") or (None, None)
+    if DASH in (value, number(low), number(high)):
+        return value
+    return f"{value}{between}[{number(low)}, {number(high)}]"
+
+
+def plain(value: Any) -> str:
+    """Returns any value of a configuration or a result as words."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {plain(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or DASH
+    return str(value)

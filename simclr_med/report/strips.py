@@ -1,0 +1,134 @@
+"""Which cases report.html shows as pictures: the worst errors, and who lies near whom."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from simclr_med.cases import Cases
+
+_CHUNK = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Strips:
+    """Indices of cases.
+
+    Attributes:
+      errors: cases of the highest loss, highest first, int [e].
+      queries: cases whose neighbours are shown, int [q].
+      neighbours: the nearest cases of other patients, nearest first, int [q, k]; k is smaller
+        than asked for where there are too few, and -1 fills up a row.
+      cosines: of a query's and its neighbour's features, float [q, k]; NaN where there is none.
+    """
+
+    errors: np.ndarray
+    queries: np.ndarray
+    neighbours: np.ndarray
+    cosines: np.ndarray
+
+    @property
+    def pictures(self) -> list[int]:
+        """Returns which cases need a picture, ascending."""
+        shown = np.concatenate([self.errors, self.queries, self.neighbours.ravel()])
+        return [int(i) for i in np.unique(shown) if i >= 0]
+
+
+def wanted(
+    cases: Cases,
+    scores: np.ndarray | None,
+    features: np.ndarray,
+    *,
+    num_errors: int = 12,
+    num_queries: int = 6,
+    num_neighbours: int = 5,
+    seed: int = 0,
+) -> Strips:
+    """Returns which cases to show; equal arguments give equal cases.
+
+    Args:
+      cases: the evaluated cases, n of them.
+      scores: probabilities, float [n, classes]; None without any labels.
+      features: of the encoder, float [n, d].
+      num_errors: at most so many errors.
+      num_queries: at most so many queries, of as many different classes as there are.
+      num_neighbours: at most so many neighbours of each.
+      seed: draws the queries.
+    """
+    loss = np.full(len(cases.ids), np.nan) if scores is None else losses(cases.labels, scores)
+    order = np.argsort(-loss, kind="stable")  # NaN comes last
+    errors = order[: min(num_errors, int(np.isfinite(loss).sum()))]
+    queries = _queries(cases, num_queries, seed)
+    return Strips(errors, queries, *nearest(features, cases.patients, queries, num_neighbours))
+
+
+def losses(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Returns the cross-entropy of each case, float [n]; NaN where nothing is known.
+
+    Of several labels it is the mean over those that are known and have scores.
+
+    Args:
+      truth: class numbers, int [n], below 0 unknown; or float [n, L], NaN unknown.
+      scores: probabilities, float [n, classes].
+    """
+    tiny = float(np.finfo(float).tiny)
+    if truth.ndim == 1:
+        of_truth = scores[np.arange(len(truth)), np.maximum(truth, 0)]
+        return np.where(truth >= 0, -np.log(np.maximum(of_truth, tiny)), np.nan)
+    of_truth = np.where(truth == 1, scores, 1 - scores)
+    terms = np.where(np.isnan(truth), np.nan, -np.log(np.maximum(of_truth, tiny)))
+    known = np.isfinite(terms)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, terms, 0).sum(1) / known.sum(1)
+
+
+def nearest(
+    features: np.ndarray, patients: np.ndarray, queries: np.ndarray, num_neighbours: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (neighbours int [q, k], cosines float [q, k]), as `Strips` holds them.
+
+    Equal cosines go by the cases' order. Works through `features` in chunks of rows, so that no
+    second copy of them is held.
+
+    Args:
+      features: float [n, d]; a row of zeros has a cosine of 0 with all.
+      patients: of the cases, [n].
+      queries: indices, int [q].
+      num_neighbours: k, at most.
+    """
+    asked = _unit(features[queries])
+    cosines = np.empty((len(queries), len(features)))
+    for start in range(0, len(features), _CHUNK):
+        cosines[:, start : start + _CHUNK] = asked @ _unit(features[start : start + _CHUNK]).T
+    cosines[patients[queries][:, None] == patients[None]] = -np.inf
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :num_neighbours]
+    cosines = np.take_along_axis(cosines, order, axis=1)
+    none = np.isneginf(cosines)
+    columns = ~none.all(axis=0)
+    return (
+        np.where(none, -1, order)[:, columns],
+        np.where(none, np.nan, cosines)[:, columns],
+    )
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = np.asarray(rows, float)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _queries(cases: Cases, number: int, seed: int) -> np.ndarray:
+    """Returns cases drawn from class after class, the commonest first; unlabelled ones come last."""
+    label = cases.labels
+    if label.ndim == 2:  # the first label that a case has; to have none is a class of its own
+        label = np.where((label == 1).any(1), (label == 1).argmax(1), label.shape[1])
+    label = np.where(cases.labelled, label, -1)
+    shuffled = np.random.default_rng(seed).permutation(len(label))
+    turn, size = (
+        np.empty(len(label)),
+        np.empty(len(label)),
+    )  # place in its class, cases of its class
+    for c in np.unique(label):
+        of_class = shuffled[label[shuffled] == c]
+        turn[of_class], size[of_class] = np.arange(len(of_class)), len(of_class)
+    return np.lexsort((label, -size, turn, label < 0))[:number]

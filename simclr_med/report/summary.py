@@ -1,0 +1,134 @@
+"""The box at the top of report.html: what was evaluated and what the numbers mean, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_med.report import page
+
+TITLES = {
+    "top_1": "top-1 accuracy",
+    "top_3": "top-3 accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro-AUC",
+    "macro_ap": "macro-AP",
+    "chexpert5_auc": "AUC of CheXpert's five",
+    "ece": "calibration error",
+}
+_FEW = 10  # positives, below which a class is named as uncertain
+_MADE_BY = {
+    "supervised head": "the network as fine-tuned, end to end",
+    "linear probe": "a linear classifier on the frozen encoder's features",
+    "kNN": "a vote of the most similar training cases by the frozen encoder's features",
+}
+
+
+def headline(result: dict) -> tuple[str, dict]:
+    """Returns (evaluator, {"trained": row, ...}) that the page is about; ("", {}) without labels."""
+    found = result["classification"]
+    for name in ("supervised head", "linear probe", *found):
+        if name in found:
+            return name, found[name]
+    return "", {}
+
+
+def metrics_of(row: dict) -> list[str]:
+    """Returns the names of the metrics that a row of the result has."""
+    return [name for name in TITLES if name in row]
+
+
+def box(result: dict, num_cases: int, num_patients: int) -> str:
+    """Returns the summary of a result, over `num_cases` cases of `num_patients` patients."""
+    evaluator, rows = headline(result)
+    where = f"the split “{result['eval_split']}” of {result['dataset']}"
+    everyone = f"{num_cases:,} cases of {num_patients:,} patients"
+    if not rows:
+        body = page.paragraph(
+            f"{everyone} of {where} were looked at. There are no labels here, or none in the "
+            "training split, so nothing could be measured; below stand the nearest neighbours and "
+            "the configuration."
+        )
+        return page.box(body) + _disclaimer()
+    row = rows["trained"]
+    share = result.get("label_fraction") or 1.0
+    fewer = f" Labels of only {100 * share:g} % of the training patients were used."
+    body = page.paragraph(
+        f"The model was evaluated on {row['cases']:,} labelled cases of {row['patients']:,} "
+        f"patients ({everyone} in all), from {where}. A case is judged as a whole, by all of its "
+        f"images. The answers come from {_MADE_BY.get(evaluator, evaluator)} ({evaluator})."
+        + (fewer if share < 1 else "")
+    )
+    names = metrics_of(row)
+    body += page.bullets(
+        [(f"{TITLES[name]} {page.estimate(row, name)}", _meaning(name, row)) for name in names]
+    )
+    body += page.paragraph(
+        "In brackets: the 95 % interval, from drawing the patients anew with all of their cases. "
+        "It says how much the number could differ with other patients of the same kind; it does "
+        "not cover another hospital, camera or population."
+    )
+    if "untrained" in rows:
+        said = "; ".join(f"{TITLES[n]} {page.estimate(rows['untrained'], n)}" for n in names)
+        body += page.paragraph(
+            f"For comparison, the same network before any training reaches: {said}. What the "
+            "training is worth is the distance from there, not from zero."
+        )
+    return page.box(body) + _caution(row) + _disclaimer()
+
+
+def _meaning(name: str, row: dict) -> str:
+    counts = [c for c in row["per_class"].values() if c["positives"] + c["negatives"]]
+    shares = [c["positives"] / (c["positives"] + c["negatives"]) for c in counts if c["positives"]]
+    chance = f"{np.mean(shares):.3f}" if shares else page.DASH
+    classes = sum(c["positives"] > 0 for c in counts)
+    return {
+        "top_1": "– in this share of the cases the class with the highest probability is right.",
+        "top_3": "– in this share of the cases the right class is among the first three.",
+        "balanced_accuracy": "– the share of right answers within each class, averaged, so that a "
+        f"rare class counts as much as a common one; guessing gives {1 / max(classes, 1):.3f}.",
+        "macro_auc": "– how often, of a random case with a condition and one without it, the one "
+        "with it gets the higher probability; averaged over the conditions; guessing gives 0.500.",
+        "macro_ap": "– among the cases ranked highest for a condition, the share that has it, "
+        f"averaged over all cut-offs and conditions; a random order gives about {chance}.",
+        "chexpert5_auc": "– the same as macro-AUC, for atelectasis, cardiomegaly, consolidation, "
+        "oedema and pleural effusion only, as published results report it.",
+        "ece": "– how far, on average, a stated probability lies from the share that came true; 0 "
+        "is perfect.",
+    }[name]
+
+
+def _caution(row: dict) -> str:
+    """Returns a box that names the classes whose numbers rest on few cases, or on none."""
+    undefined = [
+        f"{name} ({counts['positives']} with it, {counts['negatives']} without)"
+        for name, counts in row["per_class"].items()
+        if page.number(counts["auc"]) == page.DASH
+    ]
+    few = [
+        f"{name} ({counts['positives']})"
+        for name, counts in row["per_class"].items()
+        if 0 < counts["positives"] < _FEW and counts["negatives"]
+    ]
+    said = []
+    if undefined:
+        said.append(
+            f"Not measurable, for want of cases with it, of cases without it, or of training labels: "
+            f"{', '.join(undefined)}. The averages over classes leave this out."
+        )
+    if few:
+        said.append(
+            f"Fewer than {_FEW} cases have: {', '.join(few)}. Their numbers are guesses, and the "
+            "averages over classes contain them."
+        )
+    return page.box("".join(map(page.paragraph, said)), warning=True) if said else ""
+
+
+def _disclaimer() -> str:
+    return page.box(
+        page.paragraph(
+            "This is a report of research. The model is not a medical device: it has not been "
+            "assessed for safety or benefit, and must not guide the care of a patient. The page "
+            "holds images and identifiers of cases: pass it on only as you may pass on those."
+        ),
+        warning=True,
+    )

@@ -1,0 +1,142 @@
+"""What validation data decides about a fine-tuned run: its best checkpoint, and thresholds.
+
+The choice is made once, on `--selection_split` of the dataset that was trained on, and kept in
+`selection.json`; evaluations on other data use it as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from simclr_med import metrics, run_log
+from simclr_med.case_features import case_features, case_probabilities
+from simclr_med.cases import read_cases
+from simclr_med.config import Config
+from simclr_med.data import Bags
+from simclr_med.errors import UserError
+from simclr_med.scoring import choose_thresholds
+from simclr_med.train import make_model, open_bags
+
+_METRICS: dict[str, Callable] = {
+    "macro_auc": metrics.macro_roc_auc,
+    "macro_ap": metrics.macro_average_precision,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "top_1": functools.partial(metrics.top_k, k=1),
+}
+_OF_ONE_CLASS = ("balanced_accuracy", "top_1")  # metrics that need one class a case
+
+
+def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset: bool) -> dict:
+    """Returns what selection.json holds, after making the choice if it has to be made.
+
+    Args:
+      config: of a fine-tuned run.
+      builder: of the dataset to evaluate on.
+      model_dir: of the run.
+      strategy: from `train.set_up`.
+      is_trained_dataset: whether `builder` is what the run was trained on.
+
+    Returns:
+      {"checkpoint": its name in `model_dir`, "thresholds": {label: threshold} or None, and, where
+      validation data chose, "split", "metric", "value_of_step": {step: value}}.
+
+    Raises:
+      UserError: no checkpoint; a metric, or a split, that the data does not have; or other data,
+        before the run was evaluated on its own.
+    """
+    path = os.path.join(model_dir, "selection.json")
+    state = tf.train.get_checkpoint_state(model_dir)
+    if state is None:
+        raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
+    newest = {"checkpoint": os.path.basename(state.model_checkpoint_path), "thresholds": None}
+    if config.run.train_mode != "finetune":
+        return newest
+    if not config.data.selection_split:
+        return newest
+    kept = run_log.read_json(path) if os.path.exists(path) else None
+    if not is_trained_dataset:  # frozen: other data decides nothing
+        if not kept or not os.path.exists(os.path.join(model_dir, f"{kept['checkpoint']}.index")):
+            raise UserError(
+                f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
+                f"{config.data.selection_split} of its own dataset. Evaluate it on that first "
+                "(--mode=eval), then on other data."
+            )
+        return kept
+    asked: dict = {
+        "split": config.data.selection_split,
+        "metric": config.eval.selection_metric,
+        "candidates": [os.path.basename(path) for path in state.all_model_checkpoint_paths],
+    }
+    if kept and all(kept[name] == value for name, value in asked.items()):
+        return kept
+    bags = open_bags(config, builder, config.data.selection_split)
+    chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
+    run_log.write_json(path, chosen)
+    return chosen
+
+
+def check_metric(config: Config, bags: Bags) -> None:
+    """Raises UserError for a `--selection_metric` that several labels a case do not have."""
+    if bags.multilabel and config.eval.selection_metric in _OF_ONE_CLASS:
+        raise UserError(
+            f"--selection_metric={config.eval.selection_metric} needs one class a case; for several "
+            "labels take macro_auc or macro_ap."
+        )
+
+
+def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: list[str]) -> dict:
+    check_metric(config, bags)
+    cases = read_cases(bags, 0)
+    labelled = cases.labelled
+    if not labelled.any():
+        raise UserError(f"--selection_split={config.data.selection_split} has no labelled case.")
+    metric = _METRICS[config.eval.selection_metric]
+    with strategy.scope():
+        model = make_model(config, len(bags.class_names))
+    values, scores = {}, {}
+    for path in candidates:
+        restore(model, os.path.join(model_dir, path))
+        features = case_features(config, strategy, {"trained": model}, bags)["trained"]
+        scores[path] = case_probabilities(model, features, bags.multilabel)
+        values[path] = float(metric(cases.labels[labelled], scores[path][labelled]))
+    defined = [path for path in candidates if values[path] == values[path]]
+    if not defined:
+        raise UserError(
+            f"--selection_split={config.data.selection_split} has no {config.eval.selection_metric}: "
+            "it needs cases with and without some label. Choose another split."
+        )
+    best = max(defined, key=lambda path: values[path])
+    thresholds = None
+    if bags.multilabel:
+        found = choose_thresholds(cases, scores[best])
+        thresholds = dict(zip(bags.class_names, map(float, found)))
+    return {
+        "checkpoint": best,
+        "thresholds": thresholds,
+        "value_of_step": {step_of(path): value for path, value in values.items()},
+    }
+
+
+def restore(model, checkpoint: str) -> None:
+    """Restores every variable of a model from a checkpoint of its run.
+
+    Raises:
+      UserError: variables of the model are missing in it.
+    """
+    status = tf.train.Checkpoint(model=model).restore(checkpoint)
+    try:
+        status.assert_existing_objects_matched().expect_partial()
+    except AssertionError as error:
+        raise UserError(
+            f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
+            "Use the --model_dir as its run left it."
+        ) from error
+
+
+def step_of(checkpoint: str) -> int:
+    """Returns the step of a checkpoint's path, which ends in -STEP."""
+    return int(checkpoint.rsplit("-", 1)[1])

@@ -1,0 +1,360 @@
+"""report.html: it parses, shows every number, escapes, reads offline; its curves are the metrics."""
+
+import dataclasses
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+from simclr_med import metrics
+from simclr_med.cases import Cases
+from simclr_med.config import Config
+from simclr_med.report import html as report
+from simclr_med.report import points, strips
+
+_VOID = {"meta", "img", "br"}
+
+
+class Balanced(html.parser.HTMLParser):
+    """Reads a page; collects its text, its tags, and what its tags point to."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open, self.text, self.tags, self.links = [], [], [], []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.links += [value for key, value in attributes if key in ("src", "href")]
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+def _row(truth, scores, class_names) -> dict:
+    """A row of the result with made-up intervals, undefined numbers None as in result.json."""
+    several = truth.ndim == 2
+    names = ["macro_auc", "macro_ap", "ece"]
+    names = [*names, "chexpert5_auc"] if several else ["top_1", "balanced_accuracy", *names]
+    row = {"cases": len(truth), "patients": 17}
+    for i, name in enumerate(names):
+        row[name], row[f"{name}_95"] = 0.511 + i / 37, [0.412 + i / 37, 0.613 + i / 37]
+    positive, known = metrics.positives(truth, scores.shape[1])
+    row["per_class"] = {}
+    for c, name in enumerate(class_names):
+        counts = (positive & known)[:, c].sum(), (~positive & known)[:, c].sum()
+        defined = all(counts) and not np.isnan(scores[:, c]).any()
+        row["per_class"][name] = {
+            "auc": 0.7001 + c / 91 if defined else None,
+            "auc_95": [0.6003 + c / 91, 0.8005 + c / 91] if defined else [None, None],
+            "ap": 0.3007 + c / 91 if defined else None,
+            "ap_95": [0.2009 + c / 91, 0.4011 + c / 91] if defined else None,
+            "positives": int(counts[0]),
+            "negatives": int(counts[1]),
+        }
+        if several:
+            row["per_class"][name] |= {
+                "threshold": 0.123,
+                "sensitivity": 0.877,
+                "specificity": None,
+            }
+    if not several:
+        size = len(class_names)
+        row["confusion"] = np.arange(size * size).reshape(size, size).tolist()
+    return row
+
+
+def _result(classification: dict) -> dict:
+    return {
+        "global_step": 1234,
+        "dataset": "derm_bags/x<y",
+        "train_split": "train",
+        "eval_split": "test",
+        "label_fraction": 0.1,
+        "seed": 7,
+        "contrastive": {},
+        "labels": {"uncertain_policy": "ignore"},
+        "skipped_images": [[3, "/a&b.png", "truncated"]],
+        "files": {"result": "/runs/<r>/result.json"},
+        "fingerprint": "f00dfeed",
+        "classification": classification,
+    }
+
+
+def _case(n=40, num_classes=3, several=False, seed=0, names=None):
+    """Returns (result, view) of made-up cases."""
+    rng = np.random.default_rng(seed)
+    names = names or tuple(f"class {c}" for c in range(num_classes))
+    scores = rng.dirichlet(np.ones(num_classes), n)
+    truth = rng.integers(0, num_classes, n)
+    if several:
+        truth = (rng.uniform(size=(n, num_classes)) < 0.4).astype(float)
+        truth[rng.uniform(size=truth.shape) < 0.2] = np.nan
+    elif n > 5:
+        truth[:2] = -1
+    ids = np.array([f"case {i}" for i in range(n)])
+    cases = Cases(ids, np.array([f"p{i // 3}" for i in range(n)]), truth, np.ones(n, int))
+    features = rng.normal(size=(n, 6))
+    labelled = cases.labelled
+    rows = {"trained": _row(truth[labelled], scores[labelled], names)}
+    rows["untrained"] = {**rows["trained"], "macro_auc": 0.4567}
+    shown = strips.wanted(cases, scores, features).pictures
+    pictures = {i: rng.integers(0, 255, (20, 30, 3), np.uint8) for i in shown[1:]}  # one is missing
+    config = {**Config().replace(dataset="a<b", micle=True).to_dict(), "class_names": list(names)}
+    view = report.View(cases, scores, names, features, pictures, config)
+    return _result({"linear probe": rows, "kNN": rows}), view
+
+
+def _numbers(value):
+    """Yields every float of a nested result, as the page writes it."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _numbers(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _numbers(part)
+    elif isinstance(value, float):
+        yield f"{value:.3f}"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_page_parses_reads_offline_and_holds_every_class_and_number(several, tmp_path):
+    result, view = _case(several=several, num_classes=5)
+    path = tmp_path / "report.html"
+    report.save(str(path), result, view)
+    text = path.read_text(encoding="utf-8")
+    page = Balanced(text)
+    assert not re.search(r"https?:|@import|url\(|<script|<link|<iframe", text)
+    assert all(link.startswith(("data:image/", "#")) for link in page.links)
+    assert {tag for tag, _ in page.tags} >= {"title", "table", "img", "details"}
+    for tag, attributes in page.tags:
+        assert tag != "img" or attributes["alt"]
+        assert tag != "th" or attributes["scope"] in ("row", "col")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) and {f"#{i}" for i in ids} == {
+        link for link in page.links if link.startswith("#")
+    }
+    row = result["classification"]["linear probe"]["trained"]
+    for name, counts in row["per_class"].items():
+        assert f"{name}" in page.words
+        assert f"{counts['positives']}" in page.words and f"{counts['negatives']}" in page.words
+    for number in _numbers(row):
+        assert number in page.words
+    assert "0.457" in page.words  # the untrained encoder
+    for said in ("not a medical device", "1,234", "f00dfeed", "seed", "uncertain_policy: ignore"):
+        assert said in page.words
+    assert "no picture" in page.words
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_text_of_users_is_escaped():
+    names = ("<script>alert(1)</script>", 'a "quoted" & <b>', "$x_1$", "湿疹")
+    result, view = _case(names=names, num_classes=4)
+    result["subgroups"] = [{"column": "<i>", "value": "<u>", "cases": 3, "patients": 2}]
+    page = report.render(result, view)
+    assert "<script" not in page and "<b>alert" not in page and "<i>" not in page
+    words = Balanced(page).words
+    for text in (*names, "<i> = <u>", "derm_bags/x<y", "/runs/<r>/result.json", "/a&b.png"):
+        assert text in words
+
+
+def test_shift_subgroups_and_fewer_labels_are_shown():
+    result, view = _case()
+    measured = {"macro_auc": 0.611, "macro_auc_95": [0.522, 0.733]}
+    result["subgroups"] = [
+        {"column": "sex", "value": "male", "cases": 25, "patients": 9, **measured},
+        {"column": "sex", "value": "", "cases": 4, "patients": 2, "macro_auc": None},
+    ]
+    drop = {"inside": 0.901, "inside_95": [0.8, 0.95], "outside": 0.802, "drop": 0.099}
+    result["shift"] = {
+        "inside": {"dataset": "chexpert", "split": "test"},
+        "metrics": {"macro_auc": {**drop, "drop_95": [0.044, 0.155]}},
+    }
+    curve = [
+        {"method": method, "label_fraction": share, "macro_auc": value, "macro_auc_std": 0.012}
+        for method, share, value in (
+            ("MICLe", 0.1, 0.811),
+            ("MICLe", 1.0, None),
+            ("SimCLR", 1, 0.8),
+        )
+    ]
+    page = report.render(result, dataclasses.replace(view, label_efficiency=curve))
+    words = Balanced(page).words
+    for text in ("0.611 [0.522, 0.733]", "0.099 [0.044, 0.155]", "MICLe", "0.811", "0.799", "10 %"):
+        assert text in words
+    assert words.index("sex = –") < words.index("sex = male")  # the smallest first
+
+
+def _without_labels(result, view):
+    cases = dataclasses.replace(view.cases, labels=np.full(len(view.cases.ids), -1))
+    empty = dataclasses.replace(view, cases=cases, scores=None, class_names=(), pictures={})
+    return {**result, "classification": {}}, empty
+
+
+def _without_labels_to_train_on(result, view):
+    return {**result, "classification": {}}, dataclasses.replace(view, scores=None)
+
+
+def _untrained_label(result, view):
+    scores = view.scores.copy()
+    scores[:, 1] = np.nan
+    truth = view.cases.labels
+    rows = {"trained": _row(truth, scores, view.class_names)}
+    return {**result, "classification": {"linear probe": rows}}, dataclasses.replace(
+        view, scores=scores
+    )
+
+
+def _no_positives(result, view):
+    labels = np.where(view.cases.labels == 1, 0, view.cases.labels)
+    cases = dataclasses.replace(view.cases, labels=labels)
+    rows = {"trained": _row(labels[labels >= 0], view.scores[labels >= 0], view.class_names)}
+    return {**result, "classification": {"kNN": rows}}, dataclasses.replace(view, cases=cases)
+
+
+@pytest.mark.parametrize(
+    "result, view",
+    [
+        _without_labels(*_case()),
+        _without_labels_to_train_on(*_case(several=True)),
+        _untrained_label(*_case(several=True)),
+        _no_positives(*_case()),
+        _case(num_classes=1),
+        _case(num_classes=1, several=True),
+        _case(n=1),
+        _case(n=1, several=True),
+        _case(n=3),  # one patient: nobody has a neighbour
+    ],
+    ids=[
+        "no labels",
+        "no labels to train on",
+        "NaN column",
+        "no positives",
+        "one class",
+        "one label",
+        "one case",
+    ]
+    + ["one case of several labels", "one patient"],
+)
+def test_what_is_missing_leaves_a_page(result, view):
+    for values in (result, json.loads(json.dumps(result))):
+        words = Balanced(report.render(values, view)).words
+        assert "Configuration" in words and "nan" not in words.lower().replace("nan_", "")
+
+
+def test_27_classes_and_4000_cases_fit_in_3_megabytes():
+    result, view = _case(n=4000, num_classes=27)
+    pictures = {
+        i: np.random.default_rng(i).integers(0, 255, (224, 224, 3), np.uint8) for i in view.pictures
+    }
+    page = report.render(result, dataclasses.replace(view, pictures=pictures))
+    assert len(page.encode()) < 3e6
+    assert "of 27 classes the 8 commonest are drawn" in Balanced(page).words
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_areas_under_the_points_are_the_metrics(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 50))
+    positive = rng.uniform(size=n) < 0.4
+    positive[:2] = [True, False]
+    scores = rng.integers(0, int(rng.integers(1, 12)), n) / 7  # ties; sometimes constant
+    x, y = points.roc_points(positive, scores)
+    area = np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)
+    assert area == pytest.approx(metrics.roc_auc(positive, scores))
+    recall, precision = points.pr_points(positive, scores)
+    area = np.sum(np.diff(np.r_[0, recall]) * precision)
+    assert area == pytest.approx(metrics.average_precision(positive, scores))
+
+
+def test_the_areas_under_the_mean_curves_are_the_macro_metrics():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(0, 4, 300), rng.dirichlet(np.ones(4), 300)
+    pairs = [(truth == c, scores[:, c]) for c in range(4)]
+    x, y = points.macro_roc([points.roc_points(*pair) for pair in pairs])
+    area = np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)
+    assert area == pytest.approx(metrics.macro_roc_auc(truth, scores), abs=2e-3)
+    recall, precision = points.macro_pr([points.pr_points(*pair) for pair in pairs])
+    area = np.sum(np.diff(np.r_[0, recall]) * precision)
+    assert area == pytest.approx(metrics.macro_average_precision(truth, scores), abs=2e-3)
+
+
+def test_calibration_bins_equal_a_loop():
+    rng = np.random.default_rng(0)
+    probability = np.r_[rng.uniform(0.3, 1, 200), 0.0, 1.0, 0.4, 0.6]
+    true = rng.uniform(size=204) < probability
+    bins = points.calibration_bins(probability, true, num_bins=5)
+    for b in range(5):
+        low, high = b / 5, (b + 1) / 5
+        inside = [i for i, p in enumerate(probability) if low < p <= high or (b == 0 and p == 0.0)]
+        assert bins.counts[b] == len(inside)
+        assert bins.stated[b] == pytest.approx(np.mean([probability[i] for i in inside]))
+        assert bins.observed[b] == pytest.approx(np.mean([true[i] for i in inside]))
+    assert np.isnan(points.calibration_bins(np.array([0.9]), np.array([True])).stated[0])
+
+
+def test_neighbours_equal_a_slow_double_loop_and_share_no_patient(monkeypatch):
+    monkeypatch.setattr(strips, "_CHUNK", 7)
+    rng = np.random.default_rng(3)
+    features = rng.integers(-2, 3, size=(45, 4)).astype(float)  # ties, and rows of zeros
+    features[5] = 0
+    patients = rng.integers(0, 9, 45)
+    queries = np.array([0, 5, 44, 17])
+    found, cosines = strips.nearest(features, patients, queries, 6)
+    for q, row, its_cosines in zip(queries, found, cosines):
+        slow = []
+        for i in range(45):
+            if patients[i] != patients[q]:
+                product = np.linalg.norm(features[q]) * np.linalg.norm(features[i])
+                cosine = features[q] @ features[i] / product if product else 0.0
+                slow.append((-round(cosine, 9), i))
+        slow = sorted(slow)[:6]
+        np.testing.assert_allclose(its_cosines, [-value for value, _ in slow], atol=1e-8)
+        assert not set(patients[row]) & {patients[q]}
+        distinct = {value for value, _ in slow}
+        assert len(distinct) < 6 or list(row) == [i for _, i in slow]
+    few, none = strips.nearest(features[:4], np.array([0, 0, 0, 1]), np.array([0, 3]), 5)
+    assert few.shape == (2, 3) and list(few[0]) == [3, -1, -1] and np.isnan(none[0, 1:]).all()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_worst_errors_are_those_of_the_highest_loss(several):
+    _, view = _case(n=30, num_classes=4, several=several)
+    losses = []
+    for i, label in enumerate(view.cases.labels):
+        scores = view.scores[i]
+        if several:
+            terms = [-np.log(p if t else 1 - p) for t, p in zip(label, scores) if not np.isnan(t)]
+            losses.append(np.mean(terms) if terms else -1.0)
+        else:
+            losses.append(-np.log(scores[label]) if label >= 0 else -1.0)
+    slow = sorted(range(30), key=lambda i: -losses[i])[:7]
+    shown = strips.wanted(view.cases, view.scores, view.features, num_errors=7)
+    assert list(shown.errors) == slow
+
+
+def test_queries_are_of_different_classes_and_repeat():
+    _, view = _case(n=60, num_classes=4)
+    first, second = (strips.wanted(view.cases, view.scores, view.features) for _ in range(2))
+    assert set(view.cases.labels[first.queries]) == {0, 1, 2, 3}
+    assert len(set(first.queries)) == 6
+    np.testing.assert_array_equal(first.neighbours, second.neighbours)
+    assert set(first.pictures) == {
+        *first.errors.tolist(),
+        *first.queries.tolist(),
+        *first.neighbours.ravel().tolist(),
+    }
