@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+_EXPERIMENTS = ("sweep", "label_efficiency", "study")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 
@@ -51,15 +52,23 @@ def _run(argv: list[str]) -> int:
             "(derm_bags/demo, recipe flags/demo.flags). Your images: --dataset=derm_bags "
             "--manual_dir=DIR."
         )
-    builder = _prepare(config)
+    if mode == "compare":
+        _hush()
+        from simclr_med.compare import compare_runs
+
+        return compare_runs(config)
+    recipes = flags.study_recipes(given) if mode == "study" else {}
+    builder = _prepare(recipes.get("finetune", config))
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
     from simclr_med import evaluate, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
+    if mode in _EXPERIMENTS or (mode == "train_then_eval" and config.experiment.repeats > 1):
+        return _experiment(config, recipes, builder, model_dir, {"argv": argv[1:], "flags": given})
     strategy = train.set_up(config)  # before anything else touches TensorFlow's devices
-    if mode != "train":
+    if mode == "train_then_eval":
         evaluate.check_splits(config, builder)
     if mode == "eval":
         evaluate.follow(config, builder, model_dir, strategy)
@@ -74,6 +83,27 @@ def _run(argv: list[str]) -> int:
     return 0
 
 
+def _experiment(config: Config, recipes: dict, builder, model_dir: str, asked: dict) -> int:
+    """Makes the many runs of an experiment; returns the exit code."""
+    from simclr_med import evaluate, train
+
+    strategy = train.set_up(recipes["finetune"] if recipes else config)
+    if not recipes:
+        evaluate.check_splits(config, builder)
+    from simclr_med.experiments import label_efficiency, repeats, study, sweep
+
+    try:
+        if recipes:
+            study.run(config, recipes, _prepare, model_dir, strategy, asked)
+        else:
+            run = {"sweep": sweep.run, "label_efficiency": label_efficiency.run}
+            run.get(config.run.mode, repeats.run)(config, builder, model_dir, strategy, asked)
+    except signals.Interrupted as interrupted:
+        print(f"Stopped. The same command goes on from {model_dir}.")
+        return signals.exit_code(interrupted)
+    return 0
+
+
 def _config_of_run(given: dict) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
     model_dir = given.get("model_dir")
@@ -85,9 +115,20 @@ def _config_of_run(given: dict) -> Config:
     from simclr_med.run_log import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
-    if "dataset" in given:  # other data: how the run's own was built says nothing about it
+    if any(
+        given.get(name, saved.get(name)) != saved.get(name) for name in ("dataset", "manual_dir")
+    ):
+        # Other data: how the run's own was built says nothing about it.
         saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
+
+
+def _is_other(given: dict, saved: dict, name: str) -> bool:
+    """Returns whether a dataset, or its folder however spelled, was given that is not the run's."""
+    one, other = given.get(name), saved.get(name)
+    if name == "manual_dir" and one and other:
+        one, other = os.path.realpath(one), os.path.realpath(other)
+    return name in given and one != other
 
 
 def _prepare(config: Config):
@@ -161,9 +202,11 @@ def _default_model_dir(config: Config, dataset: str) -> str:
     values = config.to_dict()
     identity = [dataset, *((name, values[name]) for name in fields_that_shape_weights())]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-    return os.path.join(
-        "runs", f"{str(config.data.dataset).replace('/', '-')}_{config.method}_{digest}"
-    )
+    mode = config.run.mode
+    what = mode if mode in _EXPERIMENTS else config.method
+    if config.experiment.repeats > 1 and mode == "train_then_eval":
+        what += "_repeats"
+    return os.path.join("runs", f"{str(config.data.dataset).replace('/', '-')}_{what}_{digest}")
 
 
 def _sentence_for(error: Exception) -> str | None:

@@ -40,10 +40,9 @@ def parse(argv: list[str]) -> CommandLine:
     asked = {argument.lstrip("-").split("=")[0] for argument in argv[1:]}
     is_demo = not asked & {"dataset", "flagfile"}
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
-    for_eval = any(
-        pair in (("--mode", "eval"), ("-mode", "eval")) for pair in zip(words, words[1:])
-    )
-    is_demo = is_demo and not (for_eval and "model_dir" in asked)
+    modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
+    of_a_run = "eval" in modes and "model_dir" in asked
+    is_demo = is_demo and not of_a_run and "compare" not in modes
     values = define()
     try:
         rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])
@@ -73,6 +72,31 @@ def _sentence(error: flags.Error) -> str:
 def config_from(given: dict) -> Config:
     """Returns the validated Config of the flags given, defaults elsewhere."""
     return Config.from_dict(given).validate()
+
+
+def study_recipes(given: dict) -> dict[str, Config]:
+    """Returns the configurations of a study's three recipes, the flags of its own command on top.
+
+    Args:
+      given: the flags of the study, by file or by hand.
+
+    Raises:
+      UserError: a recipe that is missing, or that has a mistake.
+    """
+    of_study = {k: v for k, v in given.items() if k not in ("mode", "model_dir", "checkpoint")}
+    recipes = {}
+    for name in ("simclr", "micle", "finetune"):
+        path = given.get(f"{name}_recipe")
+        if not path:
+            raise UserError(
+                f"--mode=study needs --{name}_recipe=FILE; flags/study_demo.flags names all three."
+            )
+        if not os.path.exists(path):  # as the files of this folder name each other
+            path = os.path.join(os.path.dirname(FOLDER), path)
+        in_recipe = parse(["", f"--flagfile={path}"]).given
+        in_recipe = {k: v for k, v in in_recipe.items() if k not in ("model_dir", "checkpoint")}
+        recipes[name] = config_from({**in_recipe, **of_study})
+    return recipes
 
 
 def define() -> flags.FlagValues:

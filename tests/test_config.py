@@ -71,6 +71,7 @@ def test_simclrs_flags_are_here_with_its_defaults():
 
 def test_every_knob_is_read_somewhere():
     read = {"micle"}  # read as Config.method
+    read |= {f"{name}_recipe" for name in ("simclr", "micle", "finetune")}  # flags.study_recipes
     files = [ROOT / "run.py", *(ROOT / "simclr_med").rglob("*.py")]
     for path in files:
         if path.name == "config.py":
@@ -86,8 +87,23 @@ def test_every_knob_is_read_somewhere():
 @pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "flags").glob("*.flags")))
 def test_recipes_parse_and_are_possible(recipe):
     line = flags.parse(["run.py", f"--flagfile={ROOT / 'flags' / recipe}"])
-    assert flags.config_from(line.given).run.mode == "train_then_eval"
+    assert flags.config_from(line.given)
+    of_study = recipe.startswith("study_")
+    assert line.given.get("mode") == (
+        "study" if recipe == "study_demo.flags" else None if of_study else "train_then_eval"
+    )
     assert not line.is_demo
+
+
+def test_the_recipes_of_a_study_are_possible_together():
+    line = flags.parse(["run.py", f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"])
+    recipes = flags.study_recipes(line.given)
+    assert [recipe.method for recipe in recipes.values()] == ["simclr", "micle", "finetune"]
+
+
+@pytest.mark.parametrize("argument", ["--mode=compare", "-mode=compare"])
+def test_comparing_runs_is_not_the_demo(argument):
+    assert not flags.parse(["run.py", argument, "--runs=a,b"]).is_demo
 
 
 def test_without_dataset_and_flagfile_it_is_the_demo_and_the_command_line_wins():

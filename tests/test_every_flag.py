@@ -14,9 +14,19 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import flags
 import run
-from simclr_med import data, distribution, evaluate, export, train
+from simclr_med import (
+    case_features,
+    data,
+    distribution,
+    evaluate,
+    export,
+    predictions,
+    train,
+)
 from simclr_med.config import FIELDS, Config
+from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
 from tfds_builders import chexpert_studies, prepare
@@ -36,13 +46,14 @@ BASE = Config().replace(
     keep_hub_module_max=0,
     micle=True,
     proj_out_dim=8,
+    bootstrap_resamples=200,
 )
 
 
 def draw_folder(folder, seed):
     """Writes 16 cases of 1 to 9 noisy images in three classes, and returns the folder."""
     rng = np.random.default_rng(seed)
-    rows = ["case_id,image_path,label,split"]
+    rows = ["case_id,image_path,label,split,sex"]
     folder.mkdir(parents=True)
     for case in range(16):
         split = "train" if case < 9 else "validation" if case < 13 else "more"
@@ -50,7 +61,8 @@ def draw_folder(folder, seed):
             pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
             pixels[..., case % 3] |= 128
             Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
-            rows.append(f"c{case},{case}_{image}.png,label{case % 3},{split}")
+            sex = "female" if case % 2 else "male"
+            rows.append(f"c{case},{case}_{image}.png,label{case % 3},{split},{sex}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
     return folder
 
@@ -138,16 +150,26 @@ class World:
             return data.evaluation_batches(bags, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evaluate, "evaluation_batches", spy)
-            patch.setattr(export, "save", lambda model, folder, step, keep: kept.append(keep))
+            patch.setattr(case_features, "evaluation_batches", spy)
+            patch.setattr(export, "save", lambda *args: kept.append(args[-1]) or "saved")
             result = evaluate.evaluate(config, self.builder, self._finished, self.strategy)
         new = {}
         for name in set(os.listdir(self._finished)) - before:
             path = os.path.join(self._finished, name)
             with open(path, "rb") as file:
-                new[name] = file.read()
+                new[name] = file.read() if not name.endswith(".html") else ""  # it has the time
             os.remove(path)
         return json.dumps(result, default=str), new, sizes, kept
+
+    def see_fine_tuning(self, config):
+        """Metrics of fine-tuning, what its evaluation found, and its predictions."""
+        config = config.replace(train_mode="finetune", micle=False)
+        model_dir = self.train(config)
+        result = evaluate.evaluate(config, self.builder, model_dir, self.strategy, pictures=False)
+        found = {k: v for k, v in result.items() if k not in ("files", "selection")}
+        chosen = {k: v for k, v in result["selection"].items() if k != "checkpoint"}
+        with open(os.path.join(model_dir, "metrics.jsonl")) as file:
+            return file.read(), json.dumps(found, default=str), chosen
 
     def see_command(self, config):
         """What run.py prepares, and which of training and evaluation it calls, where."""
@@ -157,6 +179,7 @@ class World:
             return lambda c, builder, model_dir="", *rest: calls.append((name, model_dir))
 
         with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.root)  # a relative --data_dir is made where the command runs
             patch.setattr(Builder, "download_and_prepare", lambda b, **_: calls.append(b.data_path))
             patch.setattr(train, "set_up", lambda c: self.strategy)
             patch.setattr(train, "train", note("train"))
@@ -197,6 +220,27 @@ class World:
             (bag["bag_id"], len(bag["images"]), bag["label"].tobytes())
             for bag in bags.dataset.as_numpy_iterator()
         ]
+
+    def see_plan(self, config):
+        """The runs that experiments are made of, and what a comparison reads."""
+        recipes = {}
+        for name in study_plan.RECIPES:
+            path = config.to_dict()[f"{name}_recipe"]
+            if path:
+                given = {f"{other}_recipe": path for other in study_plan.RECIPES}
+                recipes[name] = flags.study_recipes(given)[name].train.train_steps
+        config = config.replace(train_mode="finetune", micle=False)
+        shifted = study_plan.elsewhere(config, config).data
+        return {
+            "repeats": list(repeats.jobs(config, config.experiment.repeats)),
+            "fractions": list(label_efficiency.jobs(config)),
+            "grid": list(sweep.points(config.replace(selection_split="more"))),
+            "recipes": recipes,
+            "shift": (shifted.dataset, shifted.manual_dir, shifted.eval_split),
+            "compared": [
+                predictions.runs_of(run) for run in config.experiment.runs.split(",") if run
+            ],
+        }
 
     def see_machine(self, config):
         """What is asked of TensorFlow before anything else."""
@@ -248,6 +292,8 @@ CHANGES = {
     "data_dir": ("command", "elsewhere", {}),
     "train_split": ("training", "validation", {}),
     "eval_split": ("evaluation", "more", {}),
+    "selection_split": ("fine_tuning", "more", {}),
+    "label_fraction": ("fine_tuning", 0.4, {}),
     "cache_dataset": ("training", True, {}),
     "shuffle_buffer": ("training", 2, {}),
     "on_bad_image": ("command", "skip", {}),
@@ -261,9 +307,10 @@ CHANGES = {
     "blank_policy": ("bags", "ignore", {}),
     "views": ("bags", "frontal", {}),
     "bag_by": ("bags", "patient", {}),
-    "max_bag_size": ("evaluation", 1, {}),
+    "max_bag_size": ("fine_tuning", 1, {}),
     "image_size": ("model", 20, {}),
     "color_jitter_strength": ("training", 0.5, {}),
+    "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
     "resnet_depth": ("model", 34, {}),
@@ -282,6 +329,7 @@ CHANGES = {
     "lineareval_while_pretraining": ("training", False, {}),
     "zero_init_logits_layer": ("model", True, {}),
     "fine_tune_after_block": ("model", 1, {"train_mode": "finetune", "micle": False}),
+    "class_weights": ("fine_tuning", "balanced", {"train_split": "validation"}),
     "train_batch_size": ("training", 3, {}),
     "train_epochs": ("training", 2, {"train_steps": 0, "train_epochs": 1}),
     "train_steps": ("training", 2, {}),
@@ -294,6 +342,20 @@ CHANGES = {
     "eval_steps": ("evaluation", 1, {"eval_batch_size": 2}),
     "eval_batch_size": ("evaluation", 2, {}),
     "eval_name": ("evaluation", "again", {}),
+    "selection_metric": ("fine_tuning", "top_1", {"selection_split": "more"}),
+    "bootstrap_resamples": ("fine_tuning", 500, {}),
+    "subgroups": ("fine_tuning", "none", {}),
+    "repeats": ("plan", 3, {}),
+    "runs": ("plan", "PREDICTIONS", {}),
+    "label_fractions": ("plan", "0.1,1", {}),
+    "sweep_learning_rates": ("plan", "0.1", {}),
+    "sweep_weight_decays": ("plan", "0", {}),
+    "simclr_recipe": ("plan", "RECIPE", {}),
+    "micle_recipe": ("plan", "RECIPE", {}),
+    "finetune_recipe": ("plan", "RECIPE", {}),
+    "shift_dataset": ("plan", "derm_bags/demo_shift", {}),
+    "shift_manual_dir": ("plan", "elsewhere", {}),
+    "shift_split": ("plan", "validation", {}),
     "use_tpu": ("machine", False, {}),
     "tpu_name": ("machine", "pod", {}),
     "tpu_zone": ("machine", "zone", {}),
@@ -322,6 +384,12 @@ def test_a_changed_flag_changes_what_a_run_shows(world, name):
     how, value, context = CHANGES[name]
     if value == "PHOTOS2":
         value = str(draw_folder(world.root / "photos2", seed=1))
+    elif value == "PREDICTIONS":
+        (world.root / "a.csv").write_text("case_id\n")
+        value = f"{world.root / 'a.csv'},{world.root / 'a.csv'}"
+    elif value == "RECIPE":
+        (world.root / "recipe.flags").write_text("--train_steps=77\n")
+        value = str(world.root / "recipe.flags")
     elif value == "CHECKPOINT":
         value = world.train(BASE.replace(seed=7))
     config = BASE.replace(**context)

@@ -1,0 +1,75 @@
+"""The same run with several seeds: mean and standard deviation of each metric (section 4.4).
+
+Seeds vary the initial head, the order, the augmentation and, below a label fraction of 1, which
+patients are labelled; not the patients evaluated, whose share in the uncertainty the intervals of
+each result show.
+"""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from simclr_med import run_log
+from simclr_med.config import Config
+from simclr_med.experiments import runs, summary
+from simclr_med.report import tables
+
+
+def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
+    """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ..."""
+    seeds = range(config.run.seed, config.run.seed + num_repeats)
+    return {f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
+
+
+def run(
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+) -> dict:
+    """Trains and evaluates each seed, writes repeats.json, prints the table; returns the former."""
+    with run_log.locked(model_dir):
+        wanted = jobs(config, config.experiment.repeats)
+        results = {
+            name: outcome.result
+            for name, outcome in runs.run_all(
+                wanted, builder, model_dir, strategy, asked, pictures=True
+            )
+        }
+        seeds = [job.run.seed for job in wanted.values()]
+        repeats = {
+            "dataset": builder.info.full_name,
+            "eval_split": config.data.eval_split,
+            "seeds": seeds,
+            "rows": rows(list(results.values())),
+        }
+        run_log.write_json(os.path.join(model_dir, "repeats.json"), repeats)
+    _show(repeats, model_dir)
+    return repeats
+
+
+def rows(results: list[dict]) -> list[dict]:
+    """Returns {"evaluator", "encoder", "metric", "values", "mean", "sd"} of all that was measured."""
+    found = []
+    for evaluator, by_encoder in results[0]["classification"].items():
+        for encoder, row in by_encoder.items():
+            for metric in summary.metrics_of(row):
+                values = [r["classification"][evaluator][encoder].get(metric) for r in results]
+                names = {"evaluator": evaluator, "encoder": encoder, "metric": metric}
+                found.append({**names, **summary.spread(values)})
+    return found
+
+
+def _show(repeats: dict, model_dir: str) -> None:
+    columns = ["", "metric", "mean ± sd", *(f"seed {seed}" for seed in repeats["seeds"])]
+    lines = [
+        [
+            f"{row['evaluator']}, {row['encoder']}",
+            summary.TITLES.get(row["metric"], row["metric"]),
+            summary.text(row["mean"], row["sd"]),
+            *map(summary.text, row["values"]),
+        ]
+        for row in repeats["rows"]
+    ]
+    title = f"{repeats['dataset']} {repeats['eval_split']}: {len(repeats['seeds'])} seeds"
+    tables.show([(title, columns, lines)])
+    print(f"  {os.path.join(model_dir, 'repeats.json')}  all numbers")

@@ -1,0 +1,270 @@
+"""One run among many: trained and evaluated, unless that is already done.
+
+A run's folder says in `experiment.json` which weights it began with, whether training came to its
+end, and what each stored result was made of. A result is taken from there only if all of that is
+still so; it is written after the files it vouches for, so a process killed at any moment leaves a
+run that is finished or that goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import gc
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import ops
+
+from simclr_med import evaluate, run_log, train
+from simclr_med.config import GROUPS, Config
+from simclr_med.errors import Diverged, UserError
+from simclr_med.keras_api import keras
+
+_RECORD = "experiment.json"
+# Fields of the data and the evaluation that change no number of a result, or only by way of the
+# prepared dataset, whose name tells.
+_NO_NUMBER = {"manual_dir", "data_dir", "cache_dataset", "beam_runner", "beam_options", "eval_name"}
+_NO_NUMBER |= {"shuffle_buffer", "on_bad_image", "build_long_side", "bag_regex", "top_conditions"}
+
+
+def train_and_evaluate(
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+    *,
+    pictures: bool = False,
+) -> dict:
+    """Returns the result of a run, which is stored, or else made: from its newest checkpoint on.
+
+    Args:
+      config: of the run.
+      builder: a prepared TFDS builder.
+      model_dir: the run's own folder; made if it is missing.
+      strategy: from `train.set_up`.
+      asked: what the command line said, for flags.json.
+      pictures: also draw the run's own report.html, which takes longer.
+
+    Raises:
+      UserError: a mistake of the user's, such as a folder that holds another run.
+      Diverged: the loss is no longer finite, now or when this run was last tried.
+      Interrupted: after SIGINT or SIGTERM, with everything saved.
+    """
+    if (result := stored_result(config, builder, model_dir)) is not None:
+        return result
+    _train(config, builder, model_dir, strategy, asked)
+    return evaluate_once(config, builder, model_dir, strategy, pictures=pictures)
+
+
+def evaluate_once(
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    *,
+    pictures: bool = False,
+) -> dict:
+    """Returns the result of evaluating a trained run, which is stored, or else made.
+
+    The data may be other than the run's own (`--eval_name` keeps the results apart).
+    """
+    if (result := _stored_evaluation(config, builder, model_dir)) is not None:
+        return result
+    record = _read(model_dir)
+    evaluations = record.setdefault("evaluations", {})
+    if evaluations.pop(config.eval.eval_name or "", None):
+        _write(model_dir, record)  # its files are about to change
+    try:
+        result = evaluate.evaluate(config, builder, model_dir, strategy, pictures=pictures)
+    finally:
+        _forget_models()
+    evaluations[config.eval.eval_name or ""] = _made_of(config, builder, model_dir)
+    _write(model_dir, record)
+    return run_log.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
+
+
+def stored_result(config: Config, builder, model_dir: str) -> dict | None:
+    """Returns the result of a finished run; None where there is something left to do.
+
+    Raises:
+      UserError: the folder holds a run of another configuration, or from other initial weights.
+      Diverged: the run failed.
+    """
+    config_path = os.path.join(model_dir, "config.json")
+    if not os.path.exists(config_path):
+        return None
+    class_names = tuple(run_log.read_json(config_path).get("class_names", ()))
+    run_log.check_same_run(model_dir, config, builder.info.full_name, class_names)
+    record = _read(model_dir)
+    began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
+    if began and now and began != now:
+        raise UserError(
+            f"{model_dir} holds a run that began with other weights than "
+            f"--checkpoint={config.run.checkpoint} has now. Use another --model_dir, or remove that "
+            "folder to train it anew."
+        )
+    if record.get("failed"):
+        raise Diverged(f"{record['failed']} (Tried before; remove {model_dir} to try again.)")
+    return _stored_evaluation(config, builder, model_dir) if record.get("trained") else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its result ({} if it failed), and the sentence with which it failed."""
+
+    result: dict
+    failure: str = ""
+
+
+def run_all(
+    jobs: dict[str, Config],
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+    *,
+    may_diverge: bool = False,
+    pictures: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[str, Outcome]]:
+    """Yields (name, outcome) of each run, in order; says which one it is at and for how long yet.
+
+    Args:
+      jobs: {folder below `model_dir`: configuration}.
+      builder: a prepared TFDS builder.
+      model_dir: of the experiment.
+      strategy: from `train.set_up`.
+      asked: what the command line said, for flags.json.
+      pictures: also draw each run's own report.html.
+      may_diverge: a diverged run is an outcome; else it raises.
+      clock: seconds.
+    """
+    seconds: list[float] = []  # of the runs that were not finished before
+    for i, (name, config) in enumerate(jobs.items()):
+        folder = os.path.join(model_dir, name)
+        start, was_there = clock(), True
+        try:
+            result = stored_result(config, builder, folder)
+            was_there = result is not None
+            print(
+                f"{progress(i + 1, len(jobs), seconds)}: {name}{' is done' * was_there}", flush=True
+            )
+            if result is None:
+                result = train_and_evaluate(
+                    config, builder, folder, strategy, asked, pictures=pictures
+                )
+            outcome = Outcome(result)
+        except Diverged as error:
+            if not may_diverge:
+                raise
+            print(f"{name} failed: {error}")
+            outcome = Outcome({}, str(error))
+        yield name, outcome
+        if not was_there:
+            seconds.append(clock() - start)
+
+
+def progress(number: int, total: int, seconds: list[float]) -> str:
+    """Returns "run 3 of 27, ETA 0:21:10"; without an ETA before the first run has ended."""
+    if not seconds:
+        return f"run {number} of {total}"
+    left = (total - number + 1) * sum(seconds) / len(seconds)
+    return f"run {number} of {total}, ETA {datetime.timedelta(seconds=round(left))}"
+
+
+def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
+    record = _read(model_dir)
+    if record.get("trained") and tf.train.latest_checkpoint(model_dir):
+        return
+    if "initial_weights" not in record:
+        record["initial_weights"] = _weights(config.run.checkpoint)
+        _write(model_dir, record)
+    try:
+        train.train(config, builder, model_dir, strategy, asked)
+    except Diverged as error:
+        _write(model_dir, {**record, "failed": str(error)})
+        raise
+    finally:
+        _forget_models()
+    _write(model_dir, {**record, "trained": True})
+
+
+def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
+    """Returns a stored result that was made of the same weights, data and questions, with files."""
+    made_of = _read(model_dir).get("evaluations", {}).get(config.eval.eval_name or "")
+    path = _result_path(config, model_dir)
+    if made_of is None or not os.path.exists(path):
+        return None
+    now = _made_of(config, builder, model_dir)
+    if now["weights"] is None:  # removed to save space: the result still stands
+        now["weights"] = made_of["weights"]
+    if made_of != now:
+        return None
+    result = run_log.read_json(path)
+    predictions = result["files"].get("predictions")
+    return result if predictions is None or os.path.exists(predictions) else None
+
+
+def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
+    """Returns what a result depends on beside the run's own configuration, as JSON has it."""
+    names = [
+        field.name for group in ("data", "eval") for field in dataclasses.fields(GROUPS[group])
+    ]
+    values = config.to_dict()
+    shown = {name: values[name] for name in names if name not in _NO_NUMBER}
+    if not config.eval.eval_steps:
+        del shown["eval_batch_size"]
+    if not config.data.selection_split:
+        del shown["selection_metric"]
+    return {
+        "weights": _weights(model_dir),
+        "prepared_dataset": builder.info.full_name,
+        "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
+        **shown,
+    }
+
+
+def _weights(path: str | None) -> str | None:
+    """Returns a hash of a checkpoint (a folder's newest), None if it is not there.
+
+    The index of a checkpoint holds a checksum of every tensor; only the index is read.
+    """
+    prefix = tf.train.latest_checkpoint(path) if path and os.path.isdir(path) else path
+    if not prefix or not os.path.exists(f"{prefix}.index"):
+        return None
+    with open(f"{prefix}.index", "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _result_path(config: Config, model_dir: str) -> str:
+    suffix = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
+    return os.path.join(model_dir, f"result{suffix}.json")
+
+
+def _forget_models() -> None:
+    """Frees graphs and weights: without it memory grows from run to run.
+
+    TensorFlow registers a gradient for each call of a custom gradient (synchronised BatchNorm has
+    them) and keeps it, and with it the graph, for ever: TensorFlow 2.15 and 2.21.
+    """
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    for name in [name for name in registered if name.startswith("CustomGradient-")]:
+        del registered[name]
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _read(model_dir: str) -> dict[str, Any]:
+    path = os.path.join(model_dir, _RECORD)
+    return run_log.read_json(path) if os.path.exists(path) else {}
+
+
+def _write(model_dir: str, record: dict[str, Any]) -> None:
+    os.makedirs(model_dir, exist_ok=True)
+    run_log.write_json(os.path.join(model_dir, _RECORD), record)

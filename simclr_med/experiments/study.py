@@ -1,0 +1,213 @@
+"""The paper's study from one command: does pretraining help, does MICLe, and for whom.
+
+1. SimCLR pretraining, then as many steps again of MICLe or, as the control, of SimCLR: the two arms
+   differ in the positive pair of the second half only.
+2. Optionally each arm's own learning rate and weight decay, chosen on `--selection_split`.
+3. Every arm is fine-tuned with each label fraction and seed; evaluated inside and, with
+   `--shift_dataset`, outside the distribution.
+4. Arms are compared on the same patients (`study_compare`); `study_report` writes it down.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_med import run_log
+from simclr_med.config import Config
+from simclr_med.experiments import (
+    label_efficiency,
+    runs,
+    study_compare,
+    study_plan,
+    study_report,
+    summary,
+    sweep,
+)
+from simclr_med.experiments.study_plan import Arm, Builders
+
+
+def run(
+    config: Config,
+    recipes: dict[str, Config],
+    make_builder: Callable[[Config], Any],
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+) -> dict:
+    """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
+
+    Args:
+      config: of the study: checkpoint, seed, repeats, label fractions, grids and shift set.
+      recipes: {"simclr", "micle", "finetune"}: configurations of the three kinds of runs.
+      make_builder: from a configuration to the prepared TFDS builder of its dataset.
+      model_dir: of the study; study.md, study.json and the figures are written there.
+      strategy: from `train.set_up`.
+      asked: what the command line said, for flags.json.
+
+    Raises:
+      UserError: a mistake in flags, recipes or data, found before training where possible.
+      Interrupted: after SIGINT or SIGTERM, with everything saved.
+    """
+    builders = Builders(make_builder)
+    study_plan.check(config, recipes, builders)
+    with run_log.locked(model_dir):
+        arms = study_plan.arms(config, recipes, model_dir)
+        pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)
+        tuned = {
+            arm.name: _chosen(config, recipes, arm, builders, model_dir, strategy, asked)
+            for arm in arms
+        }
+        results = _fine_tune(config, arms, tuned, builders, model_dir, strategy, asked)
+        places = ["inside", *(["shift"] if config.experiment.shift_dataset else [])]
+        study = {
+            **_what_it_is(config, recipes, builders, arms, tuned),
+            "pretraining": {name: _without_files(result) for name, result in pretrained.items()},
+            "results": _table(arms, tuned, results, places),
+            "comparisons": study_compare.compare_arms(
+                arms, tuned, model_dir, places, recipes["finetune"]
+            ),
+        }
+        path = os.path.join(model_dir, "study.json")
+        run_log.write_json(path, study)
+        study = run_log.read_json(path)  # NaN is None
+        study_report.save(model_dir, study)
+    return study
+
+
+def _pretrain(config, recipes, builders: Builders, model_dir, strategy, asked) -> dict[str, dict]:
+    """Returns {"simclr1", "micle", "simclr2": result}; their weights lie in pretrain_NAME/."""
+    print("Study, stage 1: pretraining.")
+    first = study_plan.first_stage(config, recipes["simclr"])
+    results = _run({"pretrain_simclr1": first}, builders(first), model_dir, strategy, asked)
+    builder = builders(recipes["micle"])
+    start = os.path.join(model_dir, "pretrain_simclr1")
+    second = study_plan.second_stage(recipes["micle"], builder, start)
+    jobs = {f"pretrain_{name}": job for name, job in second.items()}
+    results |= _run(jobs, builder, model_dir, strategy, asked)
+    return {name.removeprefix("pretrain_"): result for name, result in results.items()}
+
+
+def _run(jobs, builder, model_dir, strategy, asked) -> dict[str, dict]:
+    outcomes = runs.run_all(jobs, builder, model_dir, strategy, asked)
+    return {name: outcome.result for name, outcome in outcomes}
+
+
+def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, asked) -> Config:
+    """Returns an arm's fine-tuning with its learning rate and weight decay: the grid's best."""
+    tuned = study_plan.fine_tuning(config, recipes["finetune"], arm)
+    if study_plan.has_grid(tuned):
+        print(f"Study, stage 2: choosing learning rate and weight decay of '{arm.name}'.")
+        folder = os.path.join(model_dir, "sweep", arm.folder)
+        os.makedirs(folder, exist_ok=True)
+        with_all = tuned.replace(label_fraction=1.0)
+        best = sweep.search(with_all, builders(tuned), folder, strategy, asked)
+        run_log.write_json(os.path.join(folder, "best.json"), best)
+    else:
+        (point,) = sweep.points(tuned).values()
+        best = {
+            "learning_rate": point.optim.learning_rate,
+            "weight_decay": point.optim.weight_decay,
+        }
+    return tuned.replace(learning_rate=best["learning_rate"], weight_decay=best["weight_decay"])
+
+
+def _fine_tune(
+    config,
+    arms: list[Arm],
+    tuned: dict[str, Config],
+    builders: Builders,
+    model_dir,
+    strategy,
+    asked,
+) -> dict[str, dict[str, dict]]:
+    """Returns {place: {folder: result}} of every arm, label fraction and seed.
+
+    All arms take turns at each fraction and seed, so that a study stopped early has a bit of each.
+    """
+    print("Study, stage 3: fine-tuning.")
+    by_arm = [
+        {
+            study_compare.folder(arm, name): job
+            for name, job in label_efficiency.jobs(tuned[arm.name]).items()
+        }
+        for arm in arms
+    ]
+    jobs = dict(item for items in zip(*(of_arm.items() for of_arm in by_arm)) for item in items)
+    builder = builders(next(iter(jobs.values())))
+    results: dict[str, dict[str, dict]] = {"inside": {}, "shift": {}}
+    for name, outcome in runs.run_all(jobs, builder, model_dir, strategy, asked):
+        results["inside"][name] = outcome.result
+        if config.experiment.shift_dataset:
+            outside = study_plan.shift_builder(config, jobs[name], builders)
+            shifted = study_plan.elsewhere(config, jobs[name])
+            results["shift"][name] = runs.evaluate_once(
+                shifted, outside, os.path.join(model_dir, name), strategy
+            )
+    return results
+
+
+def _table(arms: list[Arm], tuned: dict[str, Config], results, places: list[str]) -> list[dict]:
+    """Returns a row per arm, place and fraction: means, deviations and values of each metric."""
+    table = []
+    for arm in arms:
+        jobs = label_efficiency.jobs(tuned[arm.name])
+        for place in places:
+            by_job = {name: results[place][study_compare.folder(arm, name)] for name in jobs}
+            for row in label_efficiency.rows(jobs, by_job):
+                table.append({"arm": arm.name, "place": place, **row})
+    return table
+
+
+def _what_it_is(config, recipes, builders: Builders, arms: list[Arm], tuned) -> dict:
+    """Returns the part of study.json that says what was done."""
+    fine = recipes["finetune"]
+    second = study_plan.second_stage(recipes["micle"], builders(recipes["micle"]), "")
+    outside = config.experiment.shift_dataset
+    name_outside = (
+        study_plan.shift_builder(config, fine, builders).info.full_name if outside else ""
+    )
+    metric = fine.eval.selection_metric
+    return {
+        "dataset": builders(fine).info.full_name,
+        "eval_split": fine.data.eval_split,
+        "shift_dataset": name_outside,
+        "shift_split": config.experiment.shift_split if outside else "",
+        "is_demo": str(fine.data.dataset).startswith("derm_bags/demo"),
+        "architecture": study_plan.architecture(fine),
+        "metric": metric,
+        "fixed": label_efficiency.what_is_fixed(fine),
+        "chosen_with_all_labels": study_plan.has_grid(
+            study_plan.fine_tuning(config, fine, arms[0])
+        ),
+        "second_stage_steps": second["micle"].train.train_steps,
+        "arms": [
+            {
+                "name": arm.name,
+                "pretraining_data": arm.data,
+                "learning_rate": tuned[arm.name].optim.learning_rate,
+                "weight_decay": tuned[arm.name].optim.weight_decay,
+            }
+            for arm in arms
+        ],
+        "fractions": study_plan.fractions(config),
+        "seeds": list(range(fine.run.seed, fine.run.seed + config.experiment.repeats)),
+        "bootstrap_resamples": fine.eval.bootstrap_resamples,
+    }
+
+
+def _without_files(result: dict) -> dict:
+    return {
+        "global_step": result["global_step"],
+        "contrastive": result["contrastive"],
+        "classification": {
+            evaluator: {
+                encoder: {key: row[key] for key in row if key.removesuffix("_95") in summary.TITLES}
+                for encoder, row in by_encoder.items()
+            }
+            for evaluator, by_encoder in result["classification"].items()
+        },
+    }

@@ -1,0 +1,75 @@
+"""Numbers out of results: the row that counts, its metrics, mean and deviation over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_med.errors import UserError
+
+TITLES = {
+    "top_1": "top-1",
+    "top_3": "top-3",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro-AUC",
+    "macro_ap": "macro-AP",
+    "chexpert5_auc": "mean AUC of CheXpert's five",
+    "ece": "calibration error",
+}
+
+
+def main_row(result: dict) -> dict:
+    """Returns the row of the fine-tuned head, or of the linear probe of a pretrained encoder.
+
+    Raises:
+      UserError: nothing was scored, as no evaluated case has a label.
+    """
+    for evaluator in ("supervised head", "linear probe"):
+        if evaluator in result["classification"]:
+            return result["classification"][evaluator]["trained"]
+    raise UserError(
+        f"Split '{result['eval_split']}' of {result['dataset']} has no labelled case: nothing to "
+        "compare runs by."
+    )
+
+
+def metrics_of(row: dict) -> list[str]:
+    """Returns the names of a row's metrics: what has an interval."""
+    return [name for name in row if f"{name}_95" in row]
+
+
+def titles(metrics: list[str]) -> list[str]:
+    """Returns what tables call the metrics."""
+    return [TITLES[name] for name in metrics]
+
+
+def mean_and_sd(values: list[float | None]) -> tuple[float | None, float | None]:
+    """Returns mean and sample standard deviation; None where undefined (one value has no deviation)."""
+    if not values or any(value is None for value in values):
+        return None, None
+    numbers = np.array(values, float)
+    return float(numbers.mean()), float(numbers.std(ddof=1)) if len(numbers) > 1 else None
+
+
+def spread(values: list[float | None]) -> dict:
+    """Returns {"values", "mean", "sd"}."""
+    mean, sd = mean_and_sd(values)
+    return {"values": values, "mean": mean, "sd": sd}
+
+
+def text(mean: float | None, sd: float | None = None) -> str:
+    """Returns "0.812 ± 0.010", "0.812" without a deviation, "–" where undefined."""
+    if mean is None:
+        return "–"
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+
+
+def percent(fraction: float) -> str:
+    """Returns "10 %"."""
+    return f"{100 * fraction:g} %"
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """Returns a Markdown table; the first column names, the others count."""
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -1,0 +1,198 @@
+"""Grid sweep of learning rate and weight decay (section 4.3): chosen on one split, tested on another.
+
+Every point is judged on `--selection_split` (fine-tuning: at the best of its kept checkpoints there;
+pretraining: at the last). Only the best is then evaluated on `--eval_split`, at that checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+import shutil
+
+import tensorflow as tf
+
+from simclr_med import run_log, splits
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+from simclr_med.experiments import grids, runs, summary
+from simclr_med.report import experiment_figures, tables
+
+_TEST = "test"  # the name of the final evaluation's files
+
+
+def points(config: Config) -> dict[str, Config]:
+    """Returns {folder: configuration} of the grid, evaluated on the selection split.
+
+    Raises:
+      UserError: a value that cannot be one.
+    """
+    asked = config.experiment
+    rates = grids.numbers("sweep_learning_rates", asked.sweep_learning_rates, "learning_rate")
+    decays = grids.numbers("sweep_weight_decays", asked.sweep_weight_decays, "weight_decay")
+    judged = config.replace(
+        eval_split=config.data.selection_split,
+        eval_name="selection",
+        keep_hub_module_max=0,
+    )
+    return {
+        f"lr_{grids.name(rate)}_wd_{grids.name(decay)}": judged.replace(
+            learning_rate=rate, weight_decay=decay
+        )
+        for rate, decay in itertools.product(rates, decays)
+    }
+
+
+def run(
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+) -> dict:
+    """Runs the grid, evaluates the best on `--eval_split`; writes files, returns the best.
+
+    Files in `model_dir`: sweep.csv, sweep.md and sweep.png (every point, on the selection split),
+    best.json (which, and why), result.json, predictions.csv and report.html (the best, on
+    `--eval_split`).
+
+    Raises:
+      UserError: a mistake in the grid or the splits, or every point diverged.
+    """
+    points(config)  # a mistake in the grid comes first
+    splits.check_selection(config, builder)
+    with run_log.locked(model_dir):
+        best = search(config, builder, model_dir, strategy, asked)
+        folder = os.path.join(model_dir, best["run"])
+        looks = _looks_at_test(model_dir, best["run"])
+        if looks:
+            print(
+                f"Note: {', '.join(looks)} was evaluated on --eval_split={config.data.eval_split} "
+                "before, when it was the best. This is another look at that split; say so."
+            )
+        of_best = config.replace(
+            learning_rate=best["learning_rate"],
+            weight_decay=best["weight_decay"],
+            eval_name=_TEST,
+        )
+        result = runs.evaluate_once(of_best, builder, folder, strategy, pictures=True)
+        _bring_up(result, folder, model_dir)
+        best["looked_at_before"] = looks
+        best["eval_split"] = config.data.eval_split
+        best["result"] = {
+            name: value
+            for name, value in summary.main_row(result).items()
+            if name.removesuffix("_95") in summary.TITLES
+        }
+        run_log.write_json(os.path.join(model_dir, "best.json"), best)
+    for name in ("sweep.md", "sweep.png", "best.json", "result.json", "report.html"):
+        print(f"  {os.path.join(model_dir, name)}")
+    return best
+
+
+def search(
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+) -> dict:
+    """Returns the best point on the selection split: {"run", "learning_rate", "weight_decay", ...}.
+
+    After each run sweep.csv and sweep.md are written anew, so they can be watched. Of equals the
+    first in the grid is the best. The eval split is not read.
+
+    Raises:
+      UserError: no point came to its end with a defined `--selection_metric`.
+    """
+    metric = config.eval.selection_metric
+    rows: list[dict] = []
+    jobs = points(config)
+    for name, outcome in runs.run_all(jobs, builder, model_dir, strategy, asked, may_diverge=True):
+        optim = jobs[name].optim
+        row = {"run": name, "learning_rate": optim.learning_rate, "failure": outcome.failure}
+        row["weight_decay"] = optim.weight_decay
+        if outcome.result:
+            measured = summary.main_row(outcome.result)
+            if metric not in measured:
+                there = ", ".join(summary.metrics_of(measured))
+                raise UserError(f"--selection_metric={metric} is not measured here; {there} are.")
+            row |= {key: measured[key] for key in summary.metrics_of(measured)}
+        rows.append(row)
+        _save(model_dir, rows, config)
+    experiment_figures.heat_map(os.path.join(model_dir, "sweep.png"), rows, metric)
+    able = [row for row in rows if row.get(metric) is not None]
+    if not able:
+        raise UserError(
+            f"No point of the sweep has a {metric} on --selection_split="
+            f"{config.data.selection_split}: see {os.path.join(model_dir, 'sweep.md')}."
+        )
+    best = max(able, key=lambda row: row[metric])
+    show = [row for row in rows if row.get(metric) is not None or row["failure"]]
+    tables.show([(_title(config), *_cells(show, metric, best))])
+    return {
+        **{key: best[key] for key in ("run", "learning_rate", "weight_decay")},
+        "selection_split": config.data.selection_split,
+        "selection_metric": metric,
+        metric: best[metric],
+        "points": len(rows),
+        "failed": [row["run"] for row in rows if row["failure"]],
+    }
+
+
+def _looks_at_test(model_dir: str, best: str) -> list[str]:
+    """Returns the other points that were evaluated on the eval split, when they were the best."""
+    return sorted(
+        name
+        for name in os.listdir(model_dir)
+        if name != best
+        and name.startswith("lr_")
+        and os.path.exists(os.path.join(model_dir, name, f"result_{_TEST}.json"))
+    )
+
+
+def _bring_up(result: dict, folder: str, model_dir: str) -> None:
+    """Copies the best's final result, predictions and report to where a single run has them."""
+    files = dict(result["files"])
+    for name, end in (("predictions", "csv"), ("report", "html")):
+        if name in files:
+            path = os.path.join(model_dir, f"{name}.{end}")
+            shutil.copyfile(os.path.join(folder, f"{name}_{_TEST}.{end}"), f"{path}.tmp")
+            os.replace(f"{path}.tmp", path)
+            files[name] = path
+    files["result"] = os.path.join(model_dir, "result.json")
+    run_log.write_json(files["result"], {**result, "files": files})
+
+
+def _save(model_dir: str, rows: list[dict], config: Config) -> None:
+    metric = config.eval.selection_metric
+    able = [row for row in rows if row.get(metric) is not None]
+    best = max(able, key=lambda row: row[metric]) if able else None
+    columns = ["run", "learning_rate", "weight_decay", "failure"]
+    columns += list(dict.fromkeys(key for row in rows for key in row if key not in columns))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    run_log.write_atomically(os.path.join(model_dir, "sweep.csv"), text.getvalue())
+    table = summary.markdown(*_cells(rows, metric, best))
+    run_log.write_atomically(os.path.join(model_dir, "sweep.md"), f"# {_title(config)}\n\n{table}")
+
+
+def _title(config: Config) -> str:
+    return (
+        f"Sweep on {config.data.selection_split} (selection; --eval_split="
+        f"{config.data.eval_split} is not looked at here)"
+    )
+
+
+def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str], list[list[str]]]:
+    names = [name for name in summary.TITLES if any(name in row for row in rows)]
+    names.sort(key=lambda name: name != metric)
+    lines = [
+        [
+            grids.name(row["learning_rate"]) + (" (best)" if row is best else ""),
+            grids.name(row["weight_decay"]),
+            *(
+                ["failed: " + row["failure"].split(";")[0]] + [""] * (len(names) - 1)
+                if row["failure"]
+                else [summary.text(row[name]) for name in names]
+            ),
+        ]
+        for row in rows
+    ]
+    return ["learning rate", "weight decay", *summary.titles(names)], lines
