@@ -13,6 +13,7 @@ python run.py $pretrain --train_steps=200 --checkpoint="$out/stage2" --model_dir
 
 for arm in simclr micle; do # linear probe, beside the untrained encoder
   python run.py --mode=eval --model_dir="$out/$arm" --train_split='train[:85%]' --label_fraction=0.1 --eval_name=tenth
+  python run.py --mode=eval --model_dir="$out/$arm" --train_split='train[:85%]' --eval_name=all
 done
 python run.py --mode=compare --runs="$out/simclr:tenth,$out/micle:tenth"
 
