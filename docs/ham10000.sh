@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The HAM10000 table of README.md. Usage: docs/ham10000.sh HAM10000_FOLDER OUT_FOLDER (about 2 hours on two cores).
+# The HAM10000 table of README.md. Usage: docs/ham10000.sh HAM10000_FOLDER OUT_FOLDER. The commands were run one by one, not as this script.
 # Ours differs in one thing: the first run was stopped (SIGTERM) at step 248 of 1,200.
 set -euo pipefail
 ham=$1 out=$2
