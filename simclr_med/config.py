@@ -50,14 +50,17 @@ class RunConfig:
         "train",
         "What to do. eval reads the configuration from --model_dir; build only prepares the "
         "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems (with "
-        "--on_bad_image=skip it lists all unreadable files). compare, sweep, label_efficiency and "
-        "study: see Experiments.",
+        "--on_bad_image=skip it lists all unreadable files). export writes the model of --model_dir, "
+        "or of --checkpoint, for use elsewhere; embed writes its embeddings of a dataset. compare, "
+        "sweep, label_efficiency and study: see Experiments.",
         choices=(
             "train",
             "eval",
             "train_then_eval",
             "build",
             "verify",
+            "export",
+            "embed",
             "compare",
             "sweep",
             "label_efficiency",
@@ -77,7 +80,10 @@ class RunConfig:
         shapes_weights=False,
     )
     checkpoint: str | None = _knob(
-        None, "Start from these weights: a model_dir, or a checkpoint (ours or SimCLR TF2's)."
+        None,
+        "Start from these weights, whose kind is recognised: a model_dir or checkpoint of ours; a "
+        "checkpoint or SavedModel of SimCLR TF2; BiT's .npz; a REMEDIS SavedModel; a ResNet's .h5 of "
+        "Keras applications. Their encoder must be the configured one in every variable.",
     )
     seed: int = _knob(
         0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
@@ -238,12 +244,32 @@ class AugmentConfig:
 class ModelConfig:
     """Model"""
 
+    encoder: str = _knob(
+        "resnet",
+        "resnet: SimCLR's. bit: ResNet-v2 with GroupNorm and weight standardisation (Big Transfer, "
+        "REMEDIS). keras_resnet: ResNet v1 of Keras applications. Depth and width are below; the last "
+        "two have depths 50, 101 and 152, keras_resnet width 1.",
+        choices=("resnet", "bit", "keras_resnet"),
+    )
     resnet_depth: int = _knob(50, "Depth of the ResNet.", choices=RESNET_DEPTHS)
     width_multiplier: int = _knob(1, "Multiplier of the ResNet's width.", at_least=1)
     sk_ratio: float = _knob(
         0.0, "Above 0: selective kernels; recommended 0.0625.", at_least=0.0, at_most=1.0
     )
     se_ratio: float = _knob(0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0)
+    input_range: str = _knob(
+        "auto",
+        "What the encoder makes of pixels in [0, 1]. unit: nothing (SimCLR); symmetric: [-1, 1] "
+        "(BiT); caffe: BGR in [0, 255] less ImageNet's means (Keras applications). auto: as the "
+        "weights of --checkpoint were trained, without one as is usual for --encoder.",
+        choices=("auto", "unit", "symmetric", "caffe"),
+    )
+    remat: bool = _knob(
+        False,
+        "Compute a block's activations again in the backward pass instead of keeping them: less "
+        "memory, more time, the same numbers.",
+        shapes_weights=False,
+    )
     batch_norm_decay: float = _knob(
         0.9, "Decay of BatchNorm's moving statistics.", at_least=0.0, at_most=1.0
     )
@@ -344,6 +370,18 @@ class EvalConfig:
         10000,
         "Resamples of patients behind each interval and p-value.",
         at_least=100,
+        shapes_weights=False,
+    )
+    export_formats: str = _knob(
+        "saved_model,keras",
+        "export: which files, of saved_model, keras (.keras and .weights.h5) and onnx "
+        "(requirements-onnx.txt).",
+        shapes_weights=False,
+    )
+    embed_unit: str = _knob(
+        "case",
+        "embed: a row per case (the mean over its images), or per image.",
+        choices=("case", "image"),
         shapes_weights=False,
     )
     subgroups: str = _knob(
@@ -508,6 +546,7 @@ class Config:
                 f"--ft_proj_selector={self.model.ft_proj_selector} is past the last layer of the "
                 f"projection head, which is {self.num_proj_outputs}."
             )
+        self._check_encoder()
         if self.run.train_mode == "pretrain" and self.train.fine_tune_after_block > -1:
             raise UserError(
                 f"--fine_tune_after_block={self.train.fine_tune_after_block} freezes layers, which "
@@ -521,6 +560,22 @@ class Config:
         if self.run.train_mode == "finetune" and self.train.micle:
             raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")
         return self
+
+    def _check_encoder(self) -> None:
+        model = self.model
+        if model.encoder == "resnet":
+            return
+        for name, possible in (
+            ("resnet_depth", (50, 101, 152)),
+            ("width_multiplier", (model.width_multiplier if model.encoder == "bit" else 1,)),
+            ("sk_ratio", (0.0,)),
+            ("se_ratio", (0.0,)),
+        ):
+            if (value := getattr(model, name)) not in possible:
+                raise UserError(
+                    f"--{name}={value}: --encoder={model.encoder} has it only as "
+                    f"{' or '.join(map(str, possible))}."
+                )
 
     @property
     def num_proj_outputs(self) -> int:

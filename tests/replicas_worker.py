@@ -15,6 +15,7 @@ from simclr_med.keras_api import keras
 from simclr_med.models import mean_over_cases
 from simclr_med.models.heads import ProjectionHead
 from simclr_med.models.layers import BatchNormRelu, Conv, NormSpec
+from simclr_med.models.remat import remat
 from simclr_med.optim import LARS
 from simclr_med.step import case_of_image
 
@@ -37,7 +38,10 @@ class Net(keras.Model):
         self.head = ProjectionHead("nonlinear", 4, 5, 2, NormSpec())
 
     def call(self, x, training):
-        x = self.norm(self.conv(x), training=training)
+        def block(x):
+            return self.norm(self.conv(x), training=training)
+
+        x = remat(block, x) if training else block(x)
         return self.head(tf.reduce_mean(x**2, [1, 2]), training=training)[-1]
 
 

@@ -1,13 +1,18 @@
 """The encoders and heads: the reference's weights must give the reference's outputs."""
 
+import functools
 import json
+import math
 
 import numpy as np
 import pytest
+import simclr_layout
 import tensorflow as tf
 
 from simclr_med.config import ModelConfig
-from simclr_med.models import Model, build_encoder, simclr_tf2
+from simclr_med.keras_api import keras
+from simclr_med.models import ENCODERS, Model, bit, build_encoder
+from simclr_med.models.input_range import to_range
 
 
 def reference_model(golden):
@@ -15,7 +20,7 @@ def reference_model(golden):
     model = Model(config, image_size=64, num_classes=10)
     model.build_weights(64)
     reader = tf.train.load_checkpoint(str(golden / "ckpt" / "r18_proj2" / "ckpt-0"))
-    for key, variable in simclr_tf2.checkpoint_keys(model).items():
+    for key, variable in simclr_layout.checkpoint_keys(model).items():
         variable.assign(reader.get_tensor(key))
     return model, np.load(golden / "model_r18_proj2.npz")
 
@@ -45,24 +50,44 @@ def test_training_pass_and_moving_statistics_equal_the_reference(golden):
     assert relative_error(first.moving_variance, numbers[f"{at}/moving_variance:0"]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["names_r18_w1", "names_r50_w1", "names_r50_w1_sk"])
-def test_variables_are_those_of_the_reference(golden, name):
-    document = json.loads((golden / f"{name}.json").read_text())
-    config = ModelConfig(
-        resnet_depth=document["depth"],
-        width_multiplier=document["width"],
-        sk_ratio=document["sk_ratio"],
-    )
+GOLDEN_NAMES = [f"names_{n}" for n in ("r18_w1", "r50_w1", "r50_w1_sk", "r50_w4", "r152_w2")]
+
+
+def in_a_graph(make):
+    """Calls `make` where variables have a name and a shape and take no memory."""
+    with tf.Graph().as_default():
+        return make()
+
+
+def keys_and_variables(document):
+    """{SimCLR's checkpoint key: variable} of the model that a golden list describes."""
+    options = dict(width_multiplier=document["width"], sk_ratio=document["sk_ratio"])
+    config = ModelConfig(resnet_depth=document["depth"], **options)
     model = Model(config, image_size=64, num_classes=1000)
     model.build_weights(64)
+    return model, simclr_layout.checkpoint_keys(model)
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_variables_and_shapes_are_those_of_the_reference(golden, name):
+    document = json.loads((golden / f"{name}.json").read_text())
+    model, named = in_a_graph(lambda: keys_and_variables(document))
     expected = {
         key
         for key in document["checkpoint_keys"]
         if key.startswith("model/") and "OPTIMIZER_SLOT" not in key
     }
-    assert set(simclr_tf2.checkpoint_keys(model)) == expected
-    count = sum(int(np.prod(v.shape)) for v in model.encoder.trainable_variables)
-    assert count == document["encoder_trainable_params"]
+    assert set(named) == expected
+    assert sorted(tuple(v.shape) for v in named.values()) == sorted(
+        tuple(shape) for _, shape in document["variables"]
+    )
+    assert len({id(v) for v in named.values()}) == len(model.variables) == document["n_variables"]
+    assert num_parameters(model.encoder) == document["encoder_trainable_params"]
+    assert num_parameters(model) == document["trainable_params"]
+
+
+def num_parameters(layer):
+    return sum(v.shape.num_elements() for v in layer.trainable_variables)
 
 
 # Trainable parameters without the classifier, as published for the standard ResNets
@@ -77,9 +102,7 @@ def test_variables_are_those_of_the_reference(golden, name):
     ],
 )
 def test_standard_depths_have_their_published_size(name, parameters):
-    encoder = build_encoder(name)
-    encoder(tf.zeros([1, 32, 32, 3]), training=False)
-    assert sum(int(np.prod(v.shape)) for v in encoder.trainable_variables) == parameters
+    assert size(name) == parameters
 
 
 def test_resnet200_has_66_bottlenecks():
@@ -87,9 +110,38 @@ def test_resnet200_has_66_bottlenecks():
     assert [len(group) for group in encoder.groups] == [3, 24, 36, 3]
 
 
-def test_unknown_encoder_is_refused():
-    with pytest.raises(ValueError, match="resnet19"):
-        build_encoder("resnet19")
+@pytest.mark.parametrize(
+    "name", ["resnet19", "bit_r50", "bit_r18x1", "resnet50x2", "keras_resnet18"]
+)
+def test_unknown_encoder_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        build_encoder(name)
+
+
+@pytest.mark.parametrize(
+    "input_range, of_black, of_red",
+    [
+        ("unit", [0, 0, 0], [1, 0, 0]),
+        ("symmetric", [-1, -1, -1], [1, -1, -1]),
+        ("caffe", [-103.939, -116.779, -123.68], [-103.939, -116.779, 131.32]),
+    ],
+)
+def test_input_ranges(input_range, of_black, of_red):
+    pixels = to_range(tf.constant([[[[0.0, 0, 0], [1.0, 0, 0]]]]), input_range)
+    np.testing.assert_allclose(pixels[0, 0], [of_black, of_red], rtol=1e-6)
+
+
+def test_caffe_range_is_that_of_keras_applications():
+    images = np.random.default_rng(0).random((2, 5, 4, 3), np.float32)
+    theirs = keras.applications.imagenet_utils.preprocess_input(255 * images, mode="caffe")
+    np.testing.assert_allclose(to_range(tf.constant(images), "caffe"), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "keras_resnet50", "bit_r50x1"])
+def test_an_encoder_has_its_usual_input_range_or_the_one_given(name):
+    usual = {"resnet18": "unit", "keras_resnet50": "caffe", "bit_r50x1": "symmetric"}[name]
+    assert build_encoder(name).input_range == usual
+    assert build_encoder(name, input_range="symmetric").input_range == "symmetric"
 
 
 @pytest.mark.parametrize("mode, width", [("none", 512), ("linear", 16), ("nonlinear", 16)])
@@ -174,53 +226,70 @@ def test_all_moving_statistics_equal_the_reference_after_a_training_pass(golden)
             assert relative_error(getattr(norm, part), numbers[name]) < 2e-5, name
 
 
-@pytest.mark.parametrize("name", ["names_r18_w1", "names_r50_w1", "names_r50_w1_sk"])
-def test_shapes_are_those_of_the_reference(golden, name):
-    document = json.loads((golden / f"{name}.json").read_text())
-    options = dict(width_multiplier=document["width"], sk_ratio=document["sk_ratio"])
-    model = Model(
-        ModelConfig(resnet_depth=document["depth"], **options), image_size=64, num_classes=1000
+# As published with a classifier of 1,000 classes (timm's resnetv2_*_bit; the paper, section 4.3:
+# 382M for R101x3), less that classifier.
+@pytest.mark.parametrize(
+    "name, with_classifier",
+    [
+        ("bit_r50x1", 25_549_352),
+        ("bit_r50x3", 217_319_080),
+        ("bit_r101x1", 44_541_480),
+        ("bit_r101x3", 387_934_888),
+        ("bit_r152x4", 936_533_224),
+    ],
+)
+def test_bit_encoders_have_their_published_size(name, with_classifier):
+    classifier = (shapes(name)[1] + 1) * 1000
+    assert size(name) == with_classifier - classifier
+
+
+def bit_parameters(units_per_group, width):
+    """The same by counting: kernels, and two weights a channel of what GroupNorm sees."""
+    channels = 64 * width
+    total = 7 * 7 * 3 * channels
+    for group, units in enumerate(units_per_group):
+        inner = 64 * width * 2**group
+        for unit in range(units):
+            total += 2 * channels + channels * inner  # a
+            total += 2 * inner + 9 * inner * inner  # b
+            total += 2 * inner + inner * 4 * inner  # c
+            total += channels * 4 * inner if unit == 0 else 0
+            channels = 4 * inner
+    return total + 2 * channels
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name.startswith("bit")])
+def test_bit_encoders_have_the_size_that_counting_gives(name):
+    depth, width = map(int, name.removeprefix("bit_r").split("x"))
+    parameters = bit_parameters(bit.UNITS_PER_GROUP[depth], width)
+    assert size(name) == parameters
+
+
+@functools.cache
+def shapes(name):
+    """Shapes of the trainable variables of an encoder, and its width."""
+
+    def build():
+        encoder = build_encoder(name)
+        encoder(tf.zeros([1, 64, 64, 3]), training=False)
+        return [tuple(v.shape) for v in encoder.trainable_variables], encoder.num_features
+
+    return in_a_graph(build)
+
+
+def size(name):
+    return sum(math.prod(shape) for shape in shapes(name)[0])
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_keras_style_has_the_weights_of_keras_applications_less_the_biases(depth):
+    theirs = in_a_graph(
+        lambda: getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None)
     )
-    model.build_weights(64)
-    expected = sorted(tuple(shape) for _, shape in document["variables"])
-    named = simclr_tf2.checkpoint_keys(model)
-    assert sorted(tuple(v.shape) for v in named.values()) == expected
-    assert len({v.ref() for v in named.values()}) == len(model.variables) == len(expected)
-
-
-def parameters_by_hand(encoder):
-    """Counts trainable weights from the layers' settings, nothing built (2 GB for 152, 2x)."""
-
-    def chain(layers, channels):
-        total = 0
-        for layer in layers:
-            if hasattr(layer, "conv2d"):
-                size, filters = layer.conv2d.kernel_size, layer.conv2d.filters
-                total += size[0] * size[1] * channels * filters
-                channels = filters
-            elif hasattr(layer, "bn"):
-                total += 2 * channels  # gamma and beta
-        return total, channels
-
-    total, channels = chain(encoder.stem.body, 3)
-    for block in [block for group in encoder.groups for block in group]:
-        if block.shortcut:
-            total += chain([block.shortcut.conv, block.shortcut.norm], channels)[0]
-        body, channels = chain(block.body, channels)
-        total += body
-    return total
-
-
-@pytest.mark.parametrize("depth, width, parameters", [(50, 4, 375_378_176), (152, 2, 232_253_568)])
-def test_wide_encoders_have_the_size_of_the_reference(depth, width, parameters):
-    assert parameters_by_hand(build_encoder(f"resnet{depth}", width)) == parameters
-
-
-def test_counting_by_hand_equals_counting_variables():
-    encoder = build_encoder("resnet18", 2)
-    encoder(tf.zeros([1, 16, 16, 3]), training=False)
-    built = sum(int(np.prod(v.shape)) for v in encoder.trainable_variables)
-    assert parameters_by_hand(encoder) == built
+    biases = [v for v in theirs.trainable_variables if "conv/bias" in v.name]
+    assert len(biases) == depth + 3  # a block group's shortcut has one too, the classifier is out
+    kept = [v.shape for v in theirs.trainable_variables if "conv/bias" not in v.name]
+    assert sorted(map(tuple, kept)) == sorted(shapes(f"keras_resnet{depth}")[0])
 
 
 def test_squeeze_excite_adds_two_convolutions_to_each_block():

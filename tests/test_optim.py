@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import simclr_layout
 import tensorflow as tf
 
 from simclr_med import optim
 from simclr_med.config import ModelConfig
-from simclr_med.models import Model, simclr_tf2
+from simclr_med.models import Model
 
 SETTINGS = ["default", "wd1e-4", "lr4.8_wd1e-4", "no_exclude", "wd0_finetune"]
 
@@ -63,7 +64,7 @@ def test_l2_penalty_equals_the_reference(golden):
     model = Model(config, image_size=64, num_classes=10)
     model.build_weights(64)
     reader = tf.train.load_checkpoint(str(golden / "ckpt" / "r18_proj2" / "ckpt-0"))
-    for key, variable in simclr_tf2.checkpoint_keys(model).items():
+    for key, variable in simclr_layout.checkpoint_keys(model).items():
         variable.assign(reader.get_tensor(key))
     for name, expected in document["add_weight_decay_at_1e_4"].items():
         np.testing.assert_allclose(optim.l2_penalty(model, name, 1e-4), expected, rtol=1e-6)
@@ -117,7 +118,7 @@ def test_l2_penalty_equals_half_the_sum_of_squares_of_what_decays():
     model = Model(ModelConfig(resnet_depth=18, se_ratio=0.1), image_size=16, num_classes=3)
     model.build_weights(16)
     head = model.supervised_head.dense
-    norms = {v.ref() for v in optim.batch_norm_variables(model)}
+    norms = {v.ref() for v in optim.norm_variables(model)}
 
     def half_squares(variables):
         return 0.5 * sum(np.sum(np.float64(v.numpy()) ** 2) for v in variables)

@@ -178,10 +178,11 @@ def shift_builder(config: Config, tuned: Config, builders: Builders):
 
 
 def architecture(config: Config) -> str:
-    """Returns "ResNet-50 (1x)"."""
+    """Returns "ResNet-50 (1x)", "BiT ResNet-50 (3x)" or "Keras ResNet-50 (1x)"."""
     model = config.model
+    family = {"resnet": "", "bit": "BiT ", "keras_resnet": "Keras "}[model.encoder]
     extras = (", selective kernels" * (model.sk_ratio > 0)) + (", SE" * (model.se_ratio > 0))
-    return f"ResNet-{model.resnet_depth} ({model.width_multiplier}x{extras})"
+    return f"{family}ResNet-{model.resnet_depth} ({model.width_multiplier}x{extras})"
 
 
 def fractions(config: Config) -> list[float]:
@@ -192,7 +193,8 @@ def fractions(config: Config) -> list[float]:
 
 def _check_alike(recipes: dict[str, Config]) -> None:
     """Raises UserError where an encoder could not take over the weights of the one before."""
-    for field in ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "image_size"):
+    alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range")
+    for field in (*alike, "image_size"):
         found = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
         kinds = set(found.values())
         if field == "image_size":  # any size fits, but small images have another stem

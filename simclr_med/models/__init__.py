@@ -8,11 +8,21 @@ import tensorflow as tf
 
 from simclr_med.config import ModelConfig
 from simclr_med.keras_api import keras
+from simclr_med.models.bit import UNITS_PER_GROUP, ResNetV2
+from simclr_med.models.encoder import Encoder
 from simclr_med.models.heads import ProjectionHead, SupervisedHead
+from simclr_med.models.input_range import USUAL
 from simclr_med.models.layers import NormSpec
 from simclr_med.models.resnet import BLOCKS_PER_GROUP, SMALL_IMAGE, ResNet
 
-ENCODERS = tuple(f"resnet{depth}" for depth in BLOCKS_PER_GROUP)
+BIT_SIZES = ((50, 1), (50, 3), (101, 1), (101, 3), (152, 2), (152, 4))  # those published
+KERAS_EPSILON = 1.001e-5  # of BatchNorm in keras.applications' ResNets
+
+ENCODERS = (
+    *(f"resnet{depth}" for depth in BLOCKS_PER_GROUP),
+    *(f"bit_r{depth}x{width}" for depth, width in BIT_SIZES),
+    *(f"keras_resnet{depth}" for depth in UNITS_PER_GROUP),
+)
 
 
 def build_encoder(
@@ -24,31 +34,54 @@ def build_encoder(
     small_images: bool = False,
     batch_norm_decay: float = 0.9,
     global_bn: bool = True,
-) -> ResNet:
+    input_range: str | None = None,
+    remat: bool = False,
+) -> Encoder:
     """Returns an encoder: images float [n, H, W, 3] in [0, 1] to features [n, d].
 
     Args:
-      name: one of ENCODERS, 'resnet18' to 'resnet200'.
-      width: multiplies every layer's channels.
-      sk_ratio: above 0, selective kernels and ResNet-D shortcuts.
-      se_ratio: above 0, squeeze and excitation.
-      small_images: keep the resolution in the stem (inputs up to 32 px).
+      name: 'resnet18' to 'resnet200' (SimCLR's), 'bit_r50x1' to 'bit_r152x4' (Big Transfer's: of
+        depth 50, 101 or 152, the last number being the width), 'keras_resnet50', '...101', '...152'
+        (Keras applications').
+      width: of 'resnet': multiplies every layer's channels.
+      sk_ratio: of 'resnet': above 0, selective kernels and ResNet-D shortcuts.
+      se_ratio: of 'resnet': above 0, squeeze and excitation.
+      small_images: of 'resnet': keep the resolution in the stem (inputs up to 32 px).
       batch_norm_decay: of the moving statistics.
       global_bn: statistics over all replicas.
+      input_range: what the first layer sees, see input_range.py; None: as is usual for the name.
+      remat: recompute blocks in the backward pass.
 
     Raises:
       ValueError: unknown name.
     """
-    if name not in ENCODERS:
+    found = re.fullmatch(r"(resnet|keras_resnet|bit_r)(\d+)(?:x(\d+))?", name)
+    family, depth = (found[1].removesuffix("_r"), int(found[2])) if found else ("", 0)
+    depths = BLOCKS_PER_GROUP if family == "resnet" else UNITS_PER_GROUP
+    if not found or depth not in depths or (family == "bit") != bool(found[3]):
         raise ValueError(f"Unknown encoder {name!r}; there are {', '.join(ENCODERS)}.")
+    shared: dict = dict(input_range=input_range or USUAL[family], remat=remat)
+    if family == "bit":
+        return ResNetV2(depth, width=int(found[3]), **shared)
+    if family == "keras_resnet":
+        norm = NormSpec(batch_norm_decay, global_bn, epsilon=KERAS_EPSILON)
+        return ResNet(depth, norm=norm, keras_style=True, **shared)
     return ResNet(
-        int(re.sub(r"\D", "", name)),
+        depth,
         width=width,
         sk_ratio=sk_ratio,
         se_ratio=se_ratio,
         small_images=small_images,
         norm=NormSpec(batch_norm_decay, global_bn),
+        **shared,
     )
+
+
+def encoder_name(config: ModelConfig) -> str:
+    """Returns the name of the configured encoder, for `build_encoder`."""
+    if config.encoder == "bit":
+        return f"bit_r{config.resnet_depth}x{config.width_multiplier}"
+    return f"{config.encoder}{config.resnet_depth}"
 
 
 class Model(keras.Model):
@@ -73,13 +106,15 @@ class Model(keras.Model):
     ):
         super().__init__()
         self.encoder = build_encoder(
-            f"resnet{config.resnet_depth}",
+            encoder_name(config),
             config.width_multiplier,
             config.sk_ratio,
             config.se_ratio,
             small_images=image_size <= SMALL_IMAGE,
             batch_norm_decay=config.batch_norm_decay,
             global_bn=config.global_bn,
+            input_range=None if config.input_range == "auto" else config.input_range,
+            remat=config.remat,
         )
         selector = config.ft_proj_selector
         self.projection_head = ProjectionHead(

@@ -1,17 +1,20 @@
 """Building blocks of the ResNets: BatchNorm, padded convolution, selective kernels, SE.
 
 Parity: google-research/simclr tf2/resnet.py.
+
+On a symbolic Keras input (`keras.Input`) every layer here dissolves into stock Keras layers, so
+that a functional model made from them loads where our code is not: see functional.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
 from simclr_med.keras_api import keras
-
-BATCH_NORM_EPSILON = 1e-5
+from simclr_med.models.remat import is_recomputing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +23,54 @@ class NormSpec:
 
     decay: float = 0.9
     over_replicas: bool = True
+    epsilon: float = 1e-5
 
 
-class BatchNormRelu(keras.layers.Layer):
+def is_symbolic(x) -> bool:
+    """Returns whether `x` is a symbolic Keras input, or was made from one."""
+    return type(x).__name__ == "KerasTensor"  # a class that Keras keeps to itself
+
+
+class Composite(keras.layers.Layer):
+    """A layer that is nothing but others: on a symbolic input, those others."""
+
+    def __call__(self, x, *args, **kwargs):
+        if is_symbolic(x):
+            return self.call(x, *args, **kwargs)
+        return super().__call__(x, *args, **kwargs)
+
+
+class BatchNorm(keras.layers.BatchNormalization):
+    """BatchNorm whose moving statistics move once a step, in a block that is computed twice too."""
+
+    def __call__(self, x, *args, **kwargs):
+        if is_symbolic(x):
+            return stock(keras.layers.BatchNormalization, self, x)
+        return super().__call__(x, *args, **kwargs)
+
+    def add_update(self, updates):
+        if not is_recomputing():
+            super().add_update(updates)
+
+
+def stock(kind: Any, layer: keras.layers.Layer, x):
+    """Returns what a layer of Keras's own class `kind` makes of `x`, with another's settings and
+    weights."""
+    copy = kind.from_config(layer.get_config())
+    y = copy(x)
+    copy.set_weights(layer.get_weights())
+    return y
+
+
+class BatchNormRelu(Composite):
     """BatchNorm, then ReLU if asked. Computes statistics in float32."""
 
     def __init__(self, norm: NormSpec, *, relu=True, init_zero=False, center=True):
         super().__init__()
         self.relu = relu
-        self.bn = keras.layers.BatchNormalization(
+        self.bn = BatchNorm(
             momentum=norm.decay,
-            epsilon=BATCH_NORM_EPSILON,
+            epsilon=norm.epsilon,
             center=center,
             gamma_initializer="zeros" if init_zero else "ones",
             synchronized=norm.over_replicas,
@@ -42,7 +82,7 @@ class BatchNormRelu(keras.layers.Layer):
         return tf.nn.relu(x) if self.relu else x
 
 
-class Conv(keras.layers.Layer):
+class Conv(Composite):
     """Convolution without bias whose padding depends on the kernel alone, not on the input."""
 
     def __init__(self, filters: int, kernel_size: int, strides: int = 1):
@@ -64,7 +104,7 @@ class Conv(keras.layers.Layer):
         return self.conv2d(x)
 
 
-class AveragePool(keras.layers.Layer):
+class AveragePool(Composite):
     """2 x 2 average pooling of the ResNet-D shortcut; halves the side when strides is 2."""
 
     def __init__(self, strides: int):
@@ -78,7 +118,18 @@ class AveragePool(keras.layers.Layer):
         return self.pool(x)
 
 
-class SelectiveKernel(keras.layers.Layer):
+class PaddedMaxPool(Composite):
+    """3 x 3 max-pooling with stride 2 over a border of one zero (BiT, Keras applications)."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = keras.layers.MaxPooling2D(3, 2, "valid")
+
+    def call(self, x):
+        return self.pool(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]))
+
+
+class SelectiveKernel(Composite):
     """Two 3 x 3 convolutions mixed by a softmax gate (https://arxiv.org/abs/1903.06586)."""
 
     def __init__(self, filters: int, strides: int, sk_ratio: float, norm: NormSpec):
@@ -97,7 +148,7 @@ class SelectiveKernel(keras.layers.Layer):
         return tf.reduce_sum(streams * gate, axis=0)
 
 
-class SqueezeExcite(keras.layers.Layer):
+class SqueezeExcite(Composite):
     """Channels scaled by a gate that sees their means (https://arxiv.org/abs/1709.01507)."""
 
     def __init__(self, filters: int, channels: int, se_ratio: float):

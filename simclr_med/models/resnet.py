@@ -1,18 +1,24 @@
 """ResNet-18 to -200, post-activation, with width, selective kernels, SE and a small-image stem.
 
-Parity: google-research/simclr tf2/resnet.py, checked weight for weight by tests/test_models.py.
+Parity: google-research/simclr tf2/resnet.py, checked weight for weight by tests/test_models.py;
+`keras_style`: keras.applications' ResNet v1.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from simclr_med.keras_api import keras
+from simclr_med.models.encoder import Encoder
 from simclr_med.models.layers import (
     AveragePool,
     BatchNormRelu,
+    Composite,
     Conv,
     NormSpec,
+    PaddedMaxPool,
     SelectiveKernel,
     SqueezeExcite,
 )
@@ -28,7 +34,7 @@ BLOCKS_PER_GROUP = {
 SMALL_IMAGE = 32  # px; up to here the stem keeps the resolution (SimCLR's CIFAR stem)
 
 
-class ResidualBlock(keras.layers.Layer):
+class ResidualBlock(Composite):
     """Two 3 x 3 convolutions (ResNet-18, -34); filters channels out."""
 
     expansion = 1
@@ -48,20 +54,24 @@ class ResidualBlock(keras.layers.Layer):
         return _residual(self, x, training)
 
 
-class BottleneckBlock(keras.layers.Layer):
-    """1 x 1, 3 x 3 (or selective kernels), 1 x 1 (ResNet-50 and up); 4 * filters channels out."""
+class BottleneckBlock(Composite):
+    """1 x 1, 3 x 3 (or selective kernels), 1 x 1 (ResNet-50 and up); 4 * filters channels out.
+
+    The stride is in the second convolution, or in the first if `stride_first`.
+    """
 
     expansion = 4
 
-    def __init__(self, filters, strides, *, project, sk_ratio, se_ratio, norm):
+    def __init__(self, filters, strides, *, project, sk_ratio, se_ratio, norm, stride_first):
         super().__init__()
         self.shortcut = Shortcut(4 * filters, strides, sk_ratio, norm) if project else None
+        first, second = (strides, 1) if stride_first else (1, strides)
         if sk_ratio > 0:
-            middle = [SelectiveKernel(filters, strides, sk_ratio, norm)]
+            middle = [SelectiveKernel(filters, second, sk_ratio, norm)]
         else:
-            middle = [Conv(filters, 3, strides), BatchNormRelu(norm)]
+            middle = [Conv(filters, 3, second), BatchNormRelu(norm)]
         self.body = [
-            Conv(filters, 1),
+            Conv(filters, 1, first),
             BatchNormRelu(norm),
             *middle,
             Conv(4 * filters, 1),
@@ -73,7 +83,7 @@ class BottleneckBlock(keras.layers.Layer):
         return _residual(self, x, training)
 
 
-class Shortcut(keras.layers.Layer):
+class Shortcut(Composite):
     """Projection to a block's width; with selective kernels ResNet-D's (arXiv:1812.01187)."""
 
     def __init__(self, filters, strides, sk_ratio, norm):
@@ -87,10 +97,10 @@ class Shortcut(keras.layers.Layer):
         return self.norm(self.conv(x), training=training)
 
 
-class Stem(keras.layers.Layer):
+class Stem(Composite):
     """From pixels to the first block: 7 x 7 and max-pool; 3 x 3 for small images; ResNet-D's."""
 
-    def __init__(self, width, sk_ratio, small, norm):
+    def __init__(self, width, sk_ratio, small, norm, *, padded_pool):
         super().__init__()
         channels = 64 * width
         if small:
@@ -102,15 +112,28 @@ class Stem(keras.layers.Layer):
         else:
             convs = [Conv(channels, 7, 2)]
         self.body = [*convs, BatchNormRelu(norm)]
-        self.pool = None if small else keras.layers.MaxPooling2D(3, 2, "same")
+        pool = PaddedMaxPool() if padded_pool else keras.layers.MaxPooling2D(3, 2, "same")
+        self.pool = None if small else pool
 
     def call(self, x, training):
         x = _run(self.body, x, training)
         return self.pool(x) if self.pool else x
 
 
-class ResNet(keras.layers.Layer):
-    """Images [n, H, W, 3] in [0, 1] to features [n, d], d = 512 (18, 34) or 2048, times width."""
+class ResNet(Encoder):
+    """Images [n, H, W, 3] in [0, 1] to features [n, d], d = 512 (18, 34) or 2048, times width.
+
+    Args:
+      depth: a key of BLOCKS_PER_GROUP.
+      width: multiplies every layer's channels.
+      sk_ratio: above 0, selective kernels and ResNet-D shortcuts.
+      se_ratio: above 0, squeeze and excitation.
+      small_images: keep the resolution in the stem.
+      norm: of the BatchNorms.
+      keras_style: as in Keras applications: a group's stride is in the first 1 x 1 of its first
+        block, and zeros surround what the stem pools. Bottlenecks without SK only.
+      input_range, remat: see `Encoder`.
+    """
 
     def __init__(
         self,
@@ -121,33 +144,26 @@ class ResNet(keras.layers.Layer):
         se_ratio: float = 0.0,
         small_images: bool = False,
         norm: NormSpec | None = None,
+        keras_style: bool = False,
+        input_range: str = "unit",
+        remat: bool = False,
     ):
-        super().__init__()
+        super().__init__(input_range=input_range, remat=remat)
         norm = norm or NormSpec()
-        block = ResidualBlock if depth < 50 else BottleneckBlock
-        self.stem = Stem(width, sk_ratio, small_images, norm)
+        self.family = "keras_resnet" if keras_style else "resnet"
+        self.stem = Stem(width, sk_ratio, small_images, norm, padded_pool=keras_style)
+        options: dict = dict(sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm)
+        block: Any = ResidualBlock
+        if depth >= 50:
+            block, options["stride_first"] = BottleneckBlock, keras_style
         self.groups = []
         for group, num_blocks in enumerate(BLOCKS_PER_GROUP[depth]):
             filters, strides = 64 * width * 2**group, 1 if group == 0 else 2
-            options = dict(sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm)
             self.groups.append(
                 [block(filters, strides, project=True, **options)]
                 + [block(filters, 1, project=False, **options) for _ in range(num_blocks - 1)]
             )
         self.num_features = 512 * width * block.expansion
-
-    def freeze(self, num_groups: int) -> None:
-        """Fixes the stem and the first `num_groups` groups, BatchNorm statistics included."""
-        self.stem.trainable = False
-        for group in self.groups[:num_groups]:
-            for block in group:
-                block.trainable = False
-
-    def call(self, x, training):
-        x = self.stem(x, training=training)
-        for group in self.groups:
-            x = _run(group, x, training)
-        return tf.reduce_mean(x, axis=[1, 2])  # [n, d]
 
 
 def _residual(block, x, training):

@@ -33,7 +33,7 @@ def make_optimizer(name: str, learning_rate, *, momentum: float, weight_decay: f
     add `l2_penalty` to the loss.
     """
     if name == "lars":
-        excluded = [*batch_norm_variables(model), *biases(model), *supervised_variables(model)]
+        excluded = [*norm_variables(model), *biases(model), *supervised_variables(model)]
         return LARS(learning_rate, momentum, weight_decay, excluded=excluded)
     if name == "momentum":
         return keras.optimizers.SGD(learning_rate, momentum, nesterov=True, jit_compile=False)
@@ -43,21 +43,22 @@ def make_optimizer(name: str, learning_rate, *, momentum: float, weight_decay: f
 def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
     """Returns the decay that belongs into the loss, float32 scalar.
 
-    LARS: the supervised head's kernel. Others: everything but BatchNorm; biases decay too, as in
+    LARS: the supervised head's kernel. Others: everything but normalisation; biases decay too, as in
     the reference.
     """
     if optimizer_name == "lars":
         decayed = [v for v in supervised_variables(model) if v.shape.rank > 1]
     else:
-        exempt = {v.ref() for v in batch_norm_variables(model)}
+        exempt = {v.ref() for v in norm_variables(model)}
         decayed = [v for v in model.trainable_variables if v.ref() not in exempt]
     total = tf.add_n([tf.nn.l2_loss(v) for v in decayed]) if decayed else tf.constant(0.0)
     return weight_decay * total
 
 
-def batch_norm_variables(model) -> list[tf.Variable]:
-    """Returns the trainable variables of BatchNorm layers."""
-    return [v for layer in _layers(model, keras.layers.BatchNormalization) for v in _own(layer)]
+def norm_variables(model) -> list[tf.Variable]:
+    """Returns the trainable variables of BatchNorm and GroupNorm layers."""
+    kinds = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
+    return [v for layer in _layers(model, kinds) for v in _own(layer)]
 
 
 def biases(model) -> list[tf.Variable]:

@@ -50,20 +50,23 @@ class LARS(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable):
         """Applies one update of one variable."""
-        learning_rate = tf.cast(self.learning_rate, variable.dtype)
-        key = self._var_key(variable)
-        velocity = self.momentums[self._index_dict[key]]
-        trust = 1.0
-        if key not in self._excluded_keys:
-            gradient += self.l2 * variable
-            weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
-            trust = tf.where(
-                (weight_norm > 0) & (gradient_norm > 0),
-                tf.math.divide_no_nan(self.eeta * weight_norm, gradient_norm),
-                1.0,
-            )
-        velocity.assign(self.momentum * velocity + learning_rate * trust * gradient)
-        variable.assign_sub(velocity)
+        # Or else what needs no gradient, momentum * velocity and l2 * variable, is computed as the
+        # step begins and held to its end: twice the model's weights (benchmarks/remat.py).
+        with tf.control_dependencies([gradient]):
+            learning_rate = tf.cast(self.learning_rate, variable.dtype)
+            key = self._var_key(variable)
+            velocity = self.momentums[self._index_dict[key]]
+            trust = 1.0
+            if key not in self._excluded_keys:
+                gradient += self.l2 * variable
+                weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
+                trust = tf.where(
+                    (weight_norm > 0) & (gradient_norm > 0),
+                    tf.math.divide_no_nan(self.eeta * weight_norm, gradient_norm),
+                    1.0,
+                )
+            velocity.assign(self.momentum * velocity + learning_rate * trust * gradient)
+            variable.assign_sub(velocity)
 
     def get_config(self):
         config = super().get_config()

@@ -1,8 +1,9 @@
-"""The names that SimCLR's TF 2 checkpoints give to the variables of our models.
+"""The names that SimCLR's TF 2 checkpoints give to the variables of our models, position by position.
 
 Facts of the file format of google-research/simclr tf2 (checked against shared/golden/names_*.json
 by tests/test_models.py): its blocks keep their layers in lists whose positions count layers
-without variables too.
+without variables too. Tests write files with it; simclr_med/weights/simclr_tf2.py reads them by
+another rule, which knows nothing of this one.
 """
 
 from __future__ import annotations
@@ -95,3 +96,37 @@ def _dense(layer, at: str) -> Iterator[tuple[str, tf.Variable]]:
     yield f"{at}/kernel", layer.kernel
     if layer.bias is not None:
         yield f"{at}/bias", layer.bias
+
+
+def write_checkpoint(model: Model, prefix: str, **beside) -> str:
+    """Writes what SimCLR's training writes; returns the path of the checkpoint."""
+    return tf.train.Checkpoint(model=tree(model), **beside).write(prefix)
+
+
+def write_saved_model(model: Model, folder: str) -> None:
+    """Writes a SavedModel as SimCLR's, which has Keras's lists of variables too.
+
+    The keys are of the shortest ways: trainable variables from a list of the module, the others from
+    one of the encoder.
+    """
+    module = tf.Module()
+    module.model = tree(model)
+    encoder = module.model.resnet_model
+    statistics = list(model.encoder.non_trainable_variables)
+    encoder.keras_api = tf.train.Checkpoint(non_trainable_variables=statistics)
+    module.trainable_variables_list = list(model.trainable_variables)
+    tf.saved_model.save(module, folder)
+
+
+def tree(model: Model) -> tf.Module:
+    """Returns objects that hold a model's variables under SimCLR's names, below `model`."""
+    root = tf.Module()
+    for key, variable in checkpoint_keys(model).items():
+        *way, last = key.removesuffix(SUFFIX).removeprefix("model/").split("/")
+        node = root
+        for name in way:
+            if not hasattr(node, name):
+                setattr(node, name, tf.Module())
+            node = getattr(node, name)
+        setattr(node, last, variable)
+    return root

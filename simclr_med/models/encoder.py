@@ -1,0 +1,56 @@
+"""What all encoders share: input range, stem, groups of blocks, the mean over the picture."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_med.models.input_range import to_range
+from simclr_med.models.layers import Composite, is_symbolic
+from simclr_med.models.remat import remat
+
+
+class Encoder(Composite):
+    """RGB images [n, H, W, 3] in [0, 1] to features [n, d].
+
+    A subclass makes `family` (of --encoder), `stem`, `groups` (lists of blocks), `num_features`
+    and, if it needs it, `finish`.
+
+    Args:
+      input_range: what the first layer sees, see input_range.py.
+      remat: keep only the blocks' inputs for the backward pass, see remat.py.
+    """
+
+    family: str
+    stem: Composite
+    groups: list[list[Composite]]
+    num_features: int
+
+    def __init__(self, *, input_range: str, remat: bool):
+        super().__init__()
+        self.input_range = input_range
+        self.remat = remat
+
+    def freeze(self, num_groups: int) -> None:
+        """Fixes the stem and the first `num_groups` groups, BatchNorm statistics included."""
+        self.stem.trainable = False
+        for group in self.groups[:num_groups]:
+            for block in group:
+                block.trainable = False
+
+    def call(self, images, training):
+        x = self.stem(to_range(images, self.input_range), training=training)
+        for group in self.groups:
+            for block in group:
+                x = self._run_block(block, x, training)
+        return tf.reduce_mean(self.finish(x, training), axis=[1, 2])  # [n, d]
+
+    def _run_block(self, block, x, training):
+        if self.remat and training and not is_symbolic(x):
+            if not block.built:  # variables cannot be made inside a block that is run twice
+                block(x, training=False)
+            return remat(lambda x: block(x, training=training), x)
+        return block(x, training=training)
+
+    def finish(self, x, training):
+        """Returns the last feature map as it is averaged."""
+        return x

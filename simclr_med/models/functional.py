@@ -1,0 +1,22 @@
+"""An encoder as a functional Keras model of stock layers, which loads where our code is not."""
+
+from __future__ import annotations
+
+from simclr_med.keras_api import keras
+from simclr_med.models.encoder import Encoder
+
+
+def functional(encoder: Encoder) -> keras.Model:
+    """Returns RGB images float32 [n, H, W, 3] in [0, 1] -> features [n, d], with its own weights.
+
+    The input range of the encoder is part of it. BiT's kernels come out as they are after
+    standardisation: the same features, but training them further is another thing.
+
+    Args:
+      encoder: built, under the float32 policy.
+    """
+    images = keras.Input([None, None, 3], name="images")
+    shared = keras.Model(images, encoder(images, training=None), name="encoder")
+    model = keras.models.clone_model(shared)
+    model.set_weights(shared.get_weights())
+    return model
