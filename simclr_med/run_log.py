@@ -94,18 +94,13 @@ def _flock(file: Any, kind: int) -> bool:
 def check_same_run(
     model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
 ) -> None:
-    """Compares with the configuration that began in this folder; writes it if there is none.
+    """Compares with the configuration that began in this folder, if one did.
 
     Raises:
       UserError: names each field that shapes the weights and differs.
     """
     path = os.path.join(model_dir, "config.json")
-    mine = {
-        **config.to_dict(),
-        "model_dir": model_dir,
-        "prepared_dataset": dataset,
-        "class_names": list(class_names),
-    }
+    mine = _of_run(model_dir, config, dataset, class_names)
     if os.path.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         theirs = {**defaults, **read_json(path)}  # a run older than a field had its default
@@ -119,7 +114,23 @@ def check_same_run(
                 f"--model_dir={model_dir} holds a run of another configuration: "
                 f"{'; '.join(differing)}. Use the same flags to go on, or another folder."
             )
-    write_json(path, mine)
+
+
+def write_config(
+    model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
+) -> None:
+    """Writes config.json: from here on the folder holds this run."""
+    mine = _of_run(model_dir, config, dataset, class_names)
+    write_json(os.path.join(model_dir, "config.json"), mine)
+
+
+def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]) -> dict:
+    return {
+        **config.to_dict(),
+        "model_dir": model_dir,
+        "prepared_dataset": dataset,
+        "class_names": list(class_names),
+    }
 
 
 class RunLog:

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import checkpoints, distribution, label_fraction, run_log
+from simclr_med import checkpoints, distribution, label_fraction, run_log, trained_on
 from simclr_med.augment import device_ops
 from simclr_med.cases import Cases, read_cases
 from simclr_med.config import Config
@@ -27,6 +27,7 @@ from simclr_med.optim import (
 from simclr_med.report import curves, views
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.step import Trained, make_run_steps
+from simclr_med.weights import input_range
 
 _TPU_STEPS_PER_CALL = 50
 
@@ -52,8 +53,8 @@ def set_up(config: Config) -> tf.distribute.Strategy:
     return strategy
 
 
-def open_bags(config: Config, builder, split: str, with_metadata: bool = False) -> Bags:
-    """Returns a split's bags, read as the configuration says."""
+def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:
+    """Returns a split's bags, read as the configuration says; `also` is for `open_split`."""
     data = config.data
     return open_split(
         builder,
@@ -63,7 +64,7 @@ def open_bags(config: Config, builder, split: str, with_metadata: bool = False) 
         blank_policy=data.blank_policy,
         views=data.views,
         bag_by=data.bag_by,
-        with_metadata=with_metadata,
+        **also,
     )
 
 
@@ -117,6 +118,7 @@ def train(
       UserError: a mistake of the user's, or a loss that is no longer finite.
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
+    config = input_range.resolve(config, model_dir)
     method = METHODS[config.method]
     bags = open_bags(config, builder, config.data.train_split)
     if method.needs_labels and not bags.class_names:
@@ -131,8 +133,8 @@ def train(
     schedule = _schedule(config, num_examples, total_steps)
 
     with run_log.locked(model_dir), stop_signals() as stop:
-        run_log.check_same_run(model_dir, config, builder.info.full_name, bags.class_names)
-        run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
+        identity = (model_dir, config, builder.info.full_name, bags.class_names)
+        run_log.check_same_run(*identity)
         with strategy.scope():
             model = make_model(config, len(bags.class_names))
             optimizer = make_optimizer(
@@ -151,6 +153,10 @@ def train(
             print(f"Resuming at step {start} of {total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
             print(checkpoints.load(model, config.run.checkpoint))
+        # Now, so that weights that were refused leave no run of another configuration behind.
+        run_log.write_config(*identity)
+        run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
+        trained_on.write(model_dir, config, builder, bags)
         print(
             f"{config.method}: {num_examples:,} {'bags' if method.keeps_bags else 'images'} "
             f"({bags.num_images:,} images), batch {batch_size}, {total_steps:,} steps = "

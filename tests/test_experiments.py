@@ -37,6 +37,7 @@ from simclr_med.experiments import (
     sweep,
 )
 from simclr_med.models import resnet
+from simclr_med.weights import input_range
 from tfds_builders.derm_bags import Builder, folder_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -96,6 +97,14 @@ def one_block(monkeypatch):
     monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
 
 
+def toy_weights(value):
+    """What `open_weights` takes for a checkpoint of ours."""
+    model = tf.Module()
+    model.encoder = tf.Module()
+    model.encoder.stem = tf.Variable(value)
+    return tf.train.Checkpoint(model=model)
+
+
 class StandIns:
     """Training and evaluation that cost nothing; `trained` and `evaluated` say what was called.
 
@@ -113,9 +122,12 @@ class StandIns:
 
     def _train(self, config, builder, model_dir, strategy, asked):
         self.trained.append(os.path.basename(model_dir))
-        run_log.check_same_run(model_dir, config, builder.info.full_name, ("a", "b"))
+        config = input_range.resolve(config, model_dir)  # as train.train does
+        identity = (model_dir, config, builder.info.full_name, ("a", "b"))
+        run_log.check_same_run(*identity)
+        run_log.write_config(*identity)
         self.before(config)
-        weights = tf.train.Checkpoint(x=tf.Variable(float(config.run.seed)))
+        weights = toy_weights(float(config.run.seed))
         tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)
 
     def _evaluate(self, config, builder, model_dir, strategy, pictures=True, label_efficiency=None):
@@ -152,6 +164,26 @@ class Killed(BaseException):
 
 
 # One run
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "SavedModel", "file"])
+def test_other_initial_weights_at_the_same_path_are_noticed(tmp_path, kind):
+    path = str(tmp_path / "weights")
+
+    def write(value):
+        if kind == "file":
+            with open(path, "w") as file:
+                file.write(str(value))
+        elif kind == "SavedModel":
+            module = tf.Module()
+            module.x = tf.Variable(value)
+            tf.saved_model.save(module, path)
+        else:
+            tf.train.Checkpoint(x=tf.Variable(value)).write(path)
+        return runs._weights(path)
+
+    first = write(1.0)
+    assert first is not None and write(1.0) == first and write(2.0) != first
 
 
 def test_a_finished_run_is_taken_from_its_folder(stand_ins, builder, tmp_path):
@@ -202,7 +234,7 @@ def test_a_run_from_weights_that_changed_since_is_refused(stand_ins, builder, tm
     runs.train_and_evaluate(BASE, builder, start, None, {})
     config = BASE.replace(checkpoint=start)
     runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})
-    weights = tf.train.Checkpoint(x=tf.Variable(7.0))
+    weights = toy_weights(7.0)
     tf.train.CheckpointManager(weights, start, 5).save(2)
     with pytest.raises(UserError, match="began with other weights than --checkpoint="):
         runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})

@@ -14,7 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import checkpoints, distribution, evaluate, metrics, selection, train
+from simclr_med import checkpoints, distribution, evaluate, measure, metrics, selection, train
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
 from simclr_med.config import Config
@@ -231,6 +231,34 @@ def test_a_deeper_checkpoint_is_refused_too(tuned, builder, strategy, one_block,
     train.train(deep, builder, str(tmp_path / "deep"), strategy, {})
     with pytest.raises(UserError, match="variables more, as encoder/groups/0/1/"):
         checkpoints.load(train.make_model(CONFIG, 3), str(tmp_path / "deep"))
+
+
+def test_refused_weights_leave_no_run_behind(tuned, builder, strategy, one_block, tmp_path):
+    """The sentence says which flags fit; with them the same folder must do."""
+    folder = str(tmp_path / "run")
+    wrong = CONFIG.replace(se_ratio=0.25, checkpoint=tuned, train_steps=1)
+    with pytest.raises(UserError, match="encoder is not the one"):
+        train.train(wrong, builder, folder, strategy, {})
+    train.train(wrong.replace(se_ratio=0.0), builder, folder, strategy, {})
+    assert read(folder, "config.json")["se_ratio"] == 0.0
+
+
+def test_the_input_range_of_pretraining_reaches_evaluation(
+    tuned, builder, strategy, one_block, tmp_path
+):
+    """Explicit once; each later run takes it from the weights it starts from, and writes it down."""
+    first = CONFIG.replace(train_steps=1, input_range="symmetric")
+    train.train(first, builder, str(tmp_path / "first"), strategy, {})
+    second = CONFIG.replace(train_steps=1, checkpoint=str(tmp_path / "first"))
+    train.train(second, builder, str(tmp_path / "second"), strategy, {})
+    assert read(str(tmp_path / "second"), "config.json")["input_range"] == "symmetric"
+    assert read(tuned, "config.json")["input_range"] == "unit"
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        make = train.make_model
+        patch.setattr(measure, "make_model", lambda *a: made.append(make(*a)) or made[-1])
+        evaluate.evaluate(second, builder, str(tmp_path / "second"), strategy, pictures=False)
+    assert [model.encoder.input_range for model in made] == ["symmetric"]
 
 
 def test_the_head_of_a_checkpoint_is_not_taken_over(tuned):

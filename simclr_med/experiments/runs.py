@@ -24,12 +24,21 @@ from simclr_med import evaluate, run_log, train
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
+from simclr_med.weights import input_range
 
 _RECORD = "experiment.json"
 # Fields of the data and the evaluation that change no number of a result, or only by way of the
 # prepared dataset, whose name tells.
 _NO_NUMBER = {"manual_dir", "data_dir", "cache_dataset", "beam_runner", "beam_options", "eval_name"}
-_NO_NUMBER |= {"shuffle_buffer", "on_bad_image", "build_long_side", "bag_regex", "top_conditions"}
+_NO_NUMBER |= {
+    "export_formats",
+    "embed_unit",
+    "shuffle_buffer",
+    "on_bad_image",
+    "build_long_side",
+    "bag_regex",
+    "top_conditions",
+}
 
 
 def train_and_evaluate(
@@ -99,6 +108,7 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
     config_path = os.path.join(model_dir, "config.json")
     if not os.path.exists(config_path):
         return None
+    config = input_range.resolve(config, model_dir)
     class_names = tuple(run_log.read_json(config_path).get("class_names", ()))
     run_log.check_same_run(model_dir, config, builder.info.full_name, class_names)
     record = _read(model_dir)
@@ -231,15 +241,25 @@ def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
 
 
 def _weights(path: str | None) -> str | None:
-    """Returns a hash of a checkpoint (a folder's newest), None if it is not there.
+    """Returns a hash of weights (of a folder's newest checkpoint), None if there are none.
 
-    The index of a checkpoint holds a checksum of every tensor; only the index is read.
+    The index of a checkpoint or SavedModel holds a checksum of every tensor; only it is read.
     """
-    prefix = tf.train.latest_checkpoint(path) if path and os.path.isdir(path) else path
-    if not prefix or not os.path.exists(f"{prefix}.index"):
+    if not path:
         return None
-    with open(f"{prefix}.index", "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    prefix: str | None = path
+    if os.path.isdir(path):
+        saved_model = os.path.join(path, "variables", "variables")
+        is_saved_model = os.path.exists(f"{saved_model}.index")
+        prefix = saved_model if is_saved_model else tf.train.latest_checkpoint(path)
+    for file_name in (f"{prefix}.index", path):
+        if os.path.isfile(file_name):
+            digest = hashlib.sha256()
+            with open(file_name, "rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+            return digest.hexdigest()
+    return None
 
 
 def _result_path(config: Config, model_dir: str) -> str:

@@ -1,0 +1,135 @@
+"""BiT: its .npz files, and its names wherever else they appear.
+
+Names of google-research/big_transfer: root_block/standardized_conv2d/kernel,
+block1/unit01/a/group_norm/gamma, ..., below any prefix. REMEDIS (medical-ai-research-foundations)
+wraps BiT's hub modules and feeds them 2x - 1, so its SavedModels should have these names too; its
+weights are behind an agreement, and nobody here has seen one.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import zipfile
+from collections.abc import Iterable
+
+import numpy as np
+
+from simclr_med.errors import UserError
+from simclr_med.weights.content import HEAD, Entry, Weights, told_if_damaged
+
+_ROOT = "root_block/standardized_conv2d/kernel"
+_UNIT = re.compile(r"block(\d+)/unit(\d+)/(.+)")
+# An optimizer's, as .../kernel/Momentum: its name goes on after that of a variable.
+_BELOW_VARIABLE = re.compile(r"/(kernel|gamma|beta)/")
+# a, b, c are the three convolutions of a unit; each is preceded by its norm.
+_CONV = re.compile(r"([abc])/standardized_conv2d/kernel")
+_NORM = re.compile(r"([abc])/group_norm/(gamma|beta)")
+
+
+def our_names(path: str, names: Iterable[str]) -> dict[str, str]:
+    """Returns {name in a file: name below our `Model`} of a BiT in it; {} if there is none.
+
+    TensorFlow's ':0', and the numbers by which it tells layers of equal names apart
+    (group_norm_3), do not count.
+
+    Raises:
+      UserError: the file holds more than one BiT, or names that are equal but for numbers.
+    """
+    plain = {name: _plain(name) for name in names}
+    roots = [name for name in plain.values() if name == _ROOT or name.endswith(f"/{_ROOT}")]
+    if not roots:
+        return {}
+    prefix = roots[0].removesuffix(_ROOT)
+    ours = {
+        name: _our_name(short.removeprefix(prefix))
+        for name, short in plain.items()
+        if short.startswith(prefix)
+    }
+    found = {name: our for name, our in ours.items() if our}
+    if len(roots) > 1 or len(set(found.values())) < len(found):
+        raise UserError(
+            f"--checkpoint={path} has BiT's names more than once ({len(roots)} variables end in "
+            f"{_ROOT}); which ones are meant cannot be told. Save the encoder alone."
+        )
+    return found
+
+
+def _plain(name: str) -> str:
+    name = re.sub(r":\d+$", "", name)
+    return re.sub(r"(standardized_conv2d|group_norm)_\d+(?=/)", r"\1", name)
+
+
+def _our_name(name: str) -> str | None:
+    """Returns our name of a variable; None where it is of no BiT."""
+    if name == _ROOT:
+        return "encoder/stem/conv/kernel"
+    if found := re.fullmatch(r"group_norm/(gamma|beta)", name):
+        return f"encoder/norm/{found[1]}"
+    if found := re.fullmatch(r"head/(?:conv2d|dense)/(kernel|bias)", name):
+        return f"{HEAD}{found[1]}"
+    found = _UNIT.fullmatch(name)
+    if not found or _BELOW_VARIABLE.search(name):
+        return None
+    at = f"encoder/groups/{int(found[1]) - 1}/{int(found[2]) - 1}"
+    rest = found[3]
+    if rest == "a/proj/standardized_conv2d/kernel":
+        return f"{at}/shortcut/kernel"
+    if conv := _CONV.fullmatch(rest):
+        return f"{at}/convs/{'abc'.index(conv[1])}/kernel"
+    if norm := _NORM.fullmatch(rest):
+        return f"{at}/norms/{'abc'.index(norm[1])}/{norm[2]}"
+    return f"{at}/{rest}"
+
+
+def open_npz(path: str) -> Weights:
+    """Returns what a BiT .npz holds. Shapes come from the headers; arrays are read when asked for.
+
+    Raises:
+      UserError: no BiT, pickled objects (which are code, and never run), or a damaged file.
+    """
+    with told_if_damaged(path):
+        file = zipfile.ZipFile(path)
+        members = [name for name in file.namelist() if name.endswith(".npy")]
+        headers = {name.removesuffix(".npy"): _header(file, name) for name in members}
+    names = our_names(path, headers)
+    if not names:
+        raise UserError(
+            f"--checkpoint={path} holds no BiT: none of its {len(headers)} arrays is named "
+            f"{_ROOT}. Of zipped files only the .npz of Big Transfer are read."
+        )
+    pickled = [name for name in headers if headers[name][1].hasobject]
+    if pickled:
+        raise UserError(
+            f"--checkpoint={path}: {pickled[0]} is a pickled Python object, not numbers. Opening it "
+            "could run any code, so it is not opened; get the file from BiT's own site."
+        )
+    entries = {
+        ours: Entry(headers[name][0], functools.partial(_read, path, name))
+        for name, ours in names.items()
+    }
+    return Weights(
+        path,
+        "BiT .npz",
+        entries,
+        encoder="bit",
+        input_range="symmetric",
+        num_other=len(headers) - len(entries),
+    )
+
+
+def _header(file: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns shape and dtype of an array, reading its first bytes only."""
+    with file.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _read(path: str, name: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays[name]

@@ -1,0 +1,114 @@
+"""What a file of weights holds, in the names of our own models, whatever wrote it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med.errors import UserError
+
+_UNREADABLE = (
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
+)
+HEAD = "supervised_head/"  # what classifies, in the names of our models
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One variable of a file: its shape, and a function that reads it."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds; nothing is read until an entry is.
+
+    Attributes:
+      path: as the user gave it.
+      kind: what the file is, in words.
+      entries: {name of a variable below our `Model`: entry}. What has no place in our models keeps
+        a name that none of them has, under `encoder/` where it is part of an encoder.
+      encoder: 'resnet', 'bit' or 'keras_resnet'; None where names alone cannot tell (a checkpoint
+        of ours that was taken out of its run).
+      input_range: that the encoder was trained with; None: nobody says.
+      image_size: px, of the run that made them, if it is known.
+      num_other: variables of no part of a model, as an optimizer's.
+    """
+
+    path: str
+    kind: str
+    entries: dict[str, Entry]
+    encoder: str | None
+    input_range: str | None
+    image_size: int | None = None
+    num_other: int = 0
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns {name: shape}."""
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether TensorFlow alone can open a path, as gs://BUCKET/RUN."""
+    return "://" in path
+
+
+@contextlib.contextmanager
+def told_if_unreadable(path: str) -> Iterator[None]:
+    """Makes a sentence of what a disk or a network raises that does not hand out a file."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def told_if_damaged(path: str) -> Iterator[None]:
+    """Makes a sentence of what a file that was cut short or changed raises when it is read.
+
+    PermissionError passes: `run.py` has a sentence for it.
+    """
+    try:
+        with told_if_unreadable(path):
+            yield
+    except (UserError, PermissionError):
+        raise
+    except (
+        tf.errors.OpError,
+        OSError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        if "Permission denied" in str(error):  # TensorFlow's reader raises all as one type
+            raise _unreadable(path, error) from error
+        raise UserError(
+            f"--checkpoint={path} is damaged or was cut short ({_first_line(error)}); copy or "
+            "download it anew, with all of its files."
+        ) from error
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"--checkpoint={path} cannot be read: {_first_line(error)}. Check that you may read it and "
+        "that its disk or network can be reached, then give the same command again."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "message", error)).splitlines()
+    return lines[0][:120].rstrip(" .") if lines else type(error).__name__

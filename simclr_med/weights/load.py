@@ -1,0 +1,140 @@
+"""Starts a model from weights: the whole encoder or nothing, the projection head where it fits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simclr_med.errors import UserError
+from simclr_med.report import tables
+from simclr_med.weights.architecture import architecture
+from simclr_med.weights.content import HEAD, Weights, told_if_damaged
+from simclr_med.weights.object_graph import names_of_variables
+from simclr_med.weights.open import open_weights
+
+_ENCODER, _PROJECTION = "encoder/", "projection_head/"
+
+
+def load(model, path: str) -> str:
+    """Loads encoder and, where it fits, projection head; prints a table of what matched.
+
+    Never the supervised head: one trained beside pretraining has seen every label, which would
+    reach a fine-tuning that is to see a share of them.
+
+    Args:
+      model: a built `Model`.
+      path: any weights that `open_weights` knows.
+
+    Returns:
+      A sentence that says what was loaded.
+
+    Raises:
+      UserError: nothing there, a damaged file, or the encoder does not match in every variable; then
+        nothing was changed, and it says what differs and which flags would fit.
+    """
+    weights = open_weights(path)
+    if weights.encoder is None:
+        print(
+            f"Note: no config.json of a run of ours lies beside {path}, so nothing says which family "
+            f"its encoder is of; taken for {model.encoder.family} with pixels in range "
+            f"{model.encoder.input_range}."
+        )
+    variables = names_of_variables(model)
+    wanted = {name: tuple(v.shape) for name, v in variables.items()}
+    _check_encoder(weights, wanted, model.encoder.family)
+    projection = _of(wanted, _PROJECTION)
+    layers = tuple(f"{_PROJECTION}blocks/{i}/" for i in range(len(model.projection_head.blocks)))
+    differing = _differing(projection, weights.shapes(), layers)
+    loaded = [*_of(wanted, _ENCODER), *([] if differing else projection)]
+    # All are read before anything changes, and once more below: but one at a time is in memory.
+    _check_values(weights, loaded)
+    for name in loaded:
+        variables[name].assign(weights.entries[name].read())
+    tables.show([_table(weights, wanted, differing)])
+    counts = [f"encoder {len(_of(wanted, _ENCODER))}/{len(_of(wanted, _ENCODER))}"]
+    if projection and not differing:
+        counts.append(f"projection head {len(projection)}/{len(projection)}")
+    elif projection:
+        counts.append("projection head new")
+    return f"Loaded variables of {path} ({weights.kind}): {', '.join(counts)}."
+
+
+def _check_encoder(weights: Weights, wanted: dict, family: str) -> None:
+    differing = _differing(_of(wanted, _ENCODER), weights.shapes(), (_ENCODER,))
+    if weights.encoder not in (None, family):
+        differing.insert(0, f"it is of --encoder={weights.encoder}, not of {family}")
+    if not differing:
+        return
+    there = architecture(weights.shapes(), weights.encoder)
+    configured = architecture(wanted, family)
+    if there and there.depth and configured and there != configured:
+        advice = f"It holds {there.words()}: give {there.flags(configured)}."
+    else:
+        advice = "Give the flags of the model that wrote it."
+    raise UserError(
+        f"--checkpoint={weights.path}: its encoder is not the one of this configuration: "
+        f"{'; '.join(differing)}. {advice}"
+    )
+
+
+def _check_values(weights: Weights, names: list[str]) -> None:
+    for name in names:
+        with told_if_damaged(weights.path):
+            value = weights.entries[name].read()
+        if not np.isfinite(value).all():
+            raise UserError(
+                f"--checkpoint={weights.path}: {name} holds values that are not finite. Its "
+                "training diverged; take an earlier one."
+            )
+
+
+def _of(shapes: dict, part: str) -> dict:
+    return {name: shape for name, shape in shapes.items() if name.startswith(part)}
+
+
+def _differing(wanted: dict, there: dict, complete: tuple[str, ...]) -> list[str]:
+    """Returns in words how variables of a file differ from a model's; [] where they fit.
+
+    Args:
+      wanted: {name: shape} of the model.
+      there: of the file.
+      complete: prefixes below which the file may have no more variables than the model.
+    """
+    missing = [name for name in wanted if name not in there]
+    surplus = sorted(n for n in there if n.startswith(complete) and n not in wanted)
+    other = [
+        f"{name} is {list(there[name])}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if name in there and there[name] != shape
+    ]
+    words = []
+    if missing:
+        words.append(f"{len(missing)} of {len(wanted)} variables missing, as {missing[0]}")
+    if surplus:
+        words.append(f"{len(surplus)} variables more, as {surplus[0]}")
+    if other:
+        words.append(f"{len(other)} of another shape: {', '.join(other[:3])}")
+    return words
+
+
+def _table(
+    weights: Weights, wanted: dict, differing: list[str]
+) -> tuple[str, list[str], list[list[str]]]:
+    there = weights.shapes()
+    rows = []
+    for part, name in ((_ENCODER, "encoder"), (_PROJECTION, "projection head"), (HEAD, "head")):
+        ours, theirs = len(_of(wanted, part)), len(_of(there, part))
+        matched, remark = ours, ""
+        if part == HEAD:
+            matched = 0
+            remark = "never loaded: it has seen labels" if theirs else "new"
+        elif part == _PROJECTION and differing:
+            matched = 0
+            remark = f"new: {differing[0]}" if theirs else "new: the file has none"
+        elif theirs > ours:
+            remark = f"{theirs - ours} of layers that this model has not"
+        if ours or theirs:
+            rows.append([name, str(matched), str(ours), str(theirs), remark])
+    if weights.num_other:
+        rows.append(["optimizer, counters, other", "0", "0", str(weights.num_other), "not needed"])
+    title = f"{weights.path}: {weights.kind}"
+    return title, ["Variables", "loaded", "of the model", "in the file", "remark"], rows

@@ -1,0 +1,190 @@
+"""Finds out what kind of weights lie at a path, by content, never by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+
+import tensorflow as tf
+
+from simclr_med.errors import UserError
+from simclr_med.weights import bit, keras_h5, ours, simclr_tf2
+from simclr_med.weights.content import (
+    Entry,
+    Weights,
+    is_remote,
+    told_if_damaged,
+    told_if_unreadable,
+)
+from simclr_med.weights.object_graph import ObjectGraph
+
+_KINDS = (
+    "a model_dir or checkpoint of ours, a checkpoint or SavedModel of SimCLR TF2, a BiT .npz, a "
+    "REMEDIS or BiT SavedModel, or the .h5 of a ResNet of Keras applications"
+)
+_FILES = {b"PK": bit.open_npz, b"\x89HDF\r\n\x1a\n": keras_h5.open_h5}  # by their first bytes
+
+
+def open_weights(path: str) -> Weights:
+    """Returns what lies at a path: names, shapes, and how to read them. Reads no weights yet.
+
+    Raises:
+      UserError: nothing there, nothing that we can read, or a damaged file.
+    """
+    with told_if_unreadable(path):
+        return _open(path)
+
+
+def _open(path: str) -> Weights:
+    if tf.io.gfile.isdir(path):
+        return _folder(path)
+    prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", path)
+    if tf.io.gfile.exists(f"{prefix}.index"):
+        return _variables(path, prefix, "checkpoint")
+    if tf.io.gfile.exists(path):
+        return _file(path)
+    raise UserError(f"--checkpoint={path}: there is nothing of that name. Give {_KINDS}.")
+
+
+def _folder(path: str) -> Weights:
+    inside = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    if "saved_model.pb" in inside:
+        prefix = os.path.join(path, "variables", "variables")
+        if not tf.io.gfile.exists(f"{prefix}.index"):
+            raise UserError(
+                f"--checkpoint={path} is a SavedModel without its variables: "
+                "variables/variables.index is missing. Copy the whole folder."
+            )
+        return _variables(path, prefix, "SavedModel")
+    if "checkpoint" in inside:
+        with told_if_damaged(os.path.join(path, "checkpoint")):
+            state = tf.train.get_checkpoint_state(path)
+        if state is None:
+            raise UserError(f"--checkpoint={path}: the file `checkpoint` in it names none.")
+        # Its name within the folder: the folder may have been moved.
+        prefix = os.path.join(path, os.path.basename(state.model_checkpoint_path))
+        if not tf.io.gfile.exists(f"{prefix}.index"):
+            raise UserError(
+                f"--checkpoint={path}: the file `checkpoint` names {os.path.basename(prefix)}, "
+                "whose .index is not there. Copy it too, or give the prefix of another."
+            )
+        return _variables(path, prefix, "checkpoint")
+    raise UserError(f"--checkpoint={path}: {_what_is_inside(path, inside)}")
+
+
+def _what_is_inside(path: str, inside: list[str]) -> str:
+    """Returns what is wrong with a folder that is no checkpoint, and which path to give instead."""
+    for folder in (path, os.path.join(path, "saved_model"), os.path.join(path, "export")):
+        if not tf.io.gfile.isdir(folder):
+            continue
+        names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+        saved = [
+            name
+            for name in names
+            if tf.io.gfile.exists(os.path.join(folder, name, "saved_model.pb"))
+        ]
+        if saved:
+            newest = max(saved, key=lambda name: (int(name) if name.isdigit() else -1, name))
+            return (
+                f"a folder of SavedModels ({', '.join(sorted(saved)[:5])}); give one of them, as "
+                f"{os.path.join(folder, newest)}."
+            )
+    if prefixes := [name.removesuffix(".index") for name in inside if name.endswith(".index")]:
+        return (
+            "the file `checkpoint` is missing, which names the newest; give the prefix of one, as "
+            f"{os.path.join(path, prefixes[-1])}."
+        )
+    return f"no checkpoint in that folder. Give {_KINDS}."
+
+
+def _variables(path: str, prefix: str, what: str) -> Weights:
+    """Opens a TensorFlow checkpoint, or the variables of a SavedModel, at a prefix."""
+    with told_if_damaged(path):
+        _read_start(f"{prefix}.index")  # raises what is wrong by type; the reader does not
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        shapes = reader.get_variable_to_shape_map()
+        graph = ObjectGraph(reader) if ObjectGraph.is_in(reader) else None
+
+    def entries(keys: dict[str, str]) -> dict[str, Entry]:
+        return {
+            name: Entry(tuple(shapes[key]), functools.partial(reader.get_tensor, key))
+            for name, key in keys.items()
+            if key in shapes
+        }
+
+    if graph and (root := graph.find("resnet_model")) is not None:
+        keys = graph.variables(root)
+        names = simclr_tf2.our_names(keys)
+        found = entries({names[there]: key for there, key in keys.items()})
+        return Weights(
+            path,
+            f"SimCLR TF2 {what}",
+            found,
+            encoder="resnet",
+            input_range="unit",
+            num_other=_num_other(shapes, len(found)),
+        )
+    if graph and (root := graph.find("encoder/stem")) is not None:
+        found = entries(graph.variables(root))
+        said = ours.beside(path, prefix)
+        return Weights(
+            path,
+            f"{what} of ours",
+            found,
+            encoder=said.encoder,
+            input_range=said.input_range,
+            image_size=said.image_size,
+            num_other=_num_other(shapes, len(found)),
+        )
+    tf_names = graph.names() if graph else {key: key for key in shapes}
+    bit_names = bit.our_names(path, tf_names.values())
+    if bit_names:
+        found = entries({bit_names[n]: key for key, n in tf_names.items() if n in bit_names})
+        return Weights(
+            path,
+            f"{what} with BiT's names",
+            found,
+            encoder="bit",
+            input_range="symmetric",
+            num_other=_num_other(shapes, len(found)),
+        )
+    raise UserError(f"--checkpoint={path} {_no_known(tf_names, is_tf1=graph is None)}")
+
+
+def _num_other(shapes: dict, num_found: int) -> int:
+    return sum(not key.startswith("_CHECKPOINTABLE") for key in shapes) - num_found
+
+
+def _no_known(names: dict[str, str], is_tf1: bool) -> str:
+    example = min(names.values(), default="nothing")
+    if is_tf1:
+        return (
+            f"was written by TensorFlow 1 (its variables: {example}, ...), which is read of BiT and "
+            "REMEDIS only. SimCLR's README links all of its checkpoints for TF 2 too: take those."
+        )
+    return f"holds variables of no model we know ({example}, ...). Give {_KINDS}."
+
+
+def _file(path: str) -> Weights:
+    with told_if_damaged(path):
+        start = _read_start(path)
+    opener = next((opener for magic, opener in _FILES.items() if start.startswith(magic)), None)
+    if opener and is_remote(path):
+        raise UserError(
+            f"--checkpoint={path}: of a file of this kind single arrays are read here and there; "
+            "copy it to a local disk first, and give that path."
+        )
+    if opener:
+        return opener(path)
+    size = tf.io.gfile.stat(path).length
+    raise UserError(
+        f"--checkpoint={path}: a file of {size:,} bytes that is no kind of weights we know, or is "
+        f"cut short at its start. Give {_KINDS}."
+    )
+
+
+def _read_start(path: str) -> bytes:
+    """Returns the first 8 bytes of a file, local or remote."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read(8)
