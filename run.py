@@ -19,6 +19,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 _EXPERIMENTS = ("sweep", "label_efficiency", "study")
+_OF_A_MODEL = ("export", "embed")  # of a run, or of the weights of --checkpoint
+_NEWER = ("encoder", "input_range")  # than the first runs: their defaults change no run's folder
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 
@@ -45,7 +47,8 @@ def _run(argv: list[str]) -> int:
     command_line = flags.parse(argv)
     given = command_line.given
     mode, model_dir = given.get("mode", "train"), given.get("model_dir")
-    config = _config_of_run(given) if mode == "eval" else flags.config_from(given)
+    of_run = mode == "eval" or (mode in _OF_A_MODEL and not given.get("checkpoint"))
+    config = _config_of_run(given, mode) if of_run else flags.config_from(given)
     if command_line.is_demo:
         print(
             "No --dataset given: this is the embedded demo, drawn by our own code "
@@ -57,6 +60,10 @@ def _run(argv: list[str]) -> int:
         from simclr_med.compare import compare_runs
 
         return compare_runs(config)
+    if mode in _OF_A_MODEL:
+        _check_not_both(given)
+    if mode == "export":
+        return _export(config, model_dir, of_run)
     recipes = flags.study_recipes(given) if mode == "study" else {}
     builder = _prepare(recipes.get("finetune", config))
     if mode in ("build", "verify"):
@@ -72,6 +79,11 @@ def _run(argv: list[str]) -> int:
         evaluate.check_splits(config, builder)
     if mode == "eval":
         evaluate.follow(config, builder, model_dir, strategy)
+        return 0
+    if mode == "embed":
+        from simclr_med import embed
+
+        embed.embed(config, builder, model_dir, strategy, of_run=of_run)
         return 0
     try:
         train.train(config, builder, model_dir, strategy, {"argv": argv[1:], "flags": given})
@@ -104,23 +116,61 @@ def _experiment(config: Config, recipes: dict, builder, model_dir: str, asked: d
     return 0
 
 
-def _config_of_run(given: dict) -> Config:
+def _export(config: Config, model_dir: str | None, of_run: bool) -> int:
+    _hush()
+    from simclr_med.export.command import export
+
+    export(config, model_dir or _default_model_dir(config, "weights"), of_run=of_run)
+    return 0
+
+
+def _check_not_both(given: dict) -> None:
+    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own."""
+    model_dir = given.get("model_dir")
+    holds_run = model_dir and os.path.exists(os.path.join(model_dir, "config.json"))
+    if given.get("checkpoint") and holds_run:
+        raise UserError(
+            f"--model_dir={model_dir} holds a run, and --checkpoint names other weights: give one "
+            "of the two. (With --checkpoint, --model_dir is just where files are written.)"
+        )
+
+
+def _config_of_run(given: dict, mode: str) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
     model_dir = given.get("model_dir")
     if not model_dir:
-        raise UserError("--mode=eval needs the --model_dir of a run.")
+        other = ", or --checkpoint" if mode in _OF_A_MODEL else ""
+        raise UserError(f"--mode={mode} needs the --model_dir of a run{other}.")
     path = os.path.join(model_dir, "config.json")
     if not os.path.exists(path):
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_log import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
-    if any(
-        given.get(name, saved.get(name)) != saved.get(name) for name in ("dataset", "manual_dir")
-    ):
+    given = _without_contradiction(given, saved)
+    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
         # Other data: how the run's own was built says nothing about it.
         saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
+
+
+def _without_contradiction(given: dict, saved: dict) -> dict:
+    """Returns the given flags; refuses an encoder or input range that fits a run and is not its own."""
+    from simclr_med.models.input_range import USUAL
+
+    encoder = saved.get("encoder", "resnet")  # a run older than the field
+    input_range = saved.get("input_range", "auto")
+    own = {
+        "encoder": encoder,
+        "input_range": USUAL.get(encoder) if input_range == "auto" else input_range,
+    }
+    for name, value in own.items():
+        if given.get(name, "auto") not in ("auto", value):
+            raise UserError(
+                f"--{name}={given[name]}: the run in --model_dir was trained with {value}, and on "
+                "anything else its numbers would be wrong. Leave that flag out."
+            )
+    return {name: value for name, value in given.items() if name not in own}
 
 
 def _is_other(given: dict, saved: dict, name: str) -> bool:
@@ -200,13 +250,19 @@ def _default_model_dir(config: Config, dataset: str) -> str:
     from simclr_med.config import fields_that_shape_weights
 
     values = config.to_dict()
-    identity = [dataset, *((name, values[name]) for name in fields_that_shape_weights())]
+    names = [
+        name
+        for name in fields_that_shape_weights()
+        if name not in _NEWER or values[name] != FIELDS[name].default
+    ]
+    identity = [dataset, *((name, values[name]) for name in names)]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     mode = config.run.mode
-    what = mode if mode in _EXPERIMENTS else config.method
+    what = mode if mode in (*_EXPERIMENTS, *_OF_A_MODEL) else config.method
     if config.experiment.repeats > 1 and mode == "train_then_eval":
         what += "_repeats"
-    return os.path.join("runs", f"{str(config.data.dataset).replace('/', '-')}_{what}_{digest}")
+    first = str(config.data.dataset or dataset).replace("/", "-")
+    return os.path.join("runs", f"{first}_{what}_{digest}")
 
 
 def _sentence_for(error: Exception) -> str | None:
@@ -217,7 +273,7 @@ def _sentence_for(error: Exception) -> str | None:
             "--model_dir or --data_dir, and run the same command again."
         )
     if isinstance(error, PermissionError):
-        return f"No permission: {error}. Choose another --model_dir or --data_dir."
+        return f"No permission: {error}. Choose another path, or ask for the right to use this one."
     return None
 
 

@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> CommandLine:
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
     of_a_run = "eval" in modes and "model_dir" in asked
-    is_demo = is_demo and not of_a_run and "compare" not in modes
+    is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed"}
     values = define()
     try:
         rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -13,10 +14,16 @@ from simclr_med.config import Config
 from simclr_med.data import Bags, evaluation_batches
 
 _ROWS = 4096  # cases classified at once
+_ALL = 2**31 - 1  # images of a case
 
 
 def case_features(
-    config: Config, strategy: tf.distribute.Strategy, models: dict, bags: Bags, max_cases: int = 0
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    models: dict,
+    bags: Bags,
+    max_cases: int = 0,
+    seen: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, np.ndarray]:
     """Returns {name of the model: features of every case, float32 [n, d]}.
 
@@ -28,13 +35,59 @@ def case_features(
       models: {name: built `Model`}.
       bags: the split.
       max_cases: only so many of its first cases; 0: all.
+      seen: told the number of images of each batch, once it is done.
     """
+    num_cases = min(bags.num_bags, max_cases or bags.num_bags)
+    sums: dict[str, np.ndarray] = {}
+    counts = np.zeros((num_cases, 1), np.float32)
+    for features, bag, _ in _forward(
+        config, strategy, models, bags, config.data.max_bag_size, max_cases
+    ):
+        np.add.at(counts, bag, 1)
+        for name, value in features.items():
+            if name not in sums:
+                sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
+            np.add.at(sums[name], bag, value)
+        seen(len(bag))
+    return {name: total / counts for name, total in sums.items()}
+
+
+def image_features(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    model,
+    bags: Bags,
+    seen: Callable[[int], None] = lambda num_images: None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns features of every image, float32 [n, d], its case's and its own place, int [n].
+
+    All images of a case are seen, whatever --max_bag_size says; in the order of the split. Arguments
+    are those of `case_features`.
+    """
+    parts = []
+    for features, bag, image in _forward(config, strategy, {"": model}, bags, _ALL, 0):
+        parts.append((features[""], bag, image))
+        seen(len(bag))
+    features, bag, image = (np.concatenate(part) for part in zip(*parts))
+    order = np.lexsort((image, bag))
+    return features[order], bag[order], image[order]
+
+
+def _forward(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    models: dict,
+    bags: Bags,
+    max_bag_size: int,
+    max_cases: int,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
+    """Yields ({model: features [m, d]}, case [m], place in the case [m]) of the images of a batch."""
     replicas = strategy.num_replicas_in_sync
     batches = evaluation_batches(
         bags,
         batch_size=math.ceil(config.eval.eval_batch_size / replicas) * replicas,
         image_size=config.augment.image_size,
-        max_bag_size=config.data.max_bag_size,
+        max_bag_size=max_bag_size,
         max_bags=max_cases,
         seed=config.run.seed,
     )
@@ -47,22 +100,20 @@ def case_features(
 
     @tf.function
     def forward_on_all(batch):
-        return strategy.run(forward, (batch,)), batch["bag"]
+        return strategy.run(forward, (batch,)), batch["bag"], batch["image"]
 
-    num_cases = min(bags.num_bags, max_cases or bags.num_bags)
-    sums: dict[str, np.ndarray] = {}
-    counts = np.zeros((num_cases, 1), np.float32)
+    def joined(value):
+        return distribution.join_replicas(strategy, value).numpy()
+
     for batch in distribution.distribute(batches, strategy):
-        features, bag = forward_on_all(batch)
-        bag = distribution.join_replicas(strategy, bag).numpy()
+        features, bag, image = forward_on_all(batch)
+        bag, image = joined(bag), joined(image)
         real = bag >= 0
-        np.add.at(counts, bag[real], 1)
-        for name, value in features.items():
-            value = distribution.join_replicas(strategy, value).numpy()[real]
-            if name not in sums:
-                sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
-            np.add.at(sums[name], bag[real], value)
-    return {name: total / counts for name, total in sums.items()}
+        yield (
+            {name: joined(value)[real] for name, value in features.items()},
+            bag[real],
+            image[real],
+        )
 
 
 def case_probabilities(model, features: np.ndarray, several_labels: bool) -> np.ndarray:

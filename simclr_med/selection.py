@@ -69,14 +69,20 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
     asked: dict = {
         "split": config.data.selection_split,
         "metric": config.eval.selection_metric,
-        "candidates": [os.path.basename(path) for path in state.all_model_checkpoint_paths],
+        "candidates": kept_checkpoints(model_dir),
     }
-    if kept and all(kept[name] == value for name, value in asked.items()):
+    if kept and all(kept.get(name) == value for name, value in asked.items()):
         return kept
     bags = open_bags(config, builder, config.data.selection_split)
     chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
     run_log.write_json(path, chosen)
     return chosen
+
+
+def kept_checkpoints(model_dir: str) -> list[str]:
+    """Returns the names of a run's checkpoints, the oldest first."""
+    state = tf.train.get_checkpoint_state(model_dir)
+    return [os.path.basename(path) for path in state.all_model_checkpoint_paths] if state else []
 
 
 def check_metric(config: Config, bags: Bags) -> None:

@@ -20,6 +20,7 @@ from simclr_med import (
     case_features,
     data,
     distribution,
+    embed,
     evaluate,
     export,
     predictions,
@@ -27,8 +28,9 @@ from simclr_med import (
 )
 from simclr_med.config import FIELDS, Config
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
+from simclr_med.export import command
 from simclr_med.keras_api import keras
-from simclr_med.models import resnet
+from simclr_med.models import bit, resnet
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.errors import DataError
@@ -77,6 +79,8 @@ def world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
         patch.setitem(resnet.BLOCKS_PER_GROUP, 34, (2,))
+        patch.setitem(resnet.BLOCKS_PER_GROUP, 50, (1,))
+        patch.setitem(bit.UNITS_PER_GROUP, 50, (1,))
         yield World(root, builder)
 
 
@@ -127,7 +131,8 @@ class World:
         return metrics, files, weights, cached
 
     def see_model(self, config):
-        """Initial weights, which of them train, the outputs and statistics of a training pass."""
+        """Initial weights, which of them train, a training pass, and how its BatchNorms and blocks are
+        computed."""
         model = train.make_model(config, 3)
         initial = [v.numpy().tobytes() for v in model.variables]
         trained = [v.shape for v in model.trainable_variables]
@@ -136,7 +141,7 @@ class World:
         statistics = [v.numpy().tobytes() for v in model.non_trainable_variables]
         norms = [m for m in model.submodules if isinstance(m, keras.layers.BatchNormalization)]
         synchronized = [norm.synchronized for norm in norms]
-        return initial, trained, outputs, statistics, synchronized
+        return initial, trained, outputs, statistics, synchronized, model.encoder.remat
 
     def see_evaluation(self, config):
         """Result, new files, sizes of batches and models to keep, of evaluating a finished run."""
@@ -160,6 +165,15 @@ class World:
                 new[name] = file.read() if not name.endswith(".html") else ""  # it has the time
             os.remove(path)
         return json.dumps(result, default=str), new, sizes, kept
+
+    def see_outside(self, config):
+        """Which files an export makes, and how many embeddings there are."""
+        if not hasattr(self, "_finished"):
+            self._finished = self.train(BASE)
+        folder = command.export(config, self._finished, of_run=True)
+        paths = embed.embed(config, self.builder, self._finished, self.strategy, of_run=True)
+        with np.load(paths[1]) as stored:
+            return sorted(os.listdir(folder)), len(stored["embeddings"])
 
     def see_fine_tuning(self, config):
         """Metrics of fine-tuning, what its evaluation found, and its predictions."""
@@ -313,10 +327,13 @@ CHANGES = {
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
+    "encoder": ("model", "bit", {"resnet_depth": 50}),
     "resnet_depth": ("model", 34, {}),
     "width_multiplier": ("model", 2, {}),
     "sk_ratio": ("model", 0.0625, {}),
     "se_ratio": ("model", 0.25, {}),
+    "input_range": ("model", "symmetric", {}),
+    "remat": ("model", True, {}),
     "batch_norm_decay": ("model", 0.5, {}),
     "global_bn": ("model", False, {}),
     "proj_head_mode": ("model", "linear", {}),
@@ -344,6 +361,8 @@ CHANGES = {
     "eval_name": ("evaluation", "again", {}),
     "selection_metric": ("fine_tuning", "top_1", {"selection_split": "more"}),
     "bootstrap_resamples": ("fine_tuning", 500, {}),
+    "export_formats": ("outside", "keras", {"export_formats": "saved_model"}),
+    "embed_unit": ("outside", "image", {"export_formats": "keras"}),
     "subgroups": ("fine_tuning", "none", {}),
     "repeats": ("plan", 3, {}),
     "runs": ("plan", "PREDICTIONS", {}),

@@ -98,10 +98,9 @@ def test_a_run_leaves_what_explains_it(finished):
     assert all(sum(map(float, line.split(",")[4:])) == pytest.approx(1) for line in lines[1:])
 
 
-def test_the_saved_model_gives_the_features_of_the_checkpoint(finished):
+def test_the_saved_model_gives_embeddings(finished):
     model = tf.saved_model.load(str(finished[0] / "saved_model" / "6"))
-    features = model.features(tf.zeros([2, 40, 40, 3]))["features"]
-    assert features.shape == (2, 512)
+    assert model(tf.zeros([2, 50, 40, 3], tf.uint8))["embeddings"].shape == (2, 512)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(world, finished):

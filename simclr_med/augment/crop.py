@@ -60,22 +60,32 @@ def random_crop_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def decode_center_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """Returns the centre of the image, resized: float32 [size, size, 3] in [0, 1]."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    if size <= SMALLEST_CROPPED_SIZE:
-        return _resize(image, size)
-    return center_crop(image, size)
+    return evaluation_view(tf.io.decode_image(encoded, channels=3, expand_animations=False), size)
 
 
-def center_crop(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns the largest centred square times 0.875, resized; image uint8 [H, W, 3]."""
-    height, width = tf.unstack(tf.shape(image)[:2])
+def evaluation_view(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns images as evaluation shows them: float32 [..., size, size, 3] in [0, 1].
+
+    The largest centred square times 0.875, resized; up to 32 px the whole image, resized.
+
+    Args:
+      images: one or a batch, uint8 or uint16 [..., H, W, 3].
+      size: px.
+    """
+    return _resize(center(images) if size > SMALLEST_CROPPED_SIZE else images, size)
+
+
+def center(images: tf.Tensor) -> tf.Tensor:
+    """Returns the largest centred square times 0.875 of images [..., H, W, 3]."""
+    height, width = tf.unstack(tf.shape(images)[-3:-1])
     side = CENTER_CROP_PROPORTION * tf.cast(tf.minimum(height, width), tf.float32)
     side = tf.cast(tf.math.rint(side), tf.int32)
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    return _resize(tf.image.crop_to_bounding_box(image, top, left, side, side), size)
+    return images[..., top : top + side, left : left + side, :]
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    image.set_shape([*image.shape[:-1], 3])  # of decode_image only the rank is known
     image = tf.image.convert_image_dtype(image, tf.float32)
     image = tf.image.resize(image, [size, size], method="bicubic")
-    return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]), 0.0, 1.0)
+    return tf.clip_by_value(image, 0.0, 1.0)

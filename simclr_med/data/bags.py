@@ -25,9 +25,9 @@ class Bags:
 
     Attributes:
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
-        if asked for, "metadata": {key: string [K]}. `label` is int64, NO_LABEL where there is none;
-        or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN (unknown). Images of one bag may
-        differ in size.
+        if asked for, "metadata": {key: string [K]} and "image_ids": string [K]. `label` is int64,
+        NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN
+        (unknown). Images of one bag may differ in size.
       num_bags: elements of `dataset`.
       num_images: images over all bags.
       class_names: of the classes, or of the L labels; () where the dataset has no labels.
@@ -51,6 +51,7 @@ def open_split(
     views: str = "all",
     bag_by: str = "study",
     with_metadata: bool = False,
+    with_image_ids: bool = False,
 ) -> Bags:
     """Returns the bags of a split, in the order in which they are stored.
 
@@ -64,6 +65,7 @@ def open_split(
       views: "all", or only "frontal" or "lateral" images, of datasets that know.
       bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
       with_metadata: yield what is known of each image, for subgroups (not of joined bags).
+      with_image_ids: yield the images' names where the dataset has them (not of joined bags).
 
     Raises:
       UserError: no such split, a dataset without images, or one that cannot be read so.
@@ -96,7 +98,8 @@ def open_split(
         dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
     has_label = bool(_class_names(info.features))
     keys = () if by_patient or not with_metadata else _metadata_keys(info.features)
-    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys))
+    named = with_image_ids and not by_patient
+    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
     if by_patient:
         dataset = join_patients(dataset)
     counts = _count(builder, split, split_info, views)
@@ -159,7 +162,7 @@ def _keep_view(example: dict, view: str) -> dict:
         return tf.boolean_mask(values, kept)
 
     per_image = {"images": example["images"], "views": example["views"]}
-    per_image |= {"metadata": example["metadata"]} if "metadata" in example else {}
+    per_image |= {key: example[key] for key in ("metadata", "image_ids") if key in example}
     return {**example, **tf.nest.map_structure(of_kept, per_image)}
 
 
@@ -172,7 +175,11 @@ def _metadata_keys(features) -> tuple[str, ...]:
 
 
 def _as_bag(
-    example: dict, policy: LabelPolicy | None, has_label: bool, metadata_keys: tuple[str, ...]
+    example: dict,
+    policy: LabelPolicy | None,
+    has_label: bool,
+    metadata_keys: tuple[str, ...],
+    named: bool,
 ) -> dict:
     """Returns the parts of a TFDS example that training and evaluation use."""
     tfds_id = example["tfds_id"]
@@ -185,6 +192,7 @@ def _as_bag(
         "images": example["images"] if "images" in example else example["image"][tf.newaxis],
         "label": policy.apply(example["labels"]) if policy else label,
         **({"metadata": metadata} if metadata else {}),
+        **({"image_ids": example["image_ids"]} if named and "image_ids" in example else {}),
     }
 
 

@@ -111,8 +111,9 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Returns the images of a split, centre-cropped, in full batches.
 
-    An element is {"images": float32 [B, image_size, image_size, 3] in [0, 1], "bag": int64 [B]};
-    `bag` is the place of the image's bag in the split, -1 for the padding of the last batch.
+    An element is {"images": float32 [B, image_size, image_size, 3] in [0, 1], "bag": int64 [B],
+    "image": int32 [B]}; `bag` is the place of the image's bag in the split, -1 for the padding of the
+    last batch, `image` its place in the bag.
 
     Args:
       bags: the split.
@@ -128,14 +129,19 @@ def evaluation_batches(
     def images_of_bag(number, example):
         encoded = example["images"]
         draws = tf.random.stateless_uniform(tf.shape(encoded), _fold(root, number), alg="philox")
-        encoded = tf.gather(encoded, tf.argsort(draws)[:max_bag_size])
-        return tf.data.Dataset.from_tensor_slices(encoded).map(lambda e: (e, number))
+        drawn = tf.argsort(draws)[:max_bag_size]
+        images = tf.data.Dataset.from_tensor_slices((tf.gather(encoded, drawn), drawn))
+        return images.map(lambda e, image: (e, number, image))
 
-    def decode(encoded, number):
-        return {"images": decode_center_crop(encoded, image_size), "bag": number}
+    def decode(encoded, number, image):
+        return {"images": decode_center_crop(encoded, image_size), "bag": number, "image": image}
 
     padding = tf.data.Dataset.from_tensors(
-        {"images": tf.zeros([image_size, image_size, 3]), "bag": tf.constant(-1, tf.int64)}
+        {
+            "images": tf.zeros([image_size, image_size, 3]),
+            "bag": tf.constant(-1, tf.int64),
+            "image": tf.constant(-1),
+        }
     ).repeat(batch_size - 1)
     images = numbered.flat_map(images_of_bag).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)

@@ -19,3 +19,8 @@ def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
         for row in rows:
             table.add_row(*map(escape, row))  # "eczema [hand]" is no markup
         console.print(table)
+
+
+def file_size(num_bytes: int) -> str:
+    """Returns a size in kB or MB."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.1f} kB"

@@ -1,0 +1,45 @@
+"""tf.image.resize's bicubic as two matrix products, in operations that ONNX has.
+
+ONNX's Resize computes the cubic weights; TensorFlow looks them up in a table of 1024 steps a pixel,
+which differs by up to 1e-3. Parity: tensorflow/core/kernels/image/resize_bicubic_op.cc.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_TABLE_SIZE = 1024
+_A = -0.5  # Keys's cubic, as in TensorFlow's half-pixel bicubic
+
+
+def resize(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns images float32 [n, H, W, 3] resized to [n, size, size, 3]; H and W may be unknown."""
+    height, width = tf.unstack(tf.shape(images)[1:3])
+    rows, columns = _weights(height, size), _weights(width, size)
+    flat = tf.reshape(images, [-1, height, width * 3])
+    y = tf.reshape(tf.matmul(rows, flat), [-1, size, width, 3])  # [n, size, W, 3]
+    y = tf.transpose(y, [0, 2, 1, 3])
+    y = tf.matmul(columns, tf.reshape(y, [-1, width, size * 3]))
+    return tf.transpose(tf.reshape(y, [-1, size, size, 3]), [0, 2, 1, 3])
+
+
+def _weights(length: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns the weight of each of `length` pixels in each of `size`, float32 [size, length]."""
+    scale = tf.cast(length, tf.float32) / float(size)
+    place = (tf.range(size, dtype=tf.float32) + 0.5) * scale - 0.5
+    below = tf.floor(place)
+    step = tf.round((place - below) * _TABLE_SIZE) / _TABLE_SIZE  # half to even, as lrintf
+    pixels = tf.range(length)
+    weights = tf.zeros([size, length])
+    for offset in (-1, 0, 1, 2):  # a neighbour beyond the edge has no pixel, so no weight
+        is_neighbour = tf.cast(below, tf.int32)[:, tf.newaxis] + offset == pixels
+        weights += tf.cast(is_neighbour, tf.float32) * _cubic(step - offset)[:, tf.newaxis]
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+
+
+def _cubic(distance: tf.Tensor) -> tf.Tensor:
+    """Returns Keys's cubic of a signed distance of at most 2, in pixels."""
+    x = tf.abs(distance)
+    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
+    far = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
+    return tf.where(x <= 1, near, far)

@@ -1,0 +1,124 @@
+"""--mode=export: the model of a run, or of other people's weights, in files for use elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from simclr_med import checkpoints, run_log, selection, trained_on
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+from simclr_med.export import keras_files, network, onnx_file, saved_model, source, writable
+from simclr_med.models import Model
+from simclr_med.report import model_card, tables
+
+FOLDER = "export"
+CARD = "README.md"
+
+
+def export(config: Config, model_dir: str, *, of_run: bool) -> str:
+    """Writes model_dir/export/, prints what lies in it, and returns the folder.
+
+    Args:
+      config: of the run, or for --checkpoint.
+      model_dir: of the run; or just where to write.
+      of_run: whether a run in `model_dir` is exported; else the encoder of --checkpoint.
+
+    Raises:
+      UserError: no such weights, an unknown format, a package that is missing, or a folder that
+        cannot be written.
+    """
+    wanted = formats(config.eval.export_formats)
+    folder = os.path.join(model_dir, FOLDER)
+    writable.check(folder, model_dir, of_run=of_run)
+    model, facts = _of_run(config, model_dir) if of_run else _of_weights(config)
+    os.makedirs(folder, exist_ok=True)
+    for name in wanted:
+        _FORMATS[name].write(model, facts, folder)
+    files = [file for name in wanted for file in _FORMATS[name].files]
+    for file in (file for made in _FORMATS.values() for file in made.files if file not in files):
+        _remove(os.path.join(folder, file))  # left by another export, perhaps of another step
+    listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in files]
+    card = model_card.model_card(config, facts, model_dir if of_run else None, listed)
+    run_log.write_atomically(os.path.join(folder, CARD), card)
+    rows = [[file, tables.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
+    size = tables.file_size(os.path.getsize(os.path.join(folder, CARD)))
+    rows.append([CARD, size, "model card: what it is, and how to load it"])
+    tables.show([(f"In {folder}", ["file", "size", "what"], rows)])
+    return folder
+
+
+def formats(text: str) -> list[str]:
+    """Returns the formats of --export_formats.
+
+    Raises:
+      UserError: none, or an unknown one.
+    """
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in asked if name not in _FORMATS]
+    if unknown or not asked:
+        what = f"{unknown[0]!r}" if unknown else "nothing"
+        raise UserError(f"--export_formats={text}: {what} is none of {', '.join(_FORMATS)}.")
+    if "onnx" in asked:
+        onnx_file.check_installed()
+    return [name for name in _FORMATS if name in asked]
+
+
+def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
+    class_names = source.class_names_of(config, model_dir)
+    checkpoint = source.newest_or_chosen(config, model_dir)
+    model = network.portable(config, len(class_names))
+    selection.restore(model, checkpoint)
+    print(f"The model of {checkpoint}.")
+    step = selection.step_of(checkpoint)
+    return model, network.facts(config, model, class_names, step, trained_on.read(model_dir))
+
+
+def _of_weights(config: Config) -> tuple[Model, dict[str, Any]]:
+    path = config.run.checkpoint
+    assert path  # or run.py would have taken this for a run
+    config = source.weights_only(config)
+    model = network.portable(config, 0)
+    print(checkpoints.load(model, path))
+    return model, network.facts(config, model, (), 0, {})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Format:
+    files: tuple[str, ...]
+    write: Callable[[Model, dict[str, Any], str], None]
+
+
+def _write_saved_model(model: Model, facts: dict[str, Any], folder: str) -> None:
+    saved_model.write(model, facts, os.path.join(folder, "saved_model"))
+
+
+_FORMATS = {
+    "saved_model": _Format(("saved_model",), _write_saved_model),
+    "keras": _Format(keras_files.FILES, keras_files.write),
+    "onnx": _Format(onnx_file.FILES, onnx_file.write),
+}
+
+
+def _size_and_digest(path: str) -> tuple[int, str]:
+    """Returns bytes and SHA-256 of a file, or of a folder's files in the order of their names."""
+    files = [path]
+    if os.path.isdir(path):
+        files = sorted(os.path.join(at, name) for at, _, names in os.walk(path) for name in names)
+    digest = hashlib.sha256()
+    for name in files:
+        with open(name, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return sum(map(os.path.getsize, files)), digest.hexdigest()
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.remove(path)

@@ -1,0 +1,26 @@
+"""The encoder as Keras files: functional, of stock layers, so that they load without our code."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from simclr_med.models import Model
+from simclr_med.models.functional import functional
+
+FILES = ("encoder.keras", "encoder.weights.h5")
+
+
+def write(model: Model, facts: dict[str, Any], folder: str) -> None:
+    """Writes encoder.keras and encoder.weights.h5: RGB float32 [n, H, W, 3] in [0, 1] to [n, d].
+
+    Args:
+      model: from `network.portable`, with its weights.
+      facts: from `network.facts`; not needed here.
+      folder: to write into.
+    """
+    encoder = functional(model.encoder)
+    for name in FILES:
+        unfinished = os.path.join(folder, f"unfinished-{name}")
+        (encoder.save if name.endswith(".keras") else encoder.save_weights)(unfinished)
+        os.replace(unfinished, os.path.join(folder, name))

@@ -1,0 +1,69 @@
+"""ONNX, by tf2onnx (requirements-onnx.txt)."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_med.augment.crop import SMALLEST_CROPPED_SIZE, center
+from simclr_med.errors import UserError
+from simclr_med.export import bicubic, network
+from simclr_med.models import Model
+
+FILES = ("model.onnx",)
+_OPSET = 17  # of 2022; every operation we need has been in ONNX since before
+_MOST_BYTES = 2**31 - 2**20  # of a protocol buffer, less what the graph itself takes
+
+
+def check_installed() -> None:
+    """Raises UserError if a package is missing."""
+    missing = [name for name in ("tf2onnx", "onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--export_formats=onnx needs {' and '.join(missing)}: "
+            "pip install -r requirements-onnx.txt"
+        )
+
+
+def write(model: Model, facts: dict[str, Any], folder: str) -> None:
+    """Writes model.onnx: images uint8 [n, H, W, 3] of any size to what `network.outputs` gives.
+
+    Args:
+      model: from `network.portable`, with its weights.
+      facts: from `network.facts`.
+      folder: to write into.
+
+    Raises:
+      UserError: tf2onnx is missing, or the model is larger than a file of ONNX can be.
+    """
+    check_installed()
+    if (size := 4 * sum(v.shape.num_elements() for v in model.variables)) > _MOST_BYTES:
+        raise UserError(
+            f"--export_formats=onnx: the weights take {size / 2**30:.1f} GiB, and one ONNX file "
+            "holds less than 2 GiB. Leave onnx out, or take a narrower encoder."
+        )
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    image_size = facts["image_size"]
+
+    @tf.function
+    def call(images):
+        if image_size > SMALLEST_CROPPED_SIZE:
+            images = center(images)
+        pixels = bicubic.resize(tf.cast(images, tf.float32) / 255.0, image_size)
+        return network.outputs(model, tf.clip_by_value(pixels, 0.0, 1.0))
+
+    path = os.path.join(folder, FILES[0])
+    unfinished = f"{path}.unfinished"
+    tf2onnx.convert.from_function(
+        call,
+        [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")],
+        opset=_OPSET,
+        output_path=unfinished,
+    )
+    os.replace(unfinished, path)

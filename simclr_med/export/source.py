@@ -1,0 +1,64 @@
+"""Which weights go out: those of a run, or only the encoder of --checkpoint."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from simclr_med import run_log, selection
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+from simclr_med.weights import input_range, open_weights
+
+
+def newest_or_chosen(config: Config, model_dir: str) -> str:
+    """Returns the checkpoint that --selection_split chose among all that are kept; else the newest.
+
+    Raises:
+      UserError: there is none; or a choice is asked for, and was not made among these.
+    """
+    latest = tf.train.latest_checkpoint(model_dir)
+    if latest is None:
+        raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
+    path = os.path.join(model_dir, "selection.json")
+    said = run_log.read_json(path) if os.path.exists(path) else None
+    if said and "candidates" not in said:  # by an older version: among which, nobody knows
+        return latest
+    if said and said["candidates"] == selection.kept_checkpoints(model_dir):
+        return os.path.join(model_dir, said["checkpoint"])
+    if config.run.train_mode == "finetune" and config.data.selection_split:
+        raise UserError(
+            f"--model_dir={model_dir}: --selection_split={config.data.selection_split} has not yet "
+            "chosen among the checkpoints that are there now. Run --mode=eval first; it chooses."
+        )
+    return latest
+
+
+def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
+    """Returns the classes of a fine-tuned run's head; () of a pretrained one."""
+    if config.run.train_mode != "finetune":
+        return ()
+    return tuple(run_log.read_json(os.path.join(model_dir, "config.json"))["class_names"])
+
+
+def weights_only(config: Config) -> Config:
+    """Returns the configuration for a model that is the encoder of --checkpoint and no more.
+
+    Raises:
+      UserError: another layer than the encoder's output is asked for.
+    """
+    if config.model.ft_proj_selector:
+        raise UserError(
+            f"--ft_proj_selector={config.model.ft_proj_selector} with --checkpoint alone: only the "
+            "encoder's own output is sure to be in the weights. Leave it at 0, or give the "
+            "--model_dir of a run."
+        )
+    made_at, size = open_weights(str(config.run.checkpoint)).image_size, config.augment.image_size
+    if made_at not in (None, size):
+        print(
+            f"Note: --image_size={size}, and {config.run.checkpoint} was trained at {made_at} px; "
+            f"--image_size={made_at} gives what its own evaluation saw."
+        )
+    config = input_range.resolve(config, None)
+    return config.replace(train_mode="finetune", micle=False)  # without a projection head

@@ -1,0 +1,35 @@
+"""Whether a folder can be written, asked before minutes of computing rather than after."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from simclr_med.errors import UserError
+
+
+def check(folder: str, model_dir: str, *, of_run: bool) -> None:
+    """Tries to write a file where the folder is, or will be; leaves nothing behind.
+
+    Args:
+      folder: to be written; need not exist.
+      model_dir: as the user gave it, or as it follows from the flags.
+      of_run: whether a run lies in it.
+
+    Raises:
+      UserError: it cannot be written: no permission, a read-only file system, a file of that name.
+    """
+    existing = os.path.abspath(folder)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        advice = (
+            "Copy the run to where you may write; or, for its encoder alone, give "
+            f"--checkpoint={model_dir} --model_dir=ELSEWHERE."
+            if of_run
+            else "Give another --model_dir."
+        )
+        raise UserError(f"{existing} cannot be written ({error.strerror}). {advice}") from error

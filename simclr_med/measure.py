@@ -1,0 +1,197 @@
+"""What an evaluation measures: probes beside the untrained encoder, or the fine-tuned head.
+
+A case's features are the mean over its images, never an image alone; intervals resample patients.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+
+import numpy as np
+
+from simclr_med import run_log, selection, subgroups
+from simclr_med.case_features import case_features, case_probabilities
+from simclr_med.cases import Cases, read_cases, with_classes
+from simclr_med.config import Config
+from simclr_med.data import Bags
+from simclr_med.errors import UserError
+from simclr_med.evaluators import EVALUATORS, label_scores
+from simclr_med.scoring import classification
+from simclr_med.train import labelled_cases, make_model, open_bags
+
+_LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What an evaluation found.
+
+    Attributes:
+      result: of result.json, without files.
+      checkpoint: its path.
+      bags: of the split.
+      cases: of the split.
+      class_names: of the scores.
+      features: {"trained" | "untrained": float [n, d]}.
+      predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
+        labels.
+      shift_from: dataset that a fine-tuned run was trained on, if this is another.
+    """
+
+    result: dict
+    checkpoint: str
+    bags: Bags
+    cases: Cases
+    class_names: tuple[str, ...]
+    features: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+    shift_from: str | None
+
+
+def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
+    """Returns what a run does on a split: features, scores and all metrics of them.
+
+    Args:
+      config: of the run, its input range settled.
+      builder: of the prepared dataset to evaluate on.
+      model_dir: of the run.
+      strategy: from `train.set_up`.
+
+    Raises:
+      UserError: a mistake of the user's.
+    """
+    finetune = config.run.train_mode == "finetune"
+    bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
+    cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
+    of_run = run_log.read_json(os.path.join(model_dir, "config.json"))
+    class_names = bags.class_names
+    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
+    if finetune:
+        class_names = tuple(of_run.get("class_names", class_names))
+        cases = with_classes(cases, bags.class_names, class_names)
+        if trained_on != builder.info.full_name and not config.eval.eval_name:
+            raise UserError(
+                f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
+                f"{builder.info.full_name}, so that its own results are kept."
+            )
+    chosen = selection.select(
+        config, builder, model_dir, strategy, trained_on == builder.info.full_name
+    )
+    checkpoint = os.path.join(model_dir, chosen["checkpoint"])
+    models = _models(config, strategy, checkpoint, len(class_names))
+    features = case_features(config, strategy, models, bags, len(cases.ids))
+    thresholds = None
+    if chosen["thresholds"]:  # null for a label of which validation had one kind only
+        thresholds = np.array([chosen["thresholds"][name] for name in class_names], float)
+    scored = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
+    result = {
+        "global_step": selection.step_of(chosen["checkpoint"]),
+        "dataset": builder.info.full_name,
+        "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
+        "train_split": config.data.train_split,
+        "eval_split": config.data.eval_split,
+        "label_fraction": config.data.label_fraction,
+        "seed": config.run.seed,
+        "trained_on": trained_on,
+        "selection": {name: value for name, value in chosen.items() if name != "candidates"},
+        "contrastive": _contrastive(config, model_dir),
+        "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
+        "labels": _label_reading(config, bags),
+        "classification": {},
+        "subgroups": [],
+    }
+    predictions = {}
+    if class_names and cases.labelled.any():
+        by_name = _all_scores(config, builder, strategy, models, features, bags, len(class_names))
+        for (name, which), scores in by_name.items():
+            result["classification"].setdefault(name, {})[which] = classification(
+                cases,
+                scores,
+                class_names,
+                thresholds=thresholds,
+                **scored,
+            )
+        main = "supervised head" if finetune else "linear probe"
+        files = {"predictions": "trained", "predictions_untrained": "untrained"}
+        predictions = {
+            file: by_name[main, which] for file, which in files.items() if (main, which) in by_name
+        }
+    if predictions:
+        result["subgroups"] = subgroups.subgroups(
+            cases, predictions["predictions"], class_names, config.eval.subgroups, **scored
+        )
+    return Measured(
+        result=result,
+        checkpoint=checkpoint,
+        bags=bags,
+        cases=cases,
+        class_names=class_names,
+        features=features,
+        predictions=predictions,
+        shift_from=trained_on if finetune and trained_on != builder.info.full_name else None,
+    )
+
+
+def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:
+    """Returns {"trained": the checkpoint's model, "untrained": its start}; fine-tuned only the first.
+
+    The linear head that a pretraining run may have trained beside is left out: probes judge the
+    encoder, and the data evaluated may have other classes.
+    """
+    finetune = config.run.train_mode == "finetune"
+    bare = config if finetune else config.replace(lineareval_while_pretraining=False)
+    with strategy.scope():
+        models = {"trained": make_model(bare, num_classes)}
+        if not finetune:
+            models["untrained"] = make_model(bare, num_classes)
+    selection.restore(models["trained"], checkpoint)
+    return models
+
+
+def _all_scores(config, builder, strategy, models, features, bags: Bags, num_classes: int) -> dict:
+    """Returns {(evaluator, 'trained' | 'untrained'): scores [n, classes]} of the evaluated cases."""
+    if config.run.train_mode == "finetune":
+        probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
+        return {("supervised head", "trained"): probabilities}
+    train_bags = open_bags(config, builder, config.data.train_split)
+    try:
+        cases, chosen = labelled_cases(config, train_bags)
+    except UserError:  # nothing to fit a probe on
+        return {}
+    of_train = case_features(config, strategy, models, train_bags)
+    train_y, patients, seed = cases.labels[chosen], cases.patients[chosen], config.run.seed
+    scores = {}
+    for name, evaluator in EVALUATORS.items():
+        for which in models:
+            train_x, test_x = of_train[which][chosen], features[which]
+            scores[name, which] = (
+                label_scores(evaluator, train_x, train_y, patients, test_x, seed)
+                if train_bags.multilabel
+                else evaluator(train_x, train_y, patients, test_x, num_classes, seed)
+            )
+    return scores
+
+
+def _label_reading(config: Config, bags: Bags) -> dict:
+    """Returns how several labels were read, for the result; {} where a bag has one or none."""
+    if not bags.multilabel:
+        return {}
+    names = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
+    return {name: getattr(config.data, name) for name in names}
+
+
+def _contrastive(config: Config, model_dir: str) -> dict:
+    """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives."""
+    rows = run_log.read_metrics(model_dir)
+    if config.run.train_mode == "finetune" or not rows:
+        return {}
+    last = rows[-max(1, int(len(rows) * _LAST_SHARE)) :]
+    n = config.train.train_batch_size
+    return {
+        "loss": float(np.mean([row["contrast_loss"] for row in last])) / 2,
+        "chance_loss": math.log(2 * n - 1) if n > 1 else 0.0,
+        "accuracy": float(np.mean([row["contrast_acc"] for row in last])),
+        "chance_accuracy": 1 / n,
+    }

@@ -1,0 +1,261 @@
+"""The model card of an export: Markdown for whoever receives the files. What is not known is said."""
+
+from __future__ import annotations
+
+import glob
+import importlib.metadata
+import os
+import platform
+import subprocess
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import run_log, trained_on
+from simclr_med.config import FIELDS, Config
+from simclr_med.keras_api import keras
+from simclr_med.report import model_card_loading, page
+from simclr_med.report.summary import TITLES
+
+FILES = {
+    "saved_model": "images to embeddings (and logits); can be trained further",
+    "encoder.keras": "the encoder as a Keras model of stock layers",
+    "encoder.weights.h5": "its weights alone",
+    "model.onnx": "images to embeddings (and logits), for onnxruntime",
+}
+# Of the machine and the folders of whoever trained; no reader needs them.
+_PRIVATE = {
+    *("model_dir", "manual_dir", "data_dir", "shift_manual_dir", "runs", "beam_options"),
+    *("simclr_recipe", "micle_recipe", "finetune_recipe"),
+    *("tpu_name", "tpu_zone", "gcp_project", "master"),
+}
+_OF_EXPORT = {"mode", "export_formats", "checkpoint", "eval_name", "embed_unit"}
+_METHODS = {
+    "simclr": "SimCLR: contrastive pretraining, a pair is two views of one image",
+    "micle": "MICLe: contrastive pretraining, a pair is two images of one case",
+}
+_UNKNOWN = "not recorded"
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def model_card(
+    config: Config,
+    facts: dict[str, Any],
+    model_dir: str | None,
+    files: list[tuple[str, int, str]],
+) -> str:
+    """Returns the card.
+
+    Args:
+      config: of the run, or for the weights.
+      facts: of simclr_med.json.
+      model_dir: of the run; None if the weights are not a run's.
+      files: name, bytes and SHA-256 of what was exported.
+    """
+    of_run = model_dir is not None
+    data = trained_on.read(model_dir) if model_dir else {}
+    sections = {
+        "What it is": _what(config, facts, of_run),
+        "Intended use and limits": _limits(facts),
+        "Training data": _data(config, data) if of_run else _UNTRAINED,
+        "Training": _training(config, facts, of_run),
+        "Results": _results(model_dir, facts) if model_dir else "None were measured.",
+        "Preprocessing": _preprocessing(facts),
+        "How to load it": model_card_loading.snippets(facts, [name for name, *_ in files]),
+        "Files": _table(
+            ["file", "bytes", "what", "SHA-256 (of a folder: its files in order of name)"],
+            [[name, f"{size:,}", FILES[name], digest] for name, size, digest in files],
+        ),
+        "Software": _software(),
+    }
+    title = f"# {_network(facts)}, {facts['dataset'] or 'weights brought along'}\n"
+    return title + "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
+
+
+_UNTRAINED = "Not known here: the weights were brought along and exported as they are."
+
+
+def _network(facts: dict) -> str:
+    family = {"resnet": "SimCLR ResNet", "bit": "BiT ResNet-v2", "keras_resnet": "Keras ResNet"}
+    gates = [
+        f", {name} {facts[key]:g}"
+        for name, key in (("selective kernels", "sk_ratio"), ("SE", "se_ratio"))
+        if facts[key]
+    ]
+    size = f"{facts['resnet_depth']}, width {facts['width_multiplier']}"
+    return f"{family[facts['encoder']]}-{size}{''.join(gates)}"
+
+
+def _what(config: Config, facts: dict, of_run: bool) -> str:
+    lines = [
+        f"An encoder of images: {_network(facts)}, {facts['embedding_size']} numbers an image.",
+        f"The run's last stage: {_method(config)}."
+        if of_run
+        else f"The weights of {_name(config.run.checkpoint)}, not trained further.",
+    ]
+    if facts["ft_proj_selector"]:
+        lines.append(
+            f"Embeddings are taken at layer {facts['ft_proj_selector']} of the projection head "
+            "(the Keras files hold the encoder below it)."
+        )
+    if names := facts["class_names"]:
+        kind = {True: "independent labels (sigmoid)", False: "classes (softmax)"}
+        known = kind.get(facts["several_labels"], f"classes or labels ({_UNKNOWN} which)")
+        lines.append(f"Logits for {len(names)} {known}: {', '.join(names)}.")
+    return " ".join(lines)
+
+
+def _method(config: Config) -> str:
+    if config.method != "finetune":
+        return _METHODS[config.method]
+    frozen = config.train.fine_tune_after_block
+    if frozen == -1:
+        return "supervised fine-tuning, end to end"
+    if frozen == 4:
+        return "supervised training of the head alone, on a frozen encoder"
+    groups = {0: "stem", 1: "stem and first group of blocks"}
+    part = groups.get(frozen, f"stem and first {frozen} groups of blocks")
+    return f"supervised fine-tuning, with the encoder's {part} frozen"
+
+
+def _name(path: str | None) -> str | None:
+    """Returns the last part of a path: where it lay is nobody else's business."""
+    return os.path.basename(path.rstrip("/")) if path else None
+
+
+def _limits(facts: dict) -> str:
+    head = "classification of such images" if facts["class_names"] else "a probe, or fine-tuning"
+    return (
+        f"For research: embeddings for search, {head}. It is not a medical device; nothing here "
+        "shows that it is safe or useful for the care of patients. What it does on images of other "
+        "devices, clinics or populations than those measured below is unknown: measure it there "
+        "first, by patient. Embeddings may hold what identifies a patient; treat them as the images."
+    )
+
+
+def _data(config: Config, data: dict) -> str:
+    if not data:
+        said = f"Dataset: {config.data.dataset}, split {config.data.train_split}. "
+        return said + f"Counts and fingerprint: {_UNKNOWN} by this older run."
+    skipped, missing = data["skipped_images"], data["missing_images"]
+    rows = [
+        ["dataset", data["dataset"]],
+        ["fingerprint", data["fingerprint"] or "the dataset has none"],
+        ["split", data["split"]],
+        ["trained on", f"{data['bags']:,} cases (bags), {data['images']:,} images"],
+        ["share of the labels used", f"{config.data.label_fraction:g}"],
+        ["cases of all splits", page.plain(data["bags_of_splits"])],
+        ["patients of all splits", page.plain(data["patients_of_all_splits"])],
+        ["labels", page.plain(data["class_names"])],
+        ["images left out as unreadable", str(len(skipped))],
+        ["images in the table that were missing", page.plain(missing)],
+        *([name, value] for name, value in data["reading"].items()),
+    ]
+    return _table(["what", "value"], rows)
+
+
+def _training(config: Config, facts: dict, of_run: bool) -> str:
+    begin = (
+        f"Initial weights: {_name(config.run.checkpoint)}"
+        if config.run.checkpoint
+        else f"Initial weights: random, seed {config.run.seed}"
+    )
+    begin += f" (input range {facts['input_range']})."
+    if not of_run:
+        return begin + " Not trained further here."
+    hidden = _PRIVATE | _OF_EXPORT
+    changed = [
+        [name, page.plain(value), page.plain(FIELDS[name].default)]
+        for name, value in config.to_dict().items()
+        if value != FIELDS[name].default and name not in hidden
+    ]
+    return (
+        f"{begin} Then {_method(config)}; {facts['global_step']:,} steps, batch "
+        f"{config.train.train_batch_size}, {config.optim.optimizer}. Flags that differ from their "
+        "defaults (folders and machines left out):\n\n"
+        + _table(["flag", "value", "default"], changed)
+    )
+
+
+def _results(model_dir: str, facts: dict) -> str:
+    pattern = os.path.join(glob.escape(model_dir), "result*.json")
+    results = [run_log.read_json(path) for path in sorted(glob.glob(pattern))]
+    results = [result for result in results if result.get("classification")]
+    if not results:
+        return "None: the run was not evaluated on labelled cases (`--mode=eval`)."
+    return "\n\n".join(_result(result, facts) for result in results)
+
+
+def _result(result: dict, facts: dict) -> str:
+    step = result["global_step"]
+    said = f"{result['dataset']}, {result['eval_split']}, step {step}"
+    if step != facts["global_step"]:
+        said += f" (NOT the step exported here, {facts['global_step']})"
+    rows: list[list[str]] = []
+    names: list[str] = []
+    for evaluator, by_encoder in result["classification"].items():
+        for which, row in by_encoder.items():
+            names = names or [name for name in TITLES if name in row]
+            who = f"{evaluator}, {which} encoder"
+            numbers = [page.estimate(row, name) for name in names]
+            rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
+    columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
+    text = f"{said}; 95 % intervals by patient.\n\n{_table(columns, rows)}"
+    if groups := result.get("subgroups"):
+        some = [name for name in names if name in groups[0]]
+        rows = [
+            [f"{group['column']}: {group['value']}", str(group["cases"]), str(group["patients"])]
+            + [page.estimate(group, name) for name in some]
+            for group in groups
+        ]
+        columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in some)]
+        text += f"\n\n{_table(columns, rows)}"
+    return text
+
+
+def _preprocessing(facts: dict) -> str:
+    size = facts["image_size"]
+    crop = (
+        "the largest centred square times 0.875, then"
+        if size > 32
+        else "the whole image (no crop),"
+    )
+    ranges = {
+        "unit": "as they are",
+        "symmetric": "as 2x - 1",
+        "caffe": "as BGR in [0, 255] less ImageNet's means",
+    }
+    return (
+        "The SavedModel and the ONNX file do it all: they take 8-bit RGB images of any size (the "
+        f"SavedModel also 16-bit ones, where 65535 is white): {crop} bicubic to {size} x {size} "
+        "px without antialiasing, clipped to [0, 1]. The Keras files take RGB in [0, 1] after that. "
+        f"In all of them the encoder's first layer sees pixels {ranges[facts['input_range']]}. Grey "
+        "images: repeat the channel three times. A case of several images: average their embeddings."
+    )
+
+
+def _software() -> str:
+    name = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
+    return (
+        f"Exported with Python {platform.python_version()}, TensorFlow {tf.__version__}, {name} "
+        f"{importlib.metadata.version(name)}, NumPy {np.__version__}; simclr_med at commit "
+        f"{_commit()}."
+    )
+
+
+def _commit() -> str:
+    """Returns the commit of our own code, "unknown" where it is no git checkout."""
+    command = ["git", "-C", _ROOT, "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    """Returns a table in Markdown."""
+    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *escaped]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

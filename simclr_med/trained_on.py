@@ -1,0 +1,46 @@
+"""data.json in a run's folder: what it was trained on, for whoever gets the model without the data."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from simclr_med import run_log
+from simclr_med.config import Config
+from simclr_med.data import Bags
+
+FILE = "data.json"
+_READING = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
+
+
+def write(model_dir: str, config: Config, builder, bags: Bags) -> None:
+    """Writes data.json: name, fingerprint and counts of the data, and how it was read.
+
+    Args:
+      model_dir: of the run.
+      config: of the run.
+      builder: of the prepared dataset.
+      bags: those that are trained on; fine-tuning leaves out what has no label.
+    """
+    metadata = builder.info.metadata or {}
+    facts = {
+        "dataset": builder.info.full_name,
+        "fingerprint": metadata.get("fingerprint"),
+        "split": config.data.train_split,
+        "bags": bags.num_bags,
+        "images": bags.num_images,
+        "bags_of_splits": {name: s.num_examples for name, s in builder.info.splits.items()},
+        "patients_of_all_splits": metadata.get("num_patients"),
+        "skipped_images": list(metadata.get("skipped_images", [])),
+        "missing_images": metadata.get("missing_images", 0),
+        "class_names": list(bags.class_names),
+        "several_labels": bags.multilabel,
+        "reading": {name: getattr(config.data, name) for name in _READING if bags.multilabel},
+    }
+    run_log.write_json(os.path.join(model_dir, FILE), facts)
+
+
+def read(model_dir: str) -> dict[str, Any]:
+    """Returns what data.json says; {} of a run that is older than the file."""
+    path = os.path.join(model_dir, FILE)
+    return run_log.read_json(path) if os.path.exists(path) else {}

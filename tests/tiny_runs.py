@@ -1,0 +1,76 @@
+"""A tiny folder of cases, and runs on it of few steps: for tests of export and embed."""
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from simclr_med import evaluate, train
+from simclr_med.config import Config
+from simclr_med.train import make_model
+from tfds_builders.derm_bags import Builder, folder_config
+
+BASE = Config().replace(
+    dataset="derm_bags",
+    resnet_depth=18,
+    image_size=34,  # above 32 px: cropped, and the ordinary stem
+    train_batch_size=4,
+    train_steps=2,
+    checkpoint_steps=1,
+    warmup_epochs=0.0,
+    eval_batch_size=4,
+    proj_out_dim=8,
+    bootstrap_resamples=200,
+    keep_hub_module_max=0,
+    optimizer="momentum",
+    learning_rate=5.0,  # so that BatchNorm's scales and statistics are no longer the initial ones
+)
+FINETUNE = BASE.replace(train_mode="finetune")
+
+
+def draw_folder(folder, seed=0):
+    """Writes 12 cases of 1 to 4 noisy images in two classes, a third of them validation."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    rows = ["case_id,patient_id,image_path,label,split"]
+    for case in range(12):
+        for image in range(1 + case % 4):
+            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
+            pixels[..., case % 3] |= 128
+            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
+            split = "validation" if case % 3 == 2 or case == 3 else "train"
+            rows.append(f"c{case},p{case},{case}_{image}.png,label{case % 2},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def prepare(root):
+    """Returns the builder of such a folder below `root`, prepared there."""
+    builder = Builder(config=folder_config(draw_folder(root / "photos")), data_dir=root / "tfds")
+    builder.download_and_prepare()
+    return builder
+
+
+def untrained(config, model_dir):
+    """Writes what export needs of a run, with random values where weights begin as 0 or 1."""
+    model, rng = make_model(config, 2), np.random.default_rng(config.run.seed)
+    for variable in model.variables:
+        if variable.shape.rank == 1:
+            variable.assign(variable + rng.uniform(0.1, 0.5, variable.shape))
+    tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(model_dir), 1).save(2)
+    (model_dir / "config.json").write_text(json.dumps(config.to_dict()))
+
+
+def trained(config, builder, model_dir, strategy, evaluated=False):
+    """Trains in `model_dir` (a Path), and returns it."""
+    train.train(config, builder, str(model_dir), strategy, {})
+    if evaluated:
+        evaluate.evaluate(config, builder, str(model_dir), strategy, pictures=False)
+    # What run.py would have been given, so that a later command finds the prepared data.
+    path = model_dir / "config.json"
+    place = {"manual_dir": str(model_dir.parent / "photos"), "data_dir": str(builder.data_dir)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **place}))
+    assert os.path.exists(model_dir / "data.json")
+    return model_dir
