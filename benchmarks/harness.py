@@ -1,0 +1,221 @@
+"""What the benchmarks share: contenders measured in turn, and one table at the end.
+
+Every contender is a process of its own: its peak memory is its own, and the reference's flags and
+Keras settings cannot meet ours. A contender prepares and warms up, then waits; the parent lets one
+after the other do the same piece of work, `--pairs` times, so that what drifts on the machine drifts
+for all. A ratio is the median of the ratios within a pair. CPU seconds are those of the whole process,
+all threads.
+
+A script makes a `Bench`, which turns into a contender's process where `--worker` is given:
+
+    def ours(options):            # in its own process; imports here
+        ...                       # prepare, warm up
+        return work               # work() does one piece and returns how many items that was
+
+    bench = Bench(__doc__, {"ours": Contender(ours), "reference": Contender(reference, needs="reference")})
+    found = bench.measure("ours", "reference")
+    bench.row("an image, two views", found["ours"], found.get("reference"), goal=1 / 2.5)
+    bench.finish()
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """Something to measure.
+
+    Attributes:
+      make: options to the work, a function that does one piece and returns its number of items.
+      needs: option (an attribute's name) without which the contender is absent: "reference", ...
+      python: option that names the interpreter to run it with; None: this one.
+    """
+
+    make: Callable[[argparse.Namespace], Callable[[], int]]
+    needs: str | None = None
+    python: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one contender did, piece by piece: seconds for each item, and its peak memory, MiB."""
+
+    cpu_s: list[float]
+    wall_s: list[float]
+    peak_mib: float
+
+
+class Bench:
+    """One benchmark: its contenders, its options, the rows of its table."""
+
+    def __init__(
+        self,
+        doc: str,
+        contenders: dict[str, Contender],
+        add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    ):
+        parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+        parser.add_argument("--reference", help="folder tf2/ of google-research/simclr, unmodified")
+        parser.add_argument("--pairs", type=int, default=5, help="times each contender is measured")
+        parser.add_argument("--worker", help=argparse.SUPPRESS)
+        if add_arguments:
+            add_arguments(parser)
+        self.options = parser.parse_args()
+        self._contenders, self._rows = contenders, []
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1" if sys.version_info >= (3, 12) else "0")
+        if self.options.worker:
+            sys.path.insert(0, ROOT)
+            _serve(contenders[self.options.worker].make(self.options))
+            sys.exit()
+        for option in {c.needs for c in contenders.values() if c.needs}:
+            if not getattr(self.options, option):
+                print(f"{option} absent: give --{option.replace('_', '-')}", flush=True)
+
+    def measure(self, *names: str) -> dict[str, Measured]:
+        """Returns what the named contenders took, measured in turn; absent ones are left out."""
+        there = [name for name in names if self._is_there(self._contenders[name])]
+        workers = {name: self._start(name) for name in there}
+        samples: dict[str, list[dict]] = {name: [] for name in there}
+        try:
+            for worker in workers.values():  # all are warm before the first is measured
+                _read(worker)
+            for _ in range(self.options.pairs):
+                for name, worker in workers.items():
+                    worker.stdin.write("go\n")
+                    worker.stdin.flush()
+                    samples[name].append(_read(worker))
+        finally:
+            for worker in workers.values():
+                worker.stdin.close()
+                worker.wait()
+        return {
+            name: Measured(
+                [s["cpu_s"] / s["items"] for s in found],
+                [s["wall_s"] / s["items"] for s in found],
+                found[-1]["peak_mib"],
+            )
+            for name, found in samples.items()
+        }
+
+    def row(
+        self,
+        what: str,
+        ours: Measured,
+        other: Measured | None,
+        *,
+        goal: float,
+        of: str = "cpu_s",
+        against: str = "reference",
+    ) -> None:
+        """Adds a row: the median of ours / other, which is to be at most `goal`.
+
+        Args:
+          what: was measured.
+          ours: measured together with `other`.
+          other: None where it is absent.
+          goal: limit of the ratio.
+          of: "cpu_s", "wall_s" (both for each item) or "peak_mib".
+          against: who the other is.
+        """
+        mine, others = getattr(ours, of), getattr(other, of, None)
+        ratio = None
+        if of == "peak_mib":
+            ratio = mine / others if other else None
+        else:
+            if other:
+                ratio = statistics.median(a / b for a, b in zip(mine, others))
+                others = statistics.median(others)
+            mine = statistics.median(mine)
+        self.add(what, mine, others, ratio, unit=of, goal=goal, against=against)
+
+    def add(self, what, ours, other, ratio, *, unit: str, goal: float | None, against: str) -> None:
+        """Adds and prints a row of numbers that were found; `goal` is an upper limit of `ratio`."""
+        met = None if ratio is None or goal is None else ratio <= goal
+        row = {"what": what, "ours": ours, "other": other, "ratio": ratio, "goal": goal}
+        self._rows.append({**row, "unit": unit, "against": against, "met": met})
+        verdict = "" if met is None else "met" if met else "NOT MET"
+        limit = "" if goal is None else f"<= {goal:g}"
+        print(
+            f"{what:58} {_number(ours):>9} {_number(other):>9} {unit:9} {against:12} "
+            f"ratio {_number(ratio):>7} {limit:8} {verdict}",
+            flush=True,
+        )
+
+    def finish(self) -> None:
+        """Prints the last line: JSON of the rows, the commit and the machine."""
+        name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+        print(json.dumps({"benchmark": name, **machine(), "rows": self._rows}))
+
+    def _is_there(self, contender: Contender) -> bool:
+        return contender.needs is None or bool(getattr(self.options, contender.needs))
+
+    def _start(self, name: str) -> subprocess.Popen:
+        python = self._contenders[name].python
+        command = [getattr(self.options, python) if python else sys.executable]
+        command += [*sys.argv, f"--worker={name}"]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
+        )
+
+
+def machine() -> dict[str, str]:
+    """Returns the commit and what was measured on: processor, cores, Python, TensorFlow."""
+    from importlib import metadata
+
+    git = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
+        models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
+    return {
+        "commit": described or "unknown",
+        "cpu": f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "tensorflow": metadata.version("tensorflow"),
+    }
+
+
+def _serve(work: Callable[[], int]) -> None:
+    """Does `work` once for every line of standard input, and prints what it took."""
+    _say({})
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        items = work()
+        taken = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        _say({**taken, "items": items, "peak_mib": peak})
+
+
+_MARK = "@measured "  # what a library prints is no answer
+
+
+def _say(answer: dict) -> None:
+    print(_MARK + json.dumps(answer), flush=True)
+
+
+def _read(worker: subprocess.Popen) -> dict:
+    for line in worker.stdout:
+        if line.startswith(_MARK):
+            return json.loads(line[len(_MARK) :])
+    raise SystemExit(f"A contender ended with exit code {worker.wait()}; what it said is above.")
+
+
+def _number(x: float | None) -> str:
+    if x is None:
+        return "-"
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
