@@ -233,14 +233,12 @@ def _show_dataset(builder, mode: str) -> int:
 
 
 def _hush() -> None:
-    """Keeps deprecation chatter of TensorFlow, TFDS and tensorflow_addons off the terminal."""
+    """Keeps deprecation chatter of TensorFlow and TFDS off the terminal."""
     import logging
-    import warnings
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="tensorflow_addons")
 
 
 def _default_model_dir(config: Config, dataset: str) -> str:

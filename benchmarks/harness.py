@@ -12,9 +12,9 @@ A script makes a `Bench`, which turns into a contender's process where `--worker
         ...                       # prepare, warm up
         return work               # work() does one piece and returns how many items that was
 
-    bench = Bench(__doc__, {"ours": Contender(ours), "reference": Contender(reference, needs="reference")})
-    found = bench.measure("ours", "reference")
-    bench.row("an image, two views", found["ours"], found.get("reference"), goal=1 / 2.5)
+    bench = Bench(__doc__, {"ours": Contender(ours), "theirs": Contender(theirs, needs="reference")})
+    found = bench.measure("ours", "theirs")
+    bench.row("an image, two views", found["ours"], found.get("theirs"), goal=1 / 2.5)
     bench.finish()
 """
 
@@ -119,7 +119,7 @@ class Bench:
         ours: Measured,
         other: Measured | None,
         *,
-        goal: float,
+        goal: float | None,
         of: str = "cpu_s",
         against: str = "reference",
     ) -> None:
@@ -175,8 +175,8 @@ class Bench:
 
 
 def machine() -> dict[str, str]:
-    """Returns the commit and what was measured on: processor, cores, Python, TensorFlow."""
-    from importlib import metadata
+    """Returns the commit and what was measured on: processor, cores, Python, TensorFlow if any."""
+    from importlib import metadata, util
 
     git = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
     described = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
@@ -186,7 +186,7 @@ def machine() -> dict[str, str]:
         "commit": described or "unknown",
         "cpu": f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        "tensorflow": metadata.version("tensorflow"),
+        "tensorflow": metadata.version("tensorflow") if util.find_spec("tensorflow") else "absent",
     }
 
 

@@ -98,7 +98,7 @@ def _forward(
             for name, model in models.items()
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def forward_on_all(batch):
         return strategy.run(forward, (batch,)), batch["bag"], batch["image"]
 

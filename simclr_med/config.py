@@ -300,6 +300,13 @@ class TrainConfig:
     )
     temperature: float = _knob(0.1, "Temperature of the contrastive loss.", above=0.0)
     hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
+    nt_xent_chunk: int = _knob(
+        0,
+        "Rows of the contrastive loss's logits held at a time, for large batches: of 16,384 pairs "
+        "all rows take several GiB, 1,024 a few hundred MiB, at the same loss. 0: all.",
+        at_least=0,
+        shapes_weights=False,
+    )
     lineareval_while_pretraining: bool = _knob(
         True, "Train a linear head beside, on features cut off from its gradient."
     )

@@ -86,6 +86,14 @@ def is_tpu(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
+def on_cpu() -> bool:
+    """Returns whether the replicas are CPUs, seen from inside or outside `strategy.run`."""
+    if tf.distribute.has_strategy():
+        devices = tf.distribute.get_strategy().extended.worker_devices
+        return all("CPU" in device.upper() for device in devices)
+    return not tf.config.list_logical_devices("GPU")
+
+
 def num_replicas() -> int:
     """Returns R, seen from inside or outside `strategy.run`."""
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -35,12 +35,50 @@ def make_run_steps(
     ops: dict[str, tuple],
 ):
     """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
-    model, optimizer = trained.model, trained.optimizer
-    num_replicas = strategy.num_replicas_in_sync
-    beside = method.needs_labels is False and model.supervised_head is not None
     fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
+    one_step = make_one_step(config, method, trained, ops, fixed_shapes=fixed_shapes)
+    if config.device.jit_compile:
+        one_step = tf.function(one_step, jit_compile=True, autograph=False)
+
+    # No autograph: nothing here branches or loops on tensors in Python's syntax, and to look for it
+    # in every layer costs a third of the time to the first step.
+    @tf.function(autograph=False)
+    def step_on_all(batch):
+        per_replica = strategy.run(one_step, (batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in per_replica.items()
+        }
+
+    @tf.function(autograph=False)
+    def run_steps(iterator, n):
+        def once_more(done, totals):
+            more = step_on_all(next(iterator))
+            return done + 1, {name: totals[name] + more[name] for name in totals}
+
+        first = tf.constant(1), step_on_all(next(iterator))
+        return tf.while_loop(lambda done, _: done < n, once_more, first)[1]
+
+    return run_steps
+
+
+def make_one_step(
+    config: Config,
+    method: Method,
+    trained: Trained,
+    ops: dict[str, tuple],
+    *,
+    fixed_shapes: bool,
+):
+    """Returns a function that makes one update from a replica's batch and returns its metrics.
+
+    With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it.
+    """
+    model, optimizer = trained.model, trained.optimizer
+    beside = method.needs_labels is False and model.supervised_head is not None
 
     def one_step(batch):
+        num_replicas = distribution.num_replicas()
         # 1. The views of this step; every replica knows all parameters and uses its own.
         seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
         pixels, real, cases = batch["images"], None, {}
@@ -66,6 +104,7 @@ def make_run_steps(
                 batch,
                 temperature=config.train.temperature,
                 hidden_norm=config.train.hidden_norm,
+                nt_xent_chunk=config.train.nt_xent_chunk,
                 class_weights=trained.class_weights,
             )
             if beside:
@@ -81,26 +120,7 @@ def make_run_steps(
         optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
         return {**metrics, "total_loss": loss, "weight_decay": penalty}
 
-    if config.device.jit_compile:
-        one_step = tf.function(one_step, jit_compile=True)
-
-    @tf.function
-    def step_on_all(batch):
-        per_replica = strategy.run(one_step, (batch,))
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-            for name, value in per_replica.items()
-        }
-
-    @tf.function
-    def run_steps(iterator, n):
-        totals = step_on_all(next(iterator))
-        for _ in tf.range(n - 1):
-            more = step_on_all(next(iterator))
-            totals = {name: totals[name] + more[name] for name in totals}
-        return totals
-
-    return run_steps
+    return one_step
 
 
 def case_of_image(real: tf.Tensor, left: tf.Tensor | None) -> dict:

@@ -183,13 +183,13 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
         seed=config.run.seed,
         start_step=saved.step,
         shuffle_buffer=config.data.shuffle_buffer,
-        rotation_degrees=config.augment.rotation_degrees,
         cache=config.data.cache_dataset,
     )
     ops = device_ops(
         color_jitter_strength=config.augment.color_jitter_strength,
         use_blur=config.augment.use_blur,
         grayscale_probability=config.augment.grayscale_probability,
+        rotation_degrees=config.augment.rotation_degrees,
     )
     num_views = batches.element_spec["images"].shape[1]
     if method.whole_cases:  # on average; most have fewer than there are places

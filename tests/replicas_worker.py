@@ -87,7 +87,8 @@ def contrastive(strategy, z, **options):
         local = local[0]  # [2, b, p]
         with tf.GradientTape() as tape:
             tape.watch(local)
-            loss, _, _ = losses.nt_xent(local[0], local[1], **options)
+            loss_of = losses.nt_xent_in_chunks if "chunk" in options else losses.nt_xent
+            loss, _, _ = loss_of(local[0], local[1], **options)
             loss /= len(z)
         return loss * len(z), tape.gradient(loss, local)
 
@@ -150,11 +151,14 @@ def main(replicas: int, out: str) -> None:
     mean = tf.distribute.ReduceOp.MEAN
     rows = PROJECTIONS.reshape(2, replicas, b, -1).swapaxes(0, 1)  # [R, 2, b, p]
     losses_alone, gradient_alone = contrastive(strategy, rows, temperature=0.4)
+    in_chunks, gradient_in_chunks = contrastive(strategy, rows, temperature=0.4, chunk=3)
     np.savez(
         out,
         loss=strategy.reduce(mean, loss, axis=None),
         loss_alone=losses_alone.mean(),
         projections_gradient=gradient_alone.swapaxes(0, 1).reshape(PROJECTIONS.shape),
+        loss_in_chunks=in_chunks.mean(),
+        gradient_in_chunks=gradient_in_chunks.swapaxes(0, 1).reshape(PROJECTIONS.shape),
         supervised=[strategy.reduce(mean, value, axis=None) for value in supervised],
         **{
             f"gradient{i}": distribution.first_replica(strategy, g) for i, g in enumerate(gradients)

@@ -8,7 +8,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med.augment import augment_views, blur, color, crop, device_ops, image_ops
+from simclr_med import distribution
+from simclr_med.augment import (
+    augment_views,
+    blur,
+    color,
+    crop,
+    device_ops,
+    draws,
+    flip,
+    rotation,
+)
+
+try:
+    from tensorflow_addons import image as tfa_image
+except ImportError:  # end of life: it does not import on TensorFlow >= 2.16
+    tfa_image = None
 
 OPS = [
     *[f"{op}_{f}" for op in ("brightness", "contrast", "saturation") for f in (0.2, 0.6, 1.8)],
@@ -21,17 +36,25 @@ def one(value):
     return tf.constant([value], tf.float32)
 
 
+def planes(*images):
+    """[H, W, C] each -> [n, C, H, W]."""
+    return tf.constant(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def pixels(planes):
+    """[n, C, H, W] -> [n, H, W, C]."""
+    return np.asarray(planes).transpose(0, 2, 3, 1)
+
+
 def apply(op, image, value):
-    images = image[np.newaxis]
-    if op == "brightness":
-        return color.adjust_brightness(images, one(value))
-    if op == "contrast":
-        return color.adjust_contrast(images, one(value))
-    if op == "saturation":
-        return color.adjust_hsv(images, one(0.0), one(value))
-    if op == "hue":
-        return color.adjust_hsv(images, one(value), one(1.0))
-    return color.to_grey(images)
+    change = {
+        "brightness": color.adjust_brightness,
+        "contrast": color.adjust_contrast,
+        "saturation": color.adjust_saturation,
+        "hue": color.adjust_hue,
+        "gray": lambda images, _: color.to_grey(images),
+    }[op]
+    return pixels(change(planes(image), one(value)))[0]
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -39,25 +62,27 @@ def test_colour_ops_equal_the_reference(golden, name):
     numbers = np.load(golden / "aug_ops.npz")
     image = numbers["op_input_u8"].astype(np.float32) / 255
     op, _, value = name.partition("_")
-    result = apply(op, image, float(value or 0))[0].numpy()
+    result = apply(op, image, float(value or 0))
     expected = numbers[name]
     assert (
         min(np.abs(result - expected).max(), np.abs(result.clip(0, 1) - expected).max()) < 1e-5
     )  # a mean over pixels
 
 
+@pytest.mark.parametrize("n", [1, 2], ids=["by taps", "by matrices"])
 @pytest.mark.parametrize("sigma", ["0.1", "0.3", "1", "2"])
 @pytest.mark.parametrize("size", [224, 96, 64, 32])
-def test_blur_equals_the_reference(golden, sigma, size):
+def test_blur_equals_the_reference(golden, sigma, size, n):
     numbers = np.load(golden / "aug_ops.npz")
-    image = tf.constant(numbers["op_input_u8"][np.newaxis].astype(np.float32) / 255)
-    result = blur.gaussian_blur(image, one(float(sigma)), blur.radius_for(size))[0]
+    images = planes(*[numbers["op_input_u8"] / 255] * n)
+    sigmas = tf.fill([n], float(sigma))
+    result = pixels(blur.gaussian_blur(images, sigmas, blur.radius_for(size)))[-1]
     np.testing.assert_allclose(result, numbers[f"blur_sigma{sigma}_height{size}"], atol=2e-6)
 
 
-def test_jitter_applies_the_four_in_each_images_own_order():
-    rng = np.random.default_rng(0)
-    images = rng.uniform(size=(3, 5, 4, 3)).astype(np.float32)
+@pytest.mark.parametrize("together", [True, False])
+def test_jitter_applies_the_four_in_each_images_own_order(together):
+    images = np.random.default_rng(0).uniform(size=(3, 5, 4, 3)).astype(np.float32)
     parameters = {
         "brightness": tf.constant([1.5, 0.6, 1.1]),
         "contrast": tf.constant([0.4, 1.7, 1.2]),
@@ -65,12 +90,16 @@ def test_jitter_applies_the_four_in_each_images_own_order():
         "hue": tf.constant([0.1, -0.15, 0.05]),
         "order": tf.constant([[3, 1, 0, 2], [0, 1, 2, 3], [2, 3, 1, 0]]),
     }
-    result = color.jitter(tf.constant(images), **parameters).numpy()
+    if together:
+        result = pixels(color.jitter(planes(*images), **parameters))
+    else:
+        own = [{name: x[i : i + 1] for name, x in parameters.items()} for i in range(3)]
+        result = [pixels(color.jitter(planes(images[i]), **own[i]))[0] for i in range(3)]
     for i in range(3):
         x = images[i]
         for op in parameters["order"].numpy()[i]:
             name = ("brightness", "contrast", "saturation", "hue")[op]
-            x = apply(name, x, float(parameters[name][i]))[0].numpy().clip(0, 1)
+            x = apply(name, x, float(parameters[name][i])).clip(0, 1)
         np.testing.assert_allclose(result[i], x, atol=2e-6)
 
 
@@ -116,26 +145,6 @@ def test_evaluation_crop_equals_the_reference(golden):
         np.testing.assert_allclose(result, numbers[f"{case}/output"], atol=1e-6, err_msg=case)
 
 
-def test_a_jpeg_is_cropped_as_if_it_were_decoded_whole():
-    rng = np.random.default_rng(0)
-    pixels = np.kron(rng.integers(0, 255, (12, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    jpeg = tf.io.encode_jpeg(pixels, quality=95)
-    png = tf.io.encode_png(tf.io.decode_jpeg(jpeg))
-    for s in range(4):
-        seed = tf.constant([s, 1])
-        a, b = (crop.decode_random_crop(e, seed, 24).numpy() for e in (jpeg, png))
-        assert np.abs(a - b).mean() < 0.02  # the decoder smooths chroma across the crop's edge
-
-
-def test_rotation_by_90_degrees_is_counter_clockwise(monkeypatch):
-    image = np.random.default_rng(0).uniform(size=(8, 8, 3)).astype(np.float32)
-    with_provider = image_ops.rotate(tf.constant(image), tf.constant(np.pi / 2, tf.float32))
-    monkeypatch.setattr(image_ops, "tfa_image", None)
-    core = image_ops.rotate(tf.constant(image), tf.constant(np.pi / 2, tf.float32))
-    np.testing.assert_allclose(core, np.rot90(image), atol=1e-4)
-    np.testing.assert_allclose(with_provider, core, atol=1e-4)
-
-
 def test_replicas_augment_their_rows_of_the_global_batch():
     rng = np.random.default_rng(0)
     images = tf.constant(rng.integers(0, 256, (6, 2, 20, 20, 3)), tf.uint8)
@@ -165,9 +174,8 @@ def test_flip_mirrors_half_of_the_views():
 
 def test_a_chain_of_jitters_equals_the_reference(golden):
     numbers = np.load(golden / "aug_ops.npz")
-    image = tf.constant(numbers["op_input_u8"][np.newaxis].astype(np.float32) / 255)
     result = color.jitter(
-        image,
+        planes(numbers["op_input_u8"] / 255),
         hue=one(0.15),
         contrast=one(1.6),
         brightness=one(1.3),
@@ -175,20 +183,7 @@ def test_a_chain_of_jitters_equals_the_reference(golden):
         order=tf.constant([[color.HUE, color.CONTRAST, color.BRIGHTNESS, color.SATURATION]]),
     )
     expected = numbers["chain_hue.15_contrast1.6_brightness1.3_saturation.4"]
-    np.testing.assert_allclose(result[0], expected, atol=3e-6)
-
-
-@pytest.mark.parametrize("size", [32, 64, 224])
-@pytest.mark.parametrize(
-    "box", [(0, 0, 96, 128), (5, 7, 40, 53), (10, 3, 80, 60), (20, 20, 24, 32)]
-)
-def test_crop_and_resize_equal_the_reference(golden, monkeypatch, box, size):
-    numbers = np.load(golden / "aug_ops.npz")
-    monkeypatch.setattr(crop, "random_crop_window", lambda shape, seed: tf.constant(box))
-    encoded = tf.io.encode_png(numbers["op_input_u8"])
-    result = crop.decode_random_crop(encoded, tf.constant([0, 0]), size)
-    expected = numbers["cropresize_{}_{}_{}_{}_to{}".format(*box, size)]
-    np.testing.assert_allclose(result, expected.clip(0, 1), atol=1e-6)  # it clips later than we
+    np.testing.assert_allclose(pixels(result)[0], expected, atol=3e-6)
 
 
 def test_colour_ops_equal_colorsys_pixel_by_pixel():
@@ -199,20 +194,19 @@ def test_colour_ops_equal_colorsys_pixel_by_pixel():
         h, s, v = colorsys.rgb_to_hsv(*map(float, image[at]))
         expected["hue"][at] = colorsys.hsv_to_rgb((h + 0.3) % 1, s, v)
         expected["saturation"][at] = colorsys.hsv_to_rgb(h, min(1, s * 1.7), v)
-    np.testing.assert_allclose(apply("hue", image, 0.3)[0], expected["hue"], atol=2e-6)
-    np.testing.assert_allclose(
-        apply("saturation", image, 1.7)[0], expected["saturation"], atol=2e-6
-    )
-    np.testing.assert_allclose(apply("brightness", image, 1.4)[0], 1.4 * image, rtol=1e-6)
+    np.testing.assert_allclose(apply("hue", image, 0.3), expected["hue"], atol=2e-6)
+    np.testing.assert_allclose(apply("saturation", image, 1.7), expected["saturation"], atol=2e-6)
+    np.testing.assert_allclose(apply("brightness", image, 1.4), 1.4 * image, rtol=1e-6)
     mean = image.mean((0, 1))
     np.testing.assert_allclose(
-        apply("contrast", image, 0.3)[0], mean + 0.3 * (image - mean), atol=1e-6
+        apply("contrast", image, 0.3), mean + 0.3 * (image - mean), atol=1e-6
     )
     luma = image @ [0.2989, 0.587, 0.114]
-    np.testing.assert_allclose(apply("gray", image, 0)[0], np.dstack([luma] * 3), atol=1e-6)
+    np.testing.assert_allclose(apply("gray", image, 0), np.dstack([luma] * 3), atol=1e-6)
 
 
-def test_blur_equals_a_loop_over_taps():
+@pytest.mark.parametrize("n", [1, 3], ids=["by taps", "by matrices"])
+def test_blur_equals_a_loop_over_taps(n):
     image = np.random.default_rng(2).uniform(size=(7, 5, 3)).astype(np.float32)
     radius, sigma = 2, 0.8
     taps = np.arange(-radius, radius + 1)
@@ -222,7 +216,8 @@ def test_blur_equals_a_loop_over_taps():
     expected = np.zeros_like(image)
     for (i, a), (j, b) in itertools.product(enumerate(weights), repeat=2):
         expected += a * b * padded[i : i + 7, j : j + 5]
-    result = blur.gaussian_blur(tf.constant(image[np.newaxis]), one(sigma), radius)[0]
+    sigmas = tf.constant([0.3, 2.0, sigma][-n:])  # the last one's is looked at
+    result = pixels(blur.gaussian_blur(planes(*[image] * n), sigmas, radius))[-1]
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
@@ -240,24 +235,110 @@ def test_evaluation_crop_without_resizing_is_a_slice():
     np.testing.assert_allclose(result, pixels[4:60, 12:68] / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize("provider", ["found", "core"])
-def test_rotation_by_0_changes_nothing_and_by_180_reverses(monkeypatch, provider):
-    if provider == "core":
-        monkeypatch.setattr(image_ops, "tfa_image", None)
-    image = np.random.default_rng(4).uniform(size=(6, 9, 3)).astype(np.float32)
-    still = image_ops.rotate(tf.constant(image), tf.constant(0.0))
-    turned = image_ops.rotate(tf.constant(image), tf.constant(np.pi, tf.float32))
-    np.testing.assert_allclose(still, image, atol=1e-6)
-    np.testing.assert_allclose(turned, np.rot90(image, 2), atol=1e-4)
+def rotated_by_tensorflow(image, angle):
+    """Returns what tensorflow_addons makes of an image [H, W, 3], or the op that it calls."""
+    if tfa_image is not None:
+        return tfa_image.rotate(image, angle, interpolation="bilinear", fill_mode="reflect")
+    height, width = image.shape[:2]
+    cos, sin, x, y = np.cos(angle), np.sin(angle), (width - 1) / 2, (height - 1) / 2
+    matrix = [cos, -sin, x - (cos * x - sin * y), sin, cos, y - (sin * x + cos * y), 0, 0]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[np.newaxis],
+        transforms=np.array([matrix], np.float32),
+        output_shape=[height, width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )[0]
 
 
-def test_both_rotation_providers_agree_at_any_angle(monkeypatch):
-    if image_ops.tfa_image is None:
-        pytest.skip("tensorflow_addons does not import here (TensorFlow >= 2.16)")
-    image = tf.random.stateless_uniform([12, 17, 3], [1, 2])
-    for angle in (-1.3, 0.2, 0.7, 2.5):
-        with monkeypatch.context() as patched:
-            addons = image_ops.rotate(image, tf.constant(angle))
-            patched.setattr(image_ops, "tfa_image", None)
-            core = image_ops.rotate(image, tf.constant(angle))
-        np.testing.assert_allclose(core, addons, atol=1e-4)
+ALL = device_ops(color_jitter_strength=1.0, use_blur=True, rotation_degrees=60.0)
+
+
+def drawn_views(b, views, size=24):
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (b, views, size // 4, size // 4, 3))
+    return tf.constant(coarse.repeat(4, axis=2).repeat(4, axis=3), tf.uint8)
+
+
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["one by one", "together"])
+@pytest.mark.parametrize("whole_step", [True, False], ids=["in a compiled step", "by itself"])
+def test_compiled_by_xla_the_views_are_those_of_plain_ops(monkeypatch, one_by_one, whole_step):
+    images, seed = drawn_views(8, 2), tf.constant([5, 6])
+    plain = augment_views(images, ALL, seed)  # outside a function nothing is compiled
+    assert float(tf.math.reduce_std(plain)) > 0.1
+    monkeypatch.setattr(distribution, "on_cpu", lambda: one_by_one)
+    step = tf.function(lambda x, seed: augment_views(x, ALL, seed), jit_compile=whole_step)
+    np.testing.assert_allclose(step(images, seed), plain, atol=1e-4)  # of the angle's rounding
+    assert np.abs(step(images, tf.constant([5, 7])) - plain).max() > 0.1
+
+
+def test_empty_places_are_left_out_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(distribution, "on_cpu", lambda: False)
+    images, seed = drawn_views(2, 3), tf.constant([7, 8])
+    whole = tf.reshape(augment_views(images, ALL, seed), [3, 2, 24, 24, 3])
+    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    for counts in ([3, 1], [1, 1], [2, 3]):
+        real = np.arange(3) < np.array(counts)[:, np.newaxis]
+        np.testing.assert_allclose(step(tf.constant(real)), whole.numpy()[real.T], atol=1e-5)
+    assert step.experimental_get_tracing_count() == 1
+
+
+def test_empty_places_are_left_out_and_nothing_is_compiled_again_for_another_number():
+    images, seed = drawn_views(4, 3), tf.constant([7, 8])
+    whole = tf.reshape(augment_views(images, ALL, seed), [3, 4, 24, 24, 3])
+    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    for counts in ([3, 1, 2, 1], [1, 1, 1, 1], [3, 3, 3, 3]):
+        real = np.arange(3) < np.array(counts)[:, np.newaxis]  # [b, V]
+        expected = whole.numpy()[real.T]
+        np.testing.assert_allclose(step(tf.constant(real)), expected, atol=1e-4)
+        eager = augment_views(images, ALL, seed, real=tf.constant(real))
+        np.testing.assert_allclose(eager, expected, atol=1e-5)
+    assert step.experimental_get_tracing_count() == 1
+    graph = step.get_concrete_function(tf.TensorSpec([4, 3], tf.bool)).graph
+    calls = [op for op in graph.get_operations() if "PartitionedCall" in op.type]
+    shapes = [x.shape for op in calls for x in op.inputs]
+    assert calls and all(shape.is_fully_defined() for shape in shapes)  # XLA compiles for a shape
+
+
+@pytest.mark.parametrize("shape", [(12, 17), (20, 20)])
+def test_each_image_turns_by_its_own_angle_as_tensorflow_turns_it(shape):
+    images = np.random.default_rng(6).integers(0, 256, (6, *shape, 3)).astype(np.uint8)
+    angles = tf.constant([-1.3, 0.2, 0.0, 0.7, 2.5, np.pi], tf.float32)
+    turned = pixels(rotation.rotate(tf.constant(images), angles))
+    for image, angle, result in zip(images, angles, turned):
+        expected = rotated_by_tensorflow((image / 255).astype(np.float32), float(angle))
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+def test_a_turn_by_90_degrees_is_counter_clockwise_and_by_0_is_none():
+    image = np.random.default_rng(7).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    quarter, none = (
+        pixels(rotation.rotate(tf.constant(image[np.newaxis]), one(angle)))[0]
+        for angle in (np.pi / 2, 0.0)
+    )
+    np.testing.assert_allclose(quarter, np.rot90(image) / 255, atol=1e-4)
+    np.testing.assert_allclose(none, image / 255, atol=1e-6)
+
+
+def test_drawn_angles_are_uniform_up_to_the_limit_either_way():
+    angles = rotation.draw(tf.constant([1, 2]), 4000, 45.0)["angle"]
+    expected = np.radians([-45, -22.5, 0, 22.5, 45])
+    quantiles = np.quantile(angles, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(quantiles, expected, atol=0.05)  # 3.5 standard errors
+    assert np.abs(angles).max() <= np.pi / 4
+
+
+def test_a_flip_mirrors_left_and_right():
+    image = np.random.default_rng(8).uniform(size=(4, 5, 3)).astype(np.float32)
+    flipped = flip.random_flip(planes(image, image), {"flip": tf.constant([True, False])})
+    np.testing.assert_array_equal(pixels(flipped), [image[:, ::-1], image])
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 2)])
+def test_draws_are_tensorflows_own_and_the_same_compiled(shape):
+    seed = tf.constant([3, -4])
+    expected = tf.random.stateless_uniform(shape, seed, -0.5, 2.0, alg="philox")
+    np.testing.assert_array_equal(draws.uniform(shape, seed, -0.5, 2.0), expected)
+    compiled = tf.function(lambda seed: draws.uniform(shape, seed, -0.5, 2.0), jit_compile=True)
+    np.testing.assert_allclose(compiled(seed), expected, atol=1e-6)

@@ -23,6 +23,7 @@ from simclr_med import (
     embed,
     evaluate,
     export,
+    losses,
     predictions,
     train,
 )
@@ -276,8 +277,21 @@ class World:
             train.set_up(config)
         return calls
 
+    def see_loss(self, config):
+        """How many rows of logits the contrastive loss is to hold; its value says nothing."""
+        asked, in_chunks = [], losses.nt_xent_in_chunks
+
+        def spy(*args, **options):
+            asked.append(options["chunk"])
+            return in_chunks(*args, **options)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(losses, "nt_xent_in_chunks", spy)
+            self.train(config)
+        return asked
+
     def see_compilation(self, config):
-        """Whether the step was handed to XLA."""
+        """How many functions were handed to XLA: on the CPU the augmentation, and the step."""
         asked, function = [], tf.function
 
         def spy(*args, **options):
@@ -287,7 +301,7 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train.tf, "function", spy)
             self.train(config)
-        return any(asked)
+        return sum(map(bool, asked))
 
 
 # flag: (what is looked at, its other value, what else is set in both runs)
@@ -343,6 +357,7 @@ CHANGES = {
     "micle": ("training", False, {}),
     "temperature": ("training", 0.5, {}),
     "hidden_norm": ("training", False, {}),
+    "nt_xent_chunk": ("loss", 3, {}),
     "lineareval_while_pretraining": ("training", False, {}),
     "zero_init_logits_layer": ("model", True, {}),
     "fine_tune_after_block": ("model", 1, {"train_mode": "finetune", "micle": False}),

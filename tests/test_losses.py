@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med import losses
+from simclr_med import contrastive, losses
 from simclr_med.methods import METHODS
 
 CASES = [f"single{i}" for i in range(10)] + ["edge_correlated", "edge_zero_row", "edge_duplicates"]
@@ -93,6 +93,111 @@ def test_nt_xent_is_computed_in_float32(dtype):
     exact = slow_nt_xent(tf.cast(z1, tf.float32).numpy(), tf.cast(z2, tf.float32).numpy(), 0.1)
     assert loss.dtype == logits.dtype == tf.float32
     np.testing.assert_allclose(loss, exact, rtol=1e-6)
+
+
+def value_and_slopes(loss_of, z1, z2):
+    """Returns what `loss_of` returns, and the gradient of its first result, as NumPy."""
+    z = tf.constant(np.stack([z1, z2]), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        results = loss_of(z[0], z[1])
+    return [x.numpy() for x in results], tape.gradient(results[0], z).numpy()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("chunk", [1, 3, 7, 50])
+@pytest.mark.parametrize("patients", [None, [4, 1, 4, 2, 2, 9, 4]])
+def test_in_chunks_the_loss_is_that_of_one_piece(chunk, patients, compiled):
+    z1, z2 = np.random.default_rng(6).normal(size=(2, 7, 5)).astype(np.float32)
+    z2 += 0.5 * z1  # some partners are found, some are not
+    options = dict(temperature=0.4, group_ids=None if patients is None else tf.constant(patients))
+
+    def in_one_piece(z1, z2):
+        loss, logits_ab, labels = losses.nt_xent(z1, z2, **options)
+        accuracy = losses.contrastive_accuracy(logits_ab, labels)
+        return loss, accuracy, losses.contrastive_entropy(logits_ab)
+
+    @tf.function(jit_compile=compiled)
+    def in_chunks(z1, z2):
+        return losses.nt_xent_in_chunks(z1, z2, **options, chunk=chunk)
+
+    expected, slopes = value_and_slopes(in_one_piece, z1, z2)
+    found, found_slopes = value_and_slopes(in_chunks, z1, z2)
+    assert 0 < expected[1] < 1
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found_slopes, slopes, atol=1e-6 * np.abs(slopes).max())
+    np.testing.assert_allclose(found[0], slow_nt_xent(z1, z2, 0.4, patients), rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_chunks_nt_xent_equals_the_reference(golden, case):
+    numbers = np.load(golden / "contrastive_loss.npz")
+    options = json.loads((golden / "contrastive_loss.json").read_text())[case]
+
+    def in_chunks(z1, z2):
+        return losses.nt_xent_in_chunks(
+            z1, z2, temperature=options["temperature"], normalize=options["hidden_norm"], chunk=3
+        )
+
+    found, slopes = value_and_slopes(in_chunks, *np.split(numbers[f"{case}/hidden"], 2))
+    np.testing.assert_allclose(found[0], numbers[f"{case}/loss"], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(found[1], numbers[f"{case}/contrast_acc"], atol=1e-6)
+    np.testing.assert_allclose(found[2], numbers[f"{case}/contrast_entropy"], atol=1e-5)
+    expected = numbers[f"{case}/grad"].reshape(slopes.shape)
+    assert np.abs(slopes - expected).max() <= 2e-6 * max(np.abs(expected).max(), 1e-6)
+
+
+def largest_tensor(loss_of, b):
+    """Returns the number of elements of the largest tensor in the graph of a loss and its gradient."""
+
+    @tf.function
+    def step(z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            results = loss_of(z[0], z[1])
+        return results, tape.gradient(results[0], z)
+
+    concrete = step.get_concrete_function(tf.TensorSpec([2, b, 4]))
+    definition = concrete.graph.as_graph_def(add_shapes=True)
+    nodes = [*definition.node]
+    for function in definition.library.function:  # the bodies of loops too
+        nodes += function.node_def
+    shapes = [
+        tf.TensorShape(shape) for node in nodes for shape in node.attr["_output_shapes"].list.shape
+    ]
+    assert len(shapes) > 100
+    return max(shape.num_elements() or 0 for shape in shapes)
+
+
+def test_in_chunks_no_more_rows_are_held_than_asked_for():
+    options = dict(temperature=0.1, group_ids=tf.range(64))
+    whole = largest_tensor(lambda z1, z2: losses.nt_xent(z1, z2, **options), 64)
+    assert whole == 64 * 128
+    chunked = lambda z1, z2: losses.nt_xent_in_chunks(z1, z2, **options, chunk=8)  # noqa: E731
+    assert largest_tensor(chunked, 64) == 8 * 128
+
+
+def test_logits_are_cut_off_from_the_gradient():
+    z = tf.random.stateless_normal([4, 3], [1, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        _, logits_ab, _ = contrastive.nt_xent(z, z, temperature=0.5)
+    assert tape.gradient(logits_ab, z) is None
+
+
+def test_a_method_shows_the_same_metrics_with_and_without_chunks():
+    z = tf.random.stateless_normal([10, 3], [3, 4])
+    batch = {"patient": tf.constant([1, 2, 1, 3, 4])}
+    for name in ("simclr", "micle"):
+        (_, expected), (_, found) = (
+            METHODS[name].loss(
+                {"projection": z}, batch, temperature=0.5, hidden_norm=True, nt_xent_chunk=chunk
+            )
+            for chunk in (0, 2)
+        )
+        assert list(found) == list(expected)
+        for metric, value in expected.items():
+            np.testing.assert_allclose(found[metric], value, rtol=1e-6, err_msg=metric)
 
 
 def test_masked_cross_entropy_is_the_mean_over_labelled_examples():

@@ -1,6 +1,7 @@
 """The data pipeline: pairs, epochs, resumption, evaluation. Images here are one-pixel colours."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -50,14 +51,12 @@ def batches(bags, method, batch_size=3, **options):
 
 
 @tf.function  # eager, a thousand draws take seconds
-def pairs_of_seeds(images, seeds):
-    return tf.map_fn(
-        lambda seed: micle.draw_views(images, seed), seeds, fn_output_signature=tf.string
-    )
+def pairs_of_seeds(k, seeds):
+    return tf.map_fn(lambda seed: micle.draw_views(k, seed), seeds, fn_output_signature=tf.int32)
 
 
-def draw_pairs(images, seeds):
-    return pairs_of_seeds(images, seeds).numpy()
+def draw_pairs(k, seeds):
+    return pairs_of_seeds(tf.constant(k), seeds).numpy()
 
 
 def equal(a, b):
@@ -103,15 +102,29 @@ def test_micle_pairs_are_two_different_images_of_one_bag(bags):
             assert (a == b) == (SIZES[label] == 1)
 
 
+def test_the_pair_of_a_bag_does_not_depend_on_where_the_bag_is_read(bags):
+    """Of each epoch; the order in the batch and the crops do."""
+    skipped, first = bags.dataset.skip(4), bags.dataset.take(4)
+    turned = dataclasses.replace(bags, dataset=skipped.concatenate(first))
+
+    def pairs(read):
+        batch = next(batches(read, "micle", batch_size=14))  # two epochs
+        greys = batch["images"].numpy()[:, :, 8, 8, 0].tolist()
+        epochs = greys[:7], greys[7:]
+        return [sorted(pair for pair in epoch) for epoch in epochs]
+
+    assert pairs(bags) == pairs(turned)
+    assert pairs(bags)[0] != pairs(bags)[1]
+
+
 def test_simclr_pairs_are_one_image_twice(bags):
     greys = next(batches(bags, "simclr", batch_size=19))["images"].numpy()[:, :, 8, 8, 0]
     assert (greys[:, 0] == greys[:, 1]).all()
 
 
 def test_micle_draws_every_ordered_pair_equally_often():
-    images = tf.constant([b"0", b"1", b"2", b"3"])
     seeds = tf.stack([tf.range(6000), tf.range(6000) + 3], axis=1)
-    drawn = draw_pairs(images, seeds)
+    drawn = draw_pairs(4, seeds)
     counts = collections.Counter(map(tuple, drawn))
     assert len(counts) == 12
     chi_squared = sum((count - 500) ** 2 / 500 for count in counts.values())
@@ -119,13 +132,13 @@ def test_micle_draws_every_ordered_pair_equally_often():
 
 
 def test_micle_takes_a_lone_image_twice():
-    assert micle.draw_views(tf.constant([b"x"]), tf.constant([1, 2])).numpy().tolist() == [b"x"] * 2
+    assert micle.draw_views(tf.constant(1), tf.constant([1, 2])).numpy().tolist() == [0, 0]
 
 
 def test_images_that_are_not_drawn_are_never_decoded(bags):
-    def only_first(images, seed):
-        del seed
-        return tf.ensure_shape(tf.repeat(images[:1], 2), [2])
+    def only_first(num_images, seed):
+        del num_images, seed
+        return tf.constant([0, 0])
 
     def spoil(bag):
         rest = tf.fill(tf.shape(bag["images"][1:]), b"not an image")
@@ -167,8 +180,7 @@ def test_max_bags_limits_evaluation(bags):
 def test_every_image_of_a_bag_is_drawn_equally_often_whatever_its_size():
     seeds = tf.stack([tf.range(3000), tf.range(3000) + 11], axis=1)
     for k in (2, 3, 5):
-        names = tf.strings.as_string(tf.range(k))
-        drawn = draw_pairs(names, seeds)
+        drawn = draw_pairs(k, seeds)
         assert (drawn[:, 0] != drawn[:, 1]).all()
         for side in (0, 1):
             counts = np.unique(drawn[:, side], return_counts=True)[1]
@@ -176,8 +188,7 @@ def test_every_image_of_a_bag_is_drawn_equally_often_whatever_its_size():
             assert np.abs(counts / 3000 - 1 / k).max() < 4 * np.sqrt(1 / k * (1 - 1 / k) / 3000)
 
 
-def test_rotation_and_cache_keep_the_batches_resumable(bags):
-    options = dict(rotation_degrees=45.0, cache=True)
-    uninterrupted = batches(bags, "micle", **options)
+def test_a_cache_keeps_the_batches_resumable(bags):
+    uninterrupted = batches(bags, "micle", cache=True)
     seen = [next(uninterrupted) for _ in range(5)]
-    assert equal(seen[4], next(batches(bags, "micle", start_step=4, **options)))
+    assert equal(seen[4], next(batches(bags, "micle", start_step=4, cache=True)))

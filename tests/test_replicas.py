@@ -72,6 +72,9 @@ def test_each_projection_gets_the_gradient_of_the_whole_batch(results, replicas)
         expected[at] = (slow_nt_xent(*up, 0.4) - slow_nt_xent(*down, 0.4)) / (2 * step)
     assert results[replicas]["loss_alone"] == pytest.approx(slow_nt_xent(*z, 0.4), rel=2e-6)
     np.testing.assert_allclose(results[replicas]["projections_gradient"], expected, atol=1e-6)
+    in_chunks = results[replicas]["loss_in_chunks"], results[replicas]["gradient_in_chunks"]
+    assert in_chunks[0] == pytest.approx(results[replicas]["loss_alone"], rel=1e-6)
+    np.testing.assert_allclose(in_chunks[1], expected, atol=1e-6)
 
 
 def test_two_replicas_equal_the_reference_on_two_replicas(golden, tmp_path):

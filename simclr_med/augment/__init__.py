@@ -1,4 +1,4 @@
-"""Augmentation: crops and rotation on the host, one image at a time; the rest on the device.
+"""Augmentation: crops on the host, one image at a time (`crop.py`); the rest on the device.
 
 The device side works on a batch of views and takes its random parameters from one stateless seed
 for the *global* batch, of which a replica uses its own rows: the same batch is augmented alike on
@@ -7,30 +7,42 @@ any number of replicas.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.augment import blur, color, flip
+from simclr_med import distribution
+from simclr_med.augment import blur, color, flip, rotation
+
+Parameters = dict[str, dict[str, tf.Tensor]]  # of each op, [n, ...]
 
 
 def device_ops(
-    *, color_jitter_strength: float, use_blur: bool, grayscale_probability: float = 0.2
+    *,
+    color_jitter_strength: float,
+    use_blur: bool,
+    grayscale_probability: float = 0.2,
+    rotation_degrees: float = 0.0,
 ) -> dict[str, tuple]:
-    """Returns {name: (draw, apply)} in the order of application.
+    """Returns {name: (number, draw, apply)} in the order of application.
 
-    draw(seed int32 [2], n) gives a dict of tensors [n, ...]; apply(images [m, H, W, 3], dict of
-    tensors [m, ...]) gives images in [0, 1].
+    `number` tells its seed from those of the others. draw(seed int32 [2], n) gives a dict of
+    tensors [n, ...]; apply(planes float32 [n, 3, H, W] in [0, 1], that dict) gives planes in [0, 1].
+    "rotate" comes first and is applied to pixels, uint8 [n, H, W, 3].
     """
-    ops: dict[str, tuple[Callable, Callable]] = {"flip": (flip.draw, flip.random_flip)}
+    ops: dict[str, tuple[int, Callable, Callable]] = {}
+    if rotation_degrees > 0:
+        draw_angle = functools.partial(rotation.draw, degrees=rotation_degrees)
+        ops["rotate"] = (3, draw_angle, rotation.random_rotate)
+    ops["flip"] = (0, flip.draw, flip.random_flip)
     if color_jitter_strength > 0 or grayscale_probability > 0:
-
-        def draw_color(seed, n):
-            return color.draw(seed, n, color_jitter_strength, grayscale_probability)
-
-        ops["color"] = (draw_color, color.distort_color)
+        draw_color = functools.partial(
+            color.draw, strength=color_jitter_strength, grey_probability=grayscale_probability
+        )
+        ops["color"] = (1, draw_color, color.distort_color)
     if use_blur:
-        ops["blur"] = (blur.draw, blur.random_blur)
+        ops["blur"] = (2, blur.draw, blur.random_blur)
     return ops
 
 
@@ -55,25 +67,68 @@ def augment_views(
     """
     b, views, *size = images.shape
     images = tf.reshape(tf.transpose(images, [1, 0, 2, 3, 4]), [views * b, *size])  # [Vb, H, W, 3]
-    of_real = (
-        None if real is None else tf.reshape(tf.where(tf.reshape(tf.transpose(real), [-1])), [-1])
-    )
-    if of_real is not None:
-        images = tf.gather(images, of_real)  # [n, H, W, 3]
-    images = tf.cast(images, tf.float32) / 255.0
 
     def mine(x):  # [V R b, ...] of the global batch -> [V b, ...]
         rest = x.shape[1:]
         x = tf.reshape(x, [views, num_replicas, b, *rest])
-        x = tf.reshape(tf.gather(x, replica, axis=1), [views * b, *rest])
-        return x if of_real is None else tf.gather(x, of_real)
+        return tf.reshape(tf.gather(x, replica, axis=1), [views * b, *rest])
 
-    for number, (draw, apply) in enumerate(ops.values()):
-        parameters = draw(fold_in(seed, number), views * num_replicas * b)
-        images = apply(images, {name: mine(value) for name, value in parameters.items()})
-    return images
+    parameters = {
+        name: {
+            key: mine(value)
+            for key, value in draw(fold_in(seed, number), views * num_replicas * b).items()
+        }
+        for name, (number, draw, _) in ops.items()
+    }
+    which = None if real is None else tf.reshape(tf.transpose(real), [-1])  # bool [Vb]
+    # XLA makes one pass over memory of the many small ones; in TensorFlow's own ops the CPU takes
+    # ten times as long. Compiling takes a second, which is worth it in a function only.
+    if distribution.on_cpu() and tf.inside_function():
+        if which is None:
+            which = tf.ones([views * b], tf.bool)
+        apply = tf.function(functools.partial(_one_by_one, ops), jit_compile=True)
+        count = tf.reduce_sum(tf.cast(which, tf.int32))
+        order = tf.argsort(tf.cast(~which, tf.int32), stable=True)  # the real ones first
+        augmented = apply(images, parameters, order, count)
+        return augmented if real is None else augmented[:count]
+    if which is not None:
+        images, parameters = tf.nest.map_structure(lambda x: x[which], (images, parameters))
+    return _together(ops, images, parameters)
+
+
+def _together(ops: dict[str, tuple], images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
+    """Returns pixels uint8 [n, H, W, 3] with the ops applied, float32 [n, H, W, 3] in [0, 1]."""
+    if "rotate" in ops:
+        planes = ops["rotate"][2](images, parameters["rotate"])
+    else:
+        planes = tf.cast(tf.transpose(images, [0, 3, 1, 2]), tf.float32) / 255.0
+    for name, (_, _, apply) in ops.items():
+        if name != "rotate":
+            planes = apply(planes, parameters[name])
+    return tf.transpose(planes, [0, 2, 3, 1])
+
+
+def _one_by_one(
+    ops: dict[str, tuple],
+    images: tf.Tensor,
+    parameters: Parameters,
+    order: tf.Tensor,
+    count: tf.Tensor,
+) -> tf.Tensor:
+    """Returns what `_together` returns for images[order[:count]], with zeros after it.
+
+    For the CPU: an image meets only the ops that it was drawn for, in the cache, and the shapes are
+    the same for every `count`, so that XLA compiles once.
+    """
+    augmented = tf.TensorArray(tf.float32, size=images.shape[0], element_shape=images.shape[1:])
+
+    def one(place, augmented):
+        own = tf.nest.map_structure(lambda x: x[order[place]][tf.newaxis], (images, parameters))
+        return place + 1, augmented.write(place, _together(ops, *own)[0])
+
+    return tf.while_loop(lambda place, _: place < count, one, [0, augmented])[1].stack()
 
 
 def fold_in(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
     """Returns a new stateless seed, int32 [2], for use `number` of `seed`."""
-    return tf.random.experimental.stateless_fold_in(seed, number)
+    return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")  # on any device

@@ -11,12 +11,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.augment.crop import decode_center_crop, decode_random_crop
-from simclr_med.augment.image_ops import random_rotate
+from simclr_med.augment.crop import decode_center_crop, decode_random_crops
 from simclr_med.data.bags import Bags
 
 _ORDER, _PAIR, _PIXELS = range(3)  # what a seed is folded for
-_INT32_IDS = 2**31 - 1
+_INT32_IDS, _INT64_IDS = 2**31 - 1, 2**63 - 1
 
 
 def training_batches(
@@ -29,7 +28,6 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     shuffle_buffer: int = 10000,
-    rotation_degrees: float = 0.0,
     cache: bool = False,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of global batches, the first being that of `start_step`.
@@ -42,7 +40,7 @@ def training_batches(
 
     Args:
       bags: the split.
-      draw_views: (images string [K], seed int32 [2]) to the V encoded images to use, string [V], ""
+      draw_views: (number of images in the bag, seed int32 [2]) to the images to use, int32 [V], -1
         for a place that stays empty.
       keep_bags: an example is a bag (True) or an image, its own bag (False).
       batch_size: B.
@@ -51,54 +49,53 @@ def training_batches(
       start_step: batches to leave out.
       shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
         (chest X-rays: the patients are).
-      rotation_degrees: largest rotation of a view.
       cache: keep the encoded split in memory.
     """
     examples = bags.dataset
     if cache:
         examples = examples.cache()
-    if not keep_bags:
-        examples = examples.flat_map(_split_bag)
     num_examples = bags.num_bags if keep_bags else bags.num_images
-    start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     root = tf.constant([seed, 0], tf.int32)
+    keys = [tf.cast(_fold(root, use)[0], tf.int64) for use in (_ORDER, _PAIR, _PIXELS)]
+    num_views = int(draw_views(tf.constant(1), root).shape[0])
 
     def one_epoch(epoch):
-        order = _fold(_fold(root, _ORDER), epoch)
-        shuffled = _shuffle(examples, min(shuffle_buffer, num_examples), order)
-        return shuffled.enumerate().map(lambda place, example: (epoch, place, example))
+        def draw(bag):
+            of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
+            return draw_views(tf.size(bag["images"]), _fold(tf.stack([keys[_PAIR], epoch]), of_bag))
 
-    def views(epoch, place, example):
-        own = _fold(_fold(root, epoch), place)
-        encoded = draw_views(example["images"], _fold(own, _PAIR))  # [V] string
-        real = tf.strings.length(encoded) > 0
+        if keep_bags:
+            held = examples.map(lambda bag: _drawn(bag, draw(bag)))
+        else:
+            held = examples.map(_split).unbatch()
+        return _shuffle(held, min(shuffle_buffer, num_examples), keys[_ORDER], epoch)
 
-        def view(v):
-            view_seed = _fold(_fold(own, _PIXELS), v)
-            pixels = decode_random_crop(encoded[v], view_seed, image_size)
-            if rotation_degrees > 0:
-                pixels = random_rotate(pixels, _fold(view_seed, 1), rotation_degrees)
-            return tf.image.convert_image_dtype(pixels, tf.uint8, saturate=True)
-
-        black = tf.zeros([image_size, image_size, 3], tf.uint8)
-        pixels = [
-            tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(encoded.shape[0])
-        ]
+    def views(number, example):  # the number counts on from epoch to epoch
+        seed_of_example = tf.stack([keys[_PIXELS], number])
+        seeds = tf.random.stateless_uniform(
+            [num_views, 2], seed_of_example, None, None, tf.int32, "philox"
+        )
+        if keep_bags:
+            pixels, real = _pixels_of_views(example["images"], seeds, image_size)
+        else:
+            pixels = decode_random_crops(example["images"], seeds, image_size)
+            real = tf.ones([num_views], tf.bool)
         return {
-            "images": tf.stack(pixels),
+            "images": pixels,
             "real": real,
             "label": example["label"],
-            "patient": tf.cast(
-                tf.strings.to_hash_bucket_fast(example["patient_id"], _INT32_IDS), tf.int32
-            ),
+            "patient": example["patient"],
         }
 
-    epochs = tf.data.Dataset.range(start_epoch, tf.int64.max)
+    start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = tf.data.Options()
     options.deterministic = True
+    options.threading.max_intra_op_parallelism = 1  # elements are enough to do at a time
     return (
-        epochs.flat_map(one_epoch)
+        tf.data.Dataset.range(start_epoch, tf.int64.max)
+        .flat_map(one_epoch)
         .skip(start_place)
+        .enumerate(start=start_step * batch_size)
         .map(views, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
@@ -147,32 +144,76 @@ def evaluation_batches(
     return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
 
 
-def _shuffle(examples: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """Returns the examples in a random order that `seed`, int32 [2], decides, buffer by buffer.
+def _drawn(bag: dict, drawn: tf.Tensor) -> dict:
+    """Returns what is kept of a bag: its images `drawn`, int32 [V], as string [V], "" for -1."""
+    images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
+    return {"images": images, "label": bag["label"], "patient": _patient(bag)}
+
+
+def _split(bag: dict) -> dict:
+    """Returns the images of a bag, each an example of its own, [K, ...]."""
+    k = tf.shape(bag["images"])
+    label = bag["label"][tf.newaxis]
+    return {
+        "images": bag["images"],
+        "label": tf.repeat(label, k, axis=0),
+        "patient": tf.fill(k, _patient(bag)),
+    }
+
+
+def _patient(bag: dict) -> tf.Tensor:
+    """Returns a hash of the patient's id: two patients collide with probability 5e-10."""
+    return tf.cast(tf.strings.to_hash_bucket_fast(bag["patient_id"], _INT32_IDS), tf.int32)
+
+
+def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:
+    """Returns the pixels, uint8 [V, size, size, 3], and which views are real, bool [V].
+
+    Args:
+      encoded: string [V]; "" gives a black view, which is not real.
+      seeds: of the crops, int32 [V, 2].
+      size: px.
+    """
+    num_views = seeds.shape[0]
+
+    def one_by_one():
+        black = tf.zeros([1, size, size, 3], tf.uint8)
+
+        def view(v):
+            return decode_random_crops(encoded[v], seeds[v : v + 1], size)
+
+        pixels = [tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
+        return tf.concat(pixels, axis=0)
+
+    real = tf.strings.length(encoded) > 0
+    if num_views == 1:
+        return one_by_one(), real
+    pixels = tf.cond(  # a bag of one image is decoded once
+        tf.reduce_all(encoded == encoded[0]),
+        lambda: decode_random_crops(encoded[0], seeds, size),
+        one_by_one,
+    )
+    return pixels, real
+
+
+def _shuffle(examples: tf.data.Dataset, buffer: int, key: tf.Tensor, epoch: tf.Tensor):
+    """Returns the examples in a random order that `key` and `epoch`, int64, decide; holds `buffer`.
 
     Not Dataset.shuffle: inside a flat_map its first seed serves every epoch, whatever it is given.
+    The older op beneath takes the seed as it comes.
     """
-
-    def permute(number, held):
-        draws = tf.random.stateless_uniform(
-            tf.shape(held["bag_id"]), _fold(seed, number), alg="philox"
-        )
-        order = tf.argsort(draws)
-        held = {name: tf.gather(value, order) for name, value in held.items()}
-        return tf.data.Dataset.from_tensor_slices(held)
-
-    return examples.ragged_batch(buffer).enumerate().flat_map(permute)
-
-
-def _split_bag(bag: dict) -> tf.data.Dataset:
-    """Returns the bags of one image that a bag's images make."""
-    images = bag["images"]
-    k = tf.shape(images)[0]
-    repeated = {
-        name: tf.repeat(bag[name][tf.newaxis], k, axis=0)
-        for name in ("bag_id", "patient_id", "label")
-    }
-    return tf.data.Dataset.from_tensor_slices({**repeated, "images": images[:, tf.newaxis]})
+    spec = examples.element_spec
+    parts = tf.nest.flatten(spec)
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(examples),
+        buffer_size=buffer,
+        seed=key,
+        seed2=epoch,
+        reshuffle_each_iteration=False,
+        output_types=[part.dtype for part in parts],
+        output_shapes=[part.shape for part in parts],
+    )
+    return tf.data.experimental.from_variant(shuffled, spec)
 
 
 def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:

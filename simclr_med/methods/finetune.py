@@ -7,19 +7,19 @@ import tensorflow as tf
 from simclr_med.losses import supervised
 
 
-def draw_views(images: tf.Tensor, seed: tf.Tensor, max_images: int) -> tf.Tensor:
-    """Returns the images of a case in random order, string [max_images], "" where it has fewer.
+def draw_views(num_images: tf.Tensor, seed: tf.Tensor, max_images: int) -> tf.Tensor:
+    """Returns the images of a case in random order, int32 [max_images], -1 where it has fewer.
 
     Of a larger case a new random draw of `max_images` each time, as in the paper's "up to 6".
 
     Args:
-      images: encoded, string [K].
+      num_images: K, scalar.
       seed: stateless seed, int [2].
       max_images: places.
     """
-    order = tf.argsort(tf.random.stateless_uniform(tf.shape(images), seed, alg="philox"))
-    drawn = tf.gather(images, order)[:max_images]
-    padded = tf.pad(drawn, [[0, max_images - tf.size(drawn)]], constant_values="")
+    draws = tf.random.stateless_uniform(num_images[tf.newaxis], seed, alg="philox")
+    drawn = tf.argsort(draws)[:max_images]
+    padded = tf.pad(drawn, [[0, max_images - tf.size(drawn)]], constant_values=-1)
     return tf.ensure_shape(padded, [max_images])
 
 

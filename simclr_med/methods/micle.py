@@ -8,16 +8,15 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def draw_views(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns two images of a bag, string [2]: distinct and uniform, or the only one twice.
+def draw_views(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns two images of a bag, int32 [2]: distinct and uniform, or the only one twice.
 
     Args:
-      images: encoded images of the bag, string [K], K >= 1. Those not drawn are never decoded.
+      num_images: K >= 1, scalar. The images that are not drawn are never decoded.
       seed: stateless seed, int [2].
     """
-    k = tf.shape(images)[0]
+    k = num_images
     u = tf.random.stateless_uniform((2,), seed, alg="philox")
     i = tf.cast(u[0] * tf.cast(k, tf.float32), tf.int32)  # uniform over the bag
     step = 1 + tf.cast(u[1] * tf.cast(k - 1, tf.float32), tf.int32)  # uniform over the others
-    j = tf.where(k > 1, (i + step) % k, i)
-    return tf.ensure_shape(tf.gather(images, tf.stack([i, j])), [2])
+    return tf.stack([i, tf.where(k > 1, (i + step) % k, i)])

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from simclr_med.keras_api import keras
 from simclr_med.models.encoder import Encoder
-from simclr_med.models.layers import Composite, PaddedMaxPool, is_symbolic, stock
+from simclr_med.models.layers import PaddedMaxPool
+from simclr_med.models.symbolic import Composite, is_symbolic, stock
 
 UNITS_PER_GROUP = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 NORM_GROUPS = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_med.models.input_range import to_range
-from simclr_med.models.layers import Composite, is_symbolic
 from simclr_med.models.remat import remat
+from simclr_med.models.symbolic import Composite, is_symbolic
 
 
 class Encoder(Composite):

@@ -53,20 +53,24 @@ class LARS(keras.optimizers.Optimizer):
         # Or else what needs no gradient, momentum * velocity and l2 * variable, is computed as the
         # step begins and held to its end: twice the model's weights (benchmarks/remat.py).
         with tf.control_dependencies([gradient]):
-            learning_rate = tf.cast(self.learning_rate, variable.dtype)
+            rate = tf.cast(self.learning_rate, variable.dtype)
             key = self._var_key(variable)
             velocity = self.momentums[self._index_dict[key]]
-            trust = 1.0
             if key not in self._excluded_keys:
                 gradient += self.l2 * variable
-                weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
-                trust = tf.where(
+                weight_norm, gradient_norm = _norm(variable), _norm(gradient)
+                rate = rate * tf.where(
                     (weight_norm > 0) & (gradient_norm > 0),
                     tf.math.divide_no_nan(self.eeta * weight_norm, gradient_norm),
                     1.0,
                 )
-            velocity.assign(self.momentum * velocity + learning_rate * trust * gradient)
-            variable.assign_sub(velocity)
+            tf.raw_ops.ResourceApplyMomentum(  # both assignments in one pass over the weights
+                var=variable.handle,
+                accum=velocity.handle,
+                lr=tf.ones([], variable.dtype),  # the rate is in the gradient, hence in the buffer
+                grad=rate * gradient,
+                momentum=tf.cast(self.momentum, variable.dtype),
+            )
 
     def get_config(self):
         config = super().get_config()
@@ -77,3 +81,8 @@ class LARS(keras.optimizers.Optimizer):
             eeta=self.eeta,
         )
         return config
+
+
+def _norm(x: tf.Tensor) -> tf.Tensor:
+    """Returns the Euclidean norm; `tf.norm` would write the squares down first."""
+    return tf.sqrt(2.0 * tf.nn.l2_loss(x))

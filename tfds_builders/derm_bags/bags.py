@@ -1,9 +1,12 @@
 """Cases -> bags of encoded images, split by split; where unreadable images are met."""
 
 import bisect
+import concurrent.futures
 import itertools
+import multiprocessing
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from PIL import Image
@@ -17,6 +20,7 @@ from tfds_builders.read_ahead import load_ahead
 
 DEMO_SEED = 0
 DEMO_JPEG_QUALITY = 92
+_PIECE = 50  # cases that a process draws at a time, about a second
 
 
 class Bag(NamedTuple):
@@ -38,18 +42,50 @@ def demo_metadata_keys() -> list[str]:
 def demo_bags(clinic: Clinic, num_cases: int) -> dict[str, Iterator[Bag]]:
     """Returns split -> its bags; all are drawn now, once (10 MB for 1,200 cases)."""
     bags: dict = {}
-    for case in demo.demo_cases(DEMO_SEED, num_cases, clinic):
-        images = [Image.fromarray(image) for image in case.images]
-        bag = Bag(
-            bag_id=case.case_id,
-            patient_id=case.patient_id,
-            label=case.condition,
-            images=tuple(encode_jpeg(image, DEMO_JPEG_QUALITY) for image in images),
-            image_ids=tuple(f"{case.case_id}/{i}.jpg" for i in range(len(images))),
-            metadata=case.metadata,
-        )
-        bags.setdefault(case.split, []).append(bag)
+    for split, bag in _drawn(clinic, num_cases):
+        bags.setdefault(split, []).append(bag)
     return {split: iter(split_bags) for split, split_bags in bags.items()}
+
+
+def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
+    """Yields (split, bag) of each case in order, drawn by as many processes as there are cores.
+
+    Processes, since drawing is many small steps that hold the GIL; started anew ("spawn"), since
+    TensorFlow's threads do not survive a fork.
+    """
+    pieces = [range(i, min(i + _PIECE, num_cases)) for i in range(0, num_cases, _PIECE)]
+    workers = min(len(os.sched_getaffinity(0)), len(pieces))
+    if workers == 1:
+        yield from _draw(clinic, range(num_cases))
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is the parent's to answer
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        for drawn in pool.map(_draw, itertools.repeat(clinic), pieces):
+            yield from drawn
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw(clinic: Clinic, indices: Iterable[int]) -> list[tuple[str, Bag]]:
+    return [_demo_bag(demo.demo_case(DEMO_SEED, index, clinic)) for index in indices]
+
+
+def _demo_bag(case: demo.DemoCase) -> tuple[str, Bag]:
+    images = [Image.fromarray(image) for image in case.images]
+    bag = Bag(
+        bag_id=case.case_id,
+        patient_id=case.patient_id,
+        label=case.condition,
+        images=tuple(encode_jpeg(image, DEMO_JPEG_QUALITY) for image in images),
+        image_ids=tuple(f"{case.case_id}/{i}.jpg" for i in range(len(images))),
+        metadata=case.metadata,
+    )
+    return case.split, bag
 
 
 def folder_bags(
