@@ -3,8 +3,9 @@
     python benchmarks/micle_price.py [--reference PATH]
 
 Bags of 2, 6 and 24 photograph-like JPEGs of 512 px, written and read by TFDS as the builders' are,
-through `training_batches`: a bag gives two views, so what the others cost is reading past them. The
-reference has no bags: PATH changes nothing.
+through `training_batches`: a bag gives two views, so what the others cost is reading past them. A
+peak that varies by a tenth is called independent of the bag: the allocator's own luck is that large.
+The reference has no bags: PATH changes nothing.
 """
 
 from __future__ import annotations
@@ -80,13 +81,18 @@ def main() -> None:
             PricedBags(config=f"of{k}", data_dir=folder).download_and_prepare()
         found = bench.measure(*map(str, BAG_SIZES))
         for k in BAG_SIZES[1:]:
-            goal = 1.05 if k == 6 else None
-            for of, what in (("cpu_s", "a pair"), ("peak_mib", "peak memory of the process")):
-                other = {"against": "bags of 2", "of": of, "goal": goal or 1.25}
+            for of, goal, what in (
+                ("cpu_s", 1.05 if k == 6 else None, "a pair"),
+                ("peak_mib", 1.1, "peak memory of the process"),
+            ):
+                other = {"against": "bags of 2", "of": of, "goal": goal}
                 bench.row(f"bags of {k}: {what}", found[str(k)], found["2"], **other)
         found = bench.measure("micle", "simclr")
-        for of, what in (("cpu_s", "a pair"), ("peak_mib", "peak memory of the process")):
-            other = {"against": "SimCLR", "of": of, "goal": 2.0 if of == "cpu_s" else 1.05}
+        for of, goal, what in (  # a pair is of two photographs, not two crops of one
+            ("cpu_s", 2.0, "a pair"),
+            ("peak_mib", 1.1, "peak memory of the process"),
+        ):
+            other = {"against": "SimCLR", "of": of, "goal": goal}
             bench.row(f"batch of {LARGE_BATCH}: {what}", found["micle"], found["simclr"], **other)
     bench.finish()
 

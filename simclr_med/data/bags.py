@@ -87,18 +87,24 @@ def open_split(
             "nih_cxr14 are."
         )
     policy = _policy(builder, label_set, uncertain_policy, blank_policy)
+    has_label = bool(_class_names(info.features))
+    keys = () if by_patient or not with_metadata else _metadata_keys(info.features)
+    named = with_image_ids and not by_patient
+    read = ["bag_id", "patient_id", key, "label", "labels"]  # what is not read costs nothing
+    read += (
+        ["image_ids"] * named + ["metadata", "views"] * bool(keys) + ["views"] * (views != "all")
+    )
     dataset = builder.as_dataset(
         split=tfds_split,
-        decoders={key: tfds.decode.SkipDecoding()},
+        decoders=tfds.decode.PartialDecoding(
+            {name: True for name in read if name in info.features}, {key: _KeepEncoded()}
+        ),
         shuffle_files=False,
         read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
     )
     if views != "all":
         dataset = dataset.map(lambda example: _keep_view(example, views))
         dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
-    has_label = bool(_class_names(info.features))
-    keys = () if by_patient or not with_metadata else _metadata_keys(info.features)
-    named = with_image_ids and not by_patient
     dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
     if by_patient:
         dataset = join_patients(dataset)
@@ -112,6 +118,14 @@ def open_split(
         class_names=policy.names if policy else _class_names(info.features),
         multilabel=policy is not None,
     )
+
+
+class _KeepEncoded(tfds.decode.SkipDecoding):
+    """Leaves images encoded; TFDS's own copies those of a bag one by one, 0.3 ms for six photographs."""
+
+    def decode_batch_example(self, serialized_example: tf.Tensor) -> tf.Tensor:
+        """Returns the encoded images of a bag, string [K], as they are."""
+        return serialized_example
 
 
 def _find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:

@@ -98,7 +98,7 @@ def training_batches(
         .enumerate(start=start_step * batch_size)
         .map(views, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+        .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
     )
 
