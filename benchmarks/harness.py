@@ -178,12 +178,18 @@ def machine() -> dict[str, str]:
     """Returns the commit and what was measured on: processor, cores, Python, TensorFlow if any."""
     from importlib import metadata, util
 
-    git = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
-    described = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", ROOT, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("describe", "--always")
+    results = ":!benchmarks/README.md", ":!benchmarks/results"  # run_all.py writes them as it goes
+    if git("status", "--porcelain", "--untracked-files=no", "--", ROOT, *results):
+        commit += "-dirty"
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
     return {
-        "commit": described or "unknown",
+        "commit": commit or "unknown",
         "cpu": f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "tensorflow": metadata.version("tensorflow") if util.find_spec("tensorflow") else "absent",
