@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.demo_clinic import Clinic
@@ -61,14 +62,20 @@ def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
     pool = concurrent.futures.ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("spawn"),
-        initializer=signal.signal,  # Ctrl-C is the parent's to answer
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_start_worker,
     )
     try:
         for drawn in pool.map(_draw, itertools.repeat(clinic), pieces):
             yield from drawn
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    # After a product of 2 x 2 matrices, too, OpenBLAS's other threads wait by spinning: on the
+    # cores of the other workers.
+    threadpool_limits(1)
 
 
 def _draw(clinic: Clinic, indices: Iterable[int]) -> list[tuple[str, Bag]]:
