@@ -17,6 +17,7 @@ import tiny_runs
 
 import run
 from simclr_med import distribution, out_of_memory, train
+from simclr_med.augment import device_ops
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
@@ -28,7 +29,7 @@ FINETUNE = dict(train_mode="finetune")
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1, 1))
+    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
 
 
 @pytest.fixture
@@ -50,10 +51,11 @@ def assert_equal(found, expected, tolerance):
     "changes",
     [
         {},
-        {"nt_xent_chunk": 3},
-        {"remat": True},
-        {"optimizer": "adam"},  # all kernels decay in the loss
-        FINETUNE,
+        {
+            "nt_xent_chunk": 3,
+            "remat": True,
+            "optimizer": "adam",
+        },  # adam: all kernels decay in the loss
         {**FINETUNE, "ft_proj_selector": 1, "fine_tune_after_block": 0},
     ],
     ids=str,
@@ -69,7 +71,7 @@ def test_a_step_in_chunks_is_one_pass_with_batch_norm_per_chunk(float64, changes
 def test_chunks_of_one_size_as_of_another_and_in_float32():
     quarters = np.arange(8).reshape(4, 2).tolist()
     found = steps.in_chunks(steps.CONFIG.replace(micro_batch=2), distribution.make_strategy())
-    assert_equal(found, steps.slowly(steps.CONFIG, quarters), 5e-6)
+    assert_equal(found, steps.slowly(steps.CONFIG, quarters), 1e-6)
 
 
 def test_fixed_shapes_fill_the_places_of_a_chunk(float64):
@@ -79,10 +81,13 @@ def test_fixed_shapes_fill_the_places_of_a_chunk(float64):
     assert_equal(found, steps.slowly(config, HALVES, padded=True), 1e-6)
 
 
-def test_xla_compiles_the_chunks():
+def test_xla_compiles_the_chunks(float64, monkeypatch):
+    """Pixels that XLA rounds alike: in float32 a ReLU or a pooled maximum may go the other way."""
+    plain = dict(color_jitter_strength=0.0, grayscale_probability=0.0, use_blur=False)
+    monkeypatch.setattr(steps, "ops_of", lambda _: device_ops(**plain))
     config, strategy = steps.CONFIG.replace(micro_batch=4), distribution.make_strategy()
     compiled = steps.in_chunks(config, strategy, fixed_shapes=True, compiled=True)
-    assert_equal(compiled, steps.slowly(steps.CONFIG, HALVES), 1e-4)
+    assert_equal(compiled, steps.slowly(steps.CONFIG, HALVES), 1e-6)
 
 
 def test_two_replicas_share_the_statistics_of_a_chunk(float64, tmp_path):
@@ -116,21 +121,6 @@ def test_the_graph_is_the_same_for_any_number_of_chunks():
     assert nodes(1) == nodes(4) > 0
 
 
-def test_one_chunk_is_the_step_without_chunks(tmp_path):
-    """Through the training loop: same views, and statistics that move once a step."""
-    builder, strategy = tiny_runs.prepare(tmp_path), train.set_up(tiny_runs.BASE)
-    readers = []
-    for micro_batch in (0, 4):
-        config = tiny_runs.BASE.replace(micro_batch=micro_batch, learning_rate=0.1)
-        folder = tiny_runs.trained(config, builder, tmp_path / f"run{micro_batch}", strategy)
-        readers.append(tf.train.load_checkpoint(str(folder)))
-    names = [n for n in readers[0].get_variable_to_shape_map() if "OBJECT_GRAPH" not in n]
-    assert any("moving_variance" in name for name in names)
-    for name in names:
-        plain, chunked = (reader.get_tensor(name) for reader in readers)
-        np.testing.assert_allclose(chunked, plain, rtol=1e-4, atol=1e-5, err_msg=name)
-
-
 def command(root, *flags):
     return [
         "run.py",
@@ -146,13 +136,23 @@ def command(root, *flags):
     ]
 
 
-def test_the_command_trains_with_micro_batches(tmp_path):
+def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tmp_path):
+    """The same views, and statistics that move once a step."""
     tiny_runs.prepare(tmp_path)
-    for flags in (["--micro_batch=2"], ["--micro_batch=2", "--train_mode=finetune"]):
-        place = f"--model_dir={tmp_path / str(len(flags))}"
-        assert run.main(command(tmp_path, *flags, place)) == 0
-        metrics = (tmp_path / str(len(flags)) / "metrics.jsonl").read_text()
-        assert len(metrics.splitlines()) == 2
+    shown, readers = [], []
+    for micro_batch in (0, 2, 4):
+        folder = tmp_path / f"run{micro_batch}"
+        flags = f"--micro_batch={micro_batch}", f"--model_dir={folder}", "--learning_rate=0.1"
+        assert run.main(command(tmp_path, *flags)) == 0
+        shown.append((folder / "metrics.jsonl").read_text().splitlines())
+        readers.append(tf.train.load_checkpoint(str(folder)))
+    assert [len(lines) for lines in shown] == [2, 2, 2]
+    assert shown[1] != shown[0]  # BatchNorm saw two pairs, not four
+    names = [n for n in readers[0].get_variable_to_shape_map() if "OBJECT_GRAPH" not in n]
+    assert any("moving_variance" in name for name in names)
+    for name in names:
+        plain, _, whole = (reader.get_tensor(name) for reader in readers)
+        np.testing.assert_allclose(whole, plain, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_a_micro_batch_that_does_not_divide_is_refused(tmp_path, capsys):
@@ -166,7 +166,10 @@ def test_a_micro_batch_that_does_not_divide_is_refused(tmp_path, capsys):
     "flags, named",
     [
         ([], ["--mixed_precision", "--remat", "--nt_xent_chunk", "--micro_batch=2"]),
-        (["--remat", "--micro_batch=2"], ["--mixed_precision", "--micro_batch=1"]),
+        (
+            ["--remat", "--micro_batch=2"],
+            ["--mixed_precision", "--nt_xent_chunk", "--micro_batch=1"],
+        ),
         (["--train_mode=finetune", "--mixed_precision"], ["--remat", "--micro_batch=2"]),
     ],
 )
