@@ -307,6 +307,16 @@ class TrainConfig:
         at_least=0,
         shapes_weights=False,
     )
+    micro_batch: int = _knob(
+        0,
+        "Examples (pairs; fine-tuning: cases) that each replica encodes at a time, for batches that "
+        "do not fit in memory; must divide the batch of a replica. The loss stays that of the whole "
+        "batch, all its negatives included, and so does its gradient, for one more forward pass. "
+        "BatchNorm is what differs: it normalises by the statistics of these examples (with "
+        "--global_bn: on all replicas), not of the batch, and its moving statistics move that much "
+        "more often. 0: all at once.",
+        at_least=0,
+    )
     lineareval_while_pretraining: bool = _knob(
         True, "Train a linear head beside, on features cut off from its gradient."
     )

@@ -86,6 +86,15 @@ def is_tpu(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.TPUStrategy)
 
 
+def can_sum_in_loops(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether `tf.while_loop` inside `strategy.run` may hold sums over the replicas.
+
+    Replicas that are traced in threads of their own cannot meet in the body of a loop; there the
+    loop has to be around `strategy.run`.
+    """
+    return strategy.num_replicas_in_sync == 1 or is_tpu(strategy)
+
+
 def on_cpu() -> bool:
     """Returns whether the replicas are CPUs, seen from inside or outside `strategy.run`."""
     if tf.distribute.has_strategy():

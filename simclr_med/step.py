@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from simclr_med import distribution
 from simclr_med.augment import augment_views, fold_in
 from simclr_med.config import Config
+from simclr_med.grad_cache import call_here, make_cached_step
 from simclr_med.losses import supervised
 from simclr_med.methods import Method
 from simclr_med.models import Model
@@ -36,7 +38,15 @@ def make_run_steps(
 ):
     """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
     fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
-    one_step = make_one_step(config, method, trained, ops, fixed_shapes=fixed_shapes)
+    loop_around = config.train.micro_batch and not distribution.can_sum_in_loops(strategy)
+    one_step = make_one_step(
+        config,
+        method,
+        trained,
+        ops,
+        fixed_shapes=fixed_shapes,
+        run=strategy.run if loop_around else call_here,
+    )
     if config.device.jit_compile:
         one_step = tf.function(one_step, jit_compile=True, autograph=False)
 
@@ -44,7 +54,7 @@ def make_run_steps(
     # in every layer costs a third of the time to the first step.
     @tf.function(autograph=False)
     def step_on_all(batch):
-        per_replica = strategy.run(one_step, (batch,))
+        per_replica = one_step(batch) if loop_around else strategy.run(one_step, (batch,))
         return {
             name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
             for name, value in per_replica.items()
@@ -69,17 +79,52 @@ def make_one_step(
     ops: dict[str, tuple],
     *,
     fixed_shapes: bool,
+    run: Callable = call_here,
 ):
     """Returns a function that makes one update from a replica's batch and returns its metrics.
 
-    With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it.
+    With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it. With
+    `run`, which is `strategy.run`, the function is for the batches of all replicas together.
     """
     model, optimizer = trained.model, trained.optimizer
-    beside = method.needs_labels is False and model.supervised_head is not None
+    views = _make_views(config, method, ops, optimizer, fixed_shapes=fixed_shapes)
+    loss_of = _make_loss(config, method, trained)
+    if config.train.micro_batch:
+        rows = {"logits": 1} if method.whole_cases else {"projection": 2}
+        if _trains_head_beside(method, model):
+            rows["logits"] = 2
+        return make_cached_step(
+            model,
+            optimizer,
+            views=views,
+            loss=loss_of,
+            rows=rows,
+            micro_batch=config.train.micro_batch,
+            run=run,
+        )
 
     def one_step(batch):
-        num_replicas = distribution.num_replicas()
-        # 1. The views of this step; every replica knows all parameters and uses its own.
+        images, cases = views(batch)
+        with tf.GradientTape() as tape:
+            # All views in one forward pass, so that BatchNorm cannot tell them apart.
+            outputs = model(images, training=True, **cases)
+            local_loss, metrics = loss_of(outputs, batch)
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
+        return metrics
+
+    return one_step
+
+
+def _make_views(config: Config, method: Method, ops, optimizer, *, fixed_shapes: bool):
+    """Returns a function of a replica's batch, or of part i of n equal ones, to its augmented images.
+
+    They are [Vb, H, W, 3], or only the real ones, with what `Model` has to know of their cases.
+    """
+
+    def views(batch, part=0, parts=1):
+        # Every replica knows all parameters and uses its own. A part is to the augmentation what a
+        # replica is, so that its views do not depend on the number of parts.
         seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
         pixels, real, cases = batch["images"], None, {}
         if method.whole_cases:
@@ -92,35 +137,44 @@ def make_one_step(
             pixels,
             ops,
             seed,
-            replica=distribution.replica_id(),
-            num_replicas=num_replicas,
+            replica=distribution.replica_id() * parts + part,
+            num_replicas=distribution.num_replicas() * parts,
             real=real,
-        )  # [Vb, H, W, 3], or only the real ones
-        with tf.GradientTape() as tape:
-            # 2. All views in one forward pass, so that BatchNorm cannot tell them apart.
-            outputs = model(images, training=True, **cases)
-            loss, metrics = method.loss(
-                outputs,
-                batch,
-                temperature=config.train.temperature,
-                hidden_norm=config.train.hidden_norm,
-                nt_xent_chunk=config.train.nt_xent_chunk,
-                class_weights=trained.class_weights,
-            )
-            if beside:
-                labels = tf.concat([batch["label"]] * 2, axis=0)  # of both views
-                head_loss, head_acc = supervised(labels, outputs["logits"])
-                loss += head_loss
-                metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
-            penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)
-            loss += penalty
-            # 3. Gradients are summed over replicas, hence the mean of the replicas' losses.
-            local_loss = loss / num_replicas
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
-        return {**metrics, "total_loss": loss, "weight_decay": penalty}
+        )
+        return images, cases
 
-    return one_step
+    return views
+
+
+def _make_loss(config: Config, method: Method, trained: Trained):
+    """Returns a function (outputs, batch) to the loss to differentiate, and all metrics of a step."""
+    model = trained.model
+
+    def loss_of(outputs, batch):
+        loss, metrics = method.loss(
+            outputs,
+            batch,
+            temperature=config.train.temperature,
+            hidden_norm=config.train.hidden_norm,
+            nt_xent_chunk=config.train.nt_xent_chunk,
+            class_weights=trained.class_weights,
+        )
+        if _trains_head_beside(method, model):
+            labels = tf.concat([batch["label"]] * 2, axis=0)  # of both views
+            head_loss, head_acc = supervised(labels, outputs["logits"])
+            loss += head_loss
+            metrics |= {"supervised_loss": head_loss, "supervised_acc": head_acc}
+        penalty = l2_penalty(model, config.optim.optimizer, config.optim.weight_decay)
+        loss += penalty
+        # Gradients are summed over replicas, hence the mean of the replicas' losses.
+        local_loss = loss / distribution.num_replicas()
+        return local_loss, {**metrics, "total_loss": loss, "weight_decay": penalty}
+
+    return loss_of
+
+
+def _trains_head_beside(method: Method, model: Model) -> bool:
+    return not method.needs_labels and model.supervised_head is not None
 
 
 def case_of_image(real: tf.Tensor, left: tf.Tensor | None) -> dict:

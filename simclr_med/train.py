@@ -8,7 +8,14 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import checkpoints, distribution, label_fraction, run_log, trained_on
+from simclr_med import (
+    checkpoints,
+    distribution,
+    label_fraction,
+    out_of_memory,
+    run_log,
+    trained_on,
+)
 from simclr_med.augment import device_ops
 from simclr_med.cases import Cases, read_cases
 from simclr_med.config import Config
@@ -166,7 +173,8 @@ def train(
         )
         if start < total_steps:
             trained = Trained(model, optimizer, class_weights)
-            _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
+            with out_of_memory.explained(config, strategy.num_replicas_in_sync):
+                _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
         curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
 
 
@@ -295,6 +303,11 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
         raise UserError(
             f"--train_batch_size={batch_size} cannot be shared equally by {replicas} replicas; "
             f"choose a multiple of {replicas}."
+        )
+    if (micro_batch := config.train.micro_batch) and batch_size // replicas % micro_batch:
+        raise UserError(
+            f"--micro_batch={micro_batch} does not divide the {batch_size // replicas} examples of a "
+            f"replica (--train_batch_size={batch_size}, {replicas} replica(s)). Choose a divisor."
         )
     if config.train.lineareval_while_pretraining and not bags.class_names:
         print("No labels: --lineareval_while_pretraining is off, and nothing is probed.")

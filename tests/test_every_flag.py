@@ -358,6 +358,7 @@ CHANGES = {
     "temperature": ("training", 0.5, {}),
     "hidden_norm": ("training", False, {}),
     "nt_xent_chunk": ("loss", 3, {}),
+    "micro_batch": ("training", 2, {}),
     "lineareval_while_pretraining": ("training", False, {}),
     "zero_init_logits_layer": ("model", True, {}),
     "fine_tune_after_block": ("model", 1, {"train_mode": "finetune", "micle": False}),

@@ -155,6 +155,14 @@ class Model(keras.Model):
             outputs["logits"] = self.supervised_head(seen)
         return outputs
 
+    @property
+    def output_widths(self) -> dict[str, int]:
+        """Width of the rows of "projection" and, where there are classes, of "logits"."""
+        widths = {"projection": self.projection_head.out_dim}
+        if self.supervised_head is not None:
+            widths["logits"] = self.supervised_head.dense.units
+        return widths
+
     def classify(self, features):
         """Returns the supervised head's logits of features [n, selected width], [n, classes]."""
         return self.supervised_head(features)

@@ -42,6 +42,7 @@ class ProjectionHead(keras.layers.Layer):
             "linear": [out_dim],
             "nonlinear": [num_features] * (num_layers - 1) + [out_dim],
         }[mode]
+        self.out_dim = units[-1] if units else num_features
         self.blocks = [
             ProjectionLayer(u, last=i == len(units) - 1, norm=norm)
             for i, u in enumerate(units[:keep_layers])

@@ -30,14 +30,15 @@ def remat(block: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     def run(x):
         nonlocal is_first
         again, is_first = not is_first, False
-        with _recomputing(again):
+        with recomputing(again or is_recomputing()):
             return block(x)
 
     return tf.recompute_grad(run)(x)
 
 
 @contextlib.contextmanager
-def _recomputing(value: bool):
+def recomputing(value: bool = True):
+    """While entered, what is computed counts as computed before, or not."""
     before, _thread.recomputing = _thread.recomputing, value
     try:
         yield

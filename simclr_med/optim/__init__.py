@@ -52,7 +52,7 @@ def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
         exempt = {v.ref() for v in norm_variables(model)}
         decayed = [v for v in model.trainable_variables if v.ref() not in exempt]
     total = tf.add_n([tf.nn.l2_loss(v) for v in decayed]) if decayed else tf.constant(0.0)
-    return weight_decay * total
+    return weight_decay * tf.cast(total, tf.float32)
 
 
 def norm_variables(model) -> list[tf.Variable]:

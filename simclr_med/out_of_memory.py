@@ -1,0 +1,64 @@
+"""What to tell a user whose training does not fit in memory: which flags help."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+
+# How XLA, and a copy to a full GPU, say it where TensorFlow has no ResourceExhaustedError of its own.
+_SIGNS = ("RESOURCE_EXHAUSTED", "Out of memory", "Dst tensor is not initialized")
+
+
+@contextlib.contextmanager
+def explained(config: Config, num_replicas: int) -> Iterator[None]:
+    """While entered, an error of TensorFlow's about memory becomes one that names what helps.
+
+    Args:
+      config: of the run; a flag that is on already is not named.
+      num_replicas: R, which share a batch.
+
+    Raises:
+      UserError: memory did not suffice.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not _is_about_memory(error):
+            raise
+        lines = error.message.strip().splitlines() or ["no reason given"]
+        raise UserError(
+            f"Out of memory at --train_batch_size={config.train.train_batch_size}, --image_size="
+            f"{config.augment.image_size} on {num_replicas} replica(s). What helps, first what costs "
+            f"least: {'; '.join(_remedies(config, num_replicas))}. (TensorFlow: {lines[0][:200]})"
+        ) from error
+
+
+def _is_about_memory(error: tf.errors.OpError) -> bool:
+    if "No space left on device" in error.message:  # the disk's
+        return False
+    named = any(sign in error.message for sign in _SIGNS)
+    return named or isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def _remedies(config: Config, num_replicas: int) -> list[str]:
+    train, found = config.train, []
+    if not config.device.mixed_precision:
+        found.append("--mixed_precision (activations in 16 bits)")
+    if not config.model.remat:
+        found.append("--remat (the same numbers, a third more time)")
+    if not train.nt_xent_chunk and config.method != "finetune":
+        found.append("--nt_xent_chunk=1024 (the same numbers; helps from batches of some 4,096 on)")
+    local = train.train_batch_size // num_replicas
+    at_once = train.micro_batch or local
+    if at_once > 1:
+        fewer = next(n for n in range(at_once // 2, 0, -1) if local % n == 0)
+        found.append(
+            f"--micro_batch={fewer} (the loss stays that of the whole batch; its help says what "
+            "becomes of BatchNorm)"
+        )
+    return [*found, "a smaller --train_batch_size or --image_size"]
