@@ -166,7 +166,8 @@ def train(
         )
         if start < total_steps:
             trained = Trained(model, optimizer, class_weights)
-            _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
+            with saved:
+                _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
         curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
 
 
