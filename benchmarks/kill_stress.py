@@ -69,7 +69,7 @@ class Stress:
         self.folder, self.steps = folder, steps
         self.model_dir = folder / "disturbed"
         self.events: list[dict] = []
-        self.write_seconds = 0.2  # how long a write takes, as far as is known
+        self.write_seconds = 0.0  # that a write takes; `undisturbed` measures it
         draw_photos(folder / "photos")
 
     def start(self, model_dir: pathlib.Path, keep: int) -> subprocess.Popen:
@@ -93,19 +93,16 @@ class Stress:
     def undisturbed(self) -> None:
         """Runs to the end once, and keeps what every checkpoint holds, as digests."""
         process = self.start(self.folder / "undisturbed", KEEP)
-        begun: dict[int, float] = {}
-        took = []
+        last, since, took = None, 0.0, []
         while process.poll() is None:
             step = step_being_written(self.folder / "undisturbed")
-            for other in [s for s in begun if s != step]:
-                took.append(time.monotonic() - begun.pop(other))
-            if step is not None:
-                begun.setdefault(step, time.monotonic())
+            if step != last:
+                took += [time.monotonic() - since] if last is not None else []
+                last, since = step, time.monotonic()
             time.sleep(0.001)
         output = process.communicate()[0]
         assert process.returncode == 0, output
-        if took:
-            self.write_seconds = sorted(took)[len(took) // 2]
+        self.write_seconds = sorted(took)[len(took) // 2]
         print(
             f"{self.steps} steps undisturbed; a write takes {self.write_seconds:.2f} s", flush=True
         )
@@ -131,7 +128,7 @@ class Stress:
         assert after >= before, f"steps are lost: {before} before, {after} after\n{output}"
         if kind == signal.SIGTERM:
             assert f"The same command goes on from {self.model_dir}" in output, output
-            assert there != "nothing" and what_is_there(self.model_dir) == BETWEEN, output
+            assert what_is_there(self.model_dir) == BETWEEN, output
         event = {
             "signal": kind.name,
             "at": f"{delay / self.write_seconds:.0%}",
@@ -154,7 +151,7 @@ class Stress:
         assert (self.model_dir / "metrics.jsonl").read_text() == (
             other / "metrics.jsonl"
         ).read_text()
-        ours, theirs = digests(self.model_dir), digests(other)
+        ours, theirs = digests(self.model_dir, other)
         assert ours == theirs and len(ours) == KEEP, (ours, theirs)
         print(
             f"Losses of all {self.steps} steps and every number of the last {KEEP} checkpoints are "
@@ -175,18 +172,13 @@ def step_being_written(model_dir: pathlib.Path) -> int | None:
 
 def wait_for_write(process: subprocess.Popen, model_dir: pathlib.Path, number: int) -> None:
     """Returns as soon as the run's write of this number, from 1, begins."""
-    seen: set[int] = {s for s in [step_being_written(model_dir)] if s is not None}
-    old, begun, deadline = set(seen), 0, time.monotonic() + SECONDS
+    last, begun, deadline = step_being_written(model_dir), 0, time.monotonic() + SECONDS
     while begun < number:
         assert process.poll() is None, f"it ended by itself:\n{process.communicate()[0]}"
         assert time.monotonic() < deadline
-        step = step_being_written(model_dir)
-        if step is None:
-            old.clear()  # remains of the life before are swept away
-        elif step not in old and step not in seen:
-            seen.add(step)
-            begun += 1
-        seen -= set() if step in old else old
+        step = step_being_written(model_dir)  # at first the remains of the life before
+        begun += step is not None and step != last
+        last = step
         time.sleep(0.0005)
 
 
@@ -243,10 +235,10 @@ def names(folder: pathlib.Path) -> list[str]:
         return []
 
 
-def digests(model_dir: pathlib.Path) -> dict[str, str]:
-    """Returns {step: hash of every number} of the checkpoints in a folder, in a process with TF."""
+def digests(*folders: pathlib.Path) -> list[dict[str, str]]:
+    """Returns {checkpoint: hash of every number} of each folder, from a process with TensorFlow."""
     done = subprocess.run(
-        [sys.executable, __file__, "--digests", str(model_dir)],
+        [sys.executable, __file__, "--digests", *map(str, folders)],
         capture_output=True,
         text=True,
         check=True,
@@ -287,20 +279,26 @@ def worker(flags: list[str]) -> int:
     return run.main(["run.py", *flags])
 
 
-def print_digests(model_dir: str) -> int:
+def print_digests(folders: list[str]) -> int:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import numpy as np
     import tensorflow as tf
 
-    found = {}
-    for name in sorted(n[:-6] for n in os.listdir(model_dir) if INDEX.fullmatch(n)):
-        reader = tf.train.load_checkpoint(os.path.join(model_dir, name))
-        digest = hashlib.sha256()
+    def digest(prefix):
+        reader, found = tf.train.load_checkpoint(prefix), hashlib.sha256()
         for key in sorted(reader.get_variable_to_shape_map()):
             if key != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in key:
-                digest.update(key.encode() + np.asarray(reader.get_tensor(key)).tobytes())
-        found[name] = digest.hexdigest()
-    print(json.dumps(found))
+                found.update(key.encode() + np.asarray(reader.get_tensor(key)).tobytes())
+        return found.hexdigest()
+
+    print(
+        json.dumps(
+            [
+                {n: digest(os.path.join(f, n[:-6])) for n in os.listdir(f) if INDEX.fullmatch(n)}
+                for f in folders
+            ]
+        )
+    )
     return 0
 
 
@@ -308,5 +306,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
         sys.exit(worker(sys.argv[2:]))
     if sys.argv[1:2] == ["--digests"]:
-        sys.exit(print_digests(sys.argv[2]))
+        sys.exit(print_digests(sys.argv[2:]))
     sys.exit(main())
