@@ -133,10 +133,11 @@ def _broken_seal(prefix: str) -> str | None:
     """Compares the files of a checkpoint with its seal."""
     try:
         said = json.loads(files.read_text(f"{prefix}.json"))
-        suffixes = list(said)
     except ValueError:
-        return f"{os.path.basename(prefix)}.json is not JSON"
-    for suffix in suffixes:
+        said = None
+    if not isinstance(said, dict) or ".index" not in said:
+        return f"{os.path.basename(prefix)}.json is not what was written"
+    for suffix in said:
         size, crc = _size_and_crc(prefix + suffix)
         if [size, crc] != said[suffix]:
             name, expected = os.path.basename(prefix) + suffix, said[suffix][0]

@@ -114,7 +114,7 @@ class RunCheckpoints:
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
                 f"A checkpoint could not be written to {self.model_dir} "
-                f"({str(error).splitlines()[0][:300]}). {_last_good(self._latest)}. See that there "
+                f"({str(error).splitlines()[0][:300]}); {_last_good(self._latest)}. See that there "
                 "is room and that you may write there, then give the same command again."
             ) from error
 

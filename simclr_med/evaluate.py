@@ -42,12 +42,12 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
     evaluated = None
     while True:
         running = run_log.is_training(model_dir)
-        latest = checkpoint_files.newest_usable(model_dir)
-        if latest is None and not running:
+        kept = checkpoint_files.kept(model_dir)
+        if not kept and not running:
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
-        if latest is not None and latest != evaluated:
-            evaluate(config, builder, model_dir, strategy)
-            evaluated = latest
+        if kept and kept[-1] != evaluated:
+            evaluate(config, builder, model_dir, strategy)  # of the newest that is whole
+            evaluated = kept[-1]
         elif running:
             time.sleep(_POLL_SECONDS)
         if not running:

@@ -74,7 +74,7 @@ def flip_bit(path):
 
 
 def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(path.read_bytes()[: -min(100, path.stat().st_size // 2)])
 
 
 DAMAGES = {
@@ -86,8 +86,9 @@ DAMAGES = {
     "index empty": lambda prefix: prefix.with_suffix(".index").write_bytes(b""),
     "no weights": lambda prefix: data_of(prefix).unlink(),
     "a seal cut short": lambda prefix: cut(prefix.with_suffix(".json")),
+    "a seal of nothing": lambda prefix: prefix.with_suffix(".json").write_text("{}"),
 }
-OF_THE_SEAL = ("a seal cut short",)
+OF_THE_SEAL = ("a seal cut short", "a seal of nothing")
 
 
 def data_of(prefix):
