@@ -131,7 +131,7 @@ def _export(config: Config, model_dir: str | None, of_run: bool) -> int:
 def _check_not_both(given: dict) -> None:
     """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own."""
     model_dir = given.get("model_dir")
-    holds_run = model_dir and os.path.exists(os.path.join(model_dir, "config.json"))
+    holds_run = model_dir and _exists(os.path.join(model_dir, "config.json"))
     if given.get("checkpoint") and holds_run:
         raise UserError(
             f"--model_dir={model_dir} holds a run, and --checkpoint names other weights: give one "
@@ -146,7 +146,7 @@ def _config_of_run(given: dict, mode: str) -> Config:
         other = ", or --checkpoint" if mode in _OF_A_MODEL else ""
         raise UserError(f"--mode={mode} needs the --model_dir of a run{other}.")
     path = os.path.join(model_dir, "config.json")
-    if not os.path.exists(path):
+    if not _exists(path):
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_log import read_json
 
@@ -156,6 +156,15 @@ def _config_of_run(given: dict, mode: str) -> Config:
         # Other data: how the run's own was built says nothing about it.
         saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
+
+
+def _exists(path: str) -> bool:
+    """Returns whether a file is there, local or remote; of a local one without TensorFlow."""
+    if "://" not in path:
+        return os.path.exists(path)
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(path)
 
 
 def _without_contradiction(given: dict, saved: dict) -> dict:
@@ -274,7 +283,7 @@ def _sentence_for(error: Exception) -> str | None:
             "The disk is full; what was already saved is kept. Free some space, or choose another "
             "--model_dir or --data_dir, and run the same command again."
         )
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or type(error).__name__ == "PermissionDeniedError":
         return f"No permission: {error}. Choose another path, or ask for the right to use this one."
     return None
 

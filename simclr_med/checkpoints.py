@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import os
+
 import tensorflow as tf
 
-from simclr_med.errors import Diverged
+from simclr_med import checkpoint_files
+from simclr_med.errors import Diverged, UserError
+from simclr_med.signals import Interrupted
+from simclr_med.variable_tree import copy_tree
 from simclr_med.weights.load import load as load
 
 
 class RunCheckpoints:
     """The checkpoints of one run: model, optimiser (with its step) in `model_dir/ckpt-STEP`.
 
-    TensorFlow renames a checkpoint into place and only then names it in the file `checkpoint`, so
-    a process that dies while saving leaves the previous one as the latest.
+    `save` copies all variables to the host's memory, and a thread writes that copy while training
+    goes on; one write at a time. What reads or changes the training's own variables happens in the
+    thread that calls, so replicas and workers never wait for a disk or for each other here.
+
+    Used as a context manager it waits, in the end, for what is still being written.
     """
 
     def __init__(self, model_dir: str, model, optimizer, max_to_keep: int):
         self.model_dir = model_dir
-        self._model, self._optimizer = model, optimizer
-        checkpoint = tf.train.Checkpoint(
+        self._model, self._optimizer, self._max_to_keep = model, optimizer, max_to_keep
+        self._checkpoint = tf.train.Checkpoint(
             model=model, optimizer=optimizer, global_step=optimizer.iterations
         )
-        self._manager = tf.train.CheckpointManager(checkpoint, model_dir, max_to_keep)
+        self._copy: _HostCopy | None = None
+        self._latest: str | None = None
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
+        self._writing: concurrent.futures.Future | None = None
+
+    def __enter__(self) -> RunCheckpoints:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self.finish()
+        except UserError as failed:
+            if error is None or isinstance(error, Interrupted):  # which says that all is saved
+                raise
+            print(failed)  # what ended the training is said after it
+        finally:
+            self._writer.shutdown()
 
     @property
     def step(self) -> int:
@@ -30,32 +55,118 @@ class RunCheckpoints:
 
     @property
     def latest(self) -> str | None:
-        """Path of the newest checkpoint."""
-        return self._manager.latest_checkpoint
+        """Path of the newest checkpoint, which lies there whole; waits for one being written.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        self.finish()
+        return self._latest
 
     def restore_latest(self) -> int:
-        """Restores every variable of the newest checkpoint, if there is one; returns the step."""
-        if self.latest:
-            status = self._manager.checkpoint.restore(self.latest)
-            status.assert_existing_objects_matched()
+        """Restores every variable of the newest whole checkpoint, if there is one; returns the step.
+
+        Damaged ones that are newer are passed over with a warning, and removed.
+
+        Raises:
+          UserError: there are checkpoints, and none is whole.
+        """
+        self._latest = checkpoint_files.newest_usable(self.model_dir)
+        if self._latest:
+            self._checkpoint.restore(self._latest).assert_existing_objects_matched()
+            prefixes = checkpoint_files.kept(self.model_dir)
+            usable = prefixes[: prefixes.index(self._latest) + 1]
+            checkpoint_files.write_list(self.model_dir, usable)
+            for damaged in prefixes[len(usable) :]:
+                checkpoint_files.remove(damaged)
+        checkpoint_files.remove_remains(self.model_dir)
         return self.step
 
     def save(self) -> str:
-        """Writes a checkpoint and returns its path.
+        """Begins to write a checkpoint of the weights as they are now, and returns its path.
 
         Raises:
-          UserError: a weight is no longer finite; nothing is written.
+          UserError: a weight is no longer finite, and nothing is written; or the checkpoint before
+            could not be written.
         """
+        self.finish()
         finite = [tf.reduce_all(tf.math.is_finite(v)) for v in self._model.trainable_variables]
         if not bool(tf.reduce_all(finite)):
             raise diverged(self.step, self.latest)
-        return self._manager.save(checkpoint_number=self.step)
+        if self._copy is None:
+            self._copy = _HostCopy(self._checkpoint)
+        self._copy.update()
+        prefix = os.path.join(self.model_dir, f"ckpt-{self.step}")
+        self._writing = self._writer.submit(self._write, self._copy.checkpoint, prefix)
+        return prefix
+
+    def finish(self) -> None:
+        """Waits until what `save` began is written.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(
+                f"A checkpoint could not be written to {self.model_dir} "
+                f"({str(error).splitlines()[0][:300]}); {_last_good(self._latest)}. See that there "
+                "is room and that you may write there, then give the same command again."
+            ) from error
+
+    def _write(self, copy: tf.train.Checkpoint, prefix: str) -> None:
+        """Writes the copy, in the thread; then lists it, and only then removes an old one."""
+        unfinished = checkpoint_files.unfinished(prefix)
+        try:
+            copy.write(unfinished)
+        except Exception:
+            checkpoint_files.remove(unfinished)  # room for who frees some
+            raise
+        checkpoint_files.publish(unfinished, prefix)
+        prefixes = checkpoint_files.kept(self.model_dir)
+        old, new = prefixes[: -self._max_to_keep], prefixes[-self._max_to_keep :]
+        checkpoint_files.write_list(self.model_dir, new)
+        self._latest = prefix
+        for removed in old:
+            checkpoint_files.remove(removed)
+
+
+class _HostCopy:
+    """A copy of all variables in the host's memory, and a checkpoint of it, with the same names.
+
+    Args:
+      checkpoint: of the variables to copy.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint):
+        self._pairs: list[tuple[tf.Variable, tf.Variable]] = []
+        self.checkpoint = tf.train.Checkpoint(root=copy_tree(checkpoint, self._copy))
+
+    def _copy(self, variable: tf.Variable) -> tf.Variable:
+        with tf.device("CPU:0"):
+            copy = tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False)
+        self._pairs.append((variable, copy))
+        return copy
+
+    def update(self) -> None:
+        """Copies the values that the variables have now."""
+        for variable, copy in self._pairs:
+            copy.assign(variable)
+        self.checkpoint.save_counter.assign_add(1)  # as Checkpoint.save does; restoring expects it
 
 
 def diverged(step: int, latest: str | None) -> Diverged:
     """Returns the error for a run whose loss or weights are no longer finite at `step`."""
-    kept = f"the last good checkpoint is {latest}" if latest else "no checkpoint was written yet"
     return Diverged(
-        f"The loss or a weight became NaN or infinite at step {step}; training stopped and {kept}. "
+        f"The loss or a weight became NaN or infinite at step {step}; training stopped and "
+        f"{_last_good(latest)}. "
         "Lower --learning_rate, or lengthen --warmup_epochs, in a new --model_dir."
     )
+
+
+def _last_good(latest: str | None) -> str:
+    return f"the last good checkpoint is {latest}" if latest else "no checkpoint was written yet"

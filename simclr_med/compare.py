@@ -11,6 +11,7 @@ import io
 import os
 
 import numpy as np
+import tensorflow as tf
 
 from simclr_med import bootstrap
 from simclr_med.config import Config
@@ -158,7 +159,7 @@ def compare_runs(config: Config) -> int:
     if config.run.model_dir:
         from simclr_med import run_log
 
-        os.makedirs(config.run.model_dir, exist_ok=True)
+        tf.io.gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")
         run_log.write_json(f"{path}.json", found)
         run_log.write_atomically(f"{path}.csv", _csv(found))

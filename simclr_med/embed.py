@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from simclr_med import checkpoints, run_log, selection
+from simclr_med import checkpoints, files, run_log, selection
 from simclr_med.case_features import case_features, image_features
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
@@ -66,7 +66,7 @@ def embed(
         "image_size": config.augment.image_size,
         "input_range": model.encoder.input_range,
     }
-    os.makedirs(model_dir, exist_ok=True)
+    tf.io.gfile.makedirs(model_dir)
     name = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
     stem = os.path.join(model_dir, f"embeddings{name}_{re.sub(r'[^A-Za-z0-9._-]+', '_', split)}")
     paths = [f"{stem}.parquet", f"{stem}.npz"]
@@ -77,7 +77,7 @@ def embed(
         f"{config.eval.embed_unit}, of {builder.info.full_name} {split}:"
     )
     for path in paths:
-        print(f"  {path}  {tables.file_size(os.path.getsize(path))}")
+        print(f"  {path}  {tables.file_size(tf.io.gfile.stat(path).length)}")
     return paths
 
 
@@ -197,22 +197,18 @@ def _write_parquet(path: str, columns, labels, class_names, embeddings, about: d
         ],
         metadata={"simclr_med": json.dumps(about)},
     )
-    unfinished = f"{path}.tmp{os.getpid()}"
-    with pq.ParquetWriter(unfinished, schema) as writer:
+    with files.writing(path) as local, pq.ParquetWriter(local, schema) as writer:
         for start in range(0, len(embeddings), _ROW_GROUP):
             part = embeddings[start : start + _ROW_GROUP]
             ends = pa.array(np.arange(0, part.size + 1, width, dtype=np.int32))
             arrays = [array.slice(start, _ROW_GROUP) for array in columns.values()]
             lists = pa.ListArray.from_arrays(ends, pa.array(part.reshape(-1)))
             writer.write_batch(pa.record_batch([*arrays, lists], schema=schema))
-    os.replace(unfinished, path)
 
 
 def _write_npz(path: str, columns, labels, class_names, embeddings, about: dict) -> None:
     """Writes the same: `embeddings` [n, d], the columns, `labels` (numbers), `class_names`."""
     if class_names:
         columns = {**columns, "labels": labels, "class_names": np.array(class_names, str)}
-    unfinished = f"{path}.tmp{os.getpid()}"
-    with open(unfinished, "wb") as file:
-        np.savez(file, embeddings=embeddings, about=json.dumps(about), **columns)
-    os.replace(unfinished, path)
+    with files.writing(path) as local:
+        np.savez(local, embeddings=embeddings, about=json.dumps(about), **columns)

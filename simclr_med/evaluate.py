@@ -7,7 +7,7 @@ import time
 
 import tensorflow as tf
 
-from simclr_med import compare, export, run_log, selection, splits, subgroups
+from simclr_med import checkpoint_files, compare, export, run_log, selection, splits, subgroups
 from simclr_med.case_features import case_pictures
 from simclr_med.config import Config
 from simclr_med.errors import UserError
@@ -42,12 +42,12 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
     evaluated = None
     while True:
         running = run_log.is_training(model_dir)
-        latest = tf.train.latest_checkpoint(model_dir)
-        if latest is None and not running:
+        kept = checkpoint_files.kept(model_dir)
+        if not kept and not running:
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
-        if latest is not None and latest != evaluated:
-            evaluate(config, builder, model_dir, strategy)
-            evaluated = latest
+        if kept and kept[-1] != evaluated:
+            evaluate(config, builder, model_dir, strategy)  # of the newest that is whole
+            evaluated = kept[-1]
         elif running:
             time.sleep(_POLL_SECONDS)
         if not running:
@@ -103,7 +103,7 @@ def evaluate(
         )
     files["result"] = os.path.join(model_dir, f"result{suffix}.json")
     for name in ("views", "curves"):
-        if os.path.exists(path := os.path.join(model_dir, f"{name}.png")):
+        if tf.io.gfile.exists(path := os.path.join(model_dir, f"{name}.png")):
             files[name] = path
     if pictures:
         files["report"] = os.path.join(model_dir, f"report{suffix}.html")
@@ -119,7 +119,7 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
     """Returns how much a run loses on data that it was not trained on; {} without a comparison."""
     inside = os.path.join(model_dir, "predictions.csv")
     result = os.path.join(model_dir, "result.json")
-    if not (os.path.exists(inside) and os.path.exists(result)):
+    if not (tf.io.gfile.exists(inside) and tf.io.gfile.exists(result)):
         print("Evaluate the run on its own dataset too, and the drop is shown.")
         return {}
     before = run_log.read_json(result)

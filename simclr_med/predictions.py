@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import glob
+import io
 import os
 import re
 
 import numpy as np
+import tensorflow as tf
 
+from simclr_med import files
 from simclr_med.errors import UserError
 
 _SEED = re.compile(r"seed_(\d+)$")
@@ -66,26 +68,25 @@ def runs_of(text: str) -> list[str]:
       UserError: there is no such run, or it was not evaluated yet.
     """
     if text.endswith(".csv"):
-        if not os.path.isfile(text):
+        if not tf.io.gfile.exists(text):
             raise UserError(f"--runs: there is no file {text}.")
         return [text]
     folder, eval_name = text, ""
-    if not os.path.isdir(text) and ":" in text:
+    if not tf.io.gfile.isdir(text) and ":" in text:
         folder, eval_name = text.rsplit(":", 1)
-    if not os.path.isdir(folder):
+    if not tf.io.gfile.isdir(folder):
         raise UserError(
             f"--runs: there is no run in {folder}. Give the --model_dir of a run, "
             "MODEL_DIR:EVAL_NAME, or a predictions.csv."
         )
-    found = map(_SEED.search, glob.glob(os.path.join(glob.escape(folder), "seed_*")))
+    found = map(_SEED.search, (os.path.join(folder, n) for n in files.names(folder)))
     seeds = [m.string for m in sorted(filter(None, found), key=lambda m: int(m[1]))]
     name = f"predictions_{eval_name}.csv" if eval_name else "predictions.csv"
     paths = [os.path.join(path, name) for path in seeds or [folder]]
     for path in paths:
-        if not os.path.isfile(path):
+        if not tf.io.gfile.exists(path):
             where = os.path.dirname(path)
-            others = glob.glob(os.path.join(glob.escape(where), "predictions*.csv"))
-            has = ", ".join(sorted(map(os.path.basename, others)))
+            has = ", ".join(n for n in files.names(where) if re.fullmatch(r"predictions.*\.csv", n))
             raise UserError(
                 f"--runs: {where} holds no {name}"
                 + (f", but {has} (MODEL_DIR:EVAL_NAME names one)." if has else ".")
@@ -102,9 +103,9 @@ def read_predictions(path: str) -> Predictions:
       UserError: the file is not as `results.predictions_csv` writes it; says the line.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = io.StringIO(files.read_text(path).removeprefix("\ufeff"), newline="")
+        header, *rows = [row for row in csv.reader(table) if row] or [[]]
+    except (tf.errors.OpError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table: {error}.") from error
     several = any(name.startswith(_TRUTH_OF) for name in header)
     needed = ["case_id", "patient_id", *([] if several else ["truth", "prediction"])]

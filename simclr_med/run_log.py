@@ -18,18 +18,12 @@ import tensorflow as tf
 
 from simclr_med.config import FIELDS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
+from simclr_med.files import is_remote, read_text
+from simclr_med.files import write_atomically as write_atomically
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_FOR_A_LOOK = 0.2
 _LOCK = ".lock"
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old or the new one, never half."""
-    temporary = f"{path}.tmp{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def write_json(path: str, value: Any) -> None:
@@ -43,20 +37,25 @@ def read_json(path: str) -> Any:
     Raises:
       UserError: it is not JSON, so something else than a run has changed it.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error}); restore it.") from error
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it.") from error
 
 
 @contextlib.contextmanager
 def locked(model_dir: str) -> Iterator[None]:
     """Holds the folder for one training process; the lock ends with the process, however it ends.
 
+    A remote folder is made, and cannot be locked: two processes that train in it are not found out.
+
     Raises:
       UserError: another process trains in this folder, or it cannot be made.
     """
+    if is_remote(model_dir):
+        tf.io.gfile.makedirs(model_dir)
+        yield
+        return
     try:
         os.makedirs(model_dir, exist_ok=True)
         file = open(os.path.join(model_dir, _LOCK), "a+")  # noqa: SIM115
@@ -74,7 +73,12 @@ def locked(model_dir: str) -> Iterator[None]:
 
 
 def is_training(model_dir: str) -> bool:
-    """Returns whether a process holds `locked(model_dir)`; needs no right to write there."""
+    """Returns whether a process holds `locked(model_dir)`; needs no right to write there.
+
+    Of a remote folder nobody knows: False.
+    """
+    if is_remote(model_dir):
+        return False
     try:
         with open(os.path.join(model_dir, _LOCK)) as file:
             return not _flock(file, fcntl.LOCK_SH)
@@ -101,7 +105,7 @@ def check_same_run(
     """
     path = os.path.join(model_dir, "config.json")
     mine = _of_run(model_dir, config, dataset, class_names)
-    if os.path.exists(path):
+    if tf.io.gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         theirs = {**defaults, **read_json(path)}  # a run older than a field had its default
         differing = [
@@ -176,7 +180,7 @@ class RunLog:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
-        with open(self._path, "a", encoding="utf-8") as file:
+        with tf.io.gfile.GFile(self._path, "a") as file:
             file.write(json.dumps(_plain({"step": step, **metrics})) + "\n")
         with self._events.as_default(step=step):
             for name, value in metrics.items():
@@ -198,10 +202,9 @@ class RunLog:
 def read_metrics(model_dir: str) -> list[dict[str, float]]:
     """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out."""
     path = os.path.join(model_dir, "metrics.jsonl")
-    if not os.path.exists(path):
+    if not tf.io.gfile.exists(path):
         return []
-    with open(path, encoding="utf-8") as file:
-        lines = file.read().split("\n")[:-1]  # what follows the last newline is incomplete
+    lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
     return [json.loads(line) for line in lines]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med import metrics, run_log
+from simclr_med import checkpoint_files, metrics, run_log
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
 from simclr_med.config import Config
@@ -49,17 +49,17 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
         before the run was evaluated on its own.
     """
     path = os.path.join(model_dir, "selection.json")
-    state = tf.train.get_checkpoint_state(model_dir)
-    if state is None:
+    latest = checkpoint_files.newest_usable(model_dir)
+    if latest is None:
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
-    newest = {"checkpoint": os.path.basename(state.model_checkpoint_path), "thresholds": None}
+    newest = {"checkpoint": os.path.basename(latest), "thresholds": None}
     if config.run.train_mode != "finetune":
         return newest
     if not config.data.selection_split:
         return newest
-    kept = run_log.read_json(path) if os.path.exists(path) else None
+    kept = run_log.read_json(path) if tf.io.gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
-        if not kept or not os.path.exists(os.path.join(model_dir, f"{kept['checkpoint']}.index")):
+        if not kept or kept["checkpoint"] not in kept_checkpoints(model_dir):
             raise UserError(
                 f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
                 f"{config.data.selection_split} of its own dataset. Evaluate it on that first "
@@ -81,8 +81,7 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
 
 def kept_checkpoints(model_dir: str) -> list[str]:
     """Returns the names of a run's checkpoints, the oldest first."""
-    state = tf.train.get_checkpoint_state(model_dir)
-    return [os.path.basename(path) for path in state.all_model_checkpoint_paths] if state else []
+    return [os.path.basename(prefix) for prefix in checkpoint_files.kept(model_dir)]
 
 
 def check_metric(config: Config, bags: Bags) -> None:
@@ -131,8 +130,10 @@ def restore(model, checkpoint: str) -> None:
     """Restores every variable of a model from a checkpoint of its run.
 
     Raises:
-      UserError: variables of the model are missing in it.
+      UserError: it is damaged, or variables of the model are missing in it.
     """
+    if wrong := checkpoint_files.problem(checkpoint):
+        raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
     status = tf.train.Checkpoint(model=model).restore(checkpoint)
     try:
         status.assert_existing_objects_matched().expect_partial()

@@ -173,7 +173,7 @@ def train(
         )
         if start < total_steps:
             trained = Trained(model, optimizer, class_weights)
-            with out_of_memory.explained(config, strategy.num_replicas_in_sync):
+            with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
         curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import tensorflow as tf
+
 from simclr_med import run_log
 from simclr_med.config import Config
 from simclr_med.data import Bags
@@ -43,4 +45,4 @@ def write(model_dir: str, config: Config, builder, bags: Bags) -> None:
 def read(model_dir: str) -> dict[str, Any]:
     """Returns what data.json says; {} of a run that is older than the file."""
     path = os.path.join(model_dir, FILE)
-    return run_log.read_json(path) if os.path.exists(path) else {}
+    return run_log.read_json(path) if tf.io.gfile.exists(path) else {}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from tfds_builders.stored_bags import label_text, read_encoded
@@ -37,7 +38,8 @@ def contact_sheet(builder: tfds.core.DatasetBuilder, path: str | os.PathLike) ->
     for part in parts:
         sheet.paste(part, (GAP, top))
         top += part.height + GAP
-    sheet.save(path, "PNG", compress_level=4)
+    with epath.Path(path).open("wb") as file:  # perhaps remote, gs://BUCKET/...
+        sheet.save(file, "PNG", compress_level=4)
 
 
 def _spread(

@@ -8,11 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 
 import tensorflow as tf
 
-from simclr_med import evaluate, run_log
+from simclr_med import checkpoint_files, evaluate, run_log
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, repeats, runs, summary
@@ -82,7 +81,7 @@ def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir
     first = [name for name, job in wanted.items() if job.run.seed == config.run.seed]
     most = max(first, key=lambda name: wanted[name].data.label_fraction)
     folder, metric = os.path.join(model_dir, most), config.eval.selection_metric
-    if not tf.train.latest_checkpoint(folder):  # removed to save space
+    if not checkpoint_files.kept(folder):  # removed to save space
         return
     points = [
         {
@@ -95,7 +94,7 @@ def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir
     ]
     evaluate.evaluate(wanted[most], builder, folder, strategy, label_efficiency=points)
     path = os.path.join(model_dir, "report.html")
-    shutil.copyfile(os.path.join(folder, "report.html"), path)
+    tf.io.gfile.copy(os.path.join(folder, "report.html"), path, overwrite=True)
     print(f"  {path}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from simclr_med import evaluate, run_log, train
+from simclr_med import checkpoint_files, evaluate, run_log, train
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
@@ -106,7 +106,7 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
       Diverged: the run failed.
     """
     config_path = os.path.join(model_dir, "config.json")
-    if not os.path.exists(config_path):
+    if not tf.io.gfile.exists(config_path):
         return None
     config = input_range.resolve(config, model_dir)
     class_names = tuple(run_log.read_json(config_path).get("class_names", ()))
@@ -190,7 +190,7 @@ def progress(number: int, total: int, seconds: list[float]) -> str:
 
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
     record = _read(model_dir)
-    if record.get("trained") and tf.train.latest_checkpoint(model_dir):
+    if record.get("trained") and checkpoint_files.kept(model_dir):
         return
     if "initial_weights" not in record:
         record["initial_weights"] = _weights(config.run.checkpoint)
@@ -209,7 +209,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     """Returns a stored result that was made of the same weights, data and questions, with files."""
     made_of = _read(model_dir).get("evaluations", {}).get(config.eval.eval_name or "")
     path = _result_path(config, model_dir)
-    if made_of is None or not os.path.exists(path):
+    if made_of is None or not tf.io.gfile.exists(path):
         return None
     now = _made_of(config, builder, model_dir)
     if now["weights"] is None:  # removed to save space: the result still stands
@@ -218,7 +218,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
         return None
     result = run_log.read_json(path)
     predictions = result["files"].get("predictions")
-    return result if predictions is None or os.path.exists(predictions) else None
+    return result if predictions is None or tf.io.gfile.exists(predictions) else None
 
 
 def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
@@ -247,15 +247,15 @@ def _weights(path: str | None) -> str | None:
     """
     if not path:
         return None
-    prefix: str | None = path
-    if os.path.isdir(path):
+    gfile, prefix = tf.io.gfile, path
+    if gfile.isdir(path):
         saved_model = os.path.join(path, "variables", "variables")
-        is_saved_model = os.path.exists(f"{saved_model}.index")
+        is_saved_model = gfile.exists(f"{saved_model}.index")
         prefix = saved_model if is_saved_model else tf.train.latest_checkpoint(path)
     for file_name in (f"{prefix}.index", path):
-        if os.path.isfile(file_name):
+        if gfile.exists(file_name) and not gfile.isdir(file_name):
             digest = hashlib.sha256()
-            with open(file_name, "rb") as file:
+            with gfile.GFile(file_name, "rb") as file:
                 while piece := file.read(1 << 20):
                     digest.update(piece)
             return digest.hexdigest()
@@ -282,9 +282,9 @@ def _forget_models() -> None:
 
 def _read(model_dir: str) -> dict[str, Any]:
     path = os.path.join(model_dir, _RECORD)
-    return run_log.read_json(path) if os.path.exists(path) else {}
+    return run_log.read_json(path) if tf.io.gfile.exists(path) else {}
 
 
 def _write(model_dir: str, record: dict[str, Any]) -> None:
-    os.makedirs(model_dir, exist_ok=True)
+    tf.io.gfile.makedirs(model_dir)
     run_log.write_json(os.path.join(model_dir, _RECORD), record)

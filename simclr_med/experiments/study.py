@@ -102,7 +102,7 @@ def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, 
     if study_plan.has_grid(tuned):
         print(f"Study, stage 2: choosing learning rate and weight decay of '{arm.name}'.")
         folder = os.path.join(model_dir, "sweep", arm.folder)
-        os.makedirs(folder, exist_ok=True)
+        tf.io.gfile.makedirs(folder)
         with_all = tuned.replace(label_fraction=1.0)
         best = sweep.search(with_all, builders(tuned), folder, strategy, asked)
         run_log.write_json(os.path.join(folder, "best.json"), best)

@@ -10,11 +10,10 @@ import csv
 import io
 import itertools
 import os
-import shutil
 
 import tensorflow as tf
 
-from simclr_med import run_log, splits
+from simclr_med import files, run_log, splits
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, runs, summary
@@ -138,24 +137,24 @@ def _looks_at_test(model_dir: str, best: str) -> list[str]:
     """Returns the other points that were evaluated on the eval split, when they were the best."""
     return sorted(
         name
-        for name in os.listdir(model_dir)
+        for name in files.names(model_dir)
         if name != best
         and name.startswith("lr_")
-        and os.path.exists(os.path.join(model_dir, name, f"result_{_TEST}.json"))
+        and tf.io.gfile.exists(os.path.join(model_dir, name, f"result_{_TEST}.json"))
     )
 
 
 def _bring_up(result: dict, folder: str, model_dir: str) -> None:
     """Copies the best's final result, predictions and report to where a single run has them."""
-    files = dict(result["files"])
+    made = dict(result["files"])
     for name, end in (("predictions", "csv"), ("report", "html")):
-        if name in files:
+        if name in made:
             path = os.path.join(model_dir, f"{name}.{end}")
-            shutil.copyfile(os.path.join(folder, f"{name}_{_TEST}.{end}"), f"{path}.tmp")
-            os.replace(f"{path}.tmp", path)
-            files[name] = path
-    files["result"] = os.path.join(model_dir, "result.json")
-    run_log.write_json(files["result"], {**result, "files": files})
+            of_best = files.read_text(os.path.join(folder, f"{name}_{_TEST}.{end}"))
+            files.write_atomically(path, of_best)
+            made[name] = path
+    made["result"] = os.path.join(model_dir, "result.json")
+    run_log.write_json(made["result"], {**result, "files": made})
 
 
 def _save(model_dir: str, rows: list[dict], config: Config) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from typing import Any
+
+import tensorflow as tf
 
 from simclr_med import checkpoints, run_log, selection, trained_on
 from simclr_med.config import Config
@@ -36,7 +37,7 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
     folder = os.path.join(model_dir, FOLDER)
     writable.check(folder, model_dir, of_run=of_run)
     model, facts = _of_run(config, model_dir) if of_run else _of_weights(config)
-    os.makedirs(folder, exist_ok=True)
+    tf.io.gfile.makedirs(folder)
     for name in wanted:
         _FORMATS[name].write(model, facts, folder)
     files = [file for name in wanted for file in _FORMATS[name].files]
@@ -46,7 +47,7 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
     card = model_card.model_card(config, facts, model_dir if of_run else None, listed)
     run_log.write_atomically(os.path.join(folder, CARD), card)
     rows = [[file, tables.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
-    size = tables.file_size(os.path.getsize(os.path.join(folder, CARD)))
+    size = tables.file_size(tf.io.gfile.stat(os.path.join(folder, CARD)).length)
     rows.append([CARD, size, "model card: what it is, and how to load it"])
     tables.show([(f"In {folder}", ["file", "size", "what"], rows)])
     return folder
@@ -106,19 +107,21 @@ _FORMATS = {
 
 def _size_and_digest(path: str) -> tuple[int, str]:
     """Returns bytes and SHA-256 of a file, or of a folder's files in the order of their names."""
-    files = [path]
-    if os.path.isdir(path):
-        files = sorted(os.path.join(at, name) for at, _, names in os.walk(path) for name in names)
+    gfile, found = tf.io.gfile, [path]
+    if gfile.isdir(path):
+        found = sorted(
+            os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names
+        )
     digest = hashlib.sha256()
-    for name in files:
-        with open(name, "rb") as file:
+    for name in found:
+        with gfile.GFile(name, "rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
-    return sum(map(os.path.getsize, files)), digest.hexdigest()
+    return sum(gfile.stat(name).length for name in found), digest.hexdigest()
 
 
 def _remove(path: str) -> None:
-    if os.path.isdir(path):
-        shutil.rmtree(path)
-    elif os.path.exists(path):
-        os.remove(path)
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)

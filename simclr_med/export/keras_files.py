@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from simclr_med.files import writing
 from simclr_med.models import Model
 from simclr_med.models.functional import functional
 
@@ -21,6 +22,5 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
     """
     encoder = functional(model.encoder)
     for name in FILES:
-        unfinished = os.path.join(folder, f"unfinished-{name}")
-        (encoder.save if name.endswith(".keras") else encoder.save_weights)(unfinished)
-        os.replace(unfinished, os.path.join(folder, name))
+        with writing(os.path.join(folder, name)) as local:
+            (encoder.save if name.endswith(".keras") else encoder.save_weights)(local)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from simclr_med.augment.crop import SMALLEST_CROPPED_SIZE, center
 from simclr_med.errors import UserError
 from simclr_med.export import bicubic, network
+from simclr_med.files import writing
 from simclr_med.models import Model
 
 FILES = ("model.onnx",)
@@ -58,12 +59,10 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
         pixels = bicubic.resize(tf.cast(images, tf.float32) / 255.0, image_size)
         return network.outputs(model, tf.clip_by_value(pixels, 0.0, 1.0))
 
-    path = os.path.join(folder, FILES[0])
-    unfinished = f"{path}.unfinished"
-    tf2onnx.convert.from_function(
-        call,
-        [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")],
-        opset=_OPSET,
-        output_path=unfinished,
-    )
-    os.replace(unfinished, path)
+    with writing(os.path.join(folder, FILES[0])) as local:
+        tf2onnx.convert.from_function(
+            call,
+            [tf.TensorSpec([None, None, None, 3], tf.uint8, "images")],
+            opset=_OPSET,
+            output_path=local,
+        )

@@ -8,16 +8,16 @@ https://www.tensorflow.org/hub/reusable_saved_models: `loaded(images, training=F
 from __future__ import annotations
 
 import os
-import shutil
 from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import run_log, selection, trained_on
+from simclr_med import files, run_log, selection, trained_on
 from simclr_med.augment.crop import evaluation_view
 from simclr_med.config import Config
 from simclr_med.export import network
 from simclr_med.models import Model
+from simclr_med.variable_tree import copy_tree
 
 FACTS = "simclr_med.json"
 _IMAGES = {"serving_default": tf.uint8, "serving_uint16": tf.uint16}
@@ -41,9 +41,9 @@ def save(
     path = os.path.join(root, str(step))
     data = trained_on.read(model_dir)
     write(model, network.facts(config, model, class_names, step, data), path)
-    steps = sorted(int(name) for name in os.listdir(root) if name.isdigit())
+    steps = sorted(int(name) for name in files.names(root) if name.isdigit())
     for old in steps[:-keep]:
-        shutil.rmtree(os.path.join(root, str(old)))
+        tf.io.gfile.rmtree(os.path.join(root, str(old)))
     return path
 
 
@@ -60,12 +60,12 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
       path: of the folder.
     """
     unfinished = os.path.join(os.path.dirname(path), f"unfinished-{os.path.basename(path)}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    if tf.io.gfile.exists(unfinished):
+        tf.io.gfile.rmtree(unfinished)
     root, signatures = _reusable(model, facts["image_size"], facts["embedding_size"])
     tf.saved_model.save(root, unfinished, signatures=signatures)
     run_log.write_json(os.path.join(unfinished, FACTS), facts)
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(unfinished, path)
+    files.replace_folder(unfinished, path)
 
 
 def _reusable(model: Model, image_size: int, width: int) -> tuple[tf.train.Checkpoint, dict]:
@@ -87,32 +87,10 @@ def _reusable(model: Model, image_size: int, width: int) -> tuple[tf.train.Check
             input_signature=[tf.TensorSpec([None, width], tf.float32, "embeddings")],
         )
     parts = network.parts(model)
-    root = tf.train.Checkpoint(model=_names_only(model))
+    # Names alone: a Keras layer would bring a trace of each of its calls along, twice time and size.
+    root = tf.train.Checkpoint(model=copy_tree(model, lambda variable: variable))
     root.__call__ = call
     root.variables = [v for part in parts for v in part.variables]
     root.trainable_variables = [v for part in parts for v in part.trainable_variables]
     root.regularization_losses = []
     return root, signatures
-
-
-def _names_only(model: Model) -> tf.Module:
-    """Returns the model's variables under the names of its layers, without the layers.
-
-    A Keras layer would bring a trace of each of its calls along: twice the time and size.
-    """
-    view = tf.train.TrackableView(model)
-    made: dict[int, Any] = {}
-
-    def copy(node):
-        """Returns a variable as it is, None for what holds no variable."""
-        if isinstance(node, tf.Variable):
-            return node
-        if id(node) not in made:
-            children = {name: copy(child) for name, child in view.children(node).items()}
-            children = {name: child for name, child in children.items() if child is not None}
-            made[id(node)] = tf.Module() if children else None
-            for name, child in children.items():
-                setattr(made[id(node)], name, child)
-        return made[id(node)]
-
-    return copy(model)

@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import run_log, selection
+from simclr_med import checkpoint_files, run_log, selection
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.weights import input_range, open_weights
@@ -18,11 +18,11 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
     Raises:
       UserError: there is none; or a choice is asked for, and was not made among these.
     """
-    latest = tf.train.latest_checkpoint(model_dir)
+    latest = checkpoint_files.newest_usable(model_dir)
     if latest is None:
         raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
     path = os.path.join(model_dir, "selection.json")
-    said = run_log.read_json(path) if os.path.exists(path) else None
+    said = run_log.read_json(path) if tf.io.gfile.exists(path) else None
     if said and "candidates" not in said:  # by an older version: among which, nobody knows
         return latest
     if said and said["candidates"] == selection.kept_checkpoints(model_dir):

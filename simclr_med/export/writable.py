@@ -6,6 +6,7 @@ import os
 import tempfile
 
 from simclr_med.errors import UserError
+from simclr_med.files import is_remote
 
 
 def check(folder: str, model_dir: str, *, of_run: bool) -> None:
@@ -19,6 +20,8 @@ def check(folder: str, model_dir: str, *, of_run: bool) -> None:
     Raises:
       UserError: it cannot be written: no permission, a read-only file system, a file of that name.
     """
+    if is_remote(folder):  # there, only writing tells
+        return
     existing = os.path.abspath(folder)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)

@@ -7,6 +7,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from simclr_med.files import writing
+
 _PANELS = (
     ("contrast_loss", "contrastive loss (a + b)"),
     ("contrast_acc", "contrastive accuracy"),
@@ -27,5 +29,6 @@ def save(path: str, rows: list[dict[str, float]]) -> None:
         axis.set(title=title, xlabel="step")
         axis.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    with writing(path) as file:
+        figure.savefig(file, dpi=100)
     plt.close(figure)

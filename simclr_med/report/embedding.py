@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from simclr_med.files import writing
+
 _MAX_CASES = 2000
 
 
@@ -40,5 +42,6 @@ def save(
         axis.set(title=title, xticks=[], yticks=[])
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    with writing(path) as file:
+        figure.savefig(file, dpi=100)
     plt.close(figure)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from simclr_med.files import writing
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")
@@ -138,7 +139,5 @@ def bars(
 
 
 def _save(figure: Figure, path: str) -> None:
-    """Writes the picture so that a crash leaves the old one or the new one."""
-    temporary = f"{path}.tmp{os.getpid()}"
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
+    with writing(path) as file:
+        figure.savefig(file, dpi=120, format="png")

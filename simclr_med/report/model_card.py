@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import importlib.metadata
 import os
 import platform
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import run_log, trained_on
+from simclr_med import files, run_log, trained_on
 from simclr_med.config import FIELDS, Config
 from simclr_med.keras_api import keras
 from simclr_med.report import model_card_loading, page
@@ -179,8 +178,8 @@ def _training(config: Config, facts: dict, of_run: bool) -> str:
 
 
 def _results(model_dir: str, facts: dict) -> str:
-    pattern = os.path.join(glob.escape(model_dir), "result*.json")
-    results = [run_log.read_json(path) for path in sorted(glob.glob(pattern))]
+    names = [n for n in files.names(model_dir) if n.startswith("result") and n.endswith(".json")]
+    results = [run_log.read_json(os.path.join(model_dir, name)) for name in names]
     results = [result for result in results if result.get("classification")]
     if not results:
         return "None: the run was not evaluated on labelled cases (`--mode=eval`)."

@@ -59,11 +59,6 @@ class Weights:
         return {name: entry.shape for name, entry in self.entries.items()}
 
 
-def is_remote(path: str) -> bool:
-    """Returns whether TensorFlow alone can open a path, as gs://BUCKET/RUN."""
-    return "://" in path
-
-
 @contextlib.contextmanager
 def told_if_unreadable(path: str) -> Iterator[None]:
     """Makes a sentence of what a disk or a network raises that does not hand out a file."""

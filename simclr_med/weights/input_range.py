@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import tensorflow as tf
+
 from simclr_med.config import Config
 from simclr_med.models.input_range import USUAL
 from simclr_med.run_log import read_json
@@ -23,7 +25,7 @@ def resolve(config: Config, model_dir: str | None) -> Config:
       UserError: no weights at --checkpoint, of a run that has not begun.
     """
     path = os.path.join(model_dir, "config.json") if model_dir else ""
-    if path and os.path.exists(path):
+    if path and tf.io.gfile.exists(path):
         begun = read_json(path).get("input_range", "auto")  # 'auto': older than the field
         asked = config.model.input_range
         return config.replace(input_range=begun) if asked == "auto" else config

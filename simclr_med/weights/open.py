@@ -8,12 +8,13 @@ import re
 
 import tensorflow as tf
 
+from simclr_med import checkpoint_files
 from simclr_med.errors import UserError
+from simclr_med.files import is_remote
 from simclr_med.weights import bit, keras_h5, ours, simclr_tf2
 from simclr_med.weights.content import (
     Entry,
     Weights,
-    is_remote,
     told_if_damaged,
     told_if_unreadable,
 )
@@ -64,6 +65,8 @@ def _folder(path: str) -> Weights:
             raise UserError(f"--checkpoint={path}: the file `checkpoint` in it names none.")
         # Its name within the folder: the folder may have been moved.
         prefix = os.path.join(path, os.path.basename(state.model_checkpoint_path))
+        if any(tf.io.gfile.exists(f"{kept}.json") for kept in checkpoint_files.kept(path)):  # ours
+            prefix = checkpoint_files.newest_usable(path) or prefix
         if not tf.io.gfile.exists(f"{prefix}.index"):
             raise UserError(
                 f"--checkpoint={path}: the file `checkpoint` names {os.path.basename(prefix)}, "

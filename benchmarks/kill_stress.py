@@ -1,0 +1,310 @@
+"""Kills training at random moments of a checkpoint's writing, restarts it, and compares with a run
+that nothing disturbed.
+
+    python benchmarks/kill_stress.py [--kills=20] [--terms=5] [--steps=90] [--seed=0]
+
+`run.py` itself trains, with a checkpoint after every step: a one-block encoder, and a projection wide
+enough that most of the time goes into the checkpoints' 50 MB. A signal comes at a time drawn evenly
+over a write. After each death this process, with code of its own and no TensorFlow, finds the newest
+whole checkpoint; the restarted run has to say that it resumes at that step. In the end the losses of
+all steps, and every number of the kept checkpoints, must be the undisturbed run's to the last bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLAGS = [
+    *("--mode=train", "--dataset=derm_bags", "--micle", "--resnet_depth=18", "--image_size=34"),
+    *("--train_batch_size=4", "--warmup_epochs=0", "--nouse_blur", "--optimizer=momentum"),
+    *(
+        "--learning_rate=0.1",
+        "--num_proj_layers=2",
+        "--proj_out_dim=100000",
+        "--checkpoint_steps=1",
+    ),
+]
+KEEP = 3
+SECONDS = 300  # that no life of a run comes near
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    for name, default in dict(kills=20, terms=5, steps=90, seed=0).items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stress = Stress(pathlib.Path(folder), args.steps)
+        stress.undisturbed()
+        kinds = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.terms
+        rng = random.Random(args.seed)
+        rng.shuffle(kinds)
+        for kind in kinds:
+            event = stress.disturb(kind, rng)
+            print(" ".join(f"{key}={value}" for key, value in event.items()), flush=True)
+        stress.finish()
+    table(stress.events)
+    print(json.dumps({"events": stress.events}))
+    return 0
+
+
+class Stress:
+    """One run that is disturbed, and one that is not, in `folder`. A failed check raises."""
+
+    def __init__(self, folder: pathlib.Path, steps: int):
+        self.folder, self.steps = folder, steps
+        self.model_dir = folder / "disturbed"
+        self.events: list[dict] = []
+        self.write_seconds = 0.0  # that a write takes; `undisturbed` measures it
+        draw_photos(folder / "photos")
+
+    def start(self, model_dir: pathlib.Path, keep: int) -> subprocess.Popen:
+        """Starts the command, the same each time."""
+        flags = [
+            *FLAGS,
+            f"--manual_dir={self.folder / 'photos'}",
+            f"--data_dir={self.folder / 'tfds'}",
+            f"--train_steps={self.steps}",
+            f"--keep_checkpoint_max={keep}",
+            f"--model_dir={model_dir}",
+        ]
+        return subprocess.Popen(
+            [sys.executable, __file__, "--worker", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+        )
+
+    def undisturbed(self) -> None:
+        """Runs to the end once, and keeps what every checkpoint holds, as digests."""
+        process = self.start(self.folder / "undisturbed", KEEP)
+        last, since, took = None, 0.0, []
+        while process.poll() is None:
+            step = step_being_written(self.folder / "undisturbed")
+            if step != last:
+                took += [time.monotonic() - since] if last is not None else []
+                last, since = step, time.monotonic()
+            time.sleep(0.001)
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+        self.write_seconds = sorted(took)[len(took) // 2]
+        print(
+            f"{self.steps} steps undisturbed; a write takes {self.write_seconds:.2f} s", flush=True
+        )
+
+    def disturb(self, kind: signal.Signals, rng: random.Random) -> dict:
+        """Starts the run again, sends a signal in the middle of a write, and says what it left."""
+        before = newest_whole(self.model_dir)
+        process = self.start(self.model_dir, KEEP)
+        writes = rng.randint(1, 3)  # which write of this life it is
+        delay = rng.uniform(0, self.write_seconds)
+        wait_for_write(process, self.model_dir, writes)
+        time.sleep(delay)
+        there = what_is_there(self.model_dir)
+        process.send_signal(kind)
+        output = process.communicate(timeout=SECONDS)[0]
+        if kind == signal.SIGKILL:
+            there = what_is_there(self.model_dir)
+        expected = -signal.SIGKILL if kind == signal.SIGKILL else 128 + signal.SIGTERM
+        assert process.returncode == expected, (process.returncode, output)
+        assert resumed_at(output) == before, (resumed_at(output), before, output)
+        assert "damaged" not in output, output
+        after = newest_whole(self.model_dir)
+        assert after >= before, f"steps are lost: {before} before, {after} after\n{output}"
+        if kind == signal.SIGTERM:
+            assert f"The same command goes on from {self.model_dir}" in output, output
+            assert what_is_there(self.model_dir) == BETWEEN, output
+        event = {
+            "signal": kind.name,
+            "at": f"{delay / self.write_seconds:.0%}",
+            "hit": there,
+            "resumed": before,
+            "whole_after": after,
+            "exit": process.returncode,
+        }
+        self.events.append(event)
+        return event
+
+    def finish(self) -> None:
+        """Lets the run come to its end, and compares it with the undisturbed one."""
+        before = newest_whole(self.model_dir)
+        process = self.start(self.model_dir, KEEP)
+        output = process.communicate(timeout=SECONDS)[0]
+        assert process.returncode == 0, output
+        assert resumed_at(output) == before, (before, output)
+        other = self.folder / "undisturbed"
+        assert (self.model_dir / "metrics.jsonl").read_text() == (
+            other / "metrics.jsonl"
+        ).read_text()
+        ours, theirs = digests(self.model_dir, other)
+        assert ours == theirs and len(ours) == KEEP, (ours, theirs)
+        print(
+            f"Losses of all {self.steps} steps and every number of the last {KEEP} checkpoints are "
+            "those of the undisturbed run."
+        )
+
+
+BETWEEN = "between writes"
+
+
+def step_being_written(model_dir: pathlib.Path) -> int | None:
+    """Returns the step of the checkpoint that is written at this moment."""
+    for name in names(model_dir):
+        if found := re.match(r"unfinished-ckpt-(\d+)", name):
+            return int(found[1])
+    return None
+
+
+def wait_for_write(process: subprocess.Popen, model_dir: pathlib.Path, number: int) -> None:
+    """Returns as soon as the run's write of this number, from 1, begins."""
+    last, begun, deadline = step_being_written(model_dir), 0, time.monotonic() + SECONDS
+    while begun < number:
+        assert process.poll() is None, f"it ended by itself:\n{process.communicate()[0]}"
+        assert time.monotonic() < deadline
+        step = step_being_written(model_dir)  # at first the remains of the life before
+        begun += step is not None and step != last
+        last = step
+        time.sleep(0.0005)
+
+
+def what_is_there(model_dir: pathlib.Path) -> str:
+    """Returns in words how far the newest write has come."""
+    there = names(model_dir)
+    step = step_being_written(model_dir)
+    data = f"unfinished-ckpt-{step}.data-00000-of-00001"
+    if step is not None:
+        if f"unfinished-ckpt-{step}.index" in there:
+            return "written, not sealed" if data in there else "half renamed"
+        return "weights half written" if data not in there else "index half written"
+    whole = {re.sub(r"\.index$", "", n) for n in there if re.fullmatch(r"ckpt-\d+\.index", n)}
+    if any(f"{name}.json" not in there for name in whole):
+        return "renamed, not sealed"
+    newest = max(whole, key=lambda name: int(name[5:]), default="")
+    listed = (model_dir / "checkpoint").read_text() if "checkpoint" in there else ""
+    if newest and f'model_checkpoint_path: "{newest}"' not in listed:
+        return "sealed, not listed"
+    if len(whole) > KEEP:
+        return "listed, oldest not yet removed"
+    return BETWEEN if whole else "nothing"
+
+
+def newest_whole(model_dir: pathlib.Path) -> int:
+    """Returns the step of the newest checkpoint that its seal vouches for, or that has all files."""
+    for step in sorted(
+        (int(n[5:-6]) for n in names(model_dir) if INDEX.fullmatch(n)), reverse=True
+    ):
+        prefix = model_dir / f"ckpt-{step}"
+        seal = prefix.with_suffix(".json")
+        if not seal.exists():  # died in the instant before the seal: both files were renamed
+            return step
+        files = {s: pathlib.Path(f"{prefix}{s}").read_bytes() for s in json.loads(seal.read_text())}
+        assert {s: [len(b), zlib.crc32(b)] for s, b in files.items()} == json.loads(
+            seal.read_text()
+        )
+        return step
+    return 0
+
+
+INDEX = re.compile(r"ckpt-\d+\.index")
+
+
+def resumed_at(output: str) -> int:
+    found = re.search(r"Resuming at step (\d+) of", output)
+    return int(found[1]) if found else 0
+
+
+def names(folder: pathlib.Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def digests(*folders: pathlib.Path) -> list[dict[str, str]]:
+    """Returns {checkpoint: hash of every number} of each folder, from a process with TensorFlow."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--digests", *map(str, folders)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(events: list[dict]) -> None:
+    counts = collections.Counter((event["hit"], event["signal"]) for event in events)
+    print(f"{'what the signal hit':34} SIGKILL SIGTERM")
+    for hit in sorted({event["hit"] for event in events}):
+        print(f"{hit:34} {counts[hit, 'SIGKILL']:7} {counts[hit, 'SIGTERM']:7}")
+
+
+def draw_photos(folder: pathlib.Path) -> None:
+    """Writes 12 cases of two noisy images."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = ["case_id,image_path,split"]
+    for case in range(12):
+        for image in range(2):
+            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
+            rows.append(f"c{case},{case}_{image}.png,train")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+
+
+def worker(flags: list[str]) -> int:
+    """Is the run: `run.py` with an encoder of one block."""
+    sys.path.insert(0, str(ROOT))
+    import run
+    from simclr_med.models import resnet
+
+    resnet.BLOCKS_PER_GROUP[18] = (1,)
+    return run.main(["run.py", *flags])
+
+
+def print_digests(folders: list[str]) -> int:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import numpy as np
+    import tensorflow as tf
+
+    def digest(prefix):
+        reader, found = tf.train.load_checkpoint(prefix), hashlib.sha256()
+        for key in sorted(reader.get_variable_to_shape_map()):
+            if key != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in key:
+                found.update(key.encode() + np.asarray(reader.get_tensor(key)).tobytes())
+        return found.hexdigest()
+
+    print(
+        json.dumps(
+            [
+                {n: digest(os.path.join(f, n[:-6])) for n in os.listdir(f) if INDEX.fullmatch(n)}
+                for f in folders
+            ]
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        sys.exit(worker(sys.argv[2:]))
+    if sys.argv[1:2] == ["--digests"]:
+        sys.exit(print_digests(sys.argv[2:]))
+    sys.exit(main())

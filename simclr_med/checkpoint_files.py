@@ -1,0 +1,166 @@
+"""The files of checkpoints: written whole, sealed, and verified before anything is read from them.
+
+`ckpt-STEP.data-*` and `.index` are TensorFlow's; `ckpt-STEP.json` is the seal, which says the size and
+CRC-32 of each. They are written under other names, renamed when they are whole, and sealed last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+
+import tensorflow as tf
+
+from simclr_med import files
+from simclr_med.errors import UserError
+
+_PIECE = 1 << 24  # bytes
+_INDEX = re.compile(r"ckpt-(\d+)\.index")
+_UNFINISHED = "unfinished-"
+
+
+def kept(model_dir: str) -> list[str]:
+    """Returns the prefixes of a run's checkpoints, the oldest first; whole or not."""
+    matches = map(_INDEX.fullmatch, files.names(model_dir))
+    steps = sorted(int(match[1]) for match in matches if match)
+    return [os.path.join(model_dir, f"ckpt-{step}") for step in steps]
+
+
+def newest_usable(model_dir: str) -> str | None:
+    """Returns the prefix of the newest checkpoint that is whole; None if there are none at all.
+
+    Prints a sentence for each that is passed over.
+
+    Raises:
+      UserError: there are some, and none is whole.
+    """
+    prefixes = kept(model_dir)
+    for prefix in reversed(prefixes):
+        wrong = problem(prefix)
+        if wrong is None:
+            return prefix
+        print(f"Warning: checkpoint {prefix} is damaged ({wrong}); the one before is looked at.")
+    if prefixes:
+        raise UserError(
+            f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
+            "Put back a copy of one with its .index, .data and .json files, or take another folder "
+            "to train anew."
+        )
+    return None
+
+
+def problem(prefix: str) -> str | None:
+    """Returns what is wrong with the files of a checkpoint, all of which are read; None: nothing.
+
+    Raises:
+      UserError: they cannot be read just now, which does not make them damaged.
+    """
+    try:
+        if not tf.io.gfile.exists(f"{prefix}.json"):
+            return _unreadable_tensor(prefix)
+        return _broken_seal(prefix)
+    except tf.errors.NotFoundError:
+        return "a file of it is missing"
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"Checkpoint {prefix} cannot be read: {error.message}. Check that you may read it and "
+            "that its disk or network can be reached, then give the same command again."
+        ) from error
+
+
+def publish(unfinished: str, prefix: str) -> None:
+    """Gives a written checkpoint its name, and seals it.
+
+    Args:
+      unfinished: prefix of its files now.
+      prefix: their prefix from now on; what was there before is removed.
+    """
+    remove(prefix)
+    folder, name = os.path.split(unfinished)
+    suffixes = [n.removeprefix(name) for n in files.names(folder) if n.startswith(f"{name}.")]
+    said = {suffix: _size_and_crc(unfinished + suffix) for suffix in suffixes}
+    for suffix in suffixes:  # .index after .data: where it is, all is
+        tf.io.gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
+    files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")
+
+
+def unfinished(prefix: str) -> str:
+    """Returns the prefix under which a checkpoint is written."""
+    folder, name = os.path.split(prefix)
+    return os.path.join(folder, f"{_UNFINISHED}{name}")
+
+
+def remove(prefix: str) -> None:
+    """Removes a checkpoint's files: what makes them one goes first."""
+    folder, name = os.path.split(prefix)
+    found = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
+    for n in sorted(found, key=lambda n: (not n.endswith(".index"), n)):
+        _remove(os.path.join(folder, n))
+
+
+def remove_remains(model_dir: str) -> None:
+    """Removes what a process has left that died while it wrote or removed a checkpoint."""
+    whole = {os.path.basename(prefix) for prefix in kept(model_dir)}
+    for name in files.names(model_dir):
+        found = re.match(rf"({_UNFINISHED})?(ckpt-\d+)[._]", name)
+        if found and (found[1] or found[2] not in whole):
+            _remove(os.path.join(model_dir, name))
+
+
+def write_list(model_dir: str, prefixes: list[str]) -> None:
+    """Writes the file `checkpoint`, by which TensorFlow and others find the newest, the last."""
+    names = [os.path.basename(prefix) for prefix in prefixes]
+    lines = [f'model_checkpoint_path: "{names[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    files.write_atomically(os.path.join(model_dir, "checkpoint"), "\n".join(lines) + "\n")
+
+
+def _remove(path: str) -> None:
+    (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
+
+
+def _size_and_crc(path: str) -> list[int]:
+    size = crc = 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            size, crc = size + len(piece), zlib.crc32(piece, crc)
+    return [size, crc]
+
+
+def _broken_seal(prefix: str) -> str | None:
+    """Compares the files of a checkpoint with its seal."""
+    try:
+        said = json.loads(files.read_text(f"{prefix}.json"))
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or ".index" not in said:
+        return f"{os.path.basename(prefix)}.json is not what was written"
+    for suffix in said:
+        size, crc = _size_and_crc(prefix + suffix)
+        if [size, crc] != said[suffix]:
+            name, expected = os.path.basename(prefix) + suffix, said[suffix][0]
+            return (
+                f"{name} has {size:,} bytes, not {expected:,}"
+                if size != expected
+                else f"{name} has another checksum"
+            )
+    return None
+
+
+def _unreadable_tensor(prefix: str) -> str | None:
+    """Reads a checkpoint that is older than the seals: TensorFlow keeps a checksum of each tensor."""
+    folder, name = os.path.split(prefix)
+    for other in files.names(folder):
+        if other.startswith(
+            f"{name}."
+        ):  # first as bytes, where an error says if it is the network's
+            _size_and_crc(os.path.join(folder, other))
+    try:
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        for key in reader.get_variable_to_shape_map():
+            reader.get_tensor(key)
+    except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+        return str(error).splitlines()[0][:200]
+    return None

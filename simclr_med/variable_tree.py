@@ -1,0 +1,37 @@
+"""A model, or an optimizer, as the tree of names under which a checkpoint holds its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Module:
+    """Returns a tree with the names below `root`, and no behaviour.
+
+    Args:
+      root: what tf.train.Checkpoint can save, with a variable below it.
+      leaf: gives what takes the place of a variable; called once for each.
+    """
+    view = tf.train.TrackableView(root)
+    made: dict[int, Any] = {}
+    alive = []  # some nodes are made by the asking, and an id is theirs only while they live
+
+    def copy(node):
+        """Returns None for what holds no variable."""
+        if id(node) not in made:
+            alive.append(node)
+            if isinstance(node, tf.Variable):
+                made[id(node)] = leaf(node)
+            else:
+                made[id(node)] = None  # for a node that is below itself
+                children = {name: copy(child) for name, child in view.children(node).items()}
+                children = {name: child for name, child in children.items() if child is not None}
+                made[id(node)] = tf.Module() if children else None
+                for name, child in children.items():
+                    setattr(made[id(node)], name, child)
+        return made[id(node)]
+
+    return copy(root)
