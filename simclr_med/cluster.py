@@ -124,7 +124,7 @@ def _of_slurm(environ: Mapping[str, str]) -> Cluster:
 def _hosts(text: str) -> list[str]:
     """Returns the hosts of a list such as 'n[9-10,12],login', in its order."""
     hosts = []
-    for part in re.findall(r"[^,\[]*(?:\[[^\]]*\][^,\[]*)?", text):
+    for part in re.findall(r"[^,\[]+(?:\[[^\]]*\][^,\[]*)?", text):
         prefix, bracket, rest = part.partition("[")
         numbers, _, suffix = rest.partition("]")
         if not bracket:

@@ -149,7 +149,7 @@ class _Rows:
             groups = self.groups if at is None else tf.gather(self.groups, at)
             masked |= (self.key_groups == groups[:, tf.newaxis]) & ~is_partner
         logits = tf.matmul(queries / self.temperature, keys, transpose_b=True)
-        logits = tf.where(masked, _MASKED, logits)  # [c, 2B]
+        logits = tf.where(masked, tf.constant(_MASKED, logits.dtype), logits)  # [c, 2B]
         top = tf.reduce_max(logits, axis=1, keepdims=True)
         exponentials = tf.exp(logits - top)
         total = tf.reduce_sum(exponentials, axis=1, keepdims=True)

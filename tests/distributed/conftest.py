@@ -1,6 +1,6 @@
 """Prints, after the tests, what was measured: strategies x precision x loss."""
 
-TABLE: list[str] = []  # lines, filled by test_exactness.py
+from processes import TABLE
 
 
 def pytest_terminal_summary(terminalreporter):

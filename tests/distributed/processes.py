@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+TABLE: list[str] = []  # lines that are printed after the tests
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

@@ -8,9 +8,8 @@ processes of its own: TensorFlow allows one a process.
 
 import numpy as np
 import pytest
-from conftest import TABLE
 from exactness_worker import EVALUATED, LOSSES, PRECISIONS
-from processes import ROOT, environments, finish, start
+from processes import ROOT, TABLE, environments, finish, start
 
 STRATEGIES = {  # name: (replicas of a process, processes)
     "one device": (1, 1),
