@@ -6,11 +6,9 @@ Every function works outside `strategy.run` too, where there is one replica.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from simclr_med.cluster import Cluster
@@ -56,10 +54,9 @@ def make_strategy(
         return _cpu_strategy(cpu_replicas)
     if use_tpu or (use_tpu is None and (tpu_name or master or _has_local_tpu())):
         return _tpu_strategy(tpu_name or master or "local", tpu_zone, gcp_project)
-    gpus = tf.config.list_physical_devices("GPU")
-    if len(gpus) > 1:
+    if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    return local_strategy()
 
 
 def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
@@ -90,13 +87,9 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
 
 
 def local_strategy() -> tf.distribute.Strategy:
-    """Returns one device of this machine, for what a worker does alone after training together."""
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if on_gpu() else "/cpu:0")
-
-
-def on_gpu() -> bool:
-    """Returns whether this machine has a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    """Returns one device of this machine, as for what worker 0 does alone after training together."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 
 def _has_local_tpu() -> bool:
@@ -218,9 +211,7 @@ def distribute_parts(
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = batches_of(context.input_pipeline_id, context.num_input_pipelines)
-        if (
-            worker_of(strategy)[1] > 1
-        ):  # or they would ask each other before each step who is at the end
+        if worker_of(strategy)[1] > 1:  # or all would ask all before each step who is at the end
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             batches = batches.apply(endless)
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
@@ -230,22 +221,6 @@ def distribute_parts(
         return batches.rebatch(rows // replicas, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(of_host)
-
-
-def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
-    """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
-
-    Every worker has to call it, at the same place.
-    """
-    mine = strategy.experimental_distribute_values_from_function(
-        lambda _: tf.constant([numbers], tf.int32)
-    )
-    return first_replica(strategy, _gather_over(strategy)(mine)).numpy()
-
-
-@functools.cache  # or it would be traced anew each time
-def _gather_over(strategy: tf.distribute.Strategy):
-    return tf.function(lambda mine: strategy.run(all_gather, (mine,)), autograph=False)
 
 
 def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:

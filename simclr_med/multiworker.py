@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_med import distribution, run_log
@@ -88,7 +90,7 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
         return
     digests = [hashlib.sha256(repr(value).encode()).digest()[:4] for value in values.values()]
     mine = [int.from_bytes(digest, "big") >> 1 for digest in digests]
-    differs = (distribution.everywhere(strategy, mine) != mine).any(axis=0)
+    differs = (everywhere(strategy, mine) != mine).any(axis=0)
     if wrong := [
         f"{name} (worker {index}: {value})"
         for (name, value), d in zip(values.items(), differs)
@@ -105,4 +107,20 @@ def asked_to_stop(strategy: tf.distribute.Strategy, received: list[int]) -> int:
     mine = received[0] if received else 0
     if distribution.worker_of(strategy)[1] == 1:
         return mine
-    return int(distribution.everywhere(strategy, [mine]).max())
+    return int(everywhere(strategy, [mine]).max())
+
+
+def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
+    """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
+
+    Every worker has to call it, at the same place.
+    """
+    mine = strategy.experimental_distribute_values_from_function(
+        lambda _: tf.constant([numbers], tf.int32)
+    )
+    return distribution.first_replica(strategy, _gather_over(strategy)(mine)).numpy()
+
+
+@functools.cache  # or it would be traced anew each time
+def _gather_over(strategy: tf.distribute.Strategy):
+    return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)
