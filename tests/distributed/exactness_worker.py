@@ -4,8 +4,9 @@ Usage: python exactness_worker.py REPLICAS OUT.npz. With TF_CONFIG it is one of 
 REPLICAS is 1, and OUT is that worker's.
 
 The step, the model, the optimiser and the input's distribution are the real ones; only the encoder
-is one block. Kept are, for each loss and precision, the loss and the gradients of the first step, and
-weights, momenta and BatchNorm's statistics after five.
+is one block, and in float32 its ReLU is a softplus: rounding flips the slope of a ReLU near 0, and one
+flipped pixel moves a gradient by 1e-3. Kept are, for each loss and precision, the loss and the
+gradients of the first step, and weights, momenta and BatchNorm's statistics after five.
 """
 
 import sys
@@ -26,7 +27,8 @@ from simclr_med.train import make_model
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
 PRECISIONS = ("float32", "float64")
-STEPS, B, SIZE, CLASSES = 5, 8, 16, 3
+RELU = tf.nn.relu
+STEPS, B, SIZE, CLASSES = 5, 8, 8, 3
 EVALUATED = range(1, 10)  # numbers of cases: every remainder of every batch
 BASE = Config().replace(
     resnet_depth=18,
@@ -35,6 +37,7 @@ BASE = Config().replace(
     proj_out_dim=8,
     num_proj_layers=2,
     weight_decay=1e-3,
+    temperature=0.5,
     eval_batch_size=3,
     max_bag_size=2,
 )
@@ -63,10 +66,10 @@ def batches(loss: str) -> dict[str, np.ndarray]:
     if loss == "masked multi-label":
         labels = rng.choice(np.array([0, 1, np.nan], np.float32), (STEPS, B, CLASSES))
         labels[:, : B // 4] = np.nan
-    # Large patches: the means of images of noise are all alike, and BatchNorm would blow up rounding.
-    images = rng.integers(0, 256, (STEPS, B, places, 2, 2, 3), np.uint8)
+    tints = rng.integers(0, 192, (STEPS, B, places, 1, 1, 3))  # or all images would look alike
+    images = tints + rng.integers(0, 64, (STEPS, B, places, SIZE, SIZE, 3))
     return {
-        "images": images.repeat(SIZE // 2, axis=3).repeat(SIZE // 2, axis=4),
+        "images": images.astype(np.uint8),
         "real": np.arange(places) < sizes,
         "label": labels,
         "patient": rng.integers(0, B, (STEPS, B)).astype(np.int32),  # some patients twice
@@ -77,11 +80,12 @@ def train(strategy, loss: str, precision: str) -> dict[str, np.ndarray]:
     """Returns {what: values} of five steps."""
     keras.backend.set_floatx(precision)
     keras.mixed_precision.set_global_policy(precision)
+    tf.nn.relu = tf.nn.softplus if precision == "float32" else RELU
     config = BASE.replace(train_mode="pretrain" if loss == "NT-Xent" else "finetune")
     with strategy.scope():
         model = make_model(config, CLASSES)
         optimizer = optim.make_optimizer(
-            "lars", 2.0, momentum=0.9, weight_decay=config.optim.weight_decay, model=model
+            "lars", 0.1, momentum=0.9, weight_decay=config.optim.weight_decay, model=model
         )
         optimizer.build(model.trainable_variables)
     ops = device_ops(color_jitter_strength=0.0, use_blur=False, grayscale_probability=0.0)
@@ -100,7 +104,7 @@ def train(strategy, loss: str, precision: str) -> dict[str, np.ndarray]:
     found |= {f"gradient {i}": v.numpy() for i, v in enumerate(optimizer.seen)}
     run_steps(iterator, tf.constant(STEPS - 1))
     found |= {f"weights {i}": v.numpy() for i, v in enumerate(model.trainable_variables)}
-    found |= {f"weights momentum {i}": v.numpy() for i, v in enumerate(optimizer.momentums)}
+    found |= {f"momenta {i}": v.numpy() for i, v in enumerate(optimizer.momentums)}
     found |= {f"BatchNorm {i}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
     return found
 
