@@ -17,16 +17,6 @@ import tensorflow as tf
 from simclr_med import distribution, run_log
 from simclr_med.errors import UserError, WorkerLost
 
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.UnknownError,
-)
 _SIGNS = ("Collective ops is aborted", "remote target /job:", "heartbeat", "Socket closed")
 
 
@@ -60,7 +50,7 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
 def _told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
     try:
         yield
-    except _LOST as error:
+    except tf.errors.OpError as error:
         text = str(error)
         if not any(sign in text for sign in _SIGNS):
             raise

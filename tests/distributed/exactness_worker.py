@@ -37,7 +37,7 @@ BASE = Config().replace(
     proj_out_dim=8,
     num_proj_layers=2,
     weight_decay=1e-3,
-    temperature=0.5,
+    temperature=1.0,
     eval_batch_size=3,
     max_bag_size=2,
 )

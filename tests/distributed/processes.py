@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 TABLE: list[str] = []  # lines that are printed after the tests
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -50,9 +51,10 @@ def start(command, environment, log, cwd):
 
 
 def finish(processes, timeout):
-    """Waits for all, and returns their exit codes; kills what has not ended in time."""
+    """Waits for all, and returns their exit codes; kills what has not ended in time (seconds)."""
+    deadline = time.monotonic() + timeout
     try:
-        return [process.wait(timeout) for process in processes]
+        return [process.wait(max(0, deadline - time.monotonic())) for process in processes]
     finally:
         for process in processes:
             if process.poll() is None:
