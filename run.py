@@ -8,9 +8,9 @@ import signal
 import sys
 
 import flags
-from simclr_med import signals
+from simclr_med import cluster, signals
 from simclr_med.config import FIELDS, Config
-from simclr_med.errors import UserError
+from simclr_med.errors import UserError, WorkerLost
 
 # Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
 # ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
@@ -19,6 +19,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 _EXPERIMENTS = ("sweep", "label_efficiency", "study")
+_TRAINING = ("train", "train_then_eval")  # what several workers do together
 _OF_A_MODEL = ("export", "embed")  # of a run, or of the weights of --checkpoint
 _NEWER = (
     "encoder",
@@ -29,13 +30,18 @@ _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditi
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code: 0 done, 1 `verify` found problems, 2 a mistake, 128 + n by signal n."""
+    """Returns the exit code: 0 done, 1 `verify` found problems, 2 a mistake, 128 + n by signal n.
+
+    75: another worker of the run was lost; the same commands go on.
+    """
     if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
         print(flags.help_text())
         return 0
     signals.watch()
     try:
         return _run(argv)
+    except WorkerLost as lost:
+        return _refuse(str(lost)) and lost.exit_code
     except UserError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -53,6 +59,10 @@ def _run(argv: list[str]) -> int:
     mode, model_dir = given.get("mode", "train"), given.get("model_dir")
     of_run = mode == "eval" or (mode in _OF_A_MODEL and not given.get("checkpoint"))
     config = _config_of_run(given, mode) if of_run else flags.config_from(given)
+    config, workers = _with_others(config, given, mode)
+    if workers and not workers.is_chief and mode not in _TRAINING:
+        print(f"Worker {workers.index}: --mode={mode} is work for worker 0 alone.")
+        return 0
     if command_line.is_demo:
         print(
             "No --dataset given: this is the embedded demo, drawn by our own code "
@@ -73,7 +83,7 @@ def _run(argv: list[str]) -> int:
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
-    from simclr_med import evaluate, train
+    from simclr_med import distribution, evaluate, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     if mode in _EXPERIMENTS or (mode == "train_then_eval" and config.experiment.repeats > 1):
@@ -94,9 +104,31 @@ def _run(argv: list[str]) -> int:
     except signals.Interrupted as interrupted:
         print(f"Stopped. The same command goes on from {model_dir}.")
         return signals.exit_code(interrupted)
+    if mode == "train_then_eval" and workers:
+        if not workers.is_chief:
+            print(f"Worker {workers.index} is done: worker 0 evaluates.")
+            return 0
+        strategy = distribution.local_strategy()
     if mode == "train_then_eval":
         evaluate.evaluate(config, builder, model_dir, strategy)
     return 0
+
+
+def _with_others(config: Config, given: dict, mode: str) -> tuple[Config, cluster.Cluster | None]:
+    """Returns the configuration and the workers of this run, if there are several.
+
+    Only training takes them together: in all other modes worker 0 works alone.
+    """
+    # Of a run in --model_dir --num_workers says how it was trained, and nothing of this process.
+    workers = cluster.find(given.get("num_workers", 1))
+    if workers and mode in _TRAINING:
+        if config.experiment.repeats > 1 and mode == "train_then_eval":
+            raise UserError("--repeats trains run after run on one machine: unset TF_CONFIG.")
+        return config, workers
+    if workers and mode in _EXPERIMENTS:
+        raise UserError(f"--mode={mode} trains run after run on one machine: unset TF_CONFIG.")
+    cluster.leave()
+    return config.replace(num_workers=1), workers
 
 
 def _experiment(config: Config, recipes: dict, builder, model_dir: str, asked: dict) -> int:

@@ -483,6 +483,13 @@ class DeviceConfig:
     cpu_replicas: int = _knob(
         1, "Split the CPU into this many replicas, to try a multi-replica run.", at_least=1
     )
+    num_workers: int = _knob(
+        1,
+        "Worker processes that train together. Above 1 without TF_CONFIG: the tasks of a Slurm job "
+        "step (srun --ntasks=N). With TF_CONFIG this may stay 1; another number must be its.",
+        at_least=1,
+        shapes_weights=False,
+    )
     mixed_precision: bool = _knob(
         False, "Compute in bfloat16, keep weights and the loss in float32."
     )

@@ -13,6 +13,7 @@ import dataclasses
 import tensorflow as tf
 
 from simclr_med import distribution
+from simclr_med.precision import at_least_float32
 
 _MASKED = -1e9  # a logit that softmax turns into exactly 0 in float32
 
@@ -27,7 +28,7 @@ def nt_xent(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the NT-Xent loss of the pairs (z1[i], z2[i]), with every other view as a negative.
 
-    Negatives come from all replicas. Always computed in float32. The value is
+    Negatives come from all replicas. Computed in float32 (float64 if given that). The value is
     `mean(loss_a + loss_b)` over the local batch, as in SimCLR's code: twice the paper's Eq. (1)
     averaged over 2N views; without information each half is ln(2N - 1). Divide it by the number
     of replicas before taking gradients that are summed over replicas.
@@ -138,7 +139,7 @@ class _Rows:
         """
         places = self.places if at is None else tf.gather(self.places, at)
         if weights is None:
-            weights = tf.fill(tf.shape(places), 1.0 / tf.cast(tf.shape(places)[0], tf.float32))
+            weights = tf.fill(tf.shape(places), 1.0 / tf.cast(tf.shape(places)[0], keys.dtype))
         B = tf.shape(keys)[0] // 2
         own, partner = (places + B, places) if second else (places, places + B)
         columns = tf.range(2 * B)
@@ -148,20 +149,20 @@ class _Rows:
             groups = self.groups if at is None else tf.gather(self.groups, at)
             masked |= (self.key_groups == groups[:, tf.newaxis]) & ~is_partner
         logits = tf.matmul(queries / self.temperature, keys, transpose_b=True)
-        logits = tf.where(masked, _MASKED, logits)  # [c, 2B]
+        logits = tf.where(masked, tf.constant(_MASKED, logits.dtype), logits)  # [c, 2B]
         top = tf.reduce_max(logits, axis=1, keepdims=True)
         exponentials = tf.exp(logits - top)
         total = tf.reduce_sum(exponentials, axis=1, keepdims=True)
         positive = tf.gather(logits, partner, axis=1, batch_dims=1)  # [c]
         losses = tf.math.log(total[:, 0]) - (positive - top[:, 0])
-        slope = exponentials / total - tf.cast(is_partner, tf.float32)
+        slope = exponentials / total - tf.cast(is_partner, keys.dtype)
         slope *= weights[:, tf.newaxis] / self.temperature  # of the loss by query . key
         by_keys = tf.matmul(slope, queries, transpose_a=True)
         return logits, tf.reduce_sum(losses * weights), tf.matmul(slope, keys), by_keys
 
 
 def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *, second: bool):
-    """Returns (sums float32 [3], slope by queries [b, p], slope by keys [2B, p]) of one side.
+    """Returns (sums [3], slope by queries [b, p], slope by keys [2B, p]) of one side.
 
     The sums are the loss and, of first views, accuracy and entropy. The last chunk is filled up
     with rows that weigh nothing.
@@ -173,19 +174,20 @@ def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *
 
     def one(i, sums, slopes, by_keys):
         at = i * chunk + tf.range(chunk)
-        weights = tf.where(at < b, 1.0 / b, 0.0)
+        weights = tf.cast(at < b, keys.dtype) / b
         at = tf.minimum(at, b - 1)
         some = tf.gather(queries, at)
         logits, loss, slope, by_keys_here = rows(some, keys, second=second, at=at, weights=weights)
-        found = [loss, 0.0, 0.0]
+        found = [loss, tf.zeros_like(loss), tf.zeros_like(loss)]
         if not second:
             logits_ab = logits[:, B:]
             hits = _hits(logits_ab, tf.gather(rows.places, at))
+            hits = tf.cast(hits, keys.dtype)
             found[1:] = [tf.reduce_sum(x * weights) for x in (hits, _entropies(logits_ab))]
         return i + 1, sums + tf.stack(found), slopes.write(i, slope), by_keys + by_keys_here
 
-    slopes = tf.TensorArray(tf.float32, size=count, element_shape=[chunk, p])
-    start = (0, tf.zeros([3]), slopes, tf.zeros_like(keys))
+    slopes = tf.TensorArray(keys.dtype, size=count, element_shape=[chunk, p])
+    start = (0, tf.zeros([3], keys.dtype), slopes, tf.zeros_like(keys))
     # One at a time: TensorFlow would otherwise begin ten chunks at once, and hold their logits.
     _, sums, slopes, by_keys = tf.while_loop(
         lambda i, *_: i < count, one, start, parallel_iterations=1, maximum_iterations=count
@@ -194,8 +196,8 @@ def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *
 
 
 def _queries_and_keys(z1, z2, normalize: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns z1 [b, p], z2 [b, p] and the views of all replicas [2B, p], in float32."""
-    z1, z2 = tf.cast(z1, tf.float32), tf.cast(z2, tf.float32)
+    """Returns z1 [b, p], z2 [b, p] and the views of all replicas [2B, p]."""
+    z1, z2 = at_least_float32(z1), at_least_float32(z2)
     if normalize:
         z1, z2 = tf.math.l2_normalize(z1, axis=-1), tf.math.l2_normalize(z2, axis=-1)
     return z1, z2, tf.concat([distribution.all_gather(z1), distribution.all_gather(z2)], axis=0)

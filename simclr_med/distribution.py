@@ -6,8 +6,12 @@ Every function works outside `strategy.run` too, where there is one replica.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from simclr_med.cluster import Cluster
 from simclr_med.errors import UserError
 
 
@@ -19,6 +23,7 @@ def make_strategy(
     gcp_project: str | None = None,
     master: str | None = None,
     cpu_replicas: int = 1,
+    cluster: Cluster | None = None,
 ) -> tf.distribute.Strategy:
     """Returns the strategy for this machine: TPU, else GPUs, else CPU, unless told otherwise.
 
@@ -32,26 +37,59 @@ def make_strategy(
       gcp_project: its project.
       master: address of the TensorFlow master, used where `tpu_name` is None.
       cpu_replicas: above 1, ignores accelerators and splits the CPU into that many replicas.
+      cluster: the workers that train together, each with its GPUs, or one replica on its CPU;
+        TF_CONFIG has to say the same.
 
     Raises:
-      UserError: a TPU was demanded, or named, and does not answer.
+      UserError: a TPU was demanded, or named, and does not answer; the workers do not come together.
     """
+    if cluster is not None:
+        if cpu_replicas > 1 or use_tpu or tpu_name or master:
+            raise UserError(
+                "With several workers each uses its own GPUs, or one replica on its CPU: leave out "
+                "--cpu_replicas, --use_tpu, --tpu_name and --master. (A TPU slice needs no TF_CONFIG.)"
+            )
+        return _multi_worker_strategy(cluster)
     if cpu_replicas > 1:
         return _cpu_strategy(cpu_replicas)
     if use_tpu or (use_tpu is None and (tpu_name or master or _has_local_tpu())):
         return _tpu_strategy(tpu_name or master or "local", tpu_zone, gcp_project)
-    gpus = tf.config.list_physical_devices("GPU")
-    if len(gpus) > 1:
+    if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
-    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
+    return local_strategy()
 
 
 def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
+    # A replica that waits for the others holds a thread: with fewer they wait for ever.
+    threads = max(replicas, os.cpu_count() or 1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
     )
     return tf.distribute.MirroredStrategy([f"/cpu:{i}" for i in range(replicas)])
+
+
+def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
+    own, count = cluster.workers[cluster.index], len(cluster.workers)
+    print(
+        f"Worker {cluster.index} of {count} at {own} waits for the others: "
+        f"{', '.join(worker for worker in cluster.workers if worker != own)}",
+        flush=True,
+    )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"Worker {cluster.index} of {count} cannot join the others ({_reason(error)}). Are all "
+            f"started, is the port of {own} free, and do the addresses of TF_CONFIG reach them?"
+        ) from error
+
+
+def local_strategy() -> tf.distribute.Strategy:
+    """Returns one device of this machine, as for what worker 0 does alone after training together."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 
 def _has_local_tpu() -> bool:
@@ -67,18 +105,32 @@ def _tpu_strategy(address: str, zone: str | None, project: str | None) -> tf.dis
             tf.config.experimental_connect_to_cluster(cluster)
         tf.tpu.experimental.initialize_tpu_system(cluster)
     except (ValueError, RuntimeError, OSError, ImportError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise UserError(
-            f"No TPU answered at '{address}' ({reason}). Check --tpu_name, --tpu_zone and "
+            f"No TPU answered at '{address}' ({_reason(error)}). Check --tpu_name, --tpu_zone and "
             "--gcp_project, or drop --use_tpu to use the machine's GPUs or CPU."
         ) from error
     return tf.distribute.TPUStrategy(cluster)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Returns a few words for the log, such as '2 x GPU'."""
     device = strategy.extended.worker_devices[0].split("device:")[-1].split(":")[0]
     return f"{strategy.num_replicas_in_sync} x {device}"
+
+
+def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """Returns (number of this process among the workers, workers); (0, 1) where there is one."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return 0, 1
+    jobs = resolver.cluster_spec().as_dict()
+    chiefs = len(jobs.get("chief", ()))
+    index = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    return index, max(1, chiefs + len(jobs.get("worker", ())))
 
 
 def is_tpu(strategy: tf.distribute.Strategy) -> bool:
@@ -138,11 +190,46 @@ def all_gather(x: tf.Tensor) -> tf.Tensor:
 def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy):
     """Returns an iterable of per-replica batches: each global batch, cut into R consecutive parts.
 
-    The input pipeline itself is not sharded: one host reads everything.
+    Every host reads all of `dataset`, whose batches are full and of static shape; a host keeps its
+    part of them.
     """
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return strategy.experimental_distribute_dataset(dataset.with_options(options))
+
+    def of_host(index: int, count: int) -> tf.data.Dataset:
+        def own(value):
+            b = value.shape[0] // count
+            return value[index * b : (index + 1) * b]
+
+        if count == 1:
+            return dataset
+        return dataset.map(lambda batch: tf.nest.map_structure(own, batch))
+
+    return distribute_parts(of_host, strategy)
+
+
+def distribute_parts(
+    batches_of: Callable[[int, int], tf.data.Dataset], strategy: tf.distribute.Strategy
+):
+    """Returns the same, where a host can read its part of each global batch alone.
+
+    Args:
+      batches_of: (index, count) to batches [B / count, ...]: part `index` of `count` consecutive
+        parts of each global batch; of static shape.
+      strategy: has one host, or several, with as many replicas each. Where the hosts are workers,
+        each a process, the batches must not end.
+    """
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = batches_of(context.input_pipeline_id, context.num_input_pipelines)
+        if worker_of(strategy)[1] > 1:  # or all would ask all before each step who is at the end
+            endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+            batches = batches.apply(endless)
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        if replicas == 1:
+            return batches
+        rows = tf.nest.flatten(batches.element_spec)[0].shape[0]
+        return batches.rebatch(rows // replicas, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(of_host)
 
 
 def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:

@@ -7,3 +7,9 @@ class UserError(ValueError):
 
 class Diverged(UserError):
     """A loss or a weight is no longer finite: one point of a sweep may fail so, and the sweep go on."""
+
+
+class WorkerLost(UserError):
+    """Another worker of the run is gone: nothing to mend, start all again. Exit code 75."""
+
+    exit_code = 75  # sysexits.h: a failure that passes; try again

@@ -63,7 +63,8 @@ def make_cached_step(
 
     def nothing(batch):
         count, widths = _num_examples(batch) // micro_batch, model.output_widths
-        return {name: tf.zeros([count, n, micro_batch, widths[name]]) for name, n in rows.items()}
+        shapes = {name: [count, n, micro_batch, widths[name]] for name, n in rows.items()}
+        return {name: tf.zeros(shape, variables[0].dtype) for name, shape in shapes.items()}
 
     def keep_outputs(batch, i, held):
         found = outputs_of(batch, i)

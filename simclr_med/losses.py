@@ -14,6 +14,7 @@ from simclr_med.contrastive import (
     nt_xent,
     nt_xent_in_chunks,
 )
+from simclr_med.precision import at_least_float32
 
 __all__ = [
     "contrastive_accuracy",
@@ -52,7 +53,7 @@ def masked_cross_entropy(
       logits: float [b, classes].
       class_weights: weight of each class, float [classes]; None: all 1.
     """
-    logits = tf.cast(logits, tf.float32)
+    logits = at_least_float32(logits)
     classes = tf.maximum(labels, 0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
@@ -72,9 +73,9 @@ def masked_binary_cross_entropy(
       logits: float [b, L]; above 0 counts as a positive for the accuracy.
       class_weights: weights of the absence and of the presence of each label, float [L, 2].
     """
-    logits = tf.cast(logits, tf.float32)
+    logits = at_least_float32(logits)
     known = ~tf.math.is_nan(labels)
-    truth = tf.where(known, labels, 0.0)
+    truth = tf.cast(tf.where(known, labels, 0.0), logits.dtype)
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=logits)
     weights = None
     if class_weights is not None:
@@ -84,11 +85,9 @@ def masked_binary_cross_entropy(
 
 def _mean_over_known(known, losses, hits, weights) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the means of losses (weighted) and hits where `known`, over the global batch, times R."""
-    counts = tf.cast(known, tf.float32)
-    return (
-        _global_mean(losses, counts if weights is None else counts * weights),
-        _global_mean(tf.cast(hits, tf.float32), counts),
-    )
+    counts = tf.cast(known, losses.dtype)
+    weighed = counts if weights is None else counts * tf.cast(weights, losses.dtype)
+    return _global_mean(losses, weighed), _global_mean(tf.cast(hits, losses.dtype), counts)
 
 
 def _global_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from simclr_med import (
     checkpoints,
+    cluster,
     distribution,
     label_fraction,
+    multiworker,
     out_of_memory,
     run_log,
+    startup,
     trained_on,
 )
 from simclr_med.augment import device_ops
@@ -49,6 +52,7 @@ def set_up(config: Config) -> tf.distribute.Strategy:
         gcp_project=device.gcp_project,
         master=device.master,
         cpu_replicas=device.cpu_replicas,
+        cluster=cluster.find(device.num_workers),
     )
     if device.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -139,9 +143,10 @@ def train(
     )
     schedule = _schedule(config, num_examples, total_steps)
 
-    with run_log.locked(model_dir), stop_signals() as stop:
-        identity = (model_dir, config, builder.info.full_name, bags.class_names)
-        run_log.check_same_run(*identity)
+    with multiworker.together(strategy, model_dir) as folder, stop_signals() as stop:
+        multiworker.check_same(strategy, startup.common(config, builder, bags))
+        identity = (config, builder.info.full_name, bags.class_names)
+        run_log.check_same_run(model_dir, *identity)
         with strategy.scope():
             model = make_model(config, len(bags.class_names))
             optimizer = make_optimizer(
@@ -152,37 +157,40 @@ def train(
                 model=model,
             )
             optimizer.build(model.trainable_variables)
-        saved = checkpoints.RunCheckpoints(
-            model_dir, model, optimizer, config.run.keep_checkpoint_max
-        )
+        kept = config.run.keep_checkpoint_max
+        saved = checkpoints.RunCheckpoints(model_dir, model, optimizer, kept)
         start = saved.restore_latest()
+        multiworker.check_same(strategy, {"the step they go on from": start})
         if start:
             print(f"Resuming at step {start} of {total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
             print(checkpoints.load(model, config.run.checkpoint))
         # Now, so that weights that were refused leave no run of another configuration behind.
-        run_log.write_config(*identity)
-        run_log.write_json(os.path.join(model_dir, "flags.json"), asked)
-        trained_on.write(model_dir, config, builder, bags)
+        run_log.write_config(folder, *identity)
+        run_log.write_json(os.path.join(folder, "flags.json"), asked)
+        trained_on.write(folder, config, builder, bags)
         print(
             f"{config.method}: {num_examples:,} {'bags' if method.keeps_bags else 'images'} "
             f"({bags.num_images:,} images), batch {batch_size}, {total_steps:,} steps = "
-            f"{total_steps * batch_size / num_examples:.1f} epochs, "
-            f"{distribution.describe(strategy)}, {model_dir}",
+            f"{total_steps * batch_size / num_examples:.1f} epochs, {model_dir}\n"
+            f"{startup.machine(config, strategy)}",
             flush=True,
         )
+        if folder != model_dir:
+            saved = checkpoints.RunCheckpoints(folder, model, optimizer, 1)
         if start < total_steps:
             trained = Trained(model, optimizer, class_weights)
             with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
-        curves.save(os.path.join(model_dir, "curves.png"), run_log.read_metrics(model_dir))
+        curves.save(os.path.join(folder, "curves.png"), run_log.read_metrics(folder))
 
 
 def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> None:
     """Runs the steps from `saved.step` to `total_steps`, logging and saving on the way."""
     model_dir = saved.model_dir
     batch_size = config.train.train_batch_size
-    batches = training_batches(
+    batches_of = functools.partial(
+        training_batches,
         bags,
         draw_views=_draw_views(config, method, bags),
         keep_bags=method.keeps_bags,
@@ -193,6 +201,8 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
         shuffle_buffer=config.data.shuffle_buffer,
         cache=config.data.cache_dataset,
     )
+    own_part = distribution.worker_of(strategy)
+    batches = batches_of(part=own_part)
     ops = device_ops(
         color_jitter_strength=config.augment.color_jitter_strength,
         use_blur=config.augment.use_blur,
@@ -216,7 +226,11 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
     )
     log_every = min(100, max(1, total_steps // 100))
     per_call = _TPU_STEPS_PER_CALL if distribution.is_tpu(strategy) else 1
-    iterator = iter(distribution.distribute(batches, strategy))
+    iterator = iter(
+        distribution.distribute_parts(
+            lambda *part: batches if part == own_part else batches_of(part=part), strategy
+        )
+    )
     sums: dict[str, float] = {}
     counted = 0
     try:
@@ -230,7 +244,8 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
             sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
             means = {name: value / counted for name, value in sums.items()}
             log.show(step, {k: means[k] for k in _SHOWN if k in means})
-            must_save = step % save_every == 0 or step == total_steps or stop
+            asked = multiworker.asked_to_stop(strategy, stop)
+            must_save = step % save_every == 0 or step == total_steps or asked
             if must_save or step % log_every == 0:
                 epoch = step * batch_size / num_examples
                 rate = float(tf.convert_to_tensor(trained.optimizer.learning_rate))
@@ -238,8 +253,8 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
                 sums, counted = {}, 0
             if must_save:
                 saved.save()
-            if stop:
-                raise Interrupted(stop[0])
+            if asked:
+                raise Interrupted(asked)
     finally:
         log.close()
 

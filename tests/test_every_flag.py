@@ -12,6 +12,7 @@ import cxr_twins
 import numpy as np
 import pytest
 import tensorflow as tf
+import test_cluster
 from PIL import Image
 
 import flags
@@ -274,6 +275,9 @@ class World:
             patch.setattr(
                 keras.mixed_precision, "set_global_policy", lambda policy: calls.append(policy)
             )
+            for name, value in test_cluster.SLURM.items():
+                patch.setenv(name, value)
+            patch.setenv("TF_CONFIG", "")  # set meanwhile, for TensorFlow
             train.set_up(config)
         return calls
 
@@ -397,6 +401,7 @@ CHANGES = {
     "gcp_project": ("machine", "project", {}),
     "master": ("machine", "grpc://there", {}),
     "cpu_replicas": ("machine", 2, {}),
+    "num_workers": ("machine", 4, {}),
     "mixed_precision": ("machine", True, {}),
     "jit_compile": ("compilation", True, {"deterministic": False}),
     "deterministic": ("machine", False, {}),

@@ -43,6 +43,30 @@ def test_batch_norm_of_one_replica_equals_its_formula(center):
     np.testing.assert_allclose(norm.moving_variance, 0.9 * before[1] + 0.1 * variance, rtol=1e-5)
 
 
+def test_batch_norm_keeps_its_digits_where_examples_are_alike():
+    """Features of 16 images that differ by 1e-3 of their mean, as at the start of a projection head.
+
+    The mean of squares less the square of the mean, Keras's variance over replicas, is wrong by
+    up to its own size here, and once below 0.
+    """
+    x = np.random.default_rng(0).normal(3.0, 3e-3, (16, 5)).astype(np.float32)
+    weights = np.random.default_rng(2).normal(size=x.shape)
+    exact = tf.constant(x, tf.float64)
+    norm = BatchNorm(epsilon=1e-5, synchronized=True)
+    with tf.GradientTape(persistent=True) as tape:
+        given = tf.constant(x)
+        tape.watch([given, exact])
+        ours = norm(given, training=True)
+        mean = tf.reduce_mean(exact, 0)
+        slow = (exact - mean) / tf.sqrt(tf.reduce_mean((exact - mean) ** 2, 0) + 1e-5)
+        loss = tf.reduce_sum(ours * tf.cast(weights, tf.float32))
+        slow_loss = tf.reduce_sum(slow * weights)
+    np.testing.assert_allclose(ours, slow, atol=2e-4)  # an image is known to 3e-7 / 3e-3
+    expected = tape.gradient(slow_loss, exact).numpy()
+    error = np.abs(tape.gradient(loss, given) - expected).max()
+    assert error < 1e-3 * np.abs(expected).max()
+
+
 def test_batch_norm_takes_the_fused_kernel_where_it_can():
     def ops(layer, rank, dtype="float32"):
         signature = tf.TensorSpec([3, *[2] * (rank - 2), 5], dtype)

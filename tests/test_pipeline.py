@@ -64,6 +64,21 @@ def equal(a, b):
 
 
 @pytest.mark.parametrize("method", ["micle", "simclr"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_parts_of_the_workers_are_the_global_batches_in_order(bags, method, count):
+    """Whatever the number of workers, also after a resumption: nobody's part is another's."""
+    size = 6
+    whole = batches(bags, method, batch_size=size, start_step=2)
+    options = {"batch_size": size, "start_step": 2}
+    parts = [batches(bags, method, part=(i, count), **options) for i in range(count)]
+    for _ in range(8):
+        batch, pieces = next(whole), [next(part) for part in parts]
+        assert all(piece["label"].shape == [size // count] for piece in pieces)
+        joined = {name: tf.concat([piece[name] for piece in pieces], 0) for name in batch}
+        assert equal(batch, joined)
+
+
+@pytest.mark.parametrize("method", ["micle", "simclr"])
 @pytest.mark.parametrize("buffer", [2, 100])
 def test_a_resumed_pipeline_gives_the_batches_it_would_have_given(bags, method, buffer):
     uninterrupted = batches(bags, method, shuffle_buffer=buffer)

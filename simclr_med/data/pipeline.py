@@ -29,6 +29,7 @@ def training_batches(
     start_step: int = 0,
     shuffle_buffer: int = 10000,
     cache: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
@@ -50,6 +51,8 @@ def training_batches(
       shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
         (chest X-rays: the patients are).
       cache: keep the encoded split in memory.
+      part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]; the other
+        examples pass by encoded.
     """
     examples = bags.dataset
     if cache:
@@ -87,17 +90,26 @@ def training_batches(
             "patient": example["patient"],
         }
 
+    size = batch_size // part[1]
+
+    def is_mine(number, example):
+        del example
+        return number % batch_size // size == part[0]
+
     start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = tf.data.Options()
     options.deterministic = True
     options.threading.max_intra_op_parallelism = 1  # elements are enough to do at a time
-    return (
+    numbered = (
         tf.data.Dataset.range(start_epoch, tf.int64.max)
         .flat_map(one_epoch)
         .skip(start_place)
         .enumerate(start=start_step * batch_size)
+    )
+    return (
+        (numbered if part[1] == 1 else numbered.filter(is_mine))
         .map(views, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
+        .batch(size, drop_remainder=True)
         .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
     )

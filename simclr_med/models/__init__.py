@@ -14,6 +14,7 @@ from simclr_med.models.heads import ProjectionHead, SupervisedHead
 from simclr_med.models.input_range import USUAL
 from simclr_med.models.layers import NormSpec
 from simclr_med.models.resnet import BLOCKS_PER_GROUP, SMALL_IMAGE, ResNet
+from simclr_med.precision import at_least_float32
 
 BIT_SIZES = ((50, 1), (50, 3), (101, 1), (101, 3), (152, 2), (152, 4))  # those published
 KERAS_EPSILON = 1.001e-5  # of BatchNorm in keras.applications' ResNets
@@ -144,11 +145,11 @@ class Model(keras.Model):
         stages = self.projection_head(self.encoder(images, training=training), training=training)
         selected = stages[self.selected_stage]
         if case_of_image is not None:
-            selected = tf.cast(selected, tf.float32)
+            selected = at_least_float32(selected)
             selected = mean_over_cases(selected, case_of_image, num_cases)
         outputs = {
-            "features": tf.cast(selected, tf.float32),
-            "projection": tf.cast(stages[-1], tf.float32),
+            "features": at_least_float32(selected),
+            "projection": at_least_float32(stages[-1]),
         }
         if self.supervised_head is not None:
             seen = tf.stop_gradient(selected) if self.with_projection else selected

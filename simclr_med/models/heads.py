@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from simclr_med.keras_api import keras
 from simclr_med.models.layers import BatchNormRelu, NormSpec
+from simclr_med.precision import at_least_float32
 
 
 class ProjectionLayer(keras.layers.Layer):
@@ -64,7 +63,7 @@ class SupervisedHead(keras.layers.Layer):
         self.dense = keras.layers.Dense(num_classes, kernel_initializer=initializer)
 
     def call(self, x):
-        return tf.cast(self.dense(x), tf.float32)
+        return at_least_float32(self.dense(x))
 
 
 def _normal():

@@ -48,6 +48,21 @@ class BatchNorm(keras.layers.BatchNormalization):
             return self._fused_training(x)
         return super().call(x, training=training)
 
+    def _sync_calculate_mean_and_var(self, x, reduction_axes, keep_dims, mask=None):
+        """Two passes, two sums over replicas. Keras makes one pass and takes the mean of squares less
+        the square of the mean: where images are alike, as those of a projection head that begins,
+        float32 has no digits left of such a difference."""
+        del keep_dims, mask
+        channels = x.shape[-1]
+        count = tf.cast(tf.size(x) // channels, x.dtype)
+        sums = tf.concat([tf.reduce_sum(x, reduction_axes), count[tf.newaxis]], axis=0)
+        sums = distribution.sum_over_replicas(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        # The variance does not move with the mean: the deviations from it add up to 0.
+        deviations = tf.math.squared_difference(x, tf.stop_gradient(mean))
+        total = distribution.sum_over_replicas(tf.reduce_sum(deviations, reduction_axes))
+        return mean, total / count
+
     def add_update(self, updates):
         if not is_recomputing():
             super().add_update(updates)

@@ -41,7 +41,7 @@ def make_optimizer(name: str, learning_rate, *, momentum: float, weight_decay: f
 
 
 def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
-    """Returns the decay that belongs into the loss, float32 scalar.
+    """Returns the decay that belongs into the loss, a scalar of the weights' dtype.
 
     LARS: the supervised head's kernel. Others: everything but normalisation; biases decay too, as in
     the reference.
@@ -51,8 +51,8 @@ def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
     else:
         exempt = {v.ref() for v in norm_variables(model)}
         decayed = [v for v in model.trainable_variables if v.ref() not in exempt]
-    total = tf.add_n([tf.nn.l2_loss(v) for v in decayed]) if decayed else tf.constant(0.0)
-    return weight_decay * tf.cast(total, tf.float32)
+    zero = tf.zeros([], model.trainable_variables[0].dtype)
+    return weight_decay * sum((tf.nn.l2_loss(v) for v in decayed), zero)
 
 
 def norm_variables(model) -> list[tf.Variable]:

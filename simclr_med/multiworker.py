@@ -1,0 +1,116 @@
+"""Workers that train together: one writes the run's folder, all stop together, none waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import distribution, run_log
+from simclr_med.errors import UserError, WorkerLost
+
+_SIGNS = ("Collective ops is aborted", "remote target /job:", "heartbeat", "Socket closed")
+
+
+@contextlib.contextmanager
+def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
+    """Yields the folder where this process writes: worker 0, or who works alone, the run's, locked.
+
+    All workers have to save checkpoints, because what BatchNorm has seen is collected from all.
+    Others than worker 0 write theirs, and all else, to a folder that goes at the end; they print
+    nothing meanwhile.
+
+    Raises:
+      UserError: see `run_log.locked`.
+      WorkerLost: another worker is gone.
+    """
+    index, count = distribution.worker_of(strategy)
+    with contextlib.ExitStack() as stack:
+        if count > 1:
+            stack.enter_context(_told_of_loss(index, count, model_dir))
+        if index == 0:
+            stack.enter_context(run_log.locked(model_dir))
+            yield model_dir
+        else:
+            print(f"Worker {index} of {count} trains; worker 0 reports.", flush=True)
+            silence = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+            yield stack.enter_context(tempfile.TemporaryDirectory(prefix="simclr_med_worker"))
+
+
+@contextlib.contextmanager
+def _told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        text = str(error)
+        if not any(sign in text for sign in _SIGNS):
+            raise
+        tasks = [int(task) for task in re.findall(r"/job:worker/(?:replica:\d+/)?task:(\d+)", text)]
+        others = [task for task in tasks if task != index]
+        who = f"Worker {others[0]}" if others else "Another worker"
+        latest = tf.train.latest_checkpoint(model_dir)
+        raise WorkerLost(
+            f"{who} of {count} is gone (killed, crashed or cut off; its own output may say why), so "
+            f"worker {index} stopped too. Start all {count} again with the same command: they go on "
+            f"from {latest or 'the beginning, for there is no checkpoint yet'}."
+        ) from error
+
+
+def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None:
+    """Compares what all workers must have alike; all of them have to call it.
+
+    Args:
+      strategy: of the run.
+      values: {words for it: anything whose repr says it all}.
+
+    Raises:
+      UserError: on every worker, names what differs.
+    """
+    index, count = distribution.worker_of(strategy)
+    if count == 1:
+        return
+    digests = [hashlib.sha256(repr(value).encode()).digest()[:4] for value in values.values()]
+    mine = [int.from_bytes(digest, "big") >> 1 for digest in digests]
+    differs = (everywhere(strategy, mine) != mine).any(axis=0)
+    if wrong := [
+        f"{name} (worker {index}: {value})"
+        for (name, value), d in zip(values.items(), differs)
+        if d
+    ]:
+        raise UserError(
+            f"The workers do not agree on {'; '.join(wrong)}. Start all with the same flags, data "
+            "and software, and a --model_dir that all of them see."
+        )
+
+
+def asked_to_stop(strategy: tf.distribute.Strategy, received: list[int]) -> int:
+    """Returns the number of a signal that some worker received, 0 for none; all have to call it."""
+    mine = received[0] if received else 0
+    if distribution.worker_of(strategy)[1] == 1:
+        return mine
+    return int(everywhere(strategy, [mine]).max())
+
+
+def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
+    """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
+
+    Every worker has to call it, at the same place.
+    """
+    mine = strategy.experimental_distribute_values_from_function(
+        lambda _: tf.constant([numbers], tf.int32)
+    )
+    return distribution.first_replica(strategy, _gather_over(strategy)(mine)).numpy()
+
+
+@functools.cache  # or it would be traced anew each time
+def _gather_over(strategy: tf.distribute.Strategy):
+    return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)

@@ -1,0 +1,41 @@
+"""What a run says of its machine as it starts, and what all its workers must have alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_med import distribution
+from simclr_med.config import Config, fields_that_shape_weights
+from simclr_med.data import Bags
+
+
+def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
+    """Returns a line: strategy, replicas, batch and negatives of each, precision, XLA."""
+    replicas, batch_size = strategy.num_replicas_in_sync, config.train.train_batch_size
+    workers = distribution.worker_of(strategy)[1]
+    parts = [
+        type(strategy).__name__ + (f" over {workers} workers" if workers > 1 else ""),
+        distribution.describe(strategy),
+        f"{batch_size // replicas} examples per replica",
+    ]
+    if config.run.train_mode == "pretrain":  # the views of the other examples of all replicas
+        parts.append(f"{2 * batch_size - 2:,} negatives per view")
+    precision = (
+        "bfloat16 (weights and loss float32)" if config.device.mixed_precision else "float32"
+    )
+    compiled = config.device.jit_compile or distribution.is_tpu(strategy)
+    return ", ".join([*parts, precision, f"step {'' if compiled else 'not '}compiled by XLA"])
+
+
+def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
+    """Returns what the workers of a run must have alike, for `multiworker.check_same`."""
+    values = config.to_dict()
+    metadata = builder.info.metadata or {}
+    data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
+    return {
+        "the configuration": {name: values[name] for name in fields_that_shape_weights()},
+        "the dataset": data,
+        "TensorFlow's version": tf.__version__,
+    }

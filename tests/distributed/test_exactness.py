@@ -1,0 +1,110 @@
+"""Every strategy equals one device on the same global batches, to rounding.
+
+What it finds: a gather that cuts gradients or orders rows by worker, a loss that is averaged where it
+should be summed, BatchNorm statistics of one replica, labels weighed per replica, a worker that reads
+another's part of the batch. The reference is one device in one process. Each strategy runs in
+processes of its own: TensorFlow allows one a process.
+"""
+
+import numpy as np
+import pytest
+from exactness_worker import EVALUATED, LOSSES, PRECISIONS
+from processes import ROOT, TABLE, environments, finish, start
+
+STRATEGIES = {  # name: (replicas of a process, processes)
+    "one device": (1, 1),
+    "2 replicas": (2, 1),
+    "4 replicas": (4, 1),
+    "2 workers": (1, 2),
+}
+TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
+KINDS = ("loss", "gradient", "BatchNorm", "weights", "momenta")
+WORKER = ROOT / "tests" / "distributed" / "exactness_worker.py"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """{strategy: [what each process found]}."""
+    folder, outs, running = tmp_path_factory.mktemp("exactness"), {}, []
+    for number, (name, (replicas, processes)) in enumerate(STRATEGIES.items()):
+        outs[name] = [folder / f"{number}_{i}.npz" for i in range(processes)]
+        running += [
+            start([WORKER, replicas, out], environment, out.with_suffix(".log"), folder)
+            for out, environment in zip(outs[name], environments(processes))
+        ]
+    codes = finish(running, timeout=500)  # all at once: most of the time goes to tracing
+    logs = "\n".join(log.read_text() for log in folder.glob("*.log"))
+    assert set(codes) == {0}, logs
+    return {name: [dict(np.load(out)) for out in of_strategy] for name, of_strategy in outs.items()}
+
+
+def deviation(many, one, prefix):
+    """Returns the largest difference in the arrays of a kind, relative to their largest value."""
+    names = [name for name in one if name.startswith(prefix)]
+    assert names and all(many[name].dtype == one[name].dtype for name in names)
+    largest = max(np.abs(one[name]).max() for name in names)
+    return max(np.abs(many[name] - one[name]).max() for name in names) / largest
+
+
+@pytest.fixture(scope="module")
+def table(results):
+    """{(strategy, precision, loss): {kind: largest deviation of any process}}; it is printed too."""
+    one, rows = results["one device"][0], {}
+    for strategy in list(STRATEGIES)[1:]:
+        for precision in PRECISIONS:
+            for loss in LOSSES:
+                rows[strategy, precision, loss] = {
+                    kind: max(
+                        deviation(many, one, f"{loss}/{precision}/{kind}")
+                        for many in results[strategy]
+                    )
+                    for kind in KINDS
+                }
+    TABLE.append("Largest deviation from one device, relative to the largest value of the array")
+    TABLE.append("(loss and gradient of the first step; the rest after 5 steps of LARS)")
+    TABLE.append(
+        f"{'strategy':<12}{'precision':<11}{'loss':<20}" + "".join(f"{k:>11}" for k in KINDS)
+    )
+    for (strategy, precision, loss), found in rows.items():
+        numbers = "".join(f"{found[kind]:>11.1e}" for kind in KINDS)
+        TABLE.append(f"{strategy:<12}{precision:<11}{loss:<20}{numbers}")
+    return rows
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("strategy", list(STRATEGIES)[1:])
+def test_every_strategy_equals_one_device(table, strategy, precision, loss):
+    assert max(table[strategy, precision, loss].values()) <= TOLERANCES[precision]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_compared_is_not_trivial(results, loss):
+    """Gradients reach nearly every weight, steps move them, and losses are those of float64."""
+    one = results["one device"][0]
+    gradients = [v for k, v in one.items() if k.startswith(f"{loss}/float64/gradient")]
+    moments = [v for k, v in one.items() if k.startswith(f"{loss}/float64/momenta")]
+    assert len(gradients) > 10
+    assert np.mean([np.abs(g).max() > 1e-6 for g in gradients]) > 0.6
+    assert np.mean([np.abs(m).max() > 1e-6 for m in moments]) > 0.6
+    exact = one[f"{loss}/float64/loss"]
+    assert exact.dtype == np.float64 and exact != np.float32(exact)
+
+
+def expected_features(num_cases):
+    """Returns (colour of each image, its case, its place; mean colour of each case), by loops."""
+    each = [(3 * case + i, case, i) for case in range(num_cases) for i in range(1 + case % 2)]
+    of_cases = [np.mean([c for c, k, _ in each if k == case]) for case in range(num_cases)]
+    return each, of_cases
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_evaluation_counts_every_example_once(results, strategy):
+    """Whatever remains in the last batch: none is left out, none (or padding) counts twice."""
+    for n in EVALUATED:
+        each, of_cases = expected_features(n)
+        found = {k: results[strategy][0][f"evaluated {n}/{k}"] for k in ("each", "case", "image")}
+        rows = zip(found["each"].mean(axis=1), found["case"], found["image"], strict=True)
+        np.testing.assert_allclose(list(rows), each, rtol=1e-5)
+        cases = results[strategy][0][f"evaluated {n}/of cases"]
+        np.testing.assert_allclose(cases.mean(axis=1), of_cases, rtol=1e-5)

@@ -1,0 +1,118 @@
+"""Who the workers are: TF_CONFIG and Slurm's variables, and what is said where they make no sense."""
+
+import json
+import os
+
+import pytest
+
+import run
+from simclr_med import cluster
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+
+SLURM = {
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NODELIST": "n[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_JOB_ID": "4711",
+}
+
+
+def tf_config(task, **jobs):
+    return {"TF_CONFIG": json.dumps({"cluster": jobs, "task": task})}
+
+
+def worker(index, *addresses):
+    return tf_config({"type": "worker", "index": index}, worker=addresses)
+
+
+def test_a_process_alone_is_in_no_cluster():
+    for environ in ({}, {"TF_CONFIG": ""}, {"TF_CONFIG": "{}"}, worker(0, "a:1"), SLURM):
+        assert cluster.find(1, dict(environ)) is None
+
+
+def test_tf_config_names_the_workers():
+    found = cluster.find(1, worker(1, "a:1", "b:2"))
+    assert found == cluster.Cluster(("a:1", "b:2"), 1) and not found.is_chief
+
+
+@pytest.mark.parametrize(("kind", "index", "number"), [("chief", 0, 0), ("worker", 1, 2)])
+def test_a_chief_comes_before_the_workers(kind, index, number):
+    environ = tf_config({"type": kind, "index": index}, chief=["c:1"], worker=["a:1", "b:1"])
+    assert cluster.find(3, environ) == cluster.Cluster(("c:1", "a:1", "b:1"), number)
+
+
+def test_slurm_s_tasks_are_workers_in_the_order_of_the_nodes():
+    """n9 before n10, where sorting would exchange them; two tasks of a node get two ports."""
+    environ = dict(SLURM, SLURMD_NODENAME="n10")
+    found = cluster.find(4, environ)
+    hosts = [address.split(":")[0] for address in found.workers]
+    assert hosts == ["n9", "n9", "n10", "n10"] and found.index == 2
+    ports = [int(address.split(":")[1]) for address in found.workers]
+    assert ports == [ports[0], ports[0] + 1] * 2 and 20000 <= ports[0] < 30000
+    assert cluster.find(1, environ) == found  # TensorFlow reads TF_CONFIG, and so do we from now on
+    cluster.leave(environ)
+    assert cluster.find(1, environ) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("login", ["login"]),
+        ("a,b", ["a", "b"]),
+        ("n[9-10,12],x", ["n9", "n10", "n12", "x"]),
+        ("gpu[008-010]-ib", ["gpu008-ib", "gpu009-ib", "gpu010-ib"]),
+    ],
+)
+def test_slurm_s_lists_of_nodes(text, hosts):
+    environ = {**SLURM, "SLURM_STEP_NODELIST": text, "SLURM_PROCID": "0"}
+    environ["SLURM_STEP_TASKS_PER_NODE"] = f"2(x{len(hosts)})"
+    found = cluster.find(2 * len(hosts), environ).workers
+    assert [address.split(":")[0] for address in found] == [h for h in hosts for _ in "12"]
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "environ", "sentence"),
+    [
+        (1, {"TF_CONFIG": "{"}, "cannot be read"),
+        (1, {"TF_CONFIG": "[]"}, "cannot be read"),
+        (1, worker(2, "a:1", "b:1"), "names no host:port for this task"),
+        (1, worker(0, "a", "b:1"), "names no host:port for this task"),
+        (1, tf_config({"type": "worker", "index": 0}, worker=["a:1"], ps=["b:1"]), "task 'ps'"),
+        (1, tf_config({"type": "evaluator", "index": 0}, worker=["a:1"]), "task 'evaluator'"),
+        (3, worker(0, "a:1", "b:1"), "--num_workers=3, but the environment names 2"),
+        (2, {}, "SLURM_PROCID, SLURM_STEP_NODELIST"),
+        (2, SLURM, "--num_workers=2, but the environment names 4"),
+        (4, {**SLURM, "SLURM_STEP_TASKS_PER_NODE": "many"}, "do not fit together"),
+        (4, {**SLURM, "SLURM_PROCID": "4"}, "do not fit together"),
+        (4, {**SLURM, "SLURMD_NODENAME": "n9"}, "runs on n9, not on n10"),
+    ],
+)
+def test_what_makes_no_sense_is_said(num_workers, environ, sentence):
+    with pytest.raises(UserError) as error:
+        cluster.find(num_workers, dict(environ))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["build", "verify", "compare"])
+def test_what_is_no_training_only_worker_0_does(monkeypatch, capsys, mode):
+    monkeypatch.setenv("TF_CONFIG", worker(1, "a:1", "b:1")["TF_CONFIG"])
+    assert run.main(["run.py", f"--mode={mode}", "--dataset=derm_bags/demo"]) == 0
+    assert capsys.readouterr().out == f"Worker 1: --mode={mode} is work for worker 0 alone.\n"
+
+
+@pytest.mark.parametrize("mode", ["eval", "export", "embed"])
+def test_worker_0_then_works_alone_however_the_run_was_trained(monkeypatch, mode):
+    monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])
+    config, workers = run._with_others(Config().replace(num_workers=4), {}, mode)
+    assert workers.is_chief and config.device.num_workers == 1 and "TF_CONFIG" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--mode=sweep"], ["--mode=label_efficiency"], ["--mode=train_then_eval", "--repeats=2"]],
+)
+def test_many_runs_are_not_for_several_workers(monkeypatch, capsys, flags):
+    monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])
+    assert run.main(["run.py", "--dataset=derm_bags/demo", *flags]) == 2
+    assert "run after run on one machine: unset TF_CONFIG." in capsys.readouterr().err
