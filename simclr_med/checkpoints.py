@@ -63,10 +63,11 @@ class RunCheckpoints:
         self.finish()
         return self._latest
 
-    def restore_latest(self) -> int:
+    def restore_latest(self, *, tidy: bool = True) -> int:
         """Restores every variable of the newest whole checkpoint, if there is one; returns the step.
 
-        Damaged ones that are newer are passed over with a warning, and removed.
+        Damaged ones that are newer are passed over with a warning; with `tidy` they are removed, and
+        so are the remains of a process that died: of several workers one may do that.
 
         Raises:
           UserError: there are checkpoints, and none is whole.
@@ -74,13 +75,18 @@ class RunCheckpoints:
         self._latest = checkpoint_files.newest_usable(self.model_dir)
         if self._latest:
             self._checkpoint.restore(self._latest).assert_existing_objects_matched()
+        if tidy:
+            self._tidy()
+        return self.step
+
+    def _tidy(self) -> None:
+        if self._latest:
             prefixes = checkpoint_files.kept(self.model_dir)
             usable = prefixes[: prefixes.index(self._latest) + 1]
             checkpoint_files.write_list(self.model_dir, usable)
             for damaged in prefixes[len(usable) :]:
                 checkpoint_files.remove(damaged)
         checkpoint_files.remove_remains(self.model_dir)
-        return self.step
 
     def save(self) -> str:
         """Begins to write a checkpoint of the weights as they are now, and returns its path.

@@ -159,7 +159,7 @@ def train(
             optimizer.build(model.trainable_variables)
         kept = config.run.keep_checkpoint_max
         saved = checkpoints.RunCheckpoints(model_dir, model, optimizer, kept)
-        start = saved.restore_latest()
+        start = saved.restore_latest(tidy=folder == model_dir)
         multiworker.check_same(strategy, {"the step they go on from": start})
         if start:
             print(f"Resuming at step {start} of {total_steps} from {saved.latest}.")
