@@ -21,7 +21,7 @@ from tfds_builders.read_ahead import load_ahead
 
 DEMO_SEED = 0
 DEMO_JPEG_QUALITY = 92
-_PIECE = 50  # cases that a process draws at a time, about a second
+_PIECE = 10  # cases that a process draws at a time, about a fifth of a second
 
 
 class Bag(NamedTuple):
