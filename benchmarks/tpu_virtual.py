@@ -1,0 +1,55 @@
+"""Runs a program for several replicas on as many virtual CPU devices: needs JAX and NumPy alone.
+
+    python benchmarks/tpu_virtual.py PROGRAM.npz FOUND.npz REPLICAS
+
+The replicas start from the weights of `step_program.draw`, and share the images that it draws for all of
+them, cut into consecutive parts. Writes "losses" [R] and, by the argument's number, each argument after
+the step; fails where replicas come to different weights.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+REPLICAS = int(sys.argv[3])
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={REPLICAS}"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import numpy as np
+from jaxlib import xla_client
+from step_program import LOSS, draw, load
+from tpu_compile import stablehlo
+
+
+def main() -> None:
+    hlo, specification = load(sys.argv[1])
+    devices = jax.devices()
+    options = xla_client.CompileOptions()
+    options.num_replicas = REPLICAS
+    ids = np.array([device.id for device in devices])[:, np.newaxis]
+    options.device_assignment = xla_client.DeviceAssignment.create(ids)
+    compiled = devices[0].client.compile_and_load(
+        stablehlo(hlo), xla_client.DeviceList(tuple(devices)), options
+    )
+    given = []
+    for i, argument in enumerate(specification["arguments"]):
+        shared = argument["kind"] == "weights"
+        b, *rest = [1] if shared else argument["shape"]
+        whole = argument if shared else {**argument, "shape": [REPLICAS * b, *rest]}
+        value = draw(whole, i)
+        parts = [value] * REPLICAS if shared else np.split(value, REPLICAS)
+        with jax.enable_x64(True):  # the step's number is an int64
+            given.append([jax.device_put(part, device) for part, device in zip(parts, devices)])
+    outputs = compiled.execute_sharded(given).disassemble_into_single_device_arrays()
+    found = {}
+    for output, argument in specification["updates"]:
+        values = [np.asarray(value) for value in outputs[output]]
+        assert all(np.array_equal(values[0], value) for value in values), argument
+        found[str(argument)] = values[0]
+    np.savez(sys.argv[2], losses=[float(value) for value in outputs[LOSS]], **found)
+
+
+if __name__ == "__main__":
+    main()
