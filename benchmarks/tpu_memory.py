@@ -59,12 +59,12 @@ cores of a slice, and these are its figures. Made by
 
 from [tpu.jsonl](tpu.jsonl), which keeps each result; the command computes what is missing.
 
-The step is `simclr_med.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation on the
-device, both views of each image through the network, BatchNorm and NT-Xent over all replicas, LARS. The
-smallest slice that fits, with the images (pairs of views) of a core, its peak memory, and the operations
-of a step on one core. The memory is the step's alone; a program that reads ahead takes a few batches of
-uint8 pixels more. A replica is a core of v2, v3 and v4 (two a chip), a chip of v5e and v5p. `--remat`
-and `--micro_batch` take less; neither is used here. A dash was not computed.
+The step is `simclr_med.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
+on the device, both views of each image through the network, BatchNorm and NT-Xent over all replicas,
+LARS. The table has the smallest slice that fits, with the images (pairs of views) of a core, its peak
+memory, and the operations of a step on one core. The memory is the step's alone; reading ahead takes a
+few batches of uint8 pixels more. A core is a replica: two a chip on v2, v3 and v4, one on v5e and v5p.
+`--remat` and `--micro_batch` take less memory; neither is used here. A dash was not computed.
 """
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-REPLICAS = int(sys.argv[3])
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={REPLICAS}"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[3]}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
@@ -24,10 +23,11 @@ from tpu_compile import stablehlo
 
 
 def main() -> None:
+    replicas = int(sys.argv[3])
     hlo, specification = load(sys.argv[1])
     devices = jax.devices()
     options = xla_client.CompileOptions()
-    options.num_replicas = REPLICAS
+    options.num_replicas = replicas
     ids = np.array([device.id for device in devices])[:, np.newaxis]
     options.device_assignment = xla_client.DeviceAssignment.create(ids)
     compiled = devices[0].client.compile_and_load(
@@ -37,9 +37,9 @@ def main() -> None:
     for i, argument in enumerate(specification["arguments"]):
         shared = argument["kind"] == "weights"
         b, *rest = [1] if shared else argument["shape"]
-        whole = argument if shared else {**argument, "shape": [REPLICAS * b, *rest]}
+        whole = argument if shared else {**argument, "shape": [replicas * b, *rest]}
         value = draw(whole, i)
-        parts = [value] * REPLICAS if shared else np.split(value, REPLICAS)
+        parts = [value] * replicas if shared else np.split(value, replicas)
         with jax.enable_x64(True):  # the step's number is an int64
             given.append([jax.device_put(part, device) for part, device in zip(parts, devices)])
     outputs = compiled.execute_sharded(given).disassemble_into_single_device_arrays()
