@@ -18,6 +18,7 @@ import time
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v3-8")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # two may compile at a time
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -28,7 +29,10 @@ from jaxlib import xla_client
 from jaxlib.mlir import ir
 from step_program import load
 
-_TOO_LARGE = re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)([MG]) hbm")
+_TOO_LARGE = (  # what a program needs, and what there is
+    re.compile(r"\(([\d.]+)([MG])\) exceeds available HBM \(([\d.]+)([MG])\)"),
+    re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)([MG]) hbm"),
+)
 _BYTES = {"M": 2**20, "G": 2**30}
 
 
@@ -54,10 +58,10 @@ def compile_for(hlo: bytes, topology: str) -> dict:
             stablehlo(hlo), xla_client.DeviceList(tuple(cores)), options
         )
     except jax.errors.JaxRuntimeError as error:
-        too_large = _TOO_LARGE.search(str(error))
-        if not too_large:
+        matches = [match for form in _TOO_LARGE if (match := form.search(str(error)))]
+        if not matches:
             raise
-        used, used_unit, there, there_unit = too_large.groups()
+        used, used_unit, there, there_unit = matches[0].groups()
         found |= {"fits": False, "peak_bytes": round(float(used) * _BYTES[used_unit])}
         found["hbm_bytes"] = round(float(there) * _BYTES[there_unit])
     else:

@@ -106,10 +106,17 @@ def test_compiler_takes_the_step(lowered, topology):
 
 
 @needs_libtpu
-def test_compiler_says_that_a_step_is_too_large(tmp_path):
-    trainer = Trainer(18, 128, 2048, bfloat16=True, augment=False, strategy=XlaReplicas(1))
-    make_program(str(tmp_path / "step.npz"), trainer, {})
-    found = compile_for(tmp_path / "step.npz", "v5e:1x1")
+def test_compiler_says_that_a_program_is_too_large(tmp_path):
+    """A matrix of 9.5 GiB times itself, on a core of 16 GB."""
+
+    @tf.function(jit_compile=True)
+    def square(x):
+        return tf.matmul(x, x)
+
+    lower = square.experimental_get_compiler_ir(tf.TensorSpec([50_688, 50_688]))
+    hlo = np.frombuffer(lower(stage="hlo_serialized"), np.uint8)
+    np.savez(tmp_path / "square.npz", hlo=hlo, specification="{}")
+    found = compile_for(tmp_path / "square.npz", "v5e:1x1")
     assert not found["fits"]
     assert found["peak_bytes"] > found["hbm_bytes"] > 15 * 2**30
 
