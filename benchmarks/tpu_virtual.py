@@ -17,6 +17,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxlib import xla_client
 from step_program import LOSS, draw, load
 from tpu_compile import stablehlo
@@ -33,15 +34,17 @@ def main() -> None:
     compiled = devices[0].client.compile_and_load(
         stablehlo(hlo), xla_client.DeviceList(tuple(devices)), options
     )
+    mesh = jax.sharding.Mesh(np.array(devices), "replicas")
+    whole, parts = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("replicas",)))
     given = []
     for i, argument in enumerate(specification["arguments"]):
-        shared = argument["kind"] == "weights"
-        b, *rest = [1] if shared else argument["shape"]
-        whole = argument if shared else {**argument, "shape": [replicas * b, *rest]}
-        value = draw(whole, i)
-        parts = [value] * replicas if shared else np.split(value, replicas)
         with jax.enable_x64(True):  # the step's number is an int64
-            given.append([jax.device_put(part, device) for part, device in zip(parts, devices)])
+            if argument["kind"] == "weights":
+                given.append(jax.device_put(draw(argument, i), whole))
+            else:
+                b, *rest = argument["shape"]
+                value = draw({**argument, "shape": [replicas * b, *rest]}, i)
+                given.append(jax.device_put(value, parts))
     outputs = compiled.execute_sharded(given).disassemble_into_single_device_arrays()
     found = {}
     for output, argument in specification["updates"]:

@@ -16,6 +16,8 @@ import tensorflow as tf
 from step_program import Trainer, draw, make_program
 from tpu_replicas import XlaReplicas
 
+from simclr_med.keras_api import keras
+
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 REPLICAS, REPLICA_BATCH, SIZE = 8, 2, 32
 # What TPUs have no kernel for, or would leave the device for at every step.
@@ -29,21 +31,27 @@ needs_libtpu = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def precision():
+    """Gives the process its precision back, which `Trainer` sets."""
+    before = keras.mixed_precision.global_policy()
+    yield
+    keras.mixed_precision.set_global_policy(before)
+
+
 @pytest.fixture(scope="module")
-def lowered(tmp_path_factory):
-    """Returns (trainer, file of its program) of one of eight replicas, all augmentations on."""
-    trainer = Trainer(
-        18,
-        SIZE,
-        REPLICA_BATCH,
-        bfloat16=True,
-        augment=True,
-        rotation=45.0,
-        strategy=XlaReplicas(REPLICAS),
-    )
+def trainer():
+    """Returns the step of one of eight replicas, all augmentations on."""
+    options = dict(bfloat16=True, augment=True, rotation=45.0)
+    return Trainer(18, SIZE, REPLICA_BATCH, **options, strategy=XlaReplicas(REPLICAS))
+
+
+@pytest.fixture(scope="module")
+def program(trainer, tmp_path_factory):
+    """Returns the file of that step, lowered."""
     path = tmp_path_factory.mktemp("tpu") / "step.npz"
     make_program(str(path), trainer, {})
-    return trainer, path
+    return path
 
 
 def forbidden(function: tf.types.experimental.ConcreteFunction) -> set[str]:
@@ -60,12 +68,11 @@ def compile_for(path, topology: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_no_op_of_the_step_is_one_that_tpus_lack(lowered):
-    trainer, _ = lowered
+def test_no_op_of_the_step_is_one_that_tpus_lack(trainer):
     assert not forbidden(trainer.graph)
 
 
-def test_such_an_op_is_found_in_a_function_that_is_called():
+def test_such_an_op_is_found_in_a_function_that_is_called(tmp_path):
     """Of what the step may take in by a mistake: a print within a loop, a summary, Python, a crop."""
 
     @tf.function
@@ -75,14 +82,13 @@ def test_such_an_op_is_found_in_a_function_that_is_called():
         tf.summary.scalar("x", 1.0, step=0)
         return tf.image.crop_and_resize(tf.zeros([1, 8, 8, 3]), [[0.0, 0, 1, 1]], [0], [4, 4])
 
-    with tf.summary.create_noop_writer().as_default():
+    with tf.summary.create_file_writer(str(tmp_path)).as_default():
         found = forbidden(step.get_concrete_function(tf.TensorSpec([], tf.int32)))
-    assert {"PrintV2", "StringFormat", "EagerPyFunc", "CropAndResize"} <= found
+    assert found >= {"PrintV2", "StringFormat", "EagerPyFunc", "WriteSummary", "CropAndResize"}
 
 
-def test_all_that_replicas_share_is_summed_over_them(lowered):
+def test_all_that_replicas_share_is_summed_over_them(trainer):
     """Gradients; sum, square sum and count of each BatchNorm; the views and the patients."""
-    trainer, _ = lowered
     ops = [op for op in trainer.graph.graph.get_operations() if op.type == "XlaAllReduce"]
     gradients = len(trainer.model.trainable_variables)
     norms = sum("moving_mean" in v.name for v in trainer.model.variables)
@@ -93,14 +99,12 @@ def test_all_that_replicas_share_is_summed_over_them(lowered):
 
 
 @needs_libtpu
-@pytest.mark.parametrize(
-    "topology", ["v2:2x2", "v3:2x2", "v4:2x2x1", "v5e:2x4", pytest.param("v5p:2x2x2")]
-)
-def test_compiler_takes_the_step(lowered, topology):
-    found = compile_for(lowered[1], topology)
+@pytest.mark.parametrize("topology", ["v3:2x2", "v2:2x2", "v4:2x2x1", "v5e:2x4", "v5p:2x2x2"])
+def test_compiler_takes_the_step(trainer, program, topology):
+    found = compile_for(program, topology)
     assert found["fits"] and found["cores"] == REPLICAS
     assert found["all_reduces"] > 0
-    weights = sum(np.prod(v.shape) * v.dtype.size for v in lowered[0].variables)
+    weights = sum(np.prod(v.shape) * v.dtype.size for v in trainer.variables)
     assert weights < found["peak_bytes"] < 8 * weights
     assert found["flops"] > 3 * 2 * 5e7  # three passes over the convolutions of two views
 
