@@ -50,7 +50,7 @@ class Trainer:
       step: (images uint8 [b, 2, H, W, 3], patient int32 [b]) to the NT-Xent loss, after an update.
       compiled: the same, for XLA on an accelerator.
       graph: `compiled`, traced.
-      model: what it trains.
+      model, optimizer: what it trains, and with what.
       variables: what the step reads and changes, in the order of the program's arguments.
       arguments: of the program, see `load`.
     """
@@ -82,6 +82,7 @@ class Trainer:
         with strategy.scope():
             self.model = model = make_model(config, 0)
             optimizer = make_optimizer("lars", 0.1, momentum=0.9, weight_decay=1e-6, model=model)
+            self.optimizer = optimizer
             optimizer.build(model.trainable_variables)
         one_step = make_one_step(
             config,
