@@ -43,14 +43,30 @@ def load(path: str) -> tuple[bytes, dict]:
 class Trainer:
     """Our step of a fresh model, as TensorFlow runs it; the augmentation is part of it, or not.
 
+    `batch` is one replica's. `strategy` is the default one, of one replica, unless given; `rotation`,
+    in degrees, is as --rotation_degrees.
+
     Attributes:
       step: (images uint8 [b, 2, H, W, 3], patient int32 [b]) to the NT-Xent loss, after an update.
       compiled: the same, for XLA on an accelerator.
+      graph: `compiled`, traced.
+      model, optimizer: what it trains, and with what.
       variables: what the step reads and changes, in the order of the program's arguments.
       arguments: of the program, see `load`.
     """
 
-    def __init__(self, depth: int, size: int, batch: int, bfloat16: bool, augment: bool):
+    def __init__(
+        self,
+        depth: int,
+        size: int,
+        batch: int,
+        bfloat16: bool,
+        augment: bool,
+        *,
+        width: int = 1,
+        rotation: float = 0.0,
+        strategy=None,
+    ):
         import tensorflow as tf
 
         from simclr_med import config as c
@@ -61,10 +77,13 @@ class Trainer:
         from simclr_med.train import make_model
 
         keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
-        config = configured(c, depth, size, bfloat16)
-        self._model = model = make_model(config, 0)
-        optimizer = make_optimizer("lars", 0.1, momentum=0.9, weight_decay=1e-6, model=model)
-        optimizer.build(model.trainable_variables)
+        config = configured(c, depth, size, bfloat16, width=width, rotation=rotation)
+        strategy = strategy or tf.distribute.get_strategy()
+        with strategy.scope():
+            self.model = model = make_model(config, 0)
+            optimizer = make_optimizer("lars", 0.1, momentum=0.9, weight_decay=1e-6, model=model)
+            self.optimizer = optimizer
+            optimizer.build(model.trainable_variables)
         one_step = make_one_step(
             config,
             METHODS["simclr"],
@@ -74,17 +93,19 @@ class Trainer:
         )
 
         def step(images, patient):
-            return one_step({"images": images, "patient": patient})["contrast_loss"]
+            return strategy.run(one_step, ({"images": images, "patient": patient},))[
+                "contrast_loss"
+            ]
 
-        self.step = tf.function(step)
-        self.compiled = tf.function(step, jit_compile=True)
+        self.step = tf.function(step, autograph=False)
+        self.compiled = tf.function(step, jit_compile=True, autograph=False)
         images, patient = [batch, 2, size, size, 3], [batch]
         self.signature = (tf.TensorSpec(images, tf.uint8), tf.TensorSpec(patient, tf.int32))
         with _for_accelerators():
-            graph = self.compiled.get_concrete_function(*self.signature)
-        variables = [*graph.graph.variables, *model.variables, *optimizer.variables]
+            self.graph = self.compiled.get_concrete_function(*self.signature)
+        variables = [*self.graph.graph.variables, *model.variables, *optimizer.variables]
         by_handle = {id(v.handle): v for v in variables}
-        self.variables = [by_handle[id(handle)] for handle in graph.captured_inputs]
+        self.variables = [by_handle[id(handle)] for handle in self.graph.captured_inputs]
         trained = {v.ref() for v in model.trainable_variables}
         self.arguments = [
             {"name": "images", "kind": "pixels", "shape": images, "dtype": "uint8"},
@@ -93,15 +114,24 @@ class Trainer:
         ]
 
 
-def configured(c, depth: int, size: int, bfloat16: bool, *, jit_compile: bool = False):
+def configured(
+    c,
+    depth: int,
+    size: int,
+    bfloat16: bool,
+    *,
+    width: int = 1,
+    rotation: float = 0.0,
+    jit_compile: bool = False,
+):
     """Returns the benchmark's `Config`; `c` is the module simclr_med.config.
 
     Not deterministic: PyTorch and JAX are not either unless asked, and TensorFlow has no deterministic
     gradient of max-pooling for XLA.
     """
     return c.Config(
-        model=c.ModelConfig(resnet_depth=depth, num_proj_layers=2),
-        augment=c.AugmentConfig(image_size=size),
+        model=c.ModelConfig(resnet_depth=depth, width_multiplier=width, num_proj_layers=2),
+        augment=c.AugmentConfig(image_size=size, rotation_degrees=rotation),
         device=c.DeviceConfig(
             mixed_precision=bfloat16, jit_compile=jit_compile, deterministic=False
         ),
@@ -116,6 +146,7 @@ def device_ops(config) -> dict[str, tuple]:
         color_jitter_strength=config.augment.color_jitter_strength,
         use_blur=config.augment.use_blur,
         grayscale_probability=config.augment.grayscale_probability,
+        rotation_degrees=config.augment.rotation_degrees,
     )
 
 
