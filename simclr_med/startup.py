@@ -15,8 +15,9 @@ def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
     """Returns a line: strategy, replicas, batch and negatives of each, precision, XLA."""
     replicas, batch_size = strategy.num_replicas_in_sync, config.train.train_batch_size
     workers = distribution.worker_of(strategy)[1]
+    name = f"MultiWorkerMirroredStrategy over {workers} workers"  # its class has an older name
     parts = [
-        type(strategy).__name__ + (f" over {workers} workers" if workers > 1 else ""),
+        name if workers > 1 else type(strategy).__name__,
         distribution.describe(strategy),
         f"{batch_size // replicas} examples per replica",
     ]
