@@ -21,11 +21,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 _EXPERIMENTS = ("sweep", "label_efficiency", "study")
 _TRAINING = ("train", "train_then_eval")  # what several workers do together
 _OF_A_MODEL = ("export", "embed")  # of a run, or of the weights of --checkpoint
-_NEWER = (
-    "encoder",
-    "input_range",
-    "micro_batch",
-)  # than the first runs: their defaults change no run's folder
+# Than the first runs: their defaults change no run's folder.
+_NEWER = ("encoder", "input_range", "micro_batch")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 

@@ -34,9 +34,12 @@ def _shallow(monkeypatch):
 
 @pytest.fixture
 def float64():
+    before = keras.mixed_precision.global_policy()  # which counts, once any test has set it
     keras.backend.set_floatx("float64")
+    keras.mixed_precision.set_global_policy("float64")
     yield
     keras.backend.set_floatx("float32")
+    keras.mixed_precision.set_global_policy(before)
 
 
 def assert_equal(found, expected, tolerance):

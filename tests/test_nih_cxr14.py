@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from conftest import ROOT
 
 from tfds_builders import bag_builder
 from tfds_builders.bag_table import shards
@@ -26,6 +25,7 @@ from tfds_builders.nih_cxr14 import Builder, folder_config
 from tfds_builders.nih_cxr14.table import LABELS, read_table
 from tfds_builders.splits import hash_split
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENCODED = {"images": tfds.decode.SkipDecoding()}
 DATA = pathlib.Path(os.environ.get("SIMCLR_MED_DATA", ROOT.parent / "shared" / "data"))
 TABLE = "Data_Entry_2017_v2020.csv"

@@ -41,7 +41,8 @@ def write(kind, model, tmp_path):
     else:
         optimizer = make_optimizer("lars", 0.1, momentum=0.9, weight_decay=0.0, model=model)
         optimizer.build(model.trainable_variables)
-        checkpoints.RunCheckpoints(path, model, optimizer, 1).save()
+        with checkpoints.RunCheckpoints(path, model, optimizer, 1) as saved:
+            saved.save()
     return path
 
 
