@@ -87,10 +87,11 @@ def step_of(model_dir):
 
 
 def numbers(model_dir):
-    """Returns {name: value} of the newest checkpoint."""
+    """Returns {name: value} of the newest checkpoint: weights, statistics, momenta, steps."""
     reader = tf.train.load_checkpoint(str(model_dir))
-    names = reader.get_variable_to_shape_map()
-    return {name: reader.get_tensor(name) for name in names if "OBJECT_GRAPH" not in name}
+    other = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/")  # how often a process has saved
+    names = [n for n in reader.get_variable_to_shape_map() if not n.startswith(other)]
+    return {name: reader.get_tensor(name) for name in names}
 
 
 def rows(model_dir):
