@@ -130,8 +130,8 @@ def disturbed(world, undisturbed):
     for (number, victim, _), seconds, said in zip(DISTURBANCES, world.seconds, world.said):
         TABLE.append(f"{signal.Signals(number).name} to worker {victim}, {seconds:.0f} s later:")
         for i, text in enumerate(said):
-            lines = text.strip().splitlines()
-            TABLE.extend(f"  worker {i}: {line}" for line in [*lines[:2], "...", lines[-1]])
+            lines = [x for x in text.splitlines() if not x.startswith(("WARNING: All", "I0000"))]
+            TABLE.extend(f"  worker {i}: {line}" for line in lines)
     return folder, found
 
 
