@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -18,3 +19,9 @@ def golden() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no golden numbers at {folder} (set SIMCLR_MED_GOLDEN)")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what tests/distributed measured: strategies x precision x loss, and what workers said."""
+    for line in getattr(sys.modules.get("processes"), "TABLE", ()):
+        terminalreporter.write_line(line)

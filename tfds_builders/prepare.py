@@ -78,13 +78,21 @@ def prepare(
     download = tfds.download.DownloadConfig(manual_dir=manual_dir)
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
-    if name in FOLDERS:
-        with _one_at_a_time(builder):
-            if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
-                return _builder(name, manual_dir, data_dir, options)
-            with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
-                _build(builder, download, beam_runner)
-        return builder
+    with _one_at_a_time(builder):
+        if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
+            return _builder(name, manual_dir, data_dir, options)
+        if name not in FOLDERS:
+            _download(name, builder, download)
+            return builder
+        for left in _unfinished(builder):
+            shutil.rmtree(left)
+        with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
+            _build(builder, download, beam_runner)
+    return builder
+
+
+def _download(name: str, builder, download: tfds.download.DownloadConfig) -> None:
+    """Downloads and prepares one of TFDS's own datasets, or the demo."""
     try:
         builder.download_and_prepare(download_config=download)
     except AssertionError as error:  # TFDS's way to say what is to be fetched by hand
@@ -95,7 +103,6 @@ def prepare(
         raise DataError(
             _one_line(f"--dataset={name} could not be downloaded ({type(error).__name__}): {error}")
         ) from error
-    return builder
 
 
 def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | None) -> None:
@@ -127,9 +134,13 @@ def _one_at_a_time(builder):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, ".lock"), "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        for left in glob.glob(os.path.join(glob.escape(folder), "incomplete.*")):
-            shutil.rmtree(left)
         yield
+
+
+def _unfinished(builder) -> list[str]:
+    """Returns what killed builds have left beside the prepared dataset; call it with the lock."""
+    folder = os.path.dirname(os.fspath(builder.data_path))
+    return glob.glob(os.path.join(glob.escape(folder), "incomplete.*"))
 
 
 def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):

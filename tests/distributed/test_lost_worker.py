@@ -86,14 +86,12 @@ def step_of(model_dir):
     return int(latest.rsplit("-", 1)[1]) if latest else 0
 
 
-_SAVES = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
-
-
 def numbers(model_dir):
-    """Returns {name: value} of the newest checkpoint."""
+    """Returns {name: value} of the newest checkpoint: weights, statistics, momenta, steps."""
     reader = tf.train.load_checkpoint(str(model_dir))
-    names = set(reader.get_variable_to_shape_map()) - {_SAVES}  # how often this process has saved
-    return {name: reader.get_tensor(name) for name in names if "OBJECT_GRAPH" not in name}
+    other = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/")  # how often a process has saved
+    names = [n for n in reader.get_variable_to_shape_map() if not n.startswith(other)]
+    return {name: reader.get_tensor(name) for name in names}
 
 
 def rows(model_dir):
@@ -132,8 +130,8 @@ def disturbed(world, undisturbed):
     for (number, victim, _), seconds, said in zip(DISTURBANCES, world.seconds, world.said):
         TABLE.append(f"{signal.Signals(number).name} to worker {victim}, {seconds:.0f} s later:")
         for i, text in enumerate(said):
-            lines = text.strip().splitlines()
-            TABLE.extend(f"  worker {i}: {line}" for line in [*lines[:2], "...", lines[-1]])
+            lines = [x for x in text.splitlines() if not x.startswith(("WARNING: All", "I0000"))]
+            TABLE.extend(f"  worker {i}: {line}" for line in lines)
     return folder, found
 
 
