@@ -70,7 +70,8 @@ def compile_for(path, topology: str) -> dict:
 
 def all_variables(trainer) -> list[tf.Variable]:
     """Returns what a step may change, in an order that any two trainers of a model share."""
-    return [*trainer.model.variables, *trainer.optimizer.variables]
+    optimizer = trainer.optimizer
+    return [*trainer.model.variables, *optimizer.variables, optimizer.learning_rate]
 
 
 def test_no_op_of_the_step_is_one_that_tpus_lack(trainer):
