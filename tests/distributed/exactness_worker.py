@@ -1,11 +1,11 @@
 """One process of a strategy: trains and evaluates tiny models, and saves what came out.
 
-Usage: python exactness_worker.py REPLICAS OUT.npz. With TF_CONFIG it is one of several workers,
-REPLICAS is 1, and OUT is that worker's.
+Usage: python exactness_worker.py REPLICAS OUT.npz [control]. With TF_CONFIG it is one of several
+workers, REPLICAS is 1, and OUT is that worker's. "control" computes what depends on rounding alone.
 
 The step, the model, the optimiser and the input's distribution are the real ones; only the encoder
-is one block, and in float32 its ReLU is a softplus: rounding flips the slope of a ReLU near 0, and one
-flipped pixel moves a gradient by 1e-3. Kept are, for each loss and precision, the loss and the
+is one block. In "float32, smooth" its ReLU is a softplus: rounding may flip the slope of a ReLU near 0,
+and one flipped pixel moves a gradient by 1e-3. Kept are, for each loss and precision, the loss and the
 gradients of the first step, and weights, momenta and BatchNorm's statistics after five.
 """
 
@@ -26,7 +26,9 @@ from simclr_med.step import Trained, make_run_steps
 from simclr_med.train import make_model
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
-PRECISIONS = ("float32", "float64")
+PRECISIONS = ("float64", "float32, smooth", "float32")
+CONTROL = ("NT-Xent", "float32")
+CASES = [(loss, precision) for precision in PRECISIONS[:2] for loss in LOSSES] + [CONTROL]
 RELU = tf.nn.relu
 STEPS, B, SIZE, CLASSES = 5, 8, 8, 3
 EVALUATED = range(1, 10)  # numbers of cases: every remainder of every batch
@@ -78,9 +80,10 @@ def batches(loss: str) -> dict[str, np.ndarray]:
 
 def train(strategy, loss: str, precision: str) -> dict[str, np.ndarray]:
     """Returns {what: values} of five steps."""
-    keras.backend.set_floatx(precision)
-    keras.mixed_precision.set_global_policy(precision)
-    tf.nn.relu = tf.nn.softplus if precision == "float32" else RELU
+    floatx, _, smooth = precision.partition(", ")
+    keras.backend.set_floatx(floatx)
+    keras.mixed_precision.set_global_policy(floatx)
+    tf.nn.relu = tf.nn.softplus if smooth else RELU
     config = BASE.replace(train_mode="pretrain" if loss == "NT-Xent" else "finetune")
     with strategy.scope():
         model = make_model(config, CLASSES)
@@ -132,19 +135,18 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
     return {"each": each, "case": case, "image": image, "of cases": of_cases}
 
 
-def main(replicas: int, out: str) -> None:
+def main(replicas: int, out: str, *control: str) -> None:
     resnet.BLOCKS_PER_GROUP[18] = (1,)
     optim.LARS = RecordingLARS
     workers = cluster.find(1)
     strategy = distribution.make_strategy(cpu_replicas=replicas, cluster=workers)
     found = {
         f"{loss}/{precision}/{name}": value
-        for loss in LOSSES
-        for precision in PRECISIONS
+        for loss, precision in ([CONTROL] if control else CASES)
         for name, value in train(strategy, loss, precision).items()
     }
     keras.mixed_precision.set_global_policy("float32")
-    if workers is None or workers.is_chief:  # which then works alone
+    if not control and (workers is None or workers.is_chief):  # which then works alone
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
             found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
@@ -152,4 +154,4 @@ def main(replicas: int, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])
