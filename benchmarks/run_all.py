@@ -4,7 +4,7 @@
 
 Each line of JSON is kept in benchmarks/results/tf-VERSION.jsonl, where a benchmark that is run again
 takes the place of its last result; the tables in README.md are made from these files, one column of
-numbers for each TensorFlow. About 25 minutes on two cores, which nothing else should use meanwhile.
+numbers for each TensorFlow. About 35 minutes on two cores, which nothing else should use meanwhile.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SCRIPTS = {  # in the order of the issue that set the goals
     "nt_xent": "NT-Xent",
     "startup": "Start-up",
     "epoch_end": "End of an epoch",
+    "micro_batch": "Gradient caching",
 }
 _HERE = os.path.join(ROOT, "benchmarks")
 _BEGIN, _END = "<!-- made by run_all.py -->", "<!-- end -->"
