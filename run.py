@@ -10,7 +10,7 @@ import sys
 import flags
 from simclr_med import cluster, signals
 from simclr_med.config import FIELDS, Config
-from simclr_med.errors import UserError, WorkerLost
+from simclr_med.errors import UserError
 
 # Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
 # ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
@@ -29,7 +29,7 @@ _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditi
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 `verify` found problems, 2 a mistake, 128 + n by signal n.
 
-    75: another worker of the run was lost; the same commands go on.
+    75: another worker of the run, or the TPU, was lost; the same commands go on.
     """
     if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
         print(flags.help_text())
@@ -37,10 +37,8 @@ def main(argv: list[str]) -> int:
     signals.watch()
     try:
         return _run(argv)
-    except WorkerLost as lost:
-        return _refuse(str(lost)) and lost.exit_code
     except UserError as error:
-        return _refuse(str(error))
+        return _refuse(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:
@@ -317,9 +315,9 @@ def _sentence_for(error: Exception) -> str | None:
     return None
 
 
-def _refuse(sentence: str) -> int:
+def _refuse(sentence: str, exit_code: int = UserError.exit_code) -> int:
     print(f"run.py: {sentence}", file=sys.stderr)
-    return 2
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def tensorflow(bfloat16: bool, augment: bool, jit_compile: bool, options: argpar
         "patient": tf.range(options.batch),
     }
     batches = tf.data.Dataset.from_tensors(element).repeat()
-    iterator = iter(distribution.distribute(batches, strategy))
+    iterator = iter(distribution.distribute(lambda: batches, strategy))
     ops = device_ops(config) if augment else {}
     run_steps = make_run_steps(config, METHODS["simclr"], strategy, Trained(model, optimizer), ops)
 

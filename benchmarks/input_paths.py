@@ -66,7 +66,7 @@ def endless(bags):
     """Returns the same bags over and over, as if they were many: no epoch ends."""
     return dataclasses.replace(
         bags,
-        dataset=bags.dataset.repeat(_REPEATS),
+        open=lambda: bags.dataset.repeat(_REPEATS),
         num_bags=bags.num_bags * _REPEATS,
         num_images=bags.num_images * _REPEATS,
     )
@@ -88,7 +88,7 @@ def ours(images: list[bytes], batch_size: int):
             "label": np.zeros(n, np.int64),
         }
     )
-    many = endless(Bags(dataset, n, n, ("none",)))
+    many = endless(Bags(lambda: dataset, n, n, ("none",)))
     return batches(many, batch_size, method="simclr", shuffle_buffer=10 * batch_size)
 
 

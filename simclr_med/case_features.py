@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -83,7 +84,8 @@ def _forward(
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
     """Yields ({model: features [m, d]}, case [m], place in the case [m]) of the images of a batch."""
     replicas = strategy.num_replicas_in_sync
-    batches = evaluation_batches(
+    batches_of = functools.partial(
+        evaluation_batches,
         bags,
         batch_size=math.ceil(config.eval.eval_batch_size / replicas) * replicas,
         image_size=config.augment.image_size,
@@ -105,7 +107,7 @@ def _forward(
     def joined(value):
         return distribution.join_replicas(strategy, value).numpy()
 
-    for batch in distribution.distribute(batches, strategy):
+    for batch in distribution.distribute(batches_of, strategy):
         features, bag, image = forward_on_all(batch)
         bag, image = joined(bag), joined(image)
         real = bag >= 0

@@ -19,7 +19,9 @@ class RunCheckpoints:
 
     `save` copies all variables to the host's memory, and a thread writes that copy while training
     goes on; one write at a time. What reads or changes the training's own variables happens in the
-    thread that calls, so replicas and workers never wait for a disk or for each other here.
+    thread that calls, so replicas and workers never wait for a disk or for each other here. Of several
+    workers all have to call it, because what BatchNorm has seen is collected from all; those that
+    keep none (`max_to_keep` 0) write nothing.
 
     Used as a context manager it waits, in the end, for what is still being written.
     """
@@ -103,6 +105,8 @@ class RunCheckpoints:
             self._copy = _HostCopy(self._checkpoint)
         self._copy.update()
         prefix = os.path.join(self.model_dir, f"ckpt-{self.step}")
+        if not self._max_to_keep:
+            return prefix
         self._writing = self._writer.submit(self._write, self._copy.checkpoint, prefix)
         return prefix
 

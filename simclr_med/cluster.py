@@ -1,18 +1,22 @@
-"""Who the workers of a run are: from TF_CONFIG, or from the variables that Slurm sets.
+"""Who the workers of a run are: from TF_CONFIG, or from the variables that Slurm sets; and their meeting.
 
 Nothing here imports TensorFlow: a worker that has nothing to do can leave at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping, MutableMapping
 
 from simclr_med.errors import UserError
 
+_PAUSE, _REMIND = 0.2, 30.0  # seconds between two tries to reach a worker, and between two lines
 _FIRST_PORT, _PORTS = 20000, 10000  # of a Slurm job: decided by its number
 _HINT = (
     'As in {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -72,6 +76,54 @@ def leave(environ: MutableMapping[str, str] | None = None) -> None:
     (os.environ if environ is None else environ).pop("TF_CONFIG", None)
 
 
+def meet(cluster: Cluster) -> None:
+    """Returns when every worker of the cluster could be reached, each of which has to call this.
+
+    TensorFlow would wait for them too, but deaf to Ctrl-C and SIGTERM, and for an hour at most.
+
+    Raises:
+      UserError: this worker's own port is taken.
+    """
+    own, count = cluster.workers[cluster.index], len(cluster.workers)
+    missing = {worker: "" for worker in cluster.workers if worker != own}
+    waits = f"Worker {cluster.index} of {count} at {own}"
+    print(f"{waits} waits for the others: {', '.join(missing)}", flush=True)
+    with _listening(own):
+        told = time.monotonic()
+        while missing:
+            reasons = {worker: _why_not_reached(worker) for worker in missing}
+            missing = {worker: reason for worker, reason in reasons.items() if reason}
+            if missing and time.monotonic() - told > _REMIND:
+                told = time.monotonic()
+                who = ", ".join(f"{worker} ({reason})" for worker, reason in missing.items())
+                print(f"{waits} still waits for {who}", flush=True)
+            if missing:
+                time.sleep(_PAUSE)
+
+
+def _listening(own: str) -> contextlib.AbstractContextManager:
+    """Returns a socket at this worker's port: the system answers who tries to reach it."""
+    port, both = int(own.rpartition(":")[2]), socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
+    except OSError as error:
+        raise UserError(
+            f"This worker is to listen at {own}, and cannot ({error.strerror}). Is another process "
+            "of the run, or of an earlier one, still there? Else choose another port."
+        ) from error
+
+
+def _why_not_reached(worker: str) -> str:
+    """Returns why nobody answers at host:port; "" where somebody does."""
+    host, _, port = worker.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def _of_tf_config(text: str) -> Cluster | None:
     try:
         found = json.loads(text)
@@ -103,11 +155,12 @@ def _of_slurm(environ: Mapping[str, str]) -> Cluster:
             "--num_workers > 1 needs either TF_CONFIG or a Slurm job step (srun --ntasks=N python "
             f"run.py ...): {', '.join(missing)} is not set."
         )
-    rank, nodes, per_node, job = (environ[name] for name in names)
+    rank, node_list, per_node, job = (environ[name] for name in names)
     try:
-        hosts, counts = _hosts(nodes), _counts(per_node)
+        hosts, counts = _hosts(node_list), _counts(per_node)
         base = _FIRST_PORT + int(job) % (_PORTS - max(counts))
-        tasks = [(host, base + i) for host, count in zip(hosts, counts) for i in range(count)]
+        nodes = zip(hosts, counts, strict=True)
+        tasks = [(host, base + i) for host, count in nodes for i in range(count)]
         own = tasks[int(rank)][0]
     except (ValueError, IndexError) as error:
         values = ", ".join(f"{name}={environ[name]}" for name in names)
@@ -117,6 +170,11 @@ def _of_slurm(environ: Mapping[str, str]) -> Cluster:
         raise UserError(
             f"Slurm's task {rank} runs on {here}, not on {own}: start the tasks node after node "
             "(srun --distribution=block)."
+        )
+    if max(counts) > 1 and "SLURM_GPUS_ON_NODE" in environ and "SLURM_GPUS_PER_TASK" not in environ:
+        raise UserError(
+            f"Slurm starts {max(counts)} tasks on a node, and each would take all its GPUs. Start one "
+            "task on a node (--ntasks-per-node=1), which uses all of them, or add --gpus-per-task=1."
         )
     return Cluster(tuple(f"{host}:{port}" for host, port in tasks), int(rank))
 
@@ -130,6 +188,8 @@ def _hosts(text: str) -> list[str]:
         if not bracket:
             hosts.append(part)
             continue
+        if "[" in suffix:
+            raise ValueError(part)
         for span in numbers.split(","):
             ends = span.split("-")
             for number in range(int(ends[0]), int(ends[-1]) + 1):

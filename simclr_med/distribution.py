@@ -7,12 +7,13 @@ Every function works outside `strategy.run` too, where there is one replica.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.cluster import Cluster
-from simclr_med.errors import UserError
+from simclr_med.cluster import Cluster, meet
+from simclr_med.errors import UserError, WorkerLost
 
 
 def make_strategy(
@@ -71,19 +72,24 @@ def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
 
 
 def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
-    own, count = cluster.workers[cluster.index], len(cluster.workers)
-    print(
-        f"Worker {cluster.index} of {count} at {own} waits for the others: "
-        f"{', '.join(worker for worker in cluster.workers if worker != own)}",
-        flush=True,
+    meet(cluster)
+    communication = tf.distribute.experimental.CommunicationImplementation
+    gpus = tf.config.list_physical_devices("GPU")  # whose sums TensorFlow else sends by gRPC
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=communication.NCCL if gpus else communication.AUTO
     )
+    before = signal.getsignal(signal.SIGTERM)
+    who = f"Worker {cluster.index} of {len(cluster.workers)} cannot join the others"
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        raise WorkerLost(f"{who} ({_reason(error)}). Start all again.") from error
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
-            f"Worker {cluster.index} of {count} cannot join the others ({_reason(error)}). Are all "
-            f"started, is the port of {own} free, and do the addresses of TF_CONFIG reach them?"
+            f"{who} ({_reason(error)}). Do all have the same TF_CONFIG, but for their index?"
         ) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)  # TensorFlow takes it, and does nothing with it
 
 
 def local_strategy() -> tf.distribute.Strategy:
@@ -170,6 +176,11 @@ def sum_over_replicas(x: tf.Tensor) -> tf.Tensor:
     """Returns the sum of `x` over the replicas; gradients flow through."""
     if num_replicas() == 1:
         return x
+    several_workers = isinstance(
+        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
+    )
+    if x.dtype == tf.int32 and several_workers:  # which TensorFlow cannot do between GPUs
+        return tf.cast(sum_over_replicas(tf.cast(x, tf.int64)), tf.int32)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
@@ -187,11 +198,14 @@ def all_gather(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(sum_over_replicas(placed), [replicas * x.shape[0], *x.shape[1:]])
 
 
-def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy):
+def distribute(batches_of: Callable[[], tf.data.Dataset], strategy: tf.distribute.Strategy):
     """Returns an iterable of per-replica batches: each global batch, cut into R consecutive parts.
 
-    Every host reads all of `dataset`, whose batches are full and of static shape; a host keeps its
-    part of them.
+    Every host reads all batches, which are full and of static shape, and keeps its part of them.
+
+    Args:
+      batches_of: makes the global batches; called for each host, on which they are then read.
+      strategy: has one host, or several, with as many replicas each.
     """
 
     def of_host(index: int, count: int) -> tf.data.Dataset:
@@ -199,9 +213,10 @@ def distribute(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy):
             b = value.shape[0] // count
             return value[index * b : (index + 1) * b]
 
+        batches = batches_of()
         if count == 1:
-            return dataset
-        return dataset.map(lambda batch: tf.nest.map_structure(own, batch))
+            return batches
+        return batches.map(lambda batch: tf.nest.map_structure(own, batch))
 
     return distribute_parts(of_host, strategy)
 
@@ -213,7 +228,7 @@ def distribute_parts(
 
     Args:
       batches_of: (index, count) to batches [B / count, ...]: part `index` of `count` consecutive
-        parts of each global batch; of static shape.
+        parts of each global batch; of static shape. Called for each host, on which they are read.
       strategy: has one host, or several, with as many replicas each. Where the hosts are workers,
         each a process, the batches must not end.
     """

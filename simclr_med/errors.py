@@ -4,12 +4,14 @@
 class UserError(ValueError):
     """A mistake in flags, data or `model_dir`: says what, where, what was received, what to do."""
 
+    exit_code = 2
+
 
 class Diverged(UserError):
     """A loss or a weight is no longer finite: one point of a sweep may fail so, and the sweep go on."""
 
 
 class WorkerLost(UserError):
-    """Another worker of the run is gone: nothing to mend, start all again. Exit code 75."""
+    """Another worker of the run, or the TPU, is gone: nothing to mend, start all again."""
 
     exit_code = 75  # sysexits.h: a failure that passes; try again

@@ -57,11 +57,13 @@ def _strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
 
 def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
     """Returns the bags of the cases `kept`, bool [n], in their order; `cases` are all of `bags`."""
-    mask = tf.data.Dataset.from_tensor_slices(kept)
-    dataset = tf.data.Dataset.zip((bags.dataset, mask)).filter(lambda _, keep: keep)
+
+    def of_kept() -> tf.data.Dataset:
+        return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
+
     return dataclasses.replace(
         bags,
-        dataset=dataset.map(lambda bag, _: bag),
+        open=of_kept,
         num_bags=int(kept.sum()),
         num_images=int(cases.num_images[kept].sum()),
     )
@@ -75,8 +77,11 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         unknown = float("nan") if label.dtype.is_floating else -1
         return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
 
-    mask = tf.data.Dataset.from_tensor_slices(kept)
-    return dataclasses.replace(bags, dataset=tf.data.Dataset.zip((bags.dataset, mask)).map(hide))
+    return dataclasses.replace(bags, open=lambda: _with_mask(bags, kept).map(hide))
+
+
+def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:
+    return tf.data.Dataset.zip((bags.dataset, tf.data.Dataset.from_tensor_slices(kept)))
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -17,25 +17,24 @@ import tensorflow as tf
 from simclr_med import distribution, run_log
 from simclr_med.errors import UserError, WorkerLost
 
-_SIGNS = ("Collective ops is aborted", "remote target /job:", "heartbeat", "Socket closed")
+_SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
 
 
 @contextlib.contextmanager
 def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
     """Yields the folder where this process writes: worker 0, or who works alone, the run's, locked.
 
-    All workers have to save checkpoints, because what BatchNorm has seen is collected from all.
-    Others than worker 0 write theirs, and all else, to a folder that goes at the end; they print
-    nothing meanwhile.
+    What others than worker 0 write goes to a folder that is removed at the end; they print nothing
+    meanwhile.
 
     Raises:
       UserError: see `run_log.locked`.
-      WorkerLost: another worker is gone.
+      WorkerLost: another worker, or the TPU, is gone.
     """
     index, count = distribution.worker_of(strategy)
     with contextlib.ExitStack() as stack:
-        if count > 1:
-            stack.enter_context(_told_of_loss(index, count, model_dir))
+        if count > 1 or distribution.is_tpu(strategy):
+            stack.enter_context(told_of_loss(index, count, model_dir))
         if index == 0:
             stack.enter_context(run_log.locked(model_dir))
             yield model_dir
@@ -47,21 +46,30 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
+def told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
+    """While entered, TensorFlow's error where worker `index` of `count` loses another is `WorkerLost`."""
     try:
         yield
     except tf.errors.OpError as error:
         text = str(error)
-        if not any(sign in text for sign in _SIGNS):
+        lost = isinstance(error, tf.errors.UnavailableError) or any(s in text for s in _SIGNS)
+        if not lost:
             raise
         tasks = [int(task) for task in re.findall(r"/job:worker/(?:replica:\d+/)?task:(\d+)", text)]
         others = [task for task in tasks if task != index]
         who = f"Worker {others[0]}" if others else "Another worker"
-        latest = tf.train.latest_checkpoint(model_dir)
+        latest = tf.train.latest_checkpoint(model_dir) or (
+            "the beginning, for there is no checkpoint yet"
+        )
+        if count == 1:
+            raise WorkerLost(
+                f"The TPU is gone, or part of its slice ({text.splitlines()[0][:200]}). Once it is "
+                f"there again, the same command goes on from {latest}."
+            ) from error
         raise WorkerLost(
             f"{who} of {count} is gone (killed, crashed or cut off; its own output may say why), so "
             f"worker {index} stopped too. Start all {count} again with the same command: they go on "
-            f"from {latest or 'the beginning, for there is no checkpoint yet'}."
+            f"from {latest}."
         ) from error
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_med import distribution
-from simclr_med.config import Config, fields_that_shape_weights
+from simclr_med.config import Config
 from simclr_med.data import Bags
+
+_OF_ONE_MACHINE = ("checkpoint", "data_dir", "manual_dir", "model_dir")  # flags that say where
 
 
 def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
@@ -32,11 +34,12 @@ def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
     """Returns what the workers of a run must have alike, for `multiworker.check_same`."""
-    values = config.to_dict()
     metadata = builder.info.metadata or {}
     data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
+    # Also what shapes no weight: who saves when another does not waits for it in vain.
+    flags = {f"--{n}": value for n, value in config.to_dict().items() if n not in _OF_ONE_MACHINE}
     return {
-        "the configuration": {name: values[name] for name in fields_that_shape_weights()},
+        **flags,
         "the dataset": data,
         "TensorFlow's version": tf.__version__,
     }

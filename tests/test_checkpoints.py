@@ -350,3 +350,11 @@ def test_weights_of_a_run_are_taken_from_its_newest_whole_checkpoint(tmp_path, c
     open_weights(str(tmp_path))
     assert opened == [str(tmp_path / "ckpt-2")]
     assert "ckpt-3 is damaged" in capsys.readouterr().out
+
+
+def test_a_worker_that_keeps_none_reads_all_and_writes_none(tmp_path):
+    """Of several workers; to read is what all have to do together."""
+    _, saved = run_in(tmp_path, keep=0)
+    assert os.listdir(tmp_path) == []
+    pairs = [(of.numpy(), copy.numpy()) for of, copy in saved._copy._pairs]
+    assert len(pairs) > 8 and all(np.array_equal(of, copy) for of, copy in pairs)

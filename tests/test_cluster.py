@@ -1,7 +1,13 @@
 """Who the workers are: TF_CONFIG and Slurm's variables, and what is said where they make no sense."""
 
+import concurrent.futures
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -9,6 +15,8 @@ import run
 from simclr_med import cluster
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 SLURM = {
     "SLURM_PROCID": "2",
@@ -86,12 +94,74 @@ def test_slurm_s_lists_of_nodes(text, hosts):
         (4, {**SLURM, "SLURM_STEP_TASKS_PER_NODE": "many"}, "do not fit together"),
         (4, {**SLURM, "SLURM_PROCID": "4"}, "do not fit together"),
         (4, {**SLURM, "SLURMD_NODENAME": "n9"}, "runs on n9, not on n10"),
+        (4, {**SLURM, "SLURM_STEP_NODELIST": "r[0-1]n[0-1]"}, "do not fit together"),
+        (4, {**SLURM, "SLURM_STEP_NODELIST": "n[7-9]"}, "do not fit together"),
+        (4, {**SLURM, "SLURM_GPUS_ON_NODE": "2"}, "each would take all its GPUs"),
     ],
 )
 def test_what_makes_no_sense_is_said(num_workers, environ, sentence):
     with pytest.raises(UserError) as error:
         cluster.find(num_workers, dict(environ))
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SLURM_GPUS_ON_NODE": "2", "SLURM_GPUS_PER_TASK": "1"},
+        {"SLURM_GPUS_ON_NODE": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_PROCID": "1"},
+    ],
+)
+def test_tasks_with_gpus_of_their_own_are_workers(environ):
+    assert cluster.find(1, dict(SLURM, **environ)) is None
+    found = cluster.find(4 if "SLURM_GPUS_PER_TASK" in environ else 2, dict(SLURM, **environ))
+    assert {worker.split(":")[0] for worker in found.workers} == {"n9", "n10"}
+
+
+@pytest.fixture
+def pair():
+    """Addresses of two workers, at free ports."""
+    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+        return tuple(f"127.0.0.1:{s.getsockname()[1]}" for s in (one, other))
+
+
+def test_workers_wait_for_one_another(pair, capsys, monkeypatch):
+    """Also when they have to try again; the one that waits says for whom."""
+    monkeypatch.setattr(cluster, "_REMIND", 0.3)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(cluster.meet, cluster.Cluster(pair, 1))
+        time.sleep(0.8)
+        assert not first.done()
+        assert f"still waits for {pair[0]} (Connection refused)" in capsys.readouterr().out
+        cluster.meet(cluster.Cluster(pair, 0))
+        with cluster._listening(pair[0]):  # as TensorFlow does next, while the other still looks
+            first.result(timeout=10)
+
+
+def test_a_port_that_is_taken_is_said(pair):
+    with cluster._listening(pair[0]), pytest.raises(UserError, match=f"listen at {pair[0]}"):
+        cluster.meet(cluster.Cluster(pair, 0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_waits_in_vain_can_be_stopped(pair, number, index):
+    flags = ["--mode=train", "--dataset=derm_bags/demo", "--model_dir=runs/none"]
+    environ = {**os.environ, **worker(index, *pair)}
+    script = (
+        "import sys, run, unittest.mock as m; run._prepare = m.Mock(); sys.exit(run.main(sys.argv))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *flags],
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert "waits for the others" in process.stdout.readline()
+        process.send_signal(number)
+        expected = -signal.SIGTERM if number == signal.SIGTERM else 128 + signal.SIGINT
+        assert process.wait(timeout=20) == expected
 
 
 @pytest.mark.parametrize("mode", ["build", "verify", "compare"])

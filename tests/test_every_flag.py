@@ -308,6 +308,7 @@ class World:
         return sum(map(bool, asked))
 
 
+REMOTE = {"model_dir": "gs://bucket/run", "data_dir": "gs://bucket/data"}
 # flag: (what is looked at, its other value, what else is set in both runs)
 CHANGES = {
     "mode": ("command", "train_then_eval", {}),
@@ -396,10 +397,10 @@ CHANGES = {
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
     "use_tpu": ("machine", False, {}),
-    "tpu_name": ("machine", "pod", {}),
+    "tpu_name": ("machine", "pod", REMOTE),
     "tpu_zone": ("machine", "zone", {}),
     "gcp_project": ("machine", "project", {}),
-    "master": ("machine", "grpc://there", {}),
+    "master": ("machine", "grpc://there", REMOTE),
     "cpu_replicas": ("machine", 2, {}),
     "num_workers": ("machine", 4, {}),
     "mixed_precision": ("machine", True, {}),

@@ -78,7 +78,7 @@ def bags():
     dataset = tf.data.Dataset.from_tensor_slices(
         {"bag_id": [f"c{i}" for i in range(6)], "label": np.arange(6) % 3}
     )
-    return Bags(dataset, 6, 12, ("a", "b", "c"))
+    return Bags(lambda: dataset, 6, 12, ("a", "b", "c"))
 
 
 def test_kept_and_hidden_bags(bags):

@@ -33,7 +33,7 @@ def bags():
         "label": tf.TensorSpec((), tf.int64),
     }
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    return Bags(dataset, len(SIZES), sum(SIZES), tuple("abcdefg"))
+    return Bags(lambda: dataset, len(SIZES), sum(SIZES), tuple("abcdefg"))
 
 
 def batches(bags, method, batch_size=3, **options):
@@ -120,7 +120,7 @@ def test_micle_pairs_are_two_different_images_of_one_bag(bags):
 def test_the_pair_of_a_bag_does_not_depend_on_where_the_bag_is_read(bags):
     """Of each epoch; the order in the batch and the crops do."""
     skipped, first = bags.dataset.skip(4), bags.dataset.take(4)
-    turned = dataclasses.replace(bags, dataset=skipped.concatenate(first))
+    turned = dataclasses.replace(bags, open=lambda: skipped.concatenate(first))
 
     def pairs(read):
         batch = next(batches(read, "micle", batch_size=14))  # two epochs
@@ -159,7 +159,9 @@ def test_images_that_are_not_drawn_are_never_decoded(bags):
         rest = tf.fill(tf.shape(bag["images"][1:]), b"not an image")
         return {**bag, "images": tf.concat([bag["images"][:1], rest], 0)}
 
-    spoiled = Bags(bags.dataset.map(spoil), bags.num_bags, bags.num_images, bags.class_names)
+    spoiled = Bags(
+        lambda: bags.dataset.map(spoil), bags.num_bags, bags.num_images, bags.class_names
+    )
     stream = training_batches(
         spoiled, draw_views=only_first, keep_bags=True, batch_size=7, image_size=16, seed=0
     )

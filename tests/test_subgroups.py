@@ -73,7 +73,8 @@ def test_free_text_is_left_out_unless_it_is_asked_for():
 
 def test_a_column_that_is_not_there_is_a_sentence():
     metadata = {"view": [["frontal"]], "note": [["x"]]}
-    bags = Bags(tf.data.Dataset.from_tensor_slices({"metadata": metadata}), 1, 1, ("a",))
+    dataset = tf.data.Dataset.from_tensor_slices({"metadata": metadata})
+    bags = Bags(lambda: dataset, 1, 1, ("a",))
     check_columns("note, view", bags)
     check_columns("all", bags)
     with pytest.raises(UserError, match="'sex'; there are: note, view"):

@@ -7,6 +7,7 @@ several (`images`, `labels`, `views`), and plain image classification (`image`: 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +25,7 @@ class Bags:
     """A split of a dataset.
 
     Attributes:
+      open: makes `dataset`, each time anew.
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
         if asked for, "metadata": {key: string [K]} and "image_ids": string [K]. `label` is int64,
         NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN
@@ -34,11 +36,16 @@ class Bags:
       multilabel: whether a bag has several labels.
     """
 
-    dataset: tf.data.Dataset
+    open: Callable[[], tf.data.Dataset]
     num_bags: int
     num_images: int
     class_names: tuple[str, ...]
     multilabel: bool = False
+
+    @property
+    def dataset(self) -> tf.data.Dataset:
+        """The bags, read by whichever host asks: a dataset cannot be handed to another."""
+        return self.open()
 
 
 def open_split(
@@ -94,25 +101,27 @@ def open_split(
     read += (
         ["image_ids"] * named + ["metadata", "views"] * bool(keys) + ["views"] * (views != "all")
     )
-    dataset = builder.as_dataset(
-        split=tfds_split,
-        decoders=tfds.decode.PartialDecoding(
-            {name: True for name in read if name in info.features}, {key: _KeepEncoded()}
-        ),
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
-    )
-    if views != "all":
-        dataset = dataset.map(lambda example: _keep_view(example, views))
-        dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
-    dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
-    if by_patient:
-        dataset = join_patients(dataset)
+
+    def read_split() -> tf.data.Dataset:
+        dataset = builder.as_dataset(
+            split=tfds_split,
+            decoders=tfds.decode.PartialDecoding(
+                {name: True for name in read if name in info.features}, {key: _KeepEncoded()}
+            ),
+            shuffle_files=False,
+            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
+        )
+        if views != "all":
+            dataset = dataset.map(lambda example: _keep_view(example, views))
+            dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
+        dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
+        return join_patients(dataset) if by_patient else dataset
+
     counts = _count(builder, split, split_info, views)
     if not counts["bags"]:
         raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
     return Bags(
-        dataset=dataset,
+        open=read_split,
         num_bags=counts["patients" if by_patient else "bags"],
         num_images=counts["images"],
         class_names=policy.names if policy else _class_names(info.features),

@@ -14,10 +14,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import case_features, cluster, distribution, optim
+from simclr_med import case_features, cluster, distribution, multiworker, optim
 from simclr_med.augment import device_ops
 from simclr_med.config import Config
 from simclr_med.data import Bags
+from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.methods import METHODS
 from simclr_med.models import resnet
@@ -109,7 +110,25 @@ def train(strategy, loss: str, precision: str) -> dict[str, np.ndarray]:
     found |= {f"weights {i}": v.numpy() for i, v in enumerate(model.trainable_variables)}
     found |= {f"momenta {i}": v.numpy() for i, v in enumerate(optimizer.momentums)}
     found |= {f"BatchNorm {i}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
+    found["summed types"] = summed_types(run_steps.get_concrete_function(iterator, tf.constant(1)))
     return found
+
+
+def summed_types(function) -> list[str]:
+    """Returns the types of all tensors that the function sums over workers."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    sums = [node for node in nodes if node.op.startswith("CollectiveReduce")]
+    return sorted({tf.as_dtype(node.attr["T"].type).name for node in sums})
+
+
+def disagreement(strategy, index: int) -> str:
+    """Returns what is said where the workers' flags do not match."""
+    try:
+        multiworker.check_same(strategy, {"--one": 1, "--checkpoint_steps": 5 + index})
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
@@ -124,7 +143,7 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
         return {"images": tf.stack(images(i))[: 1 + tf.cast(i % 2, tf.int32)], "bag_id": str(0)}
 
     dataset = tf.data.Dataset.range(num_cases).map(bag)
-    bags = Bags(dataset, num_cases, num_cases + num_cases // 2, ())
+    bags = Bags(lambda: dataset, num_cases, num_cases + num_cases // 2, ())
 
     def colour(images, training):
         del training
@@ -150,6 +169,8 @@ def main(replicas: int, out: str, *control: str) -> None:
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
             found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
+    if workers:
+        found["disagreement"] = disagreement(strategy, workers.index)
     np.savez(out, **found)
 
 

@@ -104,6 +104,18 @@ def test_what_is_compared_is_not_trivial(results, loss):
     assert exact.dtype == np.float64 and exact != np.float32(exact)
 
 
+def test_what_workers_sum_gpus_can_sum_too(results):
+    """TensorFlow's collectives refuse int32 on GPUs, and the ids of patients are int32."""
+    for found in results["2 workers"]:
+        assert set(found["NT-Xent/float32/summed types"]) == {"float32", "int64"}
+
+
+def test_workers_that_disagree_say_in_what(results):
+    for index, found in enumerate(results["2 workers"]):
+        said = f"do not agree on --checkpoint_steps (worker {index}: {5 + index})."
+        assert said in str(found["disagreement"])
+
+
 def expected_features(num_cases):
     """Returns (colour of each image, its case, its place; mean colour of each case), by loops."""
     each = [(3 * case + i, case, i) for case in range(num_cases) for i in range(1 + case % 2)]
