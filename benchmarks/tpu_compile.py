@@ -8,6 +8,7 @@ The program is compiled for every core of that topology, a replica each. Prints 
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -52,6 +53,7 @@ def compile_for(hlo: bytes, topology: str) -> dict:
     ids = np.array([core.id for core in cores])[:, np.newaxis]
     options.device_assignment = xla_client.DeviceAssignment.create(ids)
     found = {"chip": cores[0].device_kind.strip(), "cores": len(cores)}
+    found["libtpu"] = importlib.metadata.version("libtpu")
     start = time.monotonic()
     try:
         compiled = cores[0].client.compile(

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from harness import machine
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 DOCS = os.path.join(HERE, "..", "docs")
 RESULTS, TABLE = os.path.join(DOCS, "tpu.jsonl"), os.path.join(DOCS, "tpu.md")
@@ -57,7 +59,9 @@ cores of a slice, and these are its figures. Made by
     pip install -r requirements-tpu-aot.txt
     python benchmarks/tpu_memory.py
 
-from [tpu.jsonl](tpu.jsonl), which keeps each result; the command computes what is missing.
+from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was computed at; the command
+computes what is missing. `python -m pytest tests/tpu -s` compiles a small step for each chip, and fails
+where the compiler refuses it.
 
 The step is `simclr_med.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
 on the device, both views of each image through the network, BatchNorm and NT-Xent over all replicas,
@@ -134,6 +138,7 @@ def compute(chip: str, name: str, model: str, batch: int) -> dict:
         "batch": batch,
         "slice": name,
         **json.loads(done.stdout.splitlines()[-1]),
+        "commit": machine()["commit"],
     }
     with open(RESULTS, "a") as file:
         file.write(json.dumps(row) + "\n")

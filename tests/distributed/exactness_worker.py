@@ -9,6 +9,8 @@ and one flipped pixel moves a gradient by 1e-3. Kept are, for each loss and prec
 gradients of the first step, and weights, momenta and BatchNorm's statistics after five.
 """
 
+import os
+import signal
 import sys
 
 import numpy as np
@@ -157,8 +159,11 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
 def main(replicas: int, out: str, *control: str) -> None:
     resnet.BLOCKS_PER_GROUP[18] = (1,)
     optim.LARS = RecordingLARS
-    workers = cluster.find(1)
+    workers, heard = cluster.find(1), []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     strategy = distribution.make_strategy(cpu_replicas=replicas, cluster=workers)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     found = {
         f"{loss}/{precision}/{name}": value
         for loss, precision in ([CONTROL] if control else CASES)
@@ -169,6 +174,7 @@ def main(replicas: int, out: str, *control: str) -> None:
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
             found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
+    found["heard"] = heard
     if workers:
         found["disagreement"] = disagreement(strategy, workers.index)
     np.savez(out, **found)

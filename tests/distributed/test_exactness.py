@@ -9,6 +9,8 @@ float32 with the real ReLU is in the table beside a control, one device with oth
 there the figures are those of rounding, and of the odd ReLU that it flips.
 """
 
+import signal
+
 import numpy as np
 import pytest
 from exactness_worker import CASES, CONTROL, EVALUATED, LOSSES, PRECISIONS
@@ -108,6 +110,12 @@ def test_what_workers_sum_gpus_can_sum_too(results):
     """TensorFlow's collectives refuse int32 on GPUs, and the ids of patients are int32."""
     for found in results["2 workers"]:
         assert set(found["NT-Xent/float32/summed types"]) == {"float32", "int64"}
+
+
+def test_sigterm_is_heard_before_training_begins(results):
+    """TensorFlow installs a handler of its own where workers join."""
+    for processes in results.values():
+        assert [list(found["heard"]) for found in processes] == [[signal.SIGTERM]] * len(processes)
 
 
 def test_workers_that_disagree_say_in_what(results):
