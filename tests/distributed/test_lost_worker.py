@@ -136,11 +136,13 @@ def disturbed(world, undisturbed):
 
 
 def test_two_workers_train_as_one_process_does(alone, undisturbed):
-    """The same batches in the same order; later steps differ by rounding, which training blows up."""
+    """The same batches in the same order; much later rounding shows, which training blows up."""
     one, two = rows(alone[0]), rows(undisturbed[0])
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for name in ("contrast_loss", "total_loss"):
-        assert two[0][name] == pytest.approx(one[0][name], rel=1e-4)
+        first = [row[name] for row in one[:10]]
+        assert [row[name] for row in two[:10]] == pytest.approx(first, rel=1e-4)
+        assert np.std(first) > 0.1  # one batch is not like another
 
 
 def test_the_start_up_lines_say_what_runs(alone, undisturbed):
