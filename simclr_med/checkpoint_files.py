@@ -31,24 +31,50 @@ def kept(model_dir: str) -> list[str]:
 def newest_usable(model_dir: str) -> str | None:
     """Returns the prefix of the newest checkpoint that is whole; None if there are none at all.
 
-    Prints a sentence for each that is passed over.
+    See `usable`.
+    """
+    found = usable(model_dir, at_most=1)
+    return found[0] if found else None
+
+
+def usable(model_dir: str, at_most: int | None = None) -> list[str]:
+    """Returns the prefixes of the checkpoints that are whole, the oldest first; [] if there are none.
+
+    Prints a sentence for each that is damaged. One that a run removes meanwhile is left out.
+
+    Args:
+      model_dir: of the run, which may go on.
+      at_most: only so many, the newest; the files of older ones are not read. None: all.
 
     Raises:
       UserError: there are some, and none is whole.
     """
     prefixes = kept(model_dir)
+    whole: list[str] = []
+    num_damaged = 0
     for prefix in reversed(prefixes):
         wrong = problem(prefix)
         if wrong is None:
-            return prefix
-        print(f"Warning: checkpoint {prefix} is damaged ({wrong}); the one before is looked at.")
-    if prefixes:
-        raise UserError(
-            f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
-            "Put back a copy of one with its .index, .data and .json files, or take another folder "
-            "to train anew."
-        )
-    return None
+            whole.insert(0, prefix)
+        elif is_there(prefix):
+            num_damaged += 1
+            print(f"Warning: checkpoint {prefix} is damaged ({wrong}); it is passed over.")
+        if len(whole) == at_most:
+            break
+    if whole or not prefixes:
+        return whole
+    if num_damaged < len(prefixes):  # some were removed, after newer ones were written
+        return usable(model_dir, at_most)
+    raise UserError(
+        f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
+        "Put back a copy of one with its .index, .data and .json files, or take another folder "
+        "to train anew."
+    )
+
+
+def is_there(prefix: str) -> bool:
+    """Returns whether a checkpoint is listed by `kept`, whole or not."""
+    return tf.io.gfile.exists(f"{prefix}.index")
 
 
 def problem(prefix: str) -> str | None:

@@ -115,6 +115,34 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, capsys, damage,
     assert not list(tmp_path.glob("ckpt-3*"))
 
 
+def test_all_that_are_whole_are_usable(tmp_path, capsys):
+    run_in(tmp_path)
+    cut(data_of(tmp_path / "ckpt-2"))
+    whole = [str(tmp_path / name) for name in ("ckpt-1", "ckpt-3")]
+    assert checkpoint_files.usable(str(tmp_path)) == whole
+    assert "ckpt-2 is damaged (" in capsys.readouterr().out
+    assert checkpoint_files.usable(str(tmp_path), at_most=1) == whole[1:]
+    assert capsys.readouterr().out == ""  # nobody looked
+
+
+def test_what_a_run_removes_while_it_is_read_is_not_damaged(tmp_path, monkeypatch, capsys):
+    """With --keep_checkpoint_max=1 all that were listed may go, one after the other."""
+    run_in(tmp_path / "run", steps=(1,))
+    run_in(tmp_path / "later", steps=(2,))
+    problem = checkpoint_files.problem
+
+    def while_a_run_goes_on(prefix):
+        if prefix.endswith("ckpt-1"):
+            for path in (tmp_path / "later").glob("ckpt-2*"):
+                shutil.copy(path, tmp_path / "run")
+            checkpoint_files.remove(prefix)
+        return problem(prefix)
+
+    monkeypatch.setattr(checkpoint_files, "problem", while_a_run_goes_on)
+    newest = checkpoint_files.newest_usable(str(tmp_path / "run"))
+    assert newest == str(tmp_path / "run" / "ckpt-2") and capsys.readouterr().out == ""
+
+
 def test_undamaged_ones_load_with_and_without_seals(tmp_path, capsys):
     run_in(tmp_path)
     assert resume(tmp_path)[:2] == (3, 3.0)
