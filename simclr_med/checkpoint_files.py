@@ -1,7 +1,8 @@
 """The files of checkpoints: written whole, sealed, and verified before anything is read from them.
 
 `ckpt-STEP.data-*` and `.index` are TensorFlow's; `ckpt-STEP.json` is the seal, which says the size and
-CRC-32 of each. They are written under other names, renamed when they are whole, and sealed last.
+CRC-32 of each. They are written under other names, renamed when they are whole and on the disk, and
+sealed last.
 """
 
 from __future__ import annotations
@@ -97,16 +98,18 @@ def problem(prefix: str) -> str | None:
 
 
 def publish(unfinished: str, prefix: str) -> None:
-    """Gives a written checkpoint its name, and seals it.
+    """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
 
     Args:
       unfinished: prefix of its files now.
       prefix: their prefix from now on; what was there before is removed.
     """
-    remove(prefix)
     folder, name = os.path.split(unfinished)
     suffixes = [n.removeprefix(name) for n in files.names(folder) if n.startswith(f"{name}.")]
     said = {suffix: _size_and_crc(unfinished + suffix) for suffix in suffixes}
+    for suffix in suffixes:
+        files.sync(unfinished + suffix)
+    remove(prefix)
     for suffix in suffixes:  # .index after .data: where it is, all is
         tf.io.gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
     files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")

@@ -1,6 +1,7 @@
 """Checkpoints: what a damaged one is, which is taken instead, and what the writing thread does."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -235,6 +236,48 @@ def _dies_when_none_are_left(function, left):
         return function(*args, **kwargs)
 
     return dies
+
+
+def test_a_checkpoint_is_on_the_disk_before_the_old_one_goes(tmp_path, monkeypatch):
+    """Else a power failure, after which only what was synced is sure to be there, takes both."""
+    run_in(tmp_path, steps=(1,), keep=1)
+    model, optimizer = make_model()
+    done = []
+
+    def noted(what, function, path_of=str):
+        def notes(path, *args, **kwargs):
+            done.append((what, os.path.basename(path_of(path))))
+            return function(path, *args, **kwargs)
+
+        return notes
+
+    path_of = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", noted("sync", os.fsync, lambda d: os.readlink(path_of(d))))
+    for name in ("rename", "remove"):
+        monkeypatch.setattr(tf.io.gfile, name, noted(name, getattr(tf.io.gfile, name)))
+    with checkpoints.RunCheckpoints(str(tmp_path), model, optimizer, 1) as saved:
+        at_step(model, optimizer, 2)
+        saved.save()
+    before = done[: done.index(("remove", "ckpt-1.index"))]
+    renamed = [name for what, name in before if what == "rename"]
+    assert renamed[:2] == [f"unfinished-ckpt-2.{e}" for e in ("data-00000-of-00001", "index")]
+    assert [name.split(".tmp")[0] for name in renamed[2:]] == ["ckpt-2.json", "checkpoint"]
+    for name in renamed:
+        at = before.index(("rename", name))
+        assert ("sync", name) in before[:at] and ("sync", tmp_path.name) in before[at:]
+
+
+@pytest.mark.parametrize("code, fails", [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_is_told_not_one_without_sync(tmp_path, monkeypatch, code, fails):
+    def refuses(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    run_in(tmp_path, steps=(1,))
+    refused = pytest.raises(UserError, match="could not be written .*Input/output error")
+    with refused if fails else contextlib.nullcontext(), monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuses)
+        run_in(tmp_path, steps=(2,))
+    assert resume(tmp_path)[0] == (1 if fails else 2)
 
 
 def test_a_rewritten_step_is_not_judged_by_its_old_seal(tmp_path):
