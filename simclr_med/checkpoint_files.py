@@ -74,8 +74,9 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
 
 
 def is_there(prefix: str) -> bool:
-    """Returns whether a checkpoint is listed by `kept`, whole or not."""
-    return tf.io.gfile.exists(f"{prefix}.index")
+    """Returns whether a checkpoint is still among those of `kept`, whole or not."""
+    folder, name = os.path.split(prefix)
+    return f"{name}.index" in files.names(folder)  # as `kept` sees it: also a link to nowhere
 
 
 def problem(prefix: str) -> str | None:

@@ -78,6 +78,11 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: -min(100, path.stat().st_size // 2)])
 
 
+def dangle(path):
+    path.unlink()
+    path.symlink_to(path.parent / "moved" / path.name)
+
+
 DAMAGES = {
     "a bit of the weights": lambda prefix: flip_bit(data_of(prefix)),
     "a bit of the index": lambda prefix: flip_bit(prefix.with_suffix(".index")),
@@ -86,6 +91,7 @@ DAMAGES = {
     "index cut short": lambda prefix: cut(prefix.with_suffix(".index")),
     "index empty": lambda prefix: prefix.with_suffix(".index").write_bytes(b""),
     "no weights": lambda prefix: data_of(prefix).unlink(),
+    "an index that is a link to nowhere": lambda prefix: dangle(prefix.with_suffix(".index")),
     "a seal cut short": lambda prefix: cut(prefix.with_suffix(".json")),
     "a seal of nothing": lambda prefix: prefix.with_suffix(".json").write_text("{}"),
 }
@@ -163,8 +169,8 @@ def test_checkpoints_of_tf_train_load(tmp_path):
 
 def test_without_a_usable_one_a_sentence_says_so(tmp_path):
     run_in(tmp_path, steps=(1, 2))
-    for name in ("ckpt-1", "ckpt-2"):
-        cut(data_of(tmp_path / name))
+    cut(data_of(tmp_path / "ckpt-1"))
+    dangle((tmp_path / "ckpt-2").with_suffix(".index"))  # listed, if not there
     with pytest.raises(UserError, match="None of the 2 checkpoints in .* can be used"):
         resume(tmp_path)
     assert resume(tmp_path / "new")[0] == 0  # none at all: a beginning
