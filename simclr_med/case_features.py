@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import distribution
+from simclr_med import distribution, out_of_memory
 from simclr_med.augment.crop import decode_center_crop
 from simclr_med.config import Config
 from simclr_med.data import Bags, evaluation_batches
@@ -82,7 +82,11 @@ def _forward(
     max_bag_size: int,
     max_cases: int,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
-    """Yields ({model: features [m, d]}, case [m], place in the case [m]) of the images of a batch."""
+    """Yields ({model: features [m, d]}, case [m], place in the case [m]) of the images of a batch.
+
+    Raises:
+      UserError: memory did not suffice; says which flags help.
+    """
     replicas = strategy.num_replicas_in_sync
     batches_of = functools.partial(
         evaluation_batches,
@@ -107,15 +111,16 @@ def _forward(
     def joined(value):
         return distribution.join_replicas(strategy, value).numpy()
 
-    for batch in distribution.distribute(batches_of, strategy):
-        features, bag, image = forward_on_all(batch)
-        bag, image = joined(bag), joined(image)
-        real = bag >= 0
-        yield (
-            {name: joined(value)[real] for name, value in features.items()},
-            bag[real],
-            image[real],
-        )
+    with out_of_memory.explained_in_evaluation(config, replicas):
+        for batch in distribution.distribute(batches_of, strategy):
+            features, bag, image = forward_on_all(batch)
+            bag, image = joined(bag), joined(image)
+            real = bag >= 0
+            yield (
+                {name: joined(value)[real] for name, value in features.items()},
+                bag[real],
+                image[real],
+            )
 
 
 def case_probabilities(model, features: np.ndarray, several_labels: bool) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The files of checkpoints: written whole, sealed, and verified before anything is read from them.
 
 `ckpt-STEP.data-*` and `.index` are TensorFlow's; `ckpt-STEP.json` is the seal, which says the size and
-CRC-32 of each. They are written under other names, renamed when they are whole, and sealed last.
+CRC-32 of each. They are written under other names, renamed when they are whole and on the disk, and
+sealed last.
 """
 
 from __future__ import annotations
@@ -31,24 +32,51 @@ def kept(model_dir: str) -> list[str]:
 def newest_usable(model_dir: str) -> str | None:
     """Returns the prefix of the newest checkpoint that is whole; None if there are none at all.
 
-    Prints a sentence for each that is passed over.
+    See `usable`.
+    """
+    found = usable(model_dir, at_most=1)
+    return found[0] if found else None
+
+
+def usable(model_dir: str, at_most: int | None = None) -> list[str]:
+    """Returns the prefixes of the checkpoints that are whole, the oldest first; [] if there are none.
+
+    Prints a sentence for each that is damaged. One that a run removes meanwhile is left out.
+
+    Args:
+      model_dir: of the run, which may go on.
+      at_most: only so many, the newest; the files of older ones are not read. None: all.
 
     Raises:
       UserError: there are some, and none is whole.
     """
     prefixes = kept(model_dir)
+    whole: list[str] = []
+    num_damaged = 0
     for prefix in reversed(prefixes):
         wrong = problem(prefix)
         if wrong is None:
-            return prefix
-        print(f"Warning: checkpoint {prefix} is damaged ({wrong}); the one before is looked at.")
-    if prefixes:
-        raise UserError(
-            f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
-            "Put back a copy of one with its .index, .data and .json files, or take another folder "
-            "to train anew."
-        )
-    return None
+            whole.insert(0, prefix)
+        elif is_there(prefix):
+            num_damaged += 1
+            print(f"Warning: checkpoint {prefix} is damaged ({wrong}); it is passed over.")
+        if len(whole) == at_most:
+            break
+    if whole or not prefixes:
+        return whole
+    if num_damaged < len(prefixes):  # some were removed, after newer ones were written
+        return usable(model_dir, at_most)
+    raise UserError(
+        f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
+        "Put back a copy of one with its .index, .data and .json files, or take another folder "
+        "to train anew."
+    )
+
+
+def is_there(prefix: str) -> bool:
+    """Returns whether a checkpoint is still among those of `kept`, whole or not."""
+    folder, name = os.path.split(prefix)
+    return f"{name}.index" in files.names(folder)  # as `kept` sees it: also a link to nowhere
 
 
 def problem(prefix: str) -> str | None:
@@ -71,16 +99,18 @@ def problem(prefix: str) -> str | None:
 
 
 def publish(unfinished: str, prefix: str) -> None:
-    """Gives a written checkpoint its name, and seals it.
+    """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
 
     Args:
       unfinished: prefix of its files now.
       prefix: their prefix from now on; what was there before is removed.
     """
-    remove(prefix)
     folder, name = os.path.split(unfinished)
     suffixes = [n.removeprefix(name) for n in files.names(folder) if n.startswith(f"{name}.")]
     said = {suffix: _size_and_crc(unfinished + suffix) for suffix in suffixes}
+    for suffix in suffixes:
+        files.sync(unfinished + suffix)
+    remove(prefix)
     for suffix in suffixes:  # .index after .data: where it is, all is
         tf.io.gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
     files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")

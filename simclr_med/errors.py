@@ -11,6 +11,10 @@ class Diverged(UserError):
     """A loss or a weight is no longer finite: one point of a sweep may fail so, and the sweep go on."""
 
 
+class CheckpointGone(UserError):
+    """A checkpoint was removed while it was looked at: the run goes on, and there are newer ones."""
+
+
 class WorkerLost(UserError):
     """Another worker of the run, or the TPU, is gone: nothing to mend, start all again."""
 

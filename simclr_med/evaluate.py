@@ -10,7 +10,7 @@ import tensorflow as tf
 from simclr_med import checkpoint_files, compare, export, run_log, selection, splits, subgroups
 from simclr_med.case_features import case_pictures
 from simclr_med.config import Config
-from simclr_med.errors import UserError
+from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.measure import Measured, measure
 from simclr_med.predictions import read_predictions
 from simclr_med.report import embedding, html, results, strips
@@ -46,7 +46,10 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
         if not kept and not running:
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
         if kept and kept[-1] != evaluated:
-            evaluate(config, builder, model_dir, strategy)  # of the newest that is whole
+            try:
+                evaluate(config, builder, model_dir, strategy)  # of the newest that is whole
+            except CheckpointGone:  # there are newer ones
+                continue
             evaluated = kept[-1]
         elif running:
             time.sleep(_POLL_SECONDS)
@@ -96,7 +99,8 @@ def evaluate(
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(
             config,
-            found.checkpoint,
+            found.models["trained"],
+            result["global_step"],
             found.class_names if config.run.train_mode == "finetune" else (),
             model_dir,
             config.run.keep_hub_module_max,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
+
+_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # so a file system says it; folders: SMB
 
 
 def is_remote(path: str) -> bool:
@@ -34,11 +37,33 @@ def read_text(path: str) -> str:
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old or the new one, never half."""
+    """Writes a text file so that a reader, or a crash, sees the old or the new one, never half.
+
+    Once it returns, a power failure undoes neither this nor what was renamed in that folder before.
+    """
     temporary = f"{path}.tmp{os.getpid()}"
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(text.encode("utf-8"))
+    sync(temporary)
     tf.io.gfile.rename(temporary, path, overwrite=True)
+    sync(os.path.dirname(path) or ".")
+
+
+def sync(path: str) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk itself.
+
+    Of remote ones nothing is known here, nor where the file system has no such operation.
+    """
+    if is_remote(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNKNOWN:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ class Measured:
 
     Attributes:
       result: of result.json, without files.
-      checkpoint: its path.
+      checkpoint: its path; a run that goes on may have removed it.
+      models: {"trained" | "untrained": model}.
       bags: of the split.
       cases: of the split.
       class_names: of the scores.
@@ -42,6 +43,7 @@ class Measured:
 
     result: dict
     checkpoint: str
+    models: dict
     bags: Bags
     cases: Cases
     class_names: tuple[str, ...]
@@ -125,6 +127,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     return Measured(
         result=result,
         checkpoint=checkpoint,
+        models=models,
         bags=bags,
         cases=cases,
         class_names=class_names,

@@ -1,9 +1,9 @@
-"""What to tell a user whose training does not fit in memory: which flags help."""
+"""What to tell a user whose training or evaluation does not fit in memory: which flags help."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ _SIGNS = ("RESOURCE_EXHAUSTED", "Out of memory", "Dst tensor is not initialized"
 
 @contextlib.contextmanager
 def explained(config: Config, num_replicas: int) -> Iterator[None]:
-    """While entered, an error of TensorFlow's about memory becomes one that names what helps.
+    """While entered, an error of TensorFlow's about memory becomes one that names what helps to train.
 
     Args:
       config: of the run; a flag that is on already is not named.
@@ -25,6 +25,23 @@ def explained(config: Config, num_replicas: int) -> Iterator[None]:
     Raises:
       UserError: memory did not suffice.
     """
+    size = f"--train_batch_size={config.train.train_batch_size}"
+    with _explained(config, num_replicas, size, _remedies):
+        yield
+
+
+@contextlib.contextmanager
+def explained_in_evaluation(config: Config, num_replicas: int) -> Iterator[None]:
+    """The same for forward passes alone, where other flags help."""
+    size = f"--eval_batch_size={config.eval.eval_batch_size}"
+    with _explained(config, num_replicas, size, _remedies_in_evaluation):
+        yield
+
+
+@contextlib.contextmanager
+def _explained(
+    config: Config, num_replicas: int, size: str, remedies: Callable[[Config, int], list[str]]
+) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
@@ -32,9 +49,9 @@ def explained(config: Config, num_replicas: int) -> Iterator[None]:
             raise
         lines = error.message.strip().splitlines() or ["no reason given"]
         raise UserError(
-            f"Out of memory at --train_batch_size={config.train.train_batch_size}, --image_size="
-            f"{config.augment.image_size} on {num_replicas} replica(s). What helps, first what costs "
-            f"least: {'; '.join(_remedies(config, num_replicas))}. (TensorFlow: {lines[0][:200]})"
+            f"Out of memory at {size}, --image_size={config.augment.image_size} on {num_replicas} "
+            "replica(s). What helps, first what costs least: "
+            f"{'; '.join(remedies(config, num_replicas))}. (TensorFlow: {lines[0][:200]})"
         ) from error
 
 
@@ -62,3 +79,16 @@ def _remedies(config: Config, num_replicas: int) -> list[str]:
             "becomes of BatchNorm)"
         )
     return [*found, "a smaller --train_batch_size or --image_size"]
+
+
+def _remedies_in_evaluation(config: Config, num_replicas: int) -> list[str]:
+    size, found = config.eval.eval_batch_size, []
+    if size > num_replicas:  # each of which gets an image at least
+        same = "the same numbers"
+        if config.eval.eval_steps:  # which counts in batches
+            same += ", if --eval_steps grows as much"
+        found.append(f"--eval_batch_size={max(num_replicas, size // 2)} or less ({same})")
+    found.append("a device that no other process uses, such as the training that is followed")
+    if not config.device.mixed_precision:
+        found.append("--mixed_precision (activations in 16 bits: slightly other numbers)")
+    return found

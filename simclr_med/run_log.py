@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,7 @@ from simclr_med.files import write_atomically as write_atomically
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_FOR_A_LOOK = 0.2
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
 
 
 def write_json(path: str, value: Any) -> None:
@@ -47,7 +49,8 @@ def read_json(path: str) -> Any:
 def locked(model_dir: str) -> Iterator[None]:
     """Holds the folder for one training process; the lock ends with the process, however it ends.
 
-    A remote folder is made, and cannot be locked: two processes that train in it are not found out.
+    A remote folder is made, and cannot be locked, nor can some local ones (Lustre without -o flock):
+    two processes that train there are not found out.
 
     Raises:
       UserError: another process trains in this folder, or it cannot be made.
@@ -62,36 +65,47 @@ def locked(model_dir: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"--model_dir={model_dir} cannot be used: {error.strerror}.") from error
     with file:
-        if not _flock(file, fcntl.LOCK_EX):
+        had = _flock(file, fcntl.LOCK_EX)
+        if had is False:
             time.sleep(_SECONDS_FOR_A_LOOK)  # `is_training` may be holding it for an instant
-            if not _flock(file, fcntl.LOCK_EX):
+            had = _flock(file, fcntl.LOCK_EX)
+            if had is False:
                 raise UserError(
                     f"--model_dir={model_dir} is in use by another run; wait for it, or choose "
                     "another folder. (--mode=eval may look at it meanwhile.)"
                 )
+        if had is None:
+            print(
+                f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
+                "would not be found out: start none."
+            )
         yield
 
 
 def is_training(model_dir: str) -> bool:
     """Returns whether a process holds `locked(model_dir)`; needs no right to write there.
 
-    Of a remote folder nobody knows: False.
+    Of a folder that cannot be locked nobody knows: False.
     """
     if is_remote(model_dir):
         return False
     try:
         with open(os.path.join(model_dir, _LOCK)) as file:
-            return not _flock(file, fcntl.LOCK_SH)
+            return _flock(file, fcntl.LOCK_SH) is False
     except FileNotFoundError:
         return False
 
 
-def _flock(file: Any, kind: int) -> bool:
-    """Returns whether the lock could be had at once; it lasts until the file is closed."""
+def _flock(file: Any, kind: int) -> bool | None:
+    """Returns whether the lock could be had at once, until the file is closed; None: there are none."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
     return True
 
 

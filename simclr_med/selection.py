@@ -17,7 +17,7 @@ from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
 from simclr_med.config import Config
 from simclr_med.data import Bags
-from simclr_med.errors import UserError
+from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.scoring import choose_thresholds
 from simclr_med.train import make_model, open_bags
 
@@ -49,39 +49,37 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
         before the run was evaluated on its own.
     """
     path = os.path.join(model_dir, "selection.json")
-    latest = checkpoint_files.newest_usable(model_dir)
-    if latest is None:
+    split = config.data.selection_split if config.run.train_mode == "finetune" else None
+    candidates = usable(model_dir, at_most=None if split and is_trained_dataset else 1)
+    if not candidates:
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
-    newest = {"checkpoint": os.path.basename(latest), "thresholds": None}
-    if config.run.train_mode != "finetune":
-        return newest
-    if not config.data.selection_split:
-        return newest
+    if not split:
+        return {"checkpoint": candidates[-1], "thresholds": None}
     kept = run_log.read_json(path) if tf.io.gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
-        if not kept or kept["checkpoint"] not in kept_checkpoints(model_dir):
+        if not kept or not checkpoint_files.is_there(os.path.join(model_dir, kept["checkpoint"])):
             raise UserError(
                 f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
-                f"{config.data.selection_split} of its own dataset. Evaluate it on that first "
+                f"{split} of its own dataset. Evaluate it on that first "
                 "(--mode=eval), then on other data."
             )
         return kept
     asked: dict = {
-        "split": config.data.selection_split,
+        "split": split,
         "metric": config.eval.selection_metric,
-        "candidates": kept_checkpoints(model_dir),
+        "candidates": candidates,
     }
     if kept and all(kept.get(name) == value for name, value in asked.items()):
         return kept
-    bags = open_bags(config, builder, config.data.selection_split)
-    chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
+    bags = open_bags(config, builder, split)
+    chosen = {**asked, **_choose(config, bags, strategy, model_dir, candidates)}
     run_log.write_json(path, chosen)
     return chosen
 
 
-def kept_checkpoints(model_dir: str) -> list[str]:
-    """Returns the names of a run's checkpoints, the oldest first."""
-    return [os.path.basename(prefix) for prefix in checkpoint_files.kept(model_dir)]
+def usable(model_dir: str, at_most: int | None = None) -> list[str]:
+    """Returns the names of a run's whole checkpoints, see `checkpoint_files.usable`."""
+    return [os.path.basename(prefix) for prefix in checkpoint_files.usable(model_dir, at_most)]
 
 
 def check_metric(config: Config, bags: Bags) -> None:
@@ -104,11 +102,16 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
         model = make_model(config, len(bags.class_names))
     values, scores = {}, {}
     for path in candidates:
-        restore(model, os.path.join(model_dir, path))
+        try:
+            restore(model, os.path.join(model_dir, path))
+        except CheckpointGone:  # the run goes on: no candidate any more
+            continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)
         values[path] = float(metric(cases.labels[labelled], scores[path][labelled]))
-    defined = [path for path in candidates if values[path] == values[path]]
+    if not values:
+        raise CheckpointGone(f"All checkpoints that were in {model_dir} are removed by now.")
+    defined = [path for path, value in values.items() if value == value]
     if not defined:
         raise UserError(
             f"--selection_split={config.data.selection_split} has no {config.eval.selection_metric}: "
@@ -130,18 +133,29 @@ def restore(model, checkpoint: str) -> None:
     """Restores every variable of a model from a checkpoint of its run.
 
     Raises:
+      CheckpointGone: its run has removed it.
       UserError: it is damaged, or variables of the model are missing in it.
     """
-    if wrong := checkpoint_files.problem(checkpoint):
+    wrong = checkpoint_files.problem(checkpoint)
+    unfit: Exception | None = None
+    if not wrong:
+        try:
+            status = tf.train.Checkpoint(model=model).restore(checkpoint)
+            status.assert_existing_objects_matched().expect_partial()
+            return
+        except (AssertionError, tf.errors.NotFoundError) as error:
+            unfit = error
+    if not checkpoint_files.is_there(checkpoint):
+        raise CheckpointGone(
+            f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
+            "on and keeps the newest. Give the same command again: there are newer ones."
+        )
+    if wrong:
         raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
-    status = tf.train.Checkpoint(model=model).restore(checkpoint)
-    try:
-        status.assert_existing_objects_matched().expect_partial()
-    except AssertionError as error:
-        raise UserError(
-            f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
-            "Use the --model_dir as its run left it."
-        ) from error
+    raise UserError(
+        f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
+        "Use the --model_dir as its run left it."
+    ) from unfit
 
 
 def step_of(checkpoint: str) -> int:

@@ -35,3 +35,20 @@ def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Modul
         return made[id(node)]
 
     return copy(root)
+
+
+def copy_values(source: Any, target: Any) -> None:
+    """Gives the variables below `target` the values of those below `source`, the same tree."""
+    for new, variable in zip(_variables(source), _variables(target), strict=True):
+        variable.assign(new)
+
+
+def _variables(root: Any) -> list[tf.Variable]:
+    found: list[tf.Variable] = []
+
+    def note(variable):
+        found.append(variable)
+        return variable
+
+    copy_tree(root, note)
+    return found

@@ -1,6 +1,7 @@
 """Checkpoints: what a damaged one is, which is taken instead, and what the writing thread does."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -77,6 +78,11 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: -min(100, path.stat().st_size // 2)])
 
 
+def dangle(path):
+    path.unlink()
+    path.symlink_to(path.parent / "moved" / path.name)
+
+
 DAMAGES = {
     "a bit of the weights": lambda prefix: flip_bit(data_of(prefix)),
     "a bit of the index": lambda prefix: flip_bit(prefix.with_suffix(".index")),
@@ -85,6 +91,7 @@ DAMAGES = {
     "index cut short": lambda prefix: cut(prefix.with_suffix(".index")),
     "index empty": lambda prefix: prefix.with_suffix(".index").write_bytes(b""),
     "no weights": lambda prefix: data_of(prefix).unlink(),
+    "an index that is a link to nowhere": lambda prefix: dangle(prefix.with_suffix(".index")),
     "a seal cut short": lambda prefix: cut(prefix.with_suffix(".json")),
     "a seal of nothing": lambda prefix: prefix.with_suffix(".json").write_text("{}"),
 }
@@ -115,6 +122,34 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, capsys, damage,
     assert not list(tmp_path.glob("ckpt-3*"))
 
 
+def test_all_that_are_whole_are_usable(tmp_path, capsys):
+    run_in(tmp_path)
+    cut(data_of(tmp_path / "ckpt-2"))
+    whole = [str(tmp_path / name) for name in ("ckpt-1", "ckpt-3")]
+    assert checkpoint_files.usable(str(tmp_path)) == whole
+    assert "ckpt-2 is damaged (" in capsys.readouterr().out
+    assert checkpoint_files.usable(str(tmp_path), at_most=1) == whole[1:]
+    assert capsys.readouterr().out == ""  # nobody looked
+
+
+def test_what_a_run_removes_while_it_is_read_is_not_damaged(tmp_path, monkeypatch, capsys):
+    """With --keep_checkpoint_max=1 all that were listed may go, one after the other."""
+    run_in(tmp_path / "run", steps=(1,))
+    run_in(tmp_path / "later", steps=(2,))
+    problem = checkpoint_files.problem
+
+    def while_a_run_goes_on(prefix):
+        if prefix.endswith("ckpt-1"):
+            for path in (tmp_path / "later").glob("ckpt-2*"):
+                shutil.copy(path, tmp_path / "run")
+            checkpoint_files.remove(prefix)
+        return problem(prefix)
+
+    monkeypatch.setattr(checkpoint_files, "problem", while_a_run_goes_on)
+    newest = checkpoint_files.newest_usable(str(tmp_path / "run"))
+    assert newest == str(tmp_path / "run" / "ckpt-2") and capsys.readouterr().out == ""
+
+
 def test_undamaged_ones_load_with_and_without_seals(tmp_path, capsys):
     run_in(tmp_path)
     assert resume(tmp_path)[:2] == (3, 3.0)
@@ -134,8 +169,8 @@ def test_checkpoints_of_tf_train_load(tmp_path):
 
 def test_without_a_usable_one_a_sentence_says_so(tmp_path):
     run_in(tmp_path, steps=(1, 2))
-    for name in ("ckpt-1", "ckpt-2"):
-        cut(data_of(tmp_path / name))
+    cut(data_of(tmp_path / "ckpt-1"))
+    dangle((tmp_path / "ckpt-2").with_suffix(".index"))  # listed, if not there
     with pytest.raises(UserError, match="None of the 2 checkpoints in .* can be used"):
         resume(tmp_path)
     assert resume(tmp_path / "new")[0] == 0  # none at all: a beginning
@@ -207,6 +242,48 @@ def _dies_when_none_are_left(function, left):
         return function(*args, **kwargs)
 
     return dies
+
+
+def test_a_checkpoint_is_on_the_disk_before_the_old_one_goes(tmp_path, monkeypatch):
+    """Else a power failure, after which only what was synced is sure to be there, takes both."""
+    run_in(tmp_path, steps=(1,), keep=1)
+    model, optimizer = make_model()
+    done = []
+
+    def noted(what, function, path_of=str):
+        def notes(path, *args, **kwargs):
+            done.append((what, os.path.basename(path_of(path))))
+            return function(path, *args, **kwargs)
+
+        return notes
+
+    path_of = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", noted("sync", os.fsync, lambda d: os.readlink(path_of(d))))
+    for name in ("rename", "remove"):
+        monkeypatch.setattr(tf.io.gfile, name, noted(name, getattr(tf.io.gfile, name)))
+    with checkpoints.RunCheckpoints(str(tmp_path), model, optimizer, 1) as saved:
+        at_step(model, optimizer, 2)
+        saved.save()
+    before = done[: done.index(("remove", "ckpt-1.index"))]
+    renamed = [name for what, name in before if what == "rename"]
+    assert renamed[:2] == [f"unfinished-ckpt-2.{e}" for e in ("data-00000-of-00001", "index")]
+    assert [name.split(".tmp")[0] for name in renamed[2:]] == ["ckpt-2.json", "checkpoint"]
+    for name in renamed:
+        at = before.index(("rename", name))
+        assert ("sync", name) in before[:at] and ("sync", tmp_path.name) in before[at:]
+
+
+@pytest.mark.parametrize("code, fails", [(errno.EIO, True), (errno.EINVAL, False)])
+def test_a_disk_that_fails_is_told_not_one_without_sync(tmp_path, monkeypatch, code, fails):
+    def refuses(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    run_in(tmp_path, steps=(1,))
+    refused = pytest.raises(UserError, match="could not be written .*Input/output error")
+    with refused if fails else contextlib.nullcontext(), monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuses)
+        run_in(tmp_path, steps=(2,))
+    assert resume(tmp_path)[0] == (1 if fails else 2)
 
 
 def test_a_rewritten_step_is_not_judged_by_its_old_seal(tmp_path):

@@ -15,6 +15,7 @@ from PIL import Image
 import run
 from simclr_med import data, distribution, selection
 from simclr_med.case_features import case_features
+from simclr_med.keras_api import keras
 from simclr_med.models import resnet
 from simclr_med.train import make_model
 
@@ -138,6 +139,44 @@ def test_weights_alone_embed_any_dataset(world, tmp_path, monkeypatch):
     embed(world, "--eval_split=train[:3]", "--embed_unit=image")
     of_run = np.load(root / "run" / "embeddings_train_3_.npz", allow_pickle=False)
     np.testing.assert_array_equal(stored["embeddings"], of_run["embeddings"])
+
+
+@pytest.mark.parametrize(
+    "mode, flags, named, not_named",
+    [
+        ("eval", [], ["--eval_batch_size=2 or less", "--mixed_precision"], ["--eval_steps"]),
+        ("eval", ["--eval_steps=1"], ["=2 or less", "if --eval_steps grows as much"], []),
+        ("embed", [], ["--eval_batch_size=2 or less", "--mixed_precision"], []),
+        ("embed", ["--embed_unit=image", "--mixed_precision"], ["=2 or less"], ["--mixed_prec"]),
+        ("embed", ["--eval_batch_size=1"], ["--mixed_precision"], ["or less"]),
+    ],
+)
+def test_out_of_memory_names_what_helps(world, monkeypatch, capsys, mode, flags, named, not_named):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
+
+    monkeypatch.setattr(distribution, "join_replicas", exhausted)
+    flags = [f"--model_dir={world[0] / 'run'}", "--eval_name=full", *flags]
+    try:
+        assert run.main(["run.py", f"--mode={mode}", *flags]) == 2
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    told = capsys.readouterr().err
+    size = "1" if "--eval_batch_size=1" in flags else "4"
+    assert f"Out of memory at --eval_batch_size={size}, --image_size=34 on 1 replica(s)." in told
+    assert all(words in told for words in named) and not any(words in told for words in not_named)
+    assert "train_batch_size" not in told and "OOM when allocating tensor" in told
+
+
+def test_what_a_reader_of_features_raises_is_its_own(world):
+    """Only the forward pass is explained, not what is done with a batch afterwards."""
+
+    def full(num_images):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM elsewhere")
+
+    bags = data.open_split(world[1], "validation")
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        case_features(BARE, distribution.make_strategy(), {"m": model_of(world)}, bags, seen=full)
 
 
 def test_a_read_only_folder_is_told_before_anything_is_computed(world, monkeypatch, capsys):

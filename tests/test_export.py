@@ -274,12 +274,37 @@ def test_evaluation_keeps_the_newest_saved_models(world, monkeypatch):
     model_dir = str(world / "tuned")
     os.makedirs(os.path.join(model_dir, "saved_model", "0"))
     for step, keep, left in ((1, 2, ["0", "1"]), (2, 1, ["2"])):
-        checkpoint = f"{model_dir}/ckpt-{step}"
+        trained = make_model(tiny_runs.FINETUNE, 2)
         path = saved_model.save(
-            tiny_runs.FINETUNE, checkpoint, ("label0", "label1"), model_dir, keep
+            tiny_runs.FINETUNE, trained, step, ("label0", "label1"), model_dir, keep
         )
         assert os.path.exists(os.path.join(path, "simclr_med.json"))
         assert sorted(os.listdir(world / "tuned" / "saved_model")) == left
+
+
+@pytest.mark.parametrize("frozen", [-1, 1])
+@pytest.mark.parametrize("name", ["pretrained", "tuned"])
+def test_evaluation_exports_the_weights_it_has_without_their_checkpoint(
+    world, monkeypatch, tmp_path, name, frozen
+):
+    """Whatever the order in which Keras lists frozen ones."""
+    config = {
+        "pretrained": tiny_runs.BASE.replace(ft_proj_selector=1),
+        "tuned": tiny_runs.FINETUNE.replace(fine_tune_after_block=frozen),
+    }[name]
+    classes = ("label0", "label1") if name == "tuned" else ()
+    bare = config.replace(lineareval_while_pretraining=False)
+    checkpoint = tf.train.latest_checkpoint(str(world / name))
+    trained = make_model(bare, len(classes))
+    selection.restore(trained, checkpoint)
+    written = []
+    monkeypatch.setattr(saved_model, "write", lambda model, *_: written.append(model))
+    saved_model.save(config, trained, 2, classes, str(tmp_path), 1)
+    expected = network.portable(config, len(classes))
+    selection.restore(expected, checkpoint)
+    assert len(written[0].variables) == len(expected.variables)
+    for found, value in zip(written[0].variables, expected.variables):
+        np.testing.assert_array_equal(found.numpy(), value.numpy(), value.name)
 
 
 def test_the_checkpoint_that_validation_chose_is_exported(world, tmp_path):
@@ -303,6 +328,8 @@ def test_the_checkpoint_that_validation_chose_is_exported(world, tmp_path):
     assert taken(tiny_runs.FINETUNE, **early) == "ckpt-2"
     with pytest.raises(UserError, match="--selection_split=test has not yet chosen"):
         taken(selecting)
+    (tmp_path / "ckpt-2.index").write_bytes(b"half")  # then ckpt-1 is all there was to choose from
+    assert taken(selecting) == "ckpt-1"
 
 
 def test_the_model_card_tells_data_metrics_and_what_is_unknown(world, tmp_path):

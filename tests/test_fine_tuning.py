@@ -3,6 +3,7 @@
 The loop, the evaluation and the files are the real ones; only the encoder is tiny (one block).
 """
 
+import functools
 import json
 import os
 import shutil
@@ -14,11 +15,20 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import checkpoints, distribution, evaluate, measure, metrics, selection, train
+from simclr_med import (
+    checkpoint_files,
+    checkpoints,
+    distribution,
+    evaluate,
+    measure,
+    metrics,
+    selection,
+    train,
+)
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
 from simclr_med.config import Config
-from simclr_med.errors import UserError
+from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.models import resnet
 from tfds_builders.derm_bags import Builder, folder_config
 
@@ -199,6 +209,55 @@ def test_without_a_selection_split_the_last_checkpoint_counts(tuned, builder, st
     config = CONFIG.replace(selection_split=None)
     chosen = selection.select(config, builder, tuned, strategy, is_trained_dataset=True)
     assert chosen["checkpoint"].endswith("ckpt-4") and chosen["thresholds"] is None
+
+
+def test_a_damaged_checkpoint_is_no_candidate(tuned, builder, strategy, tmp_path, capsys):
+    run = str(shutil.copytree(tuned, tmp_path / "run"))
+    chosen = read(run, "selection.json")
+    damaged = chosen["checkpoint"]
+    with open(f"{run}/{damaged}.index", "wb") as file:
+        file.write(b"half")
+    evaluate.evaluate(CONFIG, builder, run, strategy, pictures=False)
+    result = read(run, "result.json")
+    values = {s: v for s, v in chosen["value_of_step"].items() if f"ckpt-{s}" != damaged}
+    assert len(values) == 3 and result["selection"]["value_of_step"] == values
+    assert values[str(result["global_step"])] == max(values.values())
+    assert f"{damaged} is damaged (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("when", ["chosen from", "chosen"])
+def test_a_checkpoint_that_the_run_removes_does_not_end_an_evaluation_that_follows(
+    tuned, builder, strategy, tmp_path, monkeypatch, when
+):
+    """While others are probed; or the best itself, after all were: then it is chosen once more."""
+    run = str(shutil.copytree(tuned, tmp_path / "run"))
+    gone = read(run, "selection.json")["checkpoint"]
+    os.remove(f"{run}/selection.json")
+    still = iter([True, True, False])
+    monkeypatch.setattr(evaluate.run_log, "is_training", lambda _: next(still))
+    monkeypatch.setattr(evaluate, "_POLL_SECONDS", 0)
+    function, chosen = {"chosen from": "read_cases", "chosen": "_choose"}[when], []
+    original = getattr(selection, function)
+
+    def then_removed(*args):
+        chosen.append(original(*args))
+        checkpoint_files.remove(f"{run}/{gone}")
+        return chosen[-1]
+
+    monkeypatch.setattr(selection, function, then_removed)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate", functools.partial(evaluate.evaluate, pictures=False))
+        evaluate.follow(CONFIG, builder, run, strategy)
+    result = read(run, "result.json")
+    values = result["selection"]["value_of_step"]
+    assert len(values) == 3 and f"ckpt-{result['global_step']}" != gone
+    assert values[str(result["global_step"])] == max(values.values())
+
+
+def test_a_checkpoint_removed_between_two_looks_is_not_called_damaged(tuned, monkeypatch):
+    monkeypatch.setattr(checkpoint_files, "problem", lambda prefix: None)
+    with pytest.raises(CheckpointGone, match="ckpt-9 was removed while it was looked at"):
+        selection.restore(train.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
 
 
 def test_fewer_labels_train_on_fewer_cases(builder, strategy, one_block, tmp_path, capsys):

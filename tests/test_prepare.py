@@ -1,7 +1,11 @@
 """From a dataset's name to a prepared one, and --mode=build and verify: what they print and refuse."""
 
-import contextlib
+import concurrent.futures
+import errno
+import os
 import shutil
+import subprocess
+import sys
 
 import cxr_twins
 import numpy as np
@@ -103,20 +107,50 @@ def test_what_a_killed_build_left_is_cleared_away(photos, tmp_path):
     assert not list(tmp_path.rglob("incomplete*"))
 
 
+_HOLDS = """
+import fcntl, sys
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_second_process_waits_and_finds_the_dataset_done(photos, tmp_path, monkeypatch):
-    options = {"manual_dir": photos, "data_dir": tmp_path}
-    wait = prepare_module._one_at_a_time
+    builds = []
+    first = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path / "first").data_path
+    place = tmp_path / "shared" / first.relative_to(tmp_path / "first")
+    place.parent.mkdir(parents=True)
+    monkeypatch.setattr(prepare_module, "_build", lambda *_: builds.append(True))
+    holds = [sys.executable, "-c", _HOLDS, place.parent / ".lock"]
+    with (
+        concurrent.futures.ThreadPoolExecutor() as threads,
+        subprocess.Popen(holds, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        assert other.stdout.readline() == b"held\n"
+        options = {"manual_dir": photos, "data_dir": tmp_path / "shared"}
+        second = threads.submit(prepare, "derm_bags", **options)
+        with pytest.raises(concurrent.futures.TimeoutError):  # who does not wait is done in 0.1 s
+            second.result(timeout=2)
+        shutil.move(first, place)
+        other.stdin.close()  # which ends it
+        found = second.result(timeout=60)
+    assert not builds and found.info.splits["train"].num_examples == 4
 
-    @contextlib.contextmanager
-    def after_another(builder):
-        monkeypatch.setattr(prepare_module, "_one_at_a_time", wait)
-        prepare("derm_bags", **options)  # the process that was first
-        with wait(builder):
-            yield
 
-    monkeypatch.setattr(prepare_module, "_one_at_a_time", after_another)
-    second = prepare("derm_bags", **options)
-    assert second.info.splits["train"].num_examples == 4
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_where_there_are_no_locks_nobody_clears_away_what_another_may_be_building(
+    photos, tmp_path, monkeypatch, code
+):
+    def has_none(file, kind):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(prepare_module.fcntl, "flock", has_none)
+    builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
+    others = builder.data_path.parent / "incomplete.ABCDEF_1.1.0"
+    shutil.move(builder.data_path, others)
+    assert prepare("derm_bags", manual_dir=photos, data_dir=tmp_path).is_prepared()
+    assert others.exists()
 
 
 def read(builder, split):

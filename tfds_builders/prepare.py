@@ -6,6 +6,7 @@ asks for that, unpacked by hand.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import glob
 import inspect
@@ -42,6 +43,7 @@ class BuildOptions:
         return {name: v for name, v in values.items() if v != getattr(default, name)}
 
 
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
 # How a sentence calls an option.
 _FLAGS = {"long_side": "--build_long_side"}
 
@@ -78,13 +80,13 @@ def prepare(
     download = tfds.download.DownloadConfig(manual_dir=manual_dir)
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
-    with _one_at_a_time(builder):
+    with _one_at_a_time(builder) as alone:
         if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
             return _builder(name, manual_dir, data_dir, options)
         if name not in FOLDERS:
             _download(name, builder, download)
             return builder
-        for left in _unfinished(builder):
+        for left in _unfinished(builder) if alone else []:
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
@@ -124,17 +126,28 @@ def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | N
 def _one_at_a_time(builder):
     """Holds a lock beside the prepared dataset: a second process waits, and finds it done.
 
-    Whoever holds it may clear away what killed builds have left. A remote folder cannot be locked:
-    there, TFDS puts a dataset into place when it is whole, and two builds do double work.
+    Yields whether it does, for then what killed builds have left may be cleared away. A remote folder
+    cannot be locked, nor can some local ones (Lustre without -o flock): there, TFDS puts a dataset
+    into place when it is whole, and two builds do double work.
     """
     folder = os.path.dirname(os.fspath(builder.data_path))
     if "://" in folder:
-        yield
+        yield False
         return
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, ".lock"), "a") as file:
+        yield _locks(file)
+
+
+def _locks(file) -> bool:
+    """Waits for the lock of a file, until it is closed; returns False where there are no locks."""
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 def _unfinished(builder) -> list[str]:

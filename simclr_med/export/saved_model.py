@@ -12,32 +12,38 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import files, run_log, selection, trained_on
+from simclr_med import files, run_log, trained_on
 from simclr_med.augment.crop import evaluation_view
 from simclr_med.config import Config
 from simclr_med.export import network
 from simclr_med.models import Model
-from simclr_med.variable_tree import copy_tree
+from simclr_med.variable_tree import copy_tree, copy_values
 
 FACTS = "simclr_med.json"
 _IMAGES = {"serving_default": tf.uint8, "serving_uint16": tf.uint16}
 
 
 def save(
-    config: Config, checkpoint: str, class_names: tuple[str, ...], model_dir: str, keep: int
+    config: Config,
+    trained: Model,
+    step: int,
+    class_names: tuple[str, ...],
+    model_dir: str,
+    keep: int,
 ) -> str:
     """Writes model_dir/saved_model/STEP and deletes all but the `keep` newest; returns the folder.
 
     Args:
       config: of the run.
-      checkpoint: of the run.
+      trained: the run's model with its weights; the checkpoint may be removed by now.
+      step: of its checkpoint.
       class_names: of a fine-tuned run's logits.
       model_dir: of the run.
       keep: at least 1.
     """
     model = network.portable(config, len(class_names))
-    selection.restore(model, checkpoint)
-    root, step = os.path.join(model_dir, "saved_model"), selection.step_of(checkpoint)
+    copy_values(trained, model)
+    root = os.path.join(model_dir, "saved_model")
     path = os.path.join(root, str(step))
     data = trained_on.read(model_dir)
     write(model, network.facts(config, model, class_names, step, data), path)

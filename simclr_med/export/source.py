@@ -6,26 +6,28 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, run_log, selection
+from simclr_med import run_log, selection
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.weights import input_range, open_weights
 
 
 def newest_or_chosen(config: Config, model_dir: str) -> str:
-    """Returns the checkpoint that --selection_split chose among all that are kept; else the newest.
+    """Returns the checkpoint that --selection_split chose among all that are whole; else the newest.
 
     Raises:
       UserError: there is none; or a choice is asked for, and was not made among these.
     """
-    latest = checkpoint_files.newest_usable(model_dir)
-    if latest is None:
-        raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
     path = os.path.join(model_dir, "selection.json")
     said = run_log.read_json(path) if tf.io.gfile.exists(path) else None
-    if said and "candidates" not in said:  # by an older version: among which, nobody knows
+    candidates = said and said.get("candidates")
+    usable = selection.usable(model_dir, at_most=None if candidates else 1)
+    if not usable:
+        raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
+    latest = os.path.join(model_dir, usable[-1])
+    if said and not candidates:  # by an older version: among which, nobody knows
         return latest
-    if said and said["candidates"] == selection.kept_checkpoints(model_dir):
+    if said and candidates == usable:
         return os.path.join(model_dir, said["checkpoint"])
     if config.run.train_mode == "finetune" and config.data.selection_split:
         raise UserError(
