@@ -143,8 +143,7 @@ def test_a_port_that_is_taken_is_said(pair):
         cluster.meet(cluster.Cluster(pair, 0))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize(("index", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])
 def test_who_waits_in_vain_can_be_stopped(pair, number, index):
     flags = ["--mode=train", "--dataset=derm_bags/demo", "--model_dir=runs/none"]
     environ = {**os.environ, **worker(index, *pair)}
