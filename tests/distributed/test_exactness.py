@@ -46,7 +46,7 @@ def results(tmp_path_factory):
     running.append(
         start([WORKER, 1, control, "control"], environment, control.with_suffix(".log"), folder)
     )
-    codes = finish(running, timeout=500)  # all at once: most of the time goes to tracing
+    codes = finish(running, timeout=900)  # all at once: most of the time goes to tracing
     logs = "\n".join(log.read_text() for log in folder.glob("*.log"))
     assert set(codes) == {0}, logs
     return {name: [dict(np.load(out)) for out in of_strategy] for name, of_strategy in outs.items()}
