@@ -45,7 +45,7 @@ _TPU_STEPS_PER_CALL = 50
 def set_up(config: Config) -> tf.distribute.Strategy:
     """Returns the strategy, after fixing seeds, kernels and precision for the whole process."""
     device = config.device
-    _check_folders(config)
+    startup.check_folders(config)
     strategy = distribution.make_strategy(
         use_tpu=device.use_tpu,
         tpu_name=device.tpu_name,
@@ -63,20 +63,6 @@ def set_up(config: Config) -> tf.distribute.Strategy:
         "mixed_bfloat16" if device.mixed_precision else "float32"
     )
     return strategy
-
-
-def _check_folders(config: Config) -> None:
-    """Refuses local folders where a TPU is another machine: it opens the files itself."""
-    address = config.device.tpu_name or config.device.master
-    if not address or address == "local":
-        return
-    folders = {"model_dir": config.run.model_dir, "data_dir": config.data.data_dir}
-    local = [f"--{n}={f or '(unset)'}" for n, f in folders.items() if "://" not in (f or "")]
-    if local:
-        raise UserError(
-            f"The TPU at {address} reads and writes files itself and cannot see {', '.join(local)}: "
-            "name gs:// folders. (On the TPU VM leave out --tpu_name and --master.)"
-        )
 
 
 def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import run
-from simclr_med import cluster
+from simclr_med import cluster, startup
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 
@@ -185,3 +185,12 @@ def test_many_runs_are_not_for_several_workers(monkeypatch, capsys, flags):
     monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])
     assert run.main(["run.py", "--dataset=derm_bags/demo", *flags]) == 2
     assert "run after run on one machine: unset TF_CONFIG." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["tpu_name", "master"])
+def test_a_tpu_elsewhere_needs_folders_that_it_sees(flag):
+    config = Config().replace(data_dir="gs://bucket/data", **{flag: "grpc://10.0.0.2:8470"})
+    with pytest.raises(UserError, match=r"grpc://10.0.0.2:8470.*cannot see --model_dir=\(unset\)"):
+        startup.check_folders(config)
+    startup.check_folders(config.replace(model_dir="gs://bucket/run"))
+    startup.check_folders(Config().replace(tpu_name="local"))
