@@ -88,10 +88,8 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
         raise UserError(
             f"{who} ({_reason(error)}). Do all have the same TF_CONFIG, but for their index?"
         ) from error
-    finally:
-        signal.signal(
-            signal.SIGTERM, before or signal.SIG_DFL
-        )  # TensorFlow takes it, and does nothing with it
+    finally:  # TensorFlow takes the signal, and does nothing with it
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def local_strategy() -> tf.distribute.Strategy:
