@@ -40,9 +40,9 @@ _BYTES = {"M": 2**20, "G": 2**30}
 def compile_for(hlo: bytes, topology: str) -> dict:
     """Returns what the compiler says of a program on a topology such as "v4:2x2x1".
 
-    "chip", "cores"; "libtpu", its version; "fits"; "peak_bytes" of a core's memory, arguments included; "flops" of a core;
-    "all_reduces", after the compiler joined some; "seconds" to compile. What is too large has no
-    "flops" and no "all_reduces", and has the "hbm_bytes" that are too few.
+    "chip", "cores"; "libtpu", its version; "fits"; "peak_bytes" of a core's memory, arguments included;
+    "flops" of a core; "all_reduces", after the compiler joined some; "seconds" to compile. What is too
+    large has no "flops" and no "all_reduces", and has the "hbm_bytes" that are too few.
 
     Raises:
       jax.errors.JaxRuntimeError: the compiler refuses the program for another reason.
