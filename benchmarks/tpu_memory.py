@@ -59,10 +59,9 @@ cores of a slice, and these are its figures. Made by
     pip install -r requirements-tpu-aot.txt
     python benchmarks/tpu_memory.py
 
-from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was computed at (those of
-80a6316 have BatchNorm in one pass over the replicas, the others in two); the command computes what is
-missing. `python -m pytest tests/tpu -s` compiles a small step for each chip, and fails where the
-compiler refuses it.
+from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was computed at; the command
+computes what is missing. `python -m pytest tests/tpu -s` (with requirements-dev.txt) compiles a small
+step for each chip, and fails where the compiler refuses it.
 
 The step is `simclr_med.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
 on the device, both views of each image through the network, BatchNorm and NT-Xent over all replicas,
