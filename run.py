@@ -175,7 +175,7 @@ def _config_of_run(given: dict, mode: str) -> Config:
     path = os.path.join(model_dir, "config.json")
     if not _exists(path):
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
-    from simclr_med.run_log import read_json
+    from simclr_med.run_folder import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
     given = _without_contradiction(given, saved)
@@ -250,7 +250,7 @@ def _prepare(config: Config):
 
 def _show_dataset(builder, mode: str) -> int:
     """Prints what was built, or what `verify` counted; returns 1 where something is wrong."""
-    from simclr_med.report import tables
+    from simclr_med.run_folder import terminal
 
     if mode == "build":
         print(f"{builder.info.full_name} lies in {builder.data_path}:")
@@ -262,7 +262,7 @@ def _show_dataset(builder, mode: str) -> int:
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
     found = verify.verify(builder)
-    tables.show(verify_tables.tables(found))
+    terminal.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
     contact_sheet.contact_sheet(builder, str(picture))
     print(f"Some bags of each split: {picture}")

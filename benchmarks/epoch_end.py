@@ -51,11 +51,11 @@ def main() -> None:
     sys.path.insert(0, ROOT)
     os.chdir(ROOT)
     import run
-    from simclr_med import checkpoints, evaluate, run_log, selection, train
+    from simclr_med import checkpoints, evaluate, run_folder, selection, train
 
     watch = Watch()
-    watch.on(run_log.RunLog, "show", "steps")
-    watch.on(run_log.RunLog, "write", "logging")
+    watch.on(run_folder.RunLog, "show", "steps")
+    watch.on(run_folder.RunLog, "write", "logging")
     watch.on(checkpoints.RunCheckpoints, "save", "saving")
     watch.on(selection, "_choose", "evaluating")
     watch.on(train, "_loop", "training")

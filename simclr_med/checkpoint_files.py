@@ -14,8 +14,8 @@ import zlib
 
 import tensorflow as tf
 
-from simclr_med import files
 from simclr_med.errors import UserError
+from simclr_med.run_folder import files
 
 _PIECE = 1 << 24  # bytes
 _INDEX = re.compile(r"ckpt-(\d+)\.index")

@@ -131,7 +131,7 @@ def compare_runs(config: Config) -> int:
     Raises:
       UserError: fewer than two runs, one that is not there or not evaluated, or as `compare`.
     """
-    from simclr_med.report import tables
+    from simclr_med.run_folder import terminal
 
     texts = [text.strip() for text in config.experiment.runs.split(",") if text.strip()]
     if len(texts) < 2:
@@ -155,14 +155,14 @@ def compare_runs(config: Config) -> int:
             "metrics": compare(runs[0], run, seed=seed, resamples=resamples),
         }
         found.append(comparison)
-    tables.show([_table(comparison) for comparison in found])
+    terminal.show([_table(comparison) for comparison in found])
     if config.run.model_dir:
-        from simclr_med import run_log
+        from simclr_med import run_folder
 
         tf.io.gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")
-        run_log.write_json(f"{path}.json", found)
-        run_log.write_atomically(f"{path}.csv", _csv(found))
+        run_folder.write_json(f"{path}.json", found)
+        run_folder.write_atomically(f"{path}.csv", _csv(found))
         print(f"The numbers lie in {path}.json and {path}.csv.")
     return 0
 

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from simclr_med import checkpoints, files, run_log, selection
+from simclr_med import checkpoints, run_folder, selection
 from simclr_med.case_features import case_features, image_features
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
 from simclr_med.errors import UserError
 from simclr_med.export import source, writable
 from simclr_med.models import Model
-from simclr_med.report import tables
+from simclr_med.run_folder import files, terminal
 from simclr_med.train import make_model, open_bags
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -77,7 +77,7 @@ def embed(
         f"{config.eval.embed_unit}, of {builder.info.full_name} {split}:"
     )
     for path in paths:
-        print(f"  {path}  {tables.file_size(tf.io.gfile.stat(path).length)}")
+        print(f"  {path}  {terminal.file_size(tf.io.gfile.stat(path).length)}")
     return paths
 
 
@@ -104,7 +104,7 @@ def _per_image(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) 
 
 
 def _check_name(config: Config, builder, model_dir: str) -> None:
-    saved = run_log.read_json(os.path.join(model_dir, "config.json"))
+    saved = run_folder.read_json(os.path.join(model_dir, "config.json"))
     trained_on = saved.get("prepared_dataset", builder.info.full_name)
     if trained_on != builder.info.full_name and not config.eval.eval_name:
         raise UserError(

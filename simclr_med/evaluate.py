@@ -7,7 +7,7 @@ import time
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, compare, export, run_log, selection, splits, subgroups
+from simclr_med import checkpoint_files, compare, export, run_folder, selection, splits, subgroups
 from simclr_med.case_features import case_pictures
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
@@ -41,7 +41,7 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
     """Evaluates the newest checkpoint; while the run goes on, each newer one too."""
     evaluated = None
     while True:
-        running = run_log.is_training(model_dir)
+        running = run_folder.is_training(model_dir)
         kept = checkpoint_files.kept(model_dir)
         if not kept and not running:
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
@@ -89,7 +89,7 @@ def evaluate(
     for name, scores in found.predictions.items():
         files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")
         table = results.predictions_csv(found.cases, scores, found.class_names)
-        run_log.write_atomically(files[name], table)
+        run_folder.write_atomically(files[name], table)
     if found.shift_from and found.predictions:
         result["shift"] = _shift(config, model_dir, found, files["predictions"])
     if pictures:
@@ -114,7 +114,7 @@ def evaluate(
     result["files"] = files
     if pictures:
         _save_report(config, files["report"], found, label_efficiency)
-    run_log.write_json(files["result"], result)  # last: who finds it, finds all
+    run_folder.write_json(files["result"], result)  # last: who finds it, finds all
     results.print_table(result)
     return result
 
@@ -126,7 +126,7 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
     if not (tf.io.gfile.exists(inside) and tf.io.gfile.exists(result)):
         print("Evaluate the run on its own dataset too, and the drop is shown.")
         return {}
-    before = run_log.read_json(result)
+    before = run_folder.read_json(result)
     try:
         drop = compare.drop(
             read_predictions(inside),

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from simclr_med import run_log, selection, subgroups
+from simclr_med import run_folder, selection, subgroups
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import Cases, read_cases, with_classes
 from simclr_med.config import Config
@@ -67,7 +67,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     finetune = config.run.train_mode == "finetune"
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
-    of_run = run_log.read_json(os.path.join(model_dir, "config.json"))
+    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
     class_names = bags.class_names
     trained_on = of_run.get("prepared_dataset", builder.info.full_name)
     if finetune:
@@ -187,7 +187,7 @@ def _label_reading(config: Config, bags: Bags) -> dict:
 
 def _contrastive(config: Config, model_dir: str) -> dict:
     """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives."""
-    rows = run_log.read_metrics(model_dir)
+    rows = run_folder.read_metrics(model_dir)
     if config.run.train_mode == "finetune" or not rows:
         return {}
     last = rows[-max(1, int(len(rows) * _LAST_SHARE)) :]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import distribution, run_log
+from simclr_med import distribution, run_folder
 from simclr_med.errors import UserError, WorkerLost
 
 _SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
@@ -28,7 +28,7 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
     meanwhile.
 
     Raises:
-      UserError: see `run_log.locked`.
+      UserError: see `run_folder.locked`.
       WorkerLost: another worker, or the TPU, is gone.
     """
     index, count = distribution.worker_of(strategy)
@@ -36,7 +36,7 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
         if count > 1 or distribution.is_tpu(strategy):
             stack.enter_context(told_of_loss(index, count, model_dir))
         if index == 0:
-            stack.enter_context(run_log.locked(model_dir))
+            stack.enter_context(run_folder.locked(model_dir))
             yield model_dir
         else:
             print(f"Worker {index} of {count} trains; worker 0 reports.", flush=True)

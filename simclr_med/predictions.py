@@ -11,8 +11,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import files
 from simclr_med.errors import UserError
+from simclr_med.run_folder import files
 
 _SEED = re.compile(r"seed_(\d+)$")
 _TRUTH_OF = "truth: "

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, metrics, run_log
+from simclr_med import checkpoint_files, metrics, run_folder
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
 from simclr_med.config import Config
@@ -55,7 +55,7 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
     if not split:
         return {"checkpoint": candidates[-1], "thresholds": None}
-    kept = run_log.read_json(path) if tf.io.gfile.exists(path) else None
+    kept = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
         if not kept or not checkpoint_files.is_there(os.path.join(model_dir, kept["checkpoint"])):
             raise UserError(
@@ -73,7 +73,7 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
         return kept
     bags = open_bags(config, builder, split)
     chosen = {**asked, **_choose(config, bags, strategy, model_dir, candidates)}
-    run_log.write_json(path, chosen)
+    run_folder.write_json(path, chosen)
     return chosen
 
 

@@ -15,9 +15,8 @@ from simclr_med import (
     label_fraction,
     multiworker,
     out_of_memory,
-    run_log,
+    run_folder,
     startup,
-    trained_on,
 )
 from simclr_med.augment import device_ops
 from simclr_med.cases import Cases, read_cases
@@ -35,6 +34,7 @@ from simclr_med.optim import (
     scaled_learning_rate,
 )
 from simclr_med.report import curves, views
+from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.step import Trained, make_run_steps
 from simclr_med.weights import input_range
@@ -147,7 +147,7 @@ def train(
     with multiworker.together(strategy, model_dir) as folder, stop_signals() as stop:
         multiworker.check_same(strategy, startup.common(config, builder, bags))
         identity = (config, builder.info.full_name, bags.class_names)
-        run_log.check_same_run(model_dir, *identity)
+        run_folder.check_same_run(model_dir, *identity)
         with strategy.scope():
             model = make_model(config, len(bags.class_names))
             optimizer = make_optimizer(
@@ -167,9 +167,9 @@ def train(
         elif config.run.checkpoint:
             print(checkpoints.load(model, config.run.checkpoint))
         # Now, so that weights that were refused leave no run of another configuration behind.
-        run_log.write_config(folder, *identity)
-        run_log.write_json(os.path.join(folder, "flags.json"), asked)
-        trained_on.write(folder, config, builder, bags)
+        run_folder.write_config(folder, *identity)
+        run_folder.write_json(os.path.join(folder, "flags.json"), asked)
+        data_json.write(folder, config, builder, bags)
         print(
             f"{config.method}: {num_examples:,} {'bags' if method.keeps_bags else 'images'} "
             f"({bags.num_images:,} images), batch {batch_size}, {total_steps:,} steps = "
@@ -183,7 +183,7 @@ def train(
             trained = Trained(model, optimizer, class_weights)
             with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(config, method, bags, strategy, trained, saved, total_steps, stop)
-        curves.save(os.path.join(folder, "curves.png"), run_log.read_metrics(folder))
+        curves.save(os.path.join(folder, "curves.png"), run_folder.read_metrics(folder))
 
 
 def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> None:
@@ -213,7 +213,7 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
     num_views = batches.element_spec["images"].shape[1]
     if method.whole_cases:  # on average; most have fewer than there are places
         num_views = bags.num_images / bags.num_bags
-    log = run_log.RunLog(model_dir, saved.step, total_steps, num_views * batch_size)
+    log = run_folder.RunLog(model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:
         picture = views.save(
             os.path.join(model_dir, "views.png"), next(iter(batches)), ops, config.run.seed

@@ -23,7 +23,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 import flags
 import run
-from simclr_med import distribution, run_log, signals, splits
+from simclr_med import distribution, run_folder, signals, splits
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.experiments import (
@@ -124,8 +124,8 @@ class StandIns:
         self.trained.append(os.path.basename(model_dir))
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, builder.info.full_name, ("a", "b"))
-        run_log.check_same_run(*identity)
-        run_log.write_config(*identity)
+        run_folder.check_same_run(*identity)
+        run_folder.write_config(*identity)
         self.before(config)
         weights = toy_weights(float(config.run.seed))
         tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)
@@ -135,10 +135,10 @@ class StandIns:
         self.evaluated.append((os.path.basename(model_dir), config.data.eval_split))
         suffix = f"_{name}" if name else ""
         predictions = os.path.join(model_dir, f"predictions{suffix}.csv")
-        run_log.write_atomically(predictions, f"{config.data.eval_split}\n")
+        run_folder.write_atomically(predictions, f"{config.data.eval_split}\n")
         if pictures:
             report = os.path.join(model_dir, f"report{suffix}.html")
-            run_log.write_atomically(report, json.dumps(label_efficiency))
+            run_folder.write_atomically(report, json.dumps(label_efficiency))
         value = self.score(config)
         row = {"cases": 6, "macro_auc": value, "macro_auc_95": [value, value]}
         row |= {"top_1": value / 2, "top_1_95": [0.0, 1.0]}
@@ -150,7 +150,7 @@ class StandIns:
             "classification": {"supervised head": {"trained": row}},
             "files": {"predictions": predictions},
         }
-        run_log.write_json(os.path.join(model_dir, f"result{suffix}.json"), result)
+        run_folder.write_json(os.path.join(model_dir, f"result{suffix}.json"), result)
         return result
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tiny_runs
 
 import run
-from simclr_med import distribution, run_log, selection
+from simclr_med import distribution, run_folder, selection
 from simclr_med.augment.crop import decode_center_crop, evaluation_view
 from simclr_med.errors import UserError
 from simclr_med.export import network, saved_model, source
@@ -399,7 +399,7 @@ def test_the_model_card_says_what_was_trained_and_from_what_but_no_folder(
         checkpoint="/home/anna/pretrained/",
         **{name: "/home/anna/x" for name in folders},
     )
-    facts = run_log.read_json(os.path.join(saved_model_of(world, "tuned"), "simclr_med.json"))
+    facts = run_folder.read_json(os.path.join(saved_model_of(world, "tuned"), "simclr_med.json"))
     card = model_card.model_card(config, facts, str(tmp_path), [])
     assert card.count(words) == 2  # what it is, how it was trained
     assert "Initial weights: pretrained (input range unit)" in card

@@ -11,11 +11,12 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, evaluate, run_log
+from simclr_med import checkpoint_files, evaluate, run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, repeats, runs, summary
-from simclr_med.report import experiment_figures, tables
+from simclr_med.report import experiment_figures
+from simclr_med.run_folder import terminal
 
 
 def jobs(config: Config) -> dict[str, Config]:
@@ -62,7 +63,7 @@ def run(
     wanted = jobs(config)
     if config.run.train_mode != "finetune":
         raise UserError("--mode=label_efficiency fine-tunes: add --train_mode=finetune.")
-    with run_log.locked(model_dir):
+    with run_folder.locked(model_dir):
         outcomes = runs.run_all(wanted, builder, model_dir, strategy, asked)
         results = {name: outcome.result for name, outcome in outcomes}
         curve = {
@@ -113,7 +114,7 @@ def rows(wanted: dict[str, Config], results: dict[str, dict]) -> list[dict]:
 
 def _save(curve: dict, model_dir: str, main_metric: str) -> None:
     stem = os.path.join(model_dir, "label_efficiency")
-    run_log.write_json(f"{stem}.json", curve)
+    run_folder.write_json(f"{stem}.json", curve)
     metrics = [name for name in summary.TITLES if name in curve["rows"][0]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -124,7 +125,7 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
             seeds, values = (" ".join(map(str, v)) for v in (row["seeds"], spread["values"]))
             numbers = ["" if spread[k] is None else spread[k] for k in ("mean", "sd")]
             writer.writerow([row["fraction"], name, *numbers, seeds, values])
-    run_log.write_atomically(f"{stem}.csv", text.getvalue())
+    run_folder.write_atomically(f"{stem}.csv", text.getvalue())
 
     columns = ["labels", *(summary.TITLES[name] for name in metrics)]
     cells = [
@@ -137,11 +138,11 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
     title = f"Label efficiency, {start}: {curve['dataset']} {curve['eval_split']}"
     note = f"Mean ± standard deviation of {count} seeds; {curve['fixed']}."
     page = f"# {title}\n\n{note}\n\n{summary.markdown(columns, cells)}"
-    run_log.write_atomically(f"{stem}.md", page)
+    run_folder.write_atomically(f"{stem}.md", page)
     metric = main_metric if main_metric in metrics else metrics[0]
     line = [(row["fraction"], row[metric]["mean"], row[metric]["sd"]) for row in curve["rows"]]
     experiment_figures.curves(f"{stem}.png", {start: line}, summary.TITLES[metric], note)
-    tables.show([(title, columns, cells)])
+    terminal.show([(title, columns, cells)])
     print(note)
     for end in ("json", "csv", "md", "png"):
         print(f"  {stem}.{end}")

@@ -11,10 +11,10 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import run_log
+from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.experiments import runs, summary
-from simclr_med.report import tables
+from simclr_med.run_folder import terminal
 
 
 def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
@@ -27,7 +27,7 @@ def run(
     config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
 ) -> dict:
     """Trains and evaluates each seed, writes repeats.json, prints the table; returns the former."""
-    with run_log.locked(model_dir):
+    with run_folder.locked(model_dir):
         wanted = jobs(config, config.experiment.repeats)
         results = {
             name: outcome.result
@@ -42,7 +42,7 @@ def run(
             "seeds": seeds,
             "rows": rows(list(results.values())),
         }
-        run_log.write_json(os.path.join(model_dir, "repeats.json"), repeats)
+        run_folder.write_json(os.path.join(model_dir, "repeats.json"), repeats)
     _show(repeats, model_dir)
     return repeats
 
@@ -71,5 +71,5 @@ def _show(repeats: dict, model_dir: str) -> None:
         for row in repeats["rows"]
     ]
     title = f"{repeats['dataset']} {repeats['eval_split']}: {len(repeats['seeds'])} seeds"
-    tables.show([(title, columns, lines)])
+    terminal.show([(title, columns, lines)])
     print(f"  {os.path.join(model_dir, 'repeats.json')}  all numbers")

@@ -20,7 +20,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from simclr_med import checkpoint_files, evaluate, run_log, train
+from simclr_med import checkpoint_files, evaluate, run_folder, train
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
@@ -95,7 +95,7 @@ def evaluate_once(
         _forget_models()
     evaluations[config.eval.eval_name or ""] = _made_of(config, builder, model_dir)
     _write(model_dir, record)
-    return run_log.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
+    return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
 
 def stored_result(config: Config, builder, model_dir: str) -> dict | None:
@@ -109,8 +109,8 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
     if not tf.io.gfile.exists(config_path):
         return None
     config = input_range.resolve(config, model_dir)
-    class_names = tuple(run_log.read_json(config_path).get("class_names", ()))
-    run_log.check_same_run(model_dir, config, builder.info.full_name, class_names)
+    class_names = tuple(run_folder.read_json(config_path).get("class_names", ()))
+    run_folder.check_same_run(model_dir, config, builder.info.full_name, class_names)
     record = _read(model_dir)
     began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
     if began and now and began != now:
@@ -216,7 +216,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
         now["weights"] = made_of["weights"]
     if made_of != now:
         return None
-    result = run_log.read_json(path)
+    result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
     return result if predictions is None or tf.io.gfile.exists(predictions) else None
 
@@ -282,9 +282,9 @@ def _forget_models() -> None:
 
 def _read(model_dir: str) -> dict[str, Any]:
     path = os.path.join(model_dir, _RECORD)
-    return run_log.read_json(path) if tf.io.gfile.exists(path) else {}
+    return run_folder.read_json(path) if tf.io.gfile.exists(path) else {}
 
 
 def _write(model_dir: str, record: dict[str, Any]) -> None:
     tf.io.gfile.makedirs(model_dir)
-    run_log.write_json(os.path.join(model_dir, _RECORD), record)
+    run_folder.write_json(os.path.join(model_dir, _RECORD), record)

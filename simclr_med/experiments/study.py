@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import run_log
+from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.experiments import (
     label_efficiency,
@@ -54,7 +54,7 @@ def run(
     """
     builders = Builders(make_builder)
     study_plan.check(config, recipes, builders)
-    with run_log.locked(model_dir):
+    with run_folder.locked(model_dir):
         arms = study_plan.arms(config, recipes, model_dir)
         pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)
         tuned = {
@@ -72,8 +72,8 @@ def run(
             ),
         }
         path = os.path.join(model_dir, "study.json")
-        run_log.write_json(path, study)
-        study = run_log.read_json(path)  # NaN is None
+        run_folder.write_json(path, study)
+        study = run_folder.read_json(path)  # NaN is None
         study_report.save(model_dir, study)
     return study
 
@@ -105,7 +105,7 @@ def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, 
         tf.io.gfile.makedirs(folder)
         with_all = tuned.replace(label_fraction=1.0)
         best = sweep.search(with_all, builders(tuned), folder, strategy, asked)
-        run_log.write_json(os.path.join(folder, "best.json"), best)
+        run_folder.write_json(os.path.join(folder, "best.json"), best)
     else:
         (point,) = sweep.points(tuned).values()
         best = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from simclr_med import run_log
+from simclr_med import run_folder
 from simclr_med.experiments import study_sentences
 from simclr_med.experiments.summary import TITLES, markdown, percent, text, titles
-from simclr_med.report import experiment_figures, tables
+from simclr_med.report import experiment_figures
+from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
 _ENCODERS = {
@@ -45,8 +46,8 @@ def save(model_dir: str, study: dict) -> None:
             }
         experiment_figures.bars(os.path.join(model_dir, SHIFT), bars, metric)
     path = os.path.join(model_dir, "study.md")
-    run_log.write_atomically(path, page(study, note))
-    tables.show([("Comparison with random init, inside the distribution", *_table3(study))])
+    run_folder.write_atomically(path, page(study, note))
+    terminal.show([("Comparison with random init, inside the distribution", *_table3(study))])
     for line in study_sentences.findings(study):
         print(f"- {line}")
     print(f"  {path}  tables, figures and what they show")

@@ -13,11 +13,12 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import files, run_log, splits
+from simclr_med import run_folder, splits
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, runs, summary
-from simclr_med.report import experiment_figures, tables
+from simclr_med.report import experiment_figures
+from simclr_med.run_folder import files, terminal
 
 _TEST = "test"  # the name of the final evaluation's files
 
@@ -58,7 +59,7 @@ def run(
     """
     points(config)  # a mistake in the grid comes first
     splits.check_selection(config, builder)
-    with run_log.locked(model_dir):
+    with run_folder.locked(model_dir):
         best = search(config, builder, model_dir, strategy, asked)
         folder = os.path.join(model_dir, best["run"])
         looks = _looks_at_test(model_dir, best["run"])
@@ -81,7 +82,7 @@ def run(
             for name, value in summary.main_row(result).items()
             if name.removesuffix("_95") in summary.TITLES
         }
-        run_log.write_json(os.path.join(model_dir, "best.json"), best)
+        run_folder.write_json(os.path.join(model_dir, "best.json"), best)
     for name in ("sweep.md", "sweep.png", "best.json", "result.json", "report.html"):
         print(f"  {os.path.join(model_dir, name)}")
     return best
@@ -122,7 +123,7 @@ def search(
         )
     best = max(able, key=lambda row: row[metric])
     show = [row for row in rows if row.get(metric) is not None or row["failure"]]
-    tables.show([(_title(config), *_cells(show, metric, best))])
+    terminal.show([(_title(config), *_cells(show, metric, best))])
     return {
         **{key: best[key] for key in ("run", "learning_rate", "weight_decay")},
         "selection_split": config.data.selection_split,
@@ -154,7 +155,7 @@ def _bring_up(result: dict, folder: str, model_dir: str) -> None:
             files.write_atomically(path, of_best)
             made[name] = path
     made["result"] = os.path.join(model_dir, "result.json")
-    run_log.write_json(made["result"], {**result, "files": made})
+    run_folder.write_json(made["result"], {**result, "files": made})
 
 
 def _save(model_dir: str, rows: list[dict], config: Config) -> None:
@@ -167,9 +168,11 @@ def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
-    run_log.write_atomically(os.path.join(model_dir, "sweep.csv"), text.getvalue())
+    run_folder.write_atomically(os.path.join(model_dir, "sweep.csv"), text.getvalue())
     table = summary.markdown(*_cells(rows, metric, best))
-    run_log.write_atomically(os.path.join(model_dir, "sweep.md"), f"# {_title(config)}\n\n{table}")
+    run_folder.write_atomically(
+        os.path.join(model_dir, "sweep.md"), f"# {_title(config)}\n\n{table}"
+    )
 
 
 def _title(config: Config) -> str:

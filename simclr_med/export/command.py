@@ -10,12 +10,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import checkpoints, run_log, selection, trained_on
+from simclr_med import checkpoints, run_folder, selection
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.export import keras_files, network, onnx_file, saved_model, source, writable
 from simclr_med.models import Model
-from simclr_med.report import model_card, tables
+from simclr_med.report import model_card
+from simclr_med.run_folder import data_json, terminal
 
 FOLDER = "export"
 CARD = "README.md"
@@ -45,11 +46,11 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
         _remove(os.path.join(folder, file))  # left by another export, perhaps of another step
     listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in files]
     card = model_card.model_card(config, facts, model_dir if of_run else None, listed)
-    run_log.write_atomically(os.path.join(folder, CARD), card)
-    rows = [[file, tables.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
-    size = tables.file_size(tf.io.gfile.stat(os.path.join(folder, CARD)).length)
+    run_folder.write_atomically(os.path.join(folder, CARD), card)
+    rows = [[file, terminal.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
+    size = terminal.file_size(tf.io.gfile.stat(os.path.join(folder, CARD)).length)
     rows.append([CARD, size, "model card: what it is, and how to load it"])
-    tables.show([(f"In {folder}", ["file", "size", "what"], rows)])
+    terminal.show([(f"In {folder}", ["file", "size", "what"], rows)])
     return folder
 
 
@@ -76,7 +77,7 @@ def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
     selection.restore(model, checkpoint)
     print(f"The model of {checkpoint}.")
     step = selection.step_of(checkpoint)
-    return model, network.facts(config, model, class_names, step, trained_on.read(model_dir))
+    return model, network.facts(config, model, class_names, step, data_json.read(model_dir))
 
 
 def _of_weights(config: Config) -> tuple[Model, dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from simclr_med.files import writing
 from simclr_med.models import Model
 from simclr_med.models.functional import functional
+from simclr_med.run_folder.files import writing
 
 FILES = ("encoder.keras", "encoder.weights.h5")
 

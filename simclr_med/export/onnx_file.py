@@ -12,8 +12,8 @@ import tensorflow as tf
 from simclr_med.augment.crop import SMALLEST_CROPPED_SIZE, center
 from simclr_med.errors import UserError
 from simclr_med.export import bicubic, network
-from simclr_med.files import writing
 from simclr_med.models import Model
+from simclr_med.run_folder.files import writing
 
 FILES = ("model.onnx",)
 _OPSET = 17  # of 2022; every operation we need has been in ONNX since before

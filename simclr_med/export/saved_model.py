@@ -12,11 +12,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import files, run_log, trained_on
+from simclr_med import run_folder
 from simclr_med.augment.crop import evaluation_view
 from simclr_med.config import Config
 from simclr_med.export import network
 from simclr_med.models import Model
+from simclr_med.run_folder import data_json, files
 from simclr_med.variable_tree import copy_tree, copy_values
 
 FACTS = "simclr_med.json"
@@ -45,7 +46,7 @@ def save(
     copy_values(trained, model)
     root = os.path.join(model_dir, "saved_model")
     path = os.path.join(root, str(step))
-    data = trained_on.read(model_dir)
+    data = data_json.read(model_dir)
     write(model, network.facts(config, model, class_names, step, data), path)
     steps = sorted(int(name) for name in files.names(root) if name.isdigit())
     for old in steps[:-keep]:
@@ -70,7 +71,7 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
         tf.io.gfile.rmtree(unfinished)
     root, signatures = _reusable(model, facts["image_size"], facts["embedding_size"])
     tf.saved_model.save(root, unfinished, signatures=signatures)
-    run_log.write_json(os.path.join(unfinished, FACTS), facts)
+    run_folder.write_json(os.path.join(unfinished, FACTS), facts)
     files.replace_folder(unfinished, path)
 
 

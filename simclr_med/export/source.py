@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import run_log, selection
+from simclr_med import run_folder, selection
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.weights import input_range, open_weights
@@ -19,7 +19,7 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
       UserError: there is none; or a choice is asked for, and was not made among these.
     """
     path = os.path.join(model_dir, "selection.json")
-    said = run_log.read_json(path) if tf.io.gfile.exists(path) else None
+    said = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
     candidates = said and said.get("candidates")
     usable = selection.usable(model_dir, at_most=None if candidates else 1)
     if not usable:
@@ -41,7 +41,7 @@ def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
     """Returns the classes of a fine-tuned run's head; () of a pretrained one."""
     if config.run.train_mode != "finetune":
         return ()
-    return tuple(run_log.read_json(os.path.join(model_dir, "config.json"))["class_names"])
+    return tuple(run_folder.read_json(os.path.join(model_dir, "config.json"))["class_names"])
 
 
 def weights_only(config: Config) -> Config:

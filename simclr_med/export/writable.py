@@ -6,7 +6,7 @@ import os
 import tempfile
 
 from simclr_med.errors import UserError
-from simclr_med.files import is_remote
+from simclr_med.run_folder.files import is_remote
 
 
 def check(folder: str, model_dir: str, *, of_run: bool) -> None:

@@ -7,7 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from simclr_med.files import writing
+from simclr_med.run_folder.files import writing
 
 _PANELS = (
     ("contrast_loss", "contrastive loss (a + b)"),

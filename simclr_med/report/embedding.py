@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from simclr_med.files import writing
+from simclr_med.run_folder.files import writing
 
 _MAX_CASES = 2000
 

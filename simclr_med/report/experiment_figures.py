@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from simclr_med.files import writing
+from simclr_med.run_folder.files import writing
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 _COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")

@@ -7,7 +7,7 @@ import datetime
 
 import numpy as np
 
-from simclr_med import run_log
+from simclr_med import run_folder
 from simclr_med.cases import Cases
 from simclr_med.report import findings, gallery, page, provenance, strips, summary
 
@@ -45,7 +45,7 @@ def save(path: str, result: dict, view: View) -> None:
       result: what result.json holds; an undefined number is NaN or None.
       view: what else is shown.
     """
-    run_log.write_atomically(path, render(result, view))
+    run_folder.write_atomically(path, render(result, view))
 
 
 def render(result: dict, view: View) -> str:

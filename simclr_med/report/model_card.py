@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import files, run_log, trained_on
+from simclr_med import run_folder
 from simclr_med.config import FIELDS, Config
 from simclr_med.keras_api import keras
 from simclr_med.report import model_card_loading, page
 from simclr_med.report.summary import TITLES
+from simclr_med.run_folder import data_json, files
 
 FILES = {
     "saved_model": "images to embeddings (and logits); can be trained further",
@@ -53,7 +54,7 @@ def model_card(
       files: name, bytes and SHA-256 of what was exported.
     """
     of_run = model_dir is not None
-    data = trained_on.read(model_dir) if model_dir else {}
+    data = data_json.read(model_dir) if model_dir else {}
     sections = {
         "What it is": _what(config, facts, of_run),
         "Intended use and limits": _limits(facts),
@@ -179,7 +180,7 @@ def _training(config: Config, facts: dict, of_run: bool) -> str:
 
 def _results(model_dir: str, facts: dict) -> str:
     names = [n for n in files.names(model_dir) if n.startswith("result") and n.endswith(".json")]
-    results = [run_log.read_json(os.path.join(model_dir, name)) for name in names]
+    results = [run_folder.read_json(os.path.join(model_dir, name)) for name in names]
     results = [result for result in results if result.get("classification")]
     if not results:
         return "None: the run was not evaluated on labelled cases (`--mode=eval`)."

@@ -12,7 +12,7 @@ import rich.table
 from rich.markup import escape
 
 from simclr_med.cases import Cases
-from simclr_med.report import tables
+from simclr_med.run_folder import terminal
 
 _TITLES = {
     "top_1": "top-1",
@@ -82,7 +82,7 @@ def print_table(result: dict) -> None:
             f"Checkpoint: step {result['global_step']}, the best {result['selection']['metric']} on "
             f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
         )
-    tables.show([*_shift_table(result), *_subgroup_table(result)])
+    terminal.show([*_shift_table(result), *_subgroup_table(result)])
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
         console.print(f"Labels: {said}", markup=False)

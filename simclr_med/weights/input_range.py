@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from simclr_med.config import Config
 from simclr_med.models.input_range import USUAL
-from simclr_med.run_log import read_json
+from simclr_med.run_folder import read_json
 from simclr_med.weights.open import open_weights
 
 

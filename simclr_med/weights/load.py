@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simclr_med.errors import UserError
-from simclr_med.report import tables
+from simclr_med.run_folder import terminal
 from simclr_med.weights.architecture import architecture
 from simclr_med.weights.content import HEAD, Weights, told_if_damaged
 from simclr_med.weights.object_graph import names_of_variables
@@ -49,7 +49,7 @@ def load(model, path: str) -> str:
     _check_values(weights, loaded)
     for name in loaded:
         variables[name].assign(weights.entries[name].read())
-    tables.show([_table(weights, wanted, differing)])
+    terminal.show([_table(weights, wanted, differing)])
     counts = [f"encoder {len(_of(wanted, _ENCODER))}/{len(_of(wanted, _ENCODER))}"]
     if projection and not differing:
         counts.append(f"projection head {len(projection)}/{len(projection)}")

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from simclr_med import checkpoint_files
 from simclr_med.errors import UserError
-from simclr_med.files import is_remote
+from simclr_med.run_folder.files import is_remote
 from simclr_med.weights import bit, keras_h5, ours, simclr_tf2
 from simclr_med.weights.content import (
     Entry,

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med.files import is_remote
 from simclr_med.models.input_range import INPUT_RANGES, USUAL
+from simclr_med.run_folder.files import is_remote
 
 
 @dataclasses.dataclass(frozen=True)

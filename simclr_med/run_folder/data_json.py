@@ -7,22 +7,21 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import run_log
 from simclr_med.config import Config
-from simclr_med.data import Bags
+from simclr_med.run_folder.folder import read_json, write_json
 
 FILE = "data.json"
 _READING = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
 
 
-def write(model_dir: str, config: Config, builder, bags: Bags) -> None:
+def write(model_dir: str, config: Config, builder, bags) -> None:
     """Writes data.json: name, fingerprint and counts of the data, and how it was read.
 
     Args:
       model_dir: of the run.
       config: of the run.
       builder: of the prepared dataset.
-      bags: those that are trained on; fine-tuning leaves out what has no label.
+      bags: the `data.Bags` that are trained on; fine-tuning leaves out what has no label.
     """
     metadata = builder.info.metadata or {}
     facts = {
@@ -39,10 +38,10 @@ def write(model_dir: str, config: Config, builder, bags: Bags) -> None:
         "several_labels": bags.multilabel,
         "reading": {name: getattr(config.data, name) for name in _READING if bags.multilabel},
     }
-    run_log.write_json(os.path.join(model_dir, FILE), facts)
+    write_json(os.path.join(model_dir, FILE), facts)
 
 
 def read(model_dir: str) -> dict[str, Any]:
     """Returns what data.json says; {} of a run that is older than the file."""
     path = os.path.join(model_dir, FILE)
-    return run_log.read_json(path) if tf.io.gfile.exists(path) else {}
+    return read_json(path) if tf.io.gfile.exists(path) else {}

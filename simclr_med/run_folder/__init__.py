@@ -1,0 +1,25 @@
+"""What a run leaves in its folder: JSON, lock, identity, metrics; and what it shows on the terminal."""
+
+from simclr_med.run_folder.files import write_atomically
+from simclr_med.run_folder.folder import (
+    check_same_run,
+    is_training,
+    locked,
+    read_json,
+    read_metrics,
+    write_config,
+    write_json,
+)
+from simclr_med.run_folder.log import RunLog
+
+__all__ = [
+    "RunLog",
+    "check_same_run",
+    "is_training",
+    "locked",
+    "read_json",
+    "read_metrics",
+    "write_atomically",
+    "write_config",
+    "write_json",
+]

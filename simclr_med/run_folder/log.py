@@ -1,0 +1,95 @@
+"""metrics.jsonl and TensorBoard events of a run, and its progress on the terminal."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+import time
+
+import rich.progress
+import tensorflow as tf
+
+from simclr_med.run_folder.files import write_atomically
+from simclr_med.run_folder.folder import plain, read_metrics
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class RunLog:
+    """Writes metrics.jsonl and TensorBoard events, and shows progress on the terminal.
+
+    Args:
+      model_dir: the run's folder.
+      start_step: step of the checkpoint that was restored; later lines are of a lost future and go.
+      total_steps: of the whole run.
+      images_per_step: views that pass the network in a step, on average.
+    """
+
+    def __init__(self, model_dir: str, start_step: int, total_steps: int, images_per_step: float):
+        self._path = os.path.join(model_dir, "metrics.jsonl")
+        rows = [row for row in read_metrics(model_dir) if row["step"] <= start_step]
+        write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+        self._events = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
+        self._images_per_step = images_per_step
+        self._total_steps = total_steps
+        self._start: tuple[float, int] | None = None
+        self._last_line = 0.0
+        self._bar = _progress_bar() if sys.stdout.isatty() else None
+        if self._bar:
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
+
+    def show(self, step: int, metrics: dict[str, float]) -> None:
+        """Moves the progress bar, or prints a line every few seconds where there is no terminal."""
+        now = time.monotonic()
+        if self._start is None:  # what came before was tracing and compiling: no measure of speed
+            self._start = (now, step)
+        rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
+        words = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        if rate:
+            words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=words)
+        elif now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps:
+            self._last_line = now
+            if rate:
+                words += f"  ETA {_clock((self._total_steps - step) / rate)}"
+            print(f"step {step}/{self._total_steps}  {words}", flush=True)
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps(plain({"step": step, **metrics})) + "\n")
+        with self._events.as_default(step=step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"train/{name}", value)
+        self._events.flush()
+
+    def picture(self, name: str, image: tf.Tensor, step: int) -> None:
+        """Adds an image, uint8 [H, W, 3], to the TensorBoard events."""
+        with self._events.as_default(step=step):
+            tf.summary.image(name, image[tf.newaxis])
+
+    def close(self) -> None:
+        """Ends the progress bar and flushes what is written."""
+        if self._bar:
+            self._bar.stop()
+        self._events.close()
+
+
+def _progress_bar() -> rich.progress.Progress:
+    return rich.progress.Progress(
+        rich.progress.BarColumn(bar_width=20),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.TextColumn("ETA"),
+        rich.progress.TimeRemainingColumn(),
+        refresh_per_second=2,
+    )
+
+
+def _clock(seconds: float) -> str:
+    """Returns H:MM:SS, with as many hours as it takes."""
+    return str(datetime.timedelta(seconds=round(seconds)))
