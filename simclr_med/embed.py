@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from simclr_med import checkpoints, run_folder, selection
+from simclr_med import checkpoints, run_folder
 from simclr_med.case_features import case_features, image_features
+from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
 from simclr_med.errors import UserError
@@ -120,7 +121,7 @@ def _model(config: Config, model_dir: str, strategy, of_run: bool) -> tuple[Mode
         config = config.replace(lineareval_while_pretraining=False)
         with strategy.scope():
             model = make_model(config, len(source.class_names_of(config, model_dir)))
-        selection.restore(model, path)
+        restore(model, path)
         print(f"The model of {path}.")
         return model, path
     path = str(config.run.checkpoint)

@@ -7,15 +7,16 @@ import time
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, compare, export, run_folder, selection, splits, subgroups
+from simclr_med import compare, export, run_folder, selection, splits, subgroups
 from simclr_med.case_features import case_pictures
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.measure import Measured, measure
 from simclr_med.predictions import read_predictions
 from simclr_med.report import embedding, html, results, strips
 from simclr_med.train import open_bags
-from simclr_med.weights import input_range
 
 _POLL_SECONDS = 5.0
 _PICTURE_SIZE = 96  # px, in report.html

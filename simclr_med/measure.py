@@ -14,6 +14,7 @@ import numpy as np
 from simclr_med import run_folder, selection, subgroups
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import Cases, read_cases, with_classes
+from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
@@ -89,7 +90,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         thresholds = np.array([chosen["thresholds"][name] for name in class_names], float)
     scored = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
     result = {
-        "global_step": selection.step_of(chosen["checkpoint"]),
+        "global_step": step_of(chosen["checkpoint"]),
         "dataset": builder.info.full_name,
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         "train_split": config.data.train_split,
@@ -149,7 +150,7 @@ def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict
         models = {"trained": make_model(bare, num_classes)}
         if not finetune:
             models["untrained"] = make_model(bare, num_classes)
-    selection.restore(models["trained"], checkpoint)
+    restore(models["trained"], checkpoint)
     return models
 
 

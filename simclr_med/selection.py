@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, metrics, run_folder
+from simclr_med import metrics, run_folder
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import CheckpointGone, UserError
@@ -50,7 +52,9 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
     """
     path = os.path.join(model_dir, "selection.json")
     split = config.data.selection_split if config.run.train_mode == "finetune" else None
-    candidates = usable(model_dir, at_most=None if split and is_trained_dataset else 1)
+    at_most = None if split and is_trained_dataset else 1
+    usable = checkpoint_files.usable(model_dir, at_most)
+    candidates = [os.path.basename(prefix) for prefix in usable]
     if not candidates:
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
     if not split:
@@ -75,11 +79,6 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
     chosen = {**asked, **_choose(config, bags, strategy, model_dir, candidates)}
     run_folder.write_json(path, chosen)
     return chosen
-
-
-def usable(model_dir: str, at_most: int | None = None) -> list[str]:
-    """Returns the names of a run's whole checkpoints, see `checkpoint_files.usable`."""
-    return [os.path.basename(prefix) for prefix in checkpoint_files.usable(model_dir, at_most)]
 
 
 def check_metric(config: Config, bags: Bags) -> None:
@@ -127,37 +126,3 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
         "thresholds": thresholds,
         "value_of_step": {step_of(path): value for path, value in values.items()},
     }
-
-
-def restore(model, checkpoint: str) -> None:
-    """Restores every variable of a model from a checkpoint of its run.
-
-    Raises:
-      CheckpointGone: its run has removed it.
-      UserError: it is damaged, or variables of the model are missing in it.
-    """
-    wrong = checkpoint_files.problem(checkpoint)
-    unfit: Exception | None = None
-    if not wrong:
-        try:
-            status = tf.train.Checkpoint(model=model).restore(checkpoint)
-            status.assert_existing_objects_matched().expect_partial()
-            return
-        except (AssertionError, tf.errors.NotFoundError) as error:
-            unfit = error
-    if not checkpoint_files.is_there(checkpoint):
-        raise CheckpointGone(
-            f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
-            "on and keeps the newest. Give the same command again: there are newer ones."
-        )
-    if wrong:
-        raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
-    raise UserError(
-        f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
-        "Use the --model_dir as its run left it."
-    ) from unfit
-
-
-def step_of(checkpoint: str) -> int:
-    """Returns the step of a checkpoint's path, which ends in -STEP."""
-    return int(checkpoint.rsplit("-", 1)[1])

@@ -20,6 +20,7 @@ from simclr_med import (
 )
 from simclr_med.augment import device_ops
 from simclr_med.cases import Cases, read_cases
+from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.data import Bags, open_split, training_batches
 from simclr_med.errors import UserError
@@ -37,7 +38,6 @@ from simclr_med.report import curves, views
 from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.step import Trained, make_run_steps
-from simclr_med.weights import input_range
 
 _TPU_STEPS_PER_CALL = 50
 

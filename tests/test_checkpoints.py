@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, checkpoints
+from simclr_med import checkpoints
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.weights import open_weights
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
 from simclr_med.optim import make_optimizer
 from simclr_med.signals import Interrupted
-from simclr_med.weights import open_weights
 
 NAMES = [f"ckpt-{step}" for step in (1, 2, 3)]
 
@@ -422,7 +423,8 @@ def test_weights_of_a_run_are_taken_from_its_newest_whole_checkpoint(tmp_path, c
     cut(data_of(tmp_path / "ckpt-3"))
     opened = []
     monkeypatch.setattr(
-        "simclr_med.weights.open._variables", lambda path, prefix, what: opened.append(prefix)
+        "simclr_med.checkpoints.weights.open._variables",
+        lambda path, prefix, what: opened.append(prefix),
     )
     open_weights(str(tmp_path))
     assert opened == [str(tmp_path / "ckpt-2")]

@@ -13,8 +13,9 @@ import tiny_runs
 from PIL import Image
 
 import run
-from simclr_med import data, distribution, selection
+from simclr_med import data, distribution
 from simclr_med.case_features import case_features
+from simclr_med.checkpoints.restore import restore
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
 from simclr_med.train import make_model
@@ -39,7 +40,7 @@ def world(tmp_path_factory):
 
 def model_of(world):
     model = make_model(BARE, 0)
-    selection.restore(model, tf.train.latest_checkpoint(str(world[0] / "run")))
+    restore(model, tf.train.latest_checkpoint(str(world[0] / "run")))
     return model
 
 

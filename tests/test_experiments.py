@@ -24,6 +24,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 import flags
 import run
 from simclr_med import distribution, run_folder, signals, splits
+from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.experiments import (
@@ -37,7 +38,6 @@ from simclr_med.experiments import (
     sweep,
 )
 from simclr_med.models import resnet
-from simclr_med.weights import input_range
 from tfds_builders.derm_bags import Builder, folder_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -13,8 +13,9 @@ import tensorflow as tf
 import tiny_runs
 
 import run
-from simclr_med import distribution, run_folder, selection
+from simclr_med import distribution, run_folder
 from simclr_med.augment.crop import decode_center_crop, evaluation_view
+from simclr_med.checkpoints.restore import restore
 from simclr_med.errors import UserError
 from simclr_med.export import network, saved_model, source
 from simclr_med.keras_api import keras
@@ -63,7 +64,7 @@ def of_the_run(world, name):
         "tuned": tiny_runs.FINETUNE,
     }[name]
     model = make_model(config, 2 if name == "tuned" else 0)
-    selection.restore(model, tf.train.latest_checkpoint(str(world / name)))
+    restore(model, tf.train.latest_checkpoint(str(world / name)))
     return model
 
 
@@ -296,12 +297,12 @@ def test_evaluation_exports_the_weights_it_has_without_their_checkpoint(
     bare = config.replace(lineareval_while_pretraining=False)
     checkpoint = tf.train.latest_checkpoint(str(world / name))
     trained = make_model(bare, len(classes))
-    selection.restore(trained, checkpoint)
+    restore(trained, checkpoint)
     written = []
     monkeypatch.setattr(saved_model, "write", lambda model, *_: written.append(model))
     saved_model.save(config, trained, 2, classes, str(tmp_path), 1)
     expected = network.portable(config, len(classes))
-    selection.restore(expected, checkpoint)
+    restore(expected, checkpoint)
     assert len(written[0].variables) == len(expected.variables)
     for found, value in zip(written[0].variables, expected.variables):
         np.testing.assert_array_equal(found.numpy(), value.numpy(), value.name)

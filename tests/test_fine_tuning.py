@@ -15,18 +15,11 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import (
-    checkpoint_files,
-    checkpoints,
-    distribution,
-    evaluate,
-    measure,
-    metrics,
-    selection,
-    train,
-)
+from simclr_med import checkpoints, distribution, evaluate, measure, metrics, selection, train
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.cases import read_cases
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.models import resnet
@@ -257,7 +250,7 @@ def test_a_checkpoint_that_the_run_removes_does_not_end_an_evaluation_that_follo
 def test_a_checkpoint_removed_between_two_looks_is_not_called_damaged(tuned, monkeypatch):
     monkeypatch.setattr(checkpoint_files, "problem", lambda prefix: None)
     with pytest.raises(CheckpointGone, match="ckpt-9 was removed while it was looked at"):
-        selection.restore(train.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
+        restore(train.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
 
 
 def test_fewer_labels_train_on_fewer_cases(builder, strategy, one_block, tmp_path, capsys):

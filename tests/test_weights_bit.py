@@ -6,10 +6,10 @@ import tensorflow as tf
 from weights_checks import make
 
 from simclr_med import checkpoints
+from simclr_med.checkpoints.weights import open_weights
 from simclr_med.config import ModelConfig
 from simclr_med.errors import UserError
 from simclr_med.models import Model, bit
-from simclr_med.weights import open_weights
 
 UNITS = (3, 4, 6, 3)
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from weights_checks import make, small, values  # noqa: F401
 
 from simclr_med import checkpoints
+from simclr_med.checkpoints.weights import open_weights
+from simclr_med.checkpoints.weights.content import told_if_damaged
 from simclr_med.errors import UserError
-from simclr_med.weights import open_weights
-from simclr_med.weights.content import told_if_damaged
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from weights_checks import differing, make, small  # noqa: F401
 import flags
 import run
 from simclr_med import checkpoints
+from simclr_med.checkpoints.weights import open_weights
+from simclr_med.checkpoints.weights.input_range import resolve
 from simclr_med.config import Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 from simclr_med.export import source
-from simclr_med.weights import open_weights
-from simclr_med.weights.input_range import resolve
 
 
 def run_folder(path, **config):

@@ -7,11 +7,11 @@ import tensorflow as tf
 from weights_checks import make
 
 from simclr_med import checkpoints
+from simclr_med.checkpoints.weights import open_weights
 from simclr_med.config import ModelConfig
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.models import Model
-from simclr_med.weights import open_weights
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import tensorflow as tf
 from weights_checks import differing, make, small  # noqa: F401
 
 from simclr_med import checkpoints
+from simclr_med.checkpoints.weights import open_weights
+from simclr_med.checkpoints.weights.object_graph import names_of_variables
+from simclr_med.checkpoints.weights.simclr_tf2 import our_names
 from simclr_med.config import ModelConfig
 from simclr_med.models import Model
 from simclr_med.optim import make_optimizer
-from simclr_med.weights import open_weights
-from simclr_med.weights.object_graph import names_of_variables
-from simclr_med.weights.simclr_tf2 import our_names
 
 VARIANTS = [
     dict(resnet_depth=18),

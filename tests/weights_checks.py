@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.config import ModelConfig
 from simclr_med.models import Model, bit, resnet
-from simclr_med.weights.object_graph import names_of_variables
 
 
 @pytest.fixture(autouse=True)

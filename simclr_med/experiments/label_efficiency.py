@@ -11,7 +11,8 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files, evaluate, run_folder
+from simclr_med import evaluate, run_folder
+from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, repeats, runs, summary

@@ -20,11 +20,12 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from simclr_med import checkpoint_files, evaluate, run_folder, train
+from simclr_med import evaluate, run_folder, train
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
-from simclr_med.weights import input_range
 
 _RECORD = "experiment.json"
 # Fields of the data and the evaluation that change no number of a result, or only by way of the

@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from simclr_med import checkpoints, run_folder, selection
+from simclr_med import checkpoints, run_folder
+from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.export import keras_files, network, onnx_file, saved_model, source, writable
@@ -74,9 +75,9 @@ def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
     class_names = source.class_names_of(config, model_dir)
     checkpoint = source.newest_or_chosen(config, model_dir)
     model = network.portable(config, len(class_names))
-    selection.restore(model, checkpoint)
+    restore(model, checkpoint)
     print(f"The model of {checkpoint}.")
-    step = selection.step_of(checkpoint)
+    step = step_of(checkpoint)
     return model, network.facts(config, model, class_names, step, data_json.read(model_dir))
 
 

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from simclr_med import run_folder
 from simclr_med.augment.crop import evaluation_view
+from simclr_med.checkpoints.variable_tree import copy_tree, copy_values
 from simclr_med.config import Config
 from simclr_med.export import network
 from simclr_med.models import Model
 from simclr_med.run_folder import data_json, files
-from simclr_med.variable_tree import copy_tree, copy_values
 
 FACTS = "simclr_med.json"
 _IMAGES = {"serving_default": tf.uint8, "serving_uint16": tf.uint16}

@@ -6,10 +6,11 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import run_folder, selection
+from simclr_med import run_folder
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.weights import input_range, open_weights
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.weights import input_range, open_weights
 
 
 def newest_or_chosen(config: Config, model_dir: str) -> str:
@@ -21,13 +22,14 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
     path = os.path.join(model_dir, "selection.json")
     said = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
     candidates = said and said.get("candidates")
-    usable = selection.usable(model_dir, at_most=None if candidates else 1)
+    usable = checkpoint_files.usable(model_dir, at_most=None if candidates else 1)
+    names = [os.path.basename(prefix) for prefix in usable]
     if not usable:
         raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
-    latest = os.path.join(model_dir, usable[-1])
+    latest = usable[-1]
     if said and not candidates:  # by an older version: among which, nobody knows
         return latest
-    if said and candidates == usable:
+    if said and candidates == names:
         return os.path.join(model_dir, said["checkpoint"])
     if config.run.train_mode == "finetune" and config.data.selection_split:
         raise UserError(

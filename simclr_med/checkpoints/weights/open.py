@@ -8,17 +8,17 @@ import re
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files
-from simclr_med.errors import UserError
-from simclr_med.run_folder.files import is_remote
-from simclr_med.weights import bit, keras_h5, ours, simclr_tf2
-from simclr_med.weights.content import (
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.weights import bit, keras_h5, ours, simclr_tf2
+from simclr_med.checkpoints.weights.content import (
     Entry,
     Weights,
     told_if_damaged,
     told_if_unreadable,
 )
-from simclr_med.weights.object_graph import ObjectGraph
+from simclr_med.checkpoints.weights.object_graph import ObjectGraph
+from simclr_med.errors import UserError
+from simclr_med.run_folder.files import is_remote
 
 _KINDS = (
     "a model_dir or checkpoint of ours, a checkpoint or SavedModel of SimCLR TF2, a BiT .npz, a "

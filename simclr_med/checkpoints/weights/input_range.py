@@ -6,10 +6,10 @@ import os
 
 import tensorflow as tf
 
+from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.config import Config
 from simclr_med.models.input_range import USUAL
 from simclr_med.run_folder import read_json
-from simclr_med.weights.open import open_weights
 
 
 def resolve(config: Config, model_dir: str | None) -> Config:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from simclr_med.checkpoints.weights.architecture import architecture
+from simclr_med.checkpoints.weights.content import HEAD, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.object_graph import names_of_variables
+from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
 from simclr_med.run_folder import terminal
-from simclr_med.weights.architecture import architecture
-from simclr_med.weights.content import HEAD, Weights, told_if_damaged
-from simclr_med.weights.object_graph import names_of_variables
-from simclr_med.weights.open import open_weights
 
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
 

@@ -1,5 +1,5 @@
 """Weights from elsewhere: what lies at a path, in the names of our models. See `checkpoints.load`."""
 
-from simclr_med.weights.open import open_weights
+from simclr_med.checkpoints.weights.open import open_weights
 
 __all__ = ["open_weights"]

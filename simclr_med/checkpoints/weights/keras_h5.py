@@ -13,8 +13,8 @@ import re
 import h5py
 import numpy as np
 
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
 from simclr_med.errors import UserError
-from simclr_med.weights.content import HEAD, Entry, Weights, told_if_damaged
 
 _LAYER = re.compile(r"conv(\d+)(?:_block(\d+)_(\d))?_(conv|bn)")
 

@@ -7,11 +7,10 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import checkpoint_files
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints.variable_tree import copy_tree
 from simclr_med.errors import Diverged, UserError
 from simclr_med.signals import Interrupted
-from simclr_med.variable_tree import copy_tree
-from simclr_med.weights.load import load as load
 
 
 class RunCheckpoints:

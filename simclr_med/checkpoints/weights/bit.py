@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
 from simclr_med.errors import UserError
-from simclr_med.weights.content import HEAD, Entry, Weights, told_if_damaged
 
 _ROOT = "root_block/standardized_conv2d/kernel"
 _UNIT = re.compile(r"block(\d+)/unit(\d+)/(.+)")

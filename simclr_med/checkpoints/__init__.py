@@ -1,0 +1,6 @@
+"""Checkpoints of a run: saved, sealed, verified, restored; `weights/` reads other people's."""
+
+from simclr_med.checkpoints.run_checkpoints import RunCheckpoints, diverged
+from simclr_med.checkpoints.weights.load import load
+
+__all__ = ["RunCheckpoints", "diverged", "load"]

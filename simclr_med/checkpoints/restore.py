@@ -1,0 +1,42 @@
+"""A checkpoint of a run, read back into a model."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from simclr_med.checkpoints import files
+from simclr_med.errors import CheckpointGone, UserError
+
+
+def restore(model, checkpoint: str) -> None:
+    """Restores every variable of a model from a checkpoint of its run.
+
+    Raises:
+      CheckpointGone: its run has removed it.
+      UserError: it is damaged, or variables of the model are missing in it.
+    """
+    wrong = files.problem(checkpoint)
+    unfit: Exception | None = None
+    if not wrong:
+        try:
+            status = tf.train.Checkpoint(model=model).restore(checkpoint)
+            status.assert_existing_objects_matched().expect_partial()
+            return
+        except (AssertionError, tf.errors.NotFoundError) as error:
+            unfit = error
+    if not files.is_there(checkpoint):
+        raise CheckpointGone(
+            f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
+            "on and keeps the newest. Give the same command again: there are newer ones."
+        )
+    if wrong:
+        raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
+    raise UserError(
+        f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
+        "Use the --model_dir as its run left it."
+    ) from unfit
+
+
+def step_of(checkpoint: str) -> int:
+    """Returns the step of a checkpoint's path, which ends in -STEP."""
+    return int(checkpoint.rsplit("-", 1)[1])
