@@ -66,7 +66,7 @@ def _run(argv: list[str]) -> int:
         )
     if mode == "compare":
         _hush()
-        from simclr_med.compare import compare_runs
+        from simclr_med.evaluation.compare_runs import compare_runs
 
         return compare_runs(config)
     if mode in _OF_A_MODEL:

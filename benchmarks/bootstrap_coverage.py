@@ -24,7 +24,8 @@ import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from simclr_med import bootstrap, metrics  # noqa: E402
+from simclr_med import metrics
+from simclr_med.metrics import resampling
 
 # Patients of NIH ChestX-ray14 by their number of images (Data_Entry_2017_v2020.csv: 30,805 patients,
 # 112,120 images): so large a share has at most so many, and in between numbers are spread evenly.
@@ -84,9 +85,9 @@ def main() -> None:
         truth, scores, patients = simulate(np.random.default_rng(i), arguments.patients)
         score = scorer(truth, scores)
         for way, units in (("patient", patients), ("image", np.arange(len(truth)))):
-            drawn = bootstrap.resample(score, units, resamples=arguments.resamples, seed=i)
+            drawn = resampling.resample(score, units, resamples=arguments.resamples, seed=i)
             for name in METRICS:
-                low, high = bootstrap.interval(drawn[name])
+                low, high = resampling.interval(drawn[name])
                 held[way, name] += low <= true_values[name] <= high
                 width[way, name] += (high - low) / arguments.simulations
     coverage = {key: count / arguments.simulations for key, count in held.items()}

@@ -7,14 +7,15 @@ import time
 
 import tensorflow as tf
 
-from simclr_med import compare, export, run_folder, selection, splits, subgroups
+from simclr_med import export, run_folder, selection, splits
 from simclr_med.case_features import case_pictures
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.measure import Measured, measure
-from simclr_med.predictions import read_predictions
+from simclr_med.metrics import compare, subgroups
+from simclr_med.metrics.predictions import read_predictions
 from simclr_med.report import embedding, html, results, strips
 from simclr_med.train import open_bags
 

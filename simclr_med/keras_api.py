@@ -5,6 +5,8 @@ TensorFlow exposes as `tf.keras`, loses variables of layers held in lists when a
 `tf.train.Checkpoint` saves them, silently, and has no tested TPUStrategy path.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16):
@@ -14,4 +16,9 @@ else:
 
     keras = tf_keras
 
-__all__ = ["keras"]
+__all__ = ["at_least_float32", "keras"]
+
+
+def at_least_float32(x: tf.Tensor) -> tf.Tensor:
+    """Returns x in float32, in which losses are computed; float64 stays, as in tests of exactness."""
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)

@@ -12,17 +12,16 @@ from simclr_med import (
     checkpoints,
     cluster,
     distribution,
-    label_fraction,
     multiworker,
     out_of_memory,
     run_folder,
     startup,
 )
 from simclr_med.augment import device_ops
-from simclr_med.cases import Cases, read_cases
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
-from simclr_med.data import Bags, open_split, training_batches
+from simclr_med.data import Bags, label_fraction, open_split, training_batches
+from simclr_med.data.cases import Cases, read_cases
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.methods import METHODS, Method

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import bootstrap, metrics
+from simclr_med import metrics
+from simclr_med.metrics import resampling
 
 
 def test_a_patient_is_drawn_with_all_their_cases():
     patients = np.array(["b", "a", "b", "c", "b", "a"])
-    weights = np.concatenate(list(bootstrap.draws(patients, 500, seed=0)))
+    weights = np.concatenate(list(resampling.draws(patients, 500, seed=0)))
     assert weights.shape == (500, 6)
     assert (weights[:, [2, 4]] == weights[:, [0]]).all() and (weights[:, 5] == weights[:, 1]).all()
     assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()  # as many patients as there are
@@ -22,7 +23,7 @@ def test_a_patient_is_drawn_with_all_their_cases():
 def test_draws_depend_on_the_seed_and_not_on_the_chunk():
     patients = np.arange(20)
     first, again, other = (
-        np.concatenate(list(bootstrap.draws(patients, 50, seed, chunk)))
+        np.concatenate(list(resampling.draws(patients, 50, seed, chunk)))
         for seed, chunk in ((0, 7), (0, 50), (1, 7))
     )
     assert (first == again).all() and (first != other).any()
@@ -77,27 +78,29 @@ def test_no_defined_resample_and_a_single_patient_give_nan():
 
 def test_undefined_resamples_are_left_out_of_the_interval():
     values = np.array([np.nan, 1.0, 2.0, 3.0, np.nan])
-    assert bootstrap.interval(values) == pytest.approx(tuple(np.percentile([1, 2, 3], [2.5, 97.5])))
+    assert resampling.interval(values) == pytest.approx(
+        tuple(np.percentile([1, 2, 3], [2.5, 97.5]))
+    )
 
 
 def test_p_value_is_two_sided_never_zero_and_agrees_with_the_interval():
-    assert bootstrap.p_value(np.arange(1.0, 100)) == pytest.approx(2 / 100)
-    assert bootstrap.p_value(-np.arange(1.0, 100)) == pytest.approx(2 / 100)
-    assert bootstrap.p_value(np.r_[-1.0, -2, np.arange(1.0, 98), np.nan]) == pytest.approx(6 / 100)
-    assert bootstrap.p_value(np.zeros(50)) == 1
-    assert bootstrap.p_value(np.r_[-np.ones(25), np.ones(25)]) == 1
-    assert np.isnan(bootstrap.p_value(np.array([np.nan])))
+    assert resampling.p_value(np.arange(1.0, 100)) == pytest.approx(2 / 100)
+    assert resampling.p_value(-np.arange(1.0, 100)) == pytest.approx(2 / 100)
+    assert resampling.p_value(np.r_[-1.0, -2, np.arange(1.0, 98), np.nan]) == pytest.approx(6 / 100)
+    assert resampling.p_value(np.zeros(50)) == 1
+    assert resampling.p_value(np.r_[-np.ones(25), np.ones(25)]) == 1
+    assert np.isnan(resampling.p_value(np.array([np.nan])))
     rng = np.random.default_rng(0)
     for shift in np.linspace(0, 4, 40):
         differences = rng.normal(shift, 1, 999)
-        p, (low, high) = bootstrap.p_value(differences), bootstrap.interval(differences)
+        p, (low, high) = resampling.p_value(differences), resampling.interval(differences)
         if abs(p - 0.05) > 0.005:
             assert (p < 0.05) == (low > 0 or high < 0)
 
 
 def test_holm_equals_an_example_by_hand_and_the_definition():
     # 0.01 x 4, 0.02 x 3, 0.03 x 2 (which is not below 0.02 x 3), 0.5 x 1
-    found = bootstrap.holm(np.array([0.5, 0.01, 0.03, 0.02]))
+    found = resampling.holm(np.array([0.5, 0.01, 0.03, 0.02]))
     np.testing.assert_allclose(found, [0.5, 0.04, 0.06, 0.06])
     rng = np.random.default_rng(0)
     for m in (1, 2, 6, 9):
@@ -105,9 +108,11 @@ def test_holm_equals_an_example_by_hand_and_the_definition():
         order = sorted(range(m), key=lambda i, p=p: p[i])
         for rank, i in enumerate(order):
             slow = max(min(1, (m - j) * p[order[j]]) for j in range(rank + 1))
-            assert bootstrap.holm(p)[i] == pytest.approx(slow)
+            assert resampling.holm(p)[i] == pytest.approx(slow)
 
 
 def test_holm_leaves_undefined_p_values_out_of_the_count():
-    np.testing.assert_allclose(bootstrap.holm(np.array([np.nan, 0.01, 0.04])), [np.nan, 0.02, 0.04])
-    assert bootstrap.holm(np.array([])).shape == (0,)
+    np.testing.assert_allclose(
+        resampling.holm(np.array([np.nan, 0.01, 0.04])), [np.nan, 0.02, 0.04]
+    )
+    assert resampling.holm(np.array([])).shape == (0,)

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from simclr_med import compare, metrics
-from simclr_med.cases import Cases
+from simclr_med import metrics
 from simclr_med.config import Config
+from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
-from simclr_med.predictions import Predictions
+from simclr_med.evaluation.compare_runs import compare_runs
+from simclr_med.metrics import compare
+from simclr_med.metrics.predictions import Predictions
 from simclr_med.report.results import predictions_csv
 
 NAN = float("nan")
@@ -283,7 +285,7 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
         write(path, predictions(0, 1.0, noise_seed=i))
     runs = [str(tmp_path / name) for name in "abc"]
     out = tmp_path / "out"
-    assert compare.compare_runs(config_of(",".join(runs), model_dir=str(out), seed=3)) == 0
+    assert compare_runs(config_of(",".join(runs), model_dir=str(out), seed=3)) == 0
     text = " ".join(capsys.readouterr().out.split())  # a long path breaks a line anywhere
     assert "macro_auc" in text and "60 cases of" in text and "mean of 2" in text
     found = json.loads((out / "compare.json").read_text())
@@ -301,10 +303,10 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
     lines = (out / "compare.csv").read_text().splitlines()
     assert lines[0] == "run_a,run_b,metric,a,b,difference,low,high,p,p_holm"
     assert len(lines) == 1 + 2 * 5
-    assert compare.compare_runs(config_of(",".join(runs[:2]))) == 0  # writes nothing
+    assert compare_runs(config_of(",".join(runs[:2]))) == 0  # writes nothing
 
 
 @pytest.mark.parametrize("runs", ["", "a", "a,"])
 def test_compare_needs_two_runs(runs):
     with pytest.raises(UserError, match="needs two runs or more"):
-        compare.compare_runs(config_of(runs))
+        compare_runs(config_of(runs))

@@ -17,21 +17,12 @@ from PIL import Image
 
 import flags
 import run
-from simclr_med import (
-    case_features,
-    data,
-    distribution,
-    embed,
-    evaluate,
-    export,
-    losses,
-    predictions,
-    train,
-)
+from simclr_med import case_features, data, distribution, embed, evaluate, export, losses, train
 from simclr_med.config import FIELDS, Config
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
+from simclr_med.metrics import predictions
 from simclr_med.models import bit, resnet
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config

@@ -17,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from simclr_med import checkpoints, distribution, evaluate, measure, metrics, selection, train
 from simclr_med.case_features import case_features, case_probabilities
-from simclr_med.cases import read_cases
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
+from simclr_med.data.cases import read_cases
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.models import resnet
 from tfds_builders.derm_bags import Builder, folder_config

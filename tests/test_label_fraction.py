@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
-from simclr_med.cases import Cases
 from simclr_med.data import Bags
-from simclr_med.label_fraction import balanced_weights, chosen_cases, hide_labels, keep_cases
+from simclr_med.data.cases import Cases
+from simclr_med.data.label_fraction import balanced_weights, chosen_cases, hide_labels, keep_cases
 
 
 def make_cases(labels, patients=None):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from simclr_med import metrics
-from simclr_med.cases import Cases
 from simclr_med.config import Config
+from simclr_med.data.cases import Cases
 from simclr_med.report import html as report
 from simclr_med.report import points, strips
 

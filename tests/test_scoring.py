@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 import pytest
 
-from simclr_med import bootstrap, metrics, scoring
-from simclr_med.cases import Cases
+from simclr_med import metrics
+from simclr_med.data.cases import Cases
 from simclr_med.data.labels import CHEXPERT5
+from simclr_med.metrics import resampling, scoring
 
 NAN = float("nan")
 
@@ -164,7 +165,7 @@ def test_macro_averages_can_be_over_some_classes():
 def test_all_metrics_share_the_resamples():
     labels, scores = one_class()
     truth, scores = labels[labels >= 0], scores[labels >= 0]
-    drawn = bootstrap.resample(
+    drawn = resampling.resample(
         scoring.scorer(truth, scores, list("abcd")),
         np.arange(len(truth)),
         resamples=70,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med.cases import Cases, with_classes
 from simclr_med.data import Bags
+from simclr_med.data.cases import Cases, with_classes
 from simclr_med.errors import UserError
-from simclr_med.scoring import classification
-from simclr_med.subgroups import check_columns, subgroups
+from simclr_med.metrics.scoring import classification
+from simclr_med.metrics.subgroups import check_columns, subgroups
 
 N = 90
 RNG = np.random.default_rng(0)

@@ -7,12 +7,12 @@ import os
 
 import numpy as np
 
-from simclr_med.bootstrap import holm
-from simclr_med.compare import compare
 from simclr_med.config import Config
 from simclr_med.experiments import label_efficiency
 from simclr_med.experiments.study_plan import Arm
-from simclr_med.predictions import read_predictions
+from simclr_med.metrics.compare import compare
+from simclr_med.metrics.predictions import read_predictions
+from simclr_med.metrics.resampling import holm
 
 _FILES = {"inside": "predictions.csv", "shift": "predictions_shift.csv"}
 

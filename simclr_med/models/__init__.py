@@ -7,14 +7,13 @@ import re
 import tensorflow as tf
 
 from simclr_med.config import ModelConfig
-from simclr_med.keras_api import keras
+from simclr_med.keras_api import at_least_float32, keras
 from simclr_med.models.bit import UNITS_PER_GROUP, ResNetV2
 from simclr_med.models.encoder import Encoder
 from simclr_med.models.heads import ProjectionHead, SupervisedHead
 from simclr_med.models.input_range import USUAL
 from simclr_med.models.layers import NormSpec
 from simclr_med.models.resnet import BLOCKS_PER_GROUP, SMALL_IMAGE, ResNet
-from simclr_med.precision import at_least_float32
 
 BIT_SIZES = ((50, 1), (50, 3), (101, 1), (101, 3), (152, 2), (152, 4))  # those published
 KERAS_EPSILON = 1.001e-5  # of BatchNorm in keras.applications' ResNets

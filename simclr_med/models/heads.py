@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from simclr_med.keras_api import keras
+from simclr_med.keras_api import at_least_float32, keras
 from simclr_med.models.layers import BatchNormRelu, NormSpec
-from simclr_med.precision import at_least_float32
 
 
 class ProjectionLayer(keras.layers.Layer):

@@ -8,7 +8,7 @@ import datetime
 import numpy as np
 
 from simclr_med import run_folder
-from simclr_med.cases import Cases
+from simclr_med.data.cases import Cases
 from simclr_med.report import findings, gallery, page, provenance, strips, summary
 
 

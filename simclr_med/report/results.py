@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 from rich.markup import escape
 
-from simclr_med.cases import Cases
+from simclr_med.data.cases import Cases
 from simclr_med.run_folder import terminal
 
 _TITLES = {

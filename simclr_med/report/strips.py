@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from simclr_med.cases import Cases
+from simclr_med.data.cases import Cases
 
 _CHUNK = 4096
 

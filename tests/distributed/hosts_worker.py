@@ -16,9 +16,9 @@ import tiny_runs
 from processes import free_ports
 
 from simclr_med import distribution
-from simclr_med.cases import read_cases
 from simclr_med.data import evaluation_batches, open_split, training_batches
-from simclr_med.label_fraction import hide_labels, keep_cases
+from simclr_med.data.cases import read_cases
+from simclr_med.data.label_fraction import hide_labels, keep_cases
 from simclr_med.methods import METHODS
 
 HOSTS, B, STEPS = 2, 4, 5

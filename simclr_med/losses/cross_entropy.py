@@ -1,4 +1,4 @@
-"""The losses: NT-Xent (of `contrastive.py`) and the supervised ones, with their accuracies.
+"""Supervised losses with their accuracies: cross-entropy of one class a bag, or of several labels.
 
 Pure functions of tensors; replicas are reached through `distribution.py`.
 """
@@ -8,23 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_med import distribution
-from simclr_med.contrastive import (
-    contrastive_accuracy,
-    contrastive_entropy,
-    nt_xent,
-    nt_xent_in_chunks,
-)
-from simclr_med.precision import at_least_float32
-
-__all__ = [
-    "contrastive_accuracy",
-    "contrastive_entropy",
-    "masked_binary_cross_entropy",
-    "masked_cross_entropy",
-    "nt_xent",
-    "nt_xent_in_chunks",
-    "supervised",
-]
+from simclr_med.keras_api import at_least_float32
 
 
 def supervised(

@@ -13,7 +13,7 @@ import dataclasses
 import tensorflow as tf
 
 from simclr_med import distribution
-from simclr_med.precision import at_least_float32
+from simclr_med.keras_api import at_least_float32
 
 _MASKED = -1e9  # a logit that softmax turns into exactly 0 in float32
 

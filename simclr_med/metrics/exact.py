@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_med.bootstrap import bootstrap as bootstrap  # a public name of this module
-from simclr_med.ranking import Ranking, as_weights, ratio
+from simclr_med.metrics.ranking import Ranking, as_weights, ratio
 
 _BINS = 15  # Guo et al. 2017, "On calibration of modern neural networks"
 

@@ -6,28 +6,18 @@ cancels: a difference is far more certain than its two numbers are.
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-
 import numpy as np
-import tensorflow as tf
 
-from simclr_med import bootstrap
-from simclr_med.config import Config
 from simclr_med.data.labels import CHEXPERT5
 from simclr_med.errors import UserError
-from simclr_med.predictions import (
+from simclr_med.metrics import resampling
+from simclr_med.metrics.predictions import (
     Predictions,
     align,
     check_same_classes,
     in_order_of,
-    read_predictions,
-    runs_of,
 )
-from simclr_med.scoring import MACRO, SCALARS, scorer
-
-_FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
+from simclr_med.metrics.scoring import MACRO, SCALARS, scorer
 
 
 def compare(
@@ -36,7 +26,7 @@ def compare(
     """Returns {metric: {"a", "a_95", "b", "b_95", "difference", "difference_95", "p", "p_holm"}}.
 
     The difference is b minus a. A metric is the mean over a side's runs (repeats with other seeds)
-    within each resample of patients. Intervals and `bootstrap.p_value` speak of other patients, not
+    within each resample of patients. Intervals and `resampling.p_value` speak of other patients, not
     of other seeds. `p_holm` is corrected for the number of metrics. Metrics are the scalars of
     result.json, over the labels for which all runs have scores. The calibration error's p-value
     errs towards 1, because resampling biases that metric upwards near 0.
@@ -60,7 +50,7 @@ def compare(
         return means
 
     now = sides()
-    drawn = bootstrap.resample(sides, first.patients, resamples=resamples, seed=seed)
+    drawn = resampling.resample(sides, first.patients, resamples=resamples, seed=seed)
     result: dict[str, dict] = {}
     for name in SCALARS:
         if f"a {name}" not in now:
@@ -69,14 +59,14 @@ def compare(
         differences = after - before
         result[name] = {
             "a": float(now[f"a {name}"]),
-            "a_95": list(bootstrap.interval(before)),
+            "a_95": list(resampling.interval(before)),
             "b": float(now[f"b {name}"]),
-            "b_95": list(bootstrap.interval(after)),
+            "b_95": list(resampling.interval(after)),
             "difference": float(now[f"b {name}"] - now[f"a {name}"]),
-            "difference_95": list(bootstrap.interval(differences)),
-            "p": bootstrap.p_value(differences),
+            "difference_95": list(resampling.interval(differences)),
+            "p": resampling.p_value(differences),
         }
-    corrected = bootstrap.holm(np.array([row["p"] for row in result.values()]))
+    corrected = resampling.holm(np.array([row["p"] for row in result.values()]))
     for row, p in zip(result.values(), corrected):
         row["p_holm"] = float(p)
     return result
@@ -105,7 +95,7 @@ def drop(
     for i, (which, one) in enumerate(sets.items()):
         score = scorer(one.truth, one.scores, names, among=among)
         now[which] = score()
-        drawn[which] = bootstrap.resample(score, one.patients, resamples=resamples, seed=[seed, i])
+        drawn[which] = resampling.resample(score, one.patients, resamples=resamples, seed=[seed, i])
     result: dict[str, dict] = {}
     for name in SCALARS:
         if name not in now["inside"]:
@@ -113,7 +103,7 @@ def drop(
         value = {which: float(now[which][name]) for which in sets}
         row = result[name] = {**value, "drop": value["inside"] - value["outside"]}
         difference = drawn["inside"][name] - drawn["outside"][name]
-        row["drop_95"] = list(bootstrap.interval(difference))
+        row["drop_95"] = list(resampling.interval(difference))
         if name in MACRO and not among.all():
             row["over"] = [
                 names[c]
@@ -123,50 +113,6 @@ def drop(
     return result
 
 
-def compare_runs(config: Config) -> int:
-    """Does --mode=compare: prints how each of --runs differs from the first; returns 0.
-
-    Writes compare.json and compare.csv into --model_dir, if that is given.
-
-    Raises:
-      UserError: fewer than two runs, one that is not there or not evaluated, or as `compare`.
-    """
-    from simclr_med.run_folder import terminal
-
-    texts = [text.strip() for text in config.experiment.runs.split(",") if text.strip()]
-    if len(texts) < 2:
-        raise UserError(
-            f"--runs={config.experiment.runs}: --mode=compare needs two runs or more, A,B[,C...]."
-        )
-    runs = [[read_predictions(path) for path in runs_of(text)] for text in texts]
-    resamples, seed = config.eval.bootstrap_resamples, config.run.seed
-    found = []
-    for text, run in zip(texts[1:], runs[1:]):
-        labelled = runs[0][0].labelled()
-        comparison = {
-            "a": texts[0],
-            "b": text,
-            "repeats_a": len(runs[0]),
-            "repeats_b": len(run),
-            "cases": len(labelled.ids),
-            "patients": len(np.unique(labelled.patients)),
-            "resamples": resamples,
-            "seed": seed,
-            "metrics": compare(runs[0], run, seed=seed, resamples=resamples),
-        }
-        found.append(comparison)
-    terminal.show([_table(comparison) for comparison in found])
-    if config.run.model_dir:
-        from simclr_med import run_folder
-
-        tf.io.gfile.makedirs(config.run.model_dir)
-        path = os.path.join(config.run.model_dir, "compare")
-        run_folder.write_json(f"{path}.json", found)
-        run_folder.write_atomically(f"{path}.csv", _csv(found))
-        print(f"The numbers lie in {path}.json and {path}.csv.")
-    return 0
-
-
 def _check_patients(predictions: Predictions) -> None:
     patients = len(np.unique(predictions.patients))
     if patients < 2:
@@ -174,38 +120,3 @@ def _check_patients(predictions: Predictions) -> None:
             f"{predictions.path or 'The predictions'}: {len(predictions.ids)} labelled cases of "
             f"{patients} patients. Intervals resample patients, so there must be two or more."
         )
-
-
-def _table(found: dict) -> tuple[str, list[str], list[list[str]]]:
-    repeats = [f" (mean of {n})" if n > 1 else "" for n in (found["repeats_a"], found["repeats_b"])]
-    title = (
-        f"A = {found['a']}{repeats[0]}, B = {found['b']}{repeats[1]}: {found['cases']} cases of "
-        f"{found['patients']} patients; [95 % by patient], p two-sided, and corrected for "
-        f"{len(found['metrics'])} metrics (Holm)"
-    )
-    rows = [
-        [
-            name,
-            f"{row['a']:.3f}",
-            f"{row['b']:.3f}",
-            f"{row['difference']:+.3f} [{row['difference_95'][0]:+.3f}, "
-            f"{row['difference_95'][1]:+.3f}]",
-            f"{row['p']:.4f}",
-            f"{row['p_holm']:.4f}",
-        ]
-        for name, row in found["metrics"].items()
-    ]
-    return title, ["metric", "A", "B", "B - A", "p", "p Holm"], rows
-
-
-def _csv(found: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run_a", "run_b", "metric", *_FIELDS])
-    for comparison in found:
-        for name, row in comparison["metrics"].items():
-            low, high = row["difference_95"]
-            numbers = {**row, "low": low, "high": high}
-            values = ["" if np.isnan(numbers[f]) else f"{numbers[f]:.6g}" for f in _FIELDS]
-            writer.writerow([comparison["a"], comparison["b"], name, *values])
-    return text.getvalue()

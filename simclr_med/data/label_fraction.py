@@ -11,8 +11,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from simclr_med.cases import Cases
 from simclr_med.data import Bags
+from simclr_med.data.cases import Cases
 
 
 def chosen_cases(cases: Cases, fraction: float, seed: int) -> np.ndarray:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simclr_med import bootstrap, metrics
+from simclr_med import metrics
 from simclr_med.data.labels import CHEXPERT5
+from simclr_med.metrics import resampling
 
 if TYPE_CHECKING:
-    from simclr_med.cases import Cases
+    from simclr_med.data.cases import Cases
 
 SCALARS = ("top_1", "top_3", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc", "ece")
 MACRO = ("balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc")  # averages over classes
@@ -98,12 +99,12 @@ def classification(
     truth, scores, patients = cases.labels[labelled], scores[labelled], cases.patients[labelled]
     score = scorer(truth, scores, class_names, thresholds=thresholds)
     now = score()
-    drawn = bootstrap.resample(score, patients, resamples=resamples, seed=seed)
+    drawn = resampling.resample(score, patients, resamples=resamples, seed=seed)
     row: dict = {"cases": len(truth), "patients": len(np.unique(patients))}
     for name in SCALARS:
         if name in now:
             row[name] = float(now[name])
-            row[f"{name}_95"] = list(bootstrap.interval(drawn[name]))
+            row[f"{name}_95"] = list(resampling.interval(drawn[name]))
     positive, known = metrics.positives(truth, len(class_names))
     row["per_class"] = {}
     for c, class_name in enumerate(class_names):
@@ -116,7 +117,7 @@ def classification(
         for name in ("auc", "ap", "sensitivity", "specificity"):
             if name in now:
                 of_class[name] = float(now[name][c])
-                of_class[f"{name}_95"] = list(bootstrap.interval(drawn[name][c]))
+                of_class[f"{name}_95"] = list(resampling.interval(drawn[name][c]))
         if undefined := int(np.isnan(drawn["auc"][c]).sum()):
             of_class["undefined_resamples"] = undefined
         row["per_class"][class_name] = of_class

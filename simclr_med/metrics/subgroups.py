@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from simclr_med.cases import Cases
 from simclr_med.data import Bags
+from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
-from simclr_med.scoring import classification
+from simclr_med.metrics.scoring import classification
 
 _MOST_VALUES = 20  # a column with more is no grouping (free text, an identifier)
 _YEARS = 20  # of an age band

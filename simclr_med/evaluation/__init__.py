@@ -1,0 +1,1 @@
+"""What a run is worth: features, scores, metrics, comparisons, probes and the report."""

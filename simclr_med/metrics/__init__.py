@@ -1,0 +1,45 @@
+"""Exact metrics of scores, their resamples by patient, and the comparison of two models."""
+
+from simclr_med.metrics.exact import (
+    average_precision,
+    balanced_accuracy,
+    calibration_gaps,
+    confusion_matrix,
+    error_of_gaps,
+    expected_calibration_error,
+    in_top_k,
+    macro_average_precision,
+    macro_roc_auc,
+    mean_of_defined,
+    per_class_areas,
+    positives,
+    rankings,
+    recalls,
+    roc_auc,
+    sensitivity_specificity,
+    share,
+    top_k,
+)
+from simclr_med.metrics.resampling import bootstrap
+
+__all__ = [
+    "average_precision",
+    "balanced_accuracy",
+    "bootstrap",
+    "calibration_gaps",
+    "confusion_matrix",
+    "error_of_gaps",
+    "expected_calibration_error",
+    "in_top_k",
+    "macro_average_precision",
+    "macro_roc_auc",
+    "mean_of_defined",
+    "per_class_areas",
+    "positives",
+    "rankings",
+    "recalls",
+    "roc_auc",
+    "sensitivity_specificity",
+    "share",
+    "top_k",
+]
