@@ -78,12 +78,12 @@ def _run(argv: list[str]) -> int:
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
-    from simclr_med import distribution, evaluate, train
+    from simclr_med import build, distribution, evaluate, train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     if mode in _EXPERIMENTS or (mode == "train_then_eval" and config.experiment.repeats > 1):
         return _experiment(config, recipes, builder, model_dir, {"argv": argv[1:], "flags": given})
-    strategy = train.set_up(config)  # before anything else touches TensorFlow's devices
+    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     if mode == "train_then_eval":
         evaluate.check_splits(config, builder)
     if mode == "eval":
@@ -128,9 +128,9 @@ def _with_others(config: Config, given: dict, mode: str) -> tuple[Config, cluste
 
 def _experiment(config: Config, recipes: dict, builder, model_dir: str, asked: dict) -> int:
     """Makes the many runs of an experiment; returns the exit code."""
-    from simclr_med import evaluate, train
+    from simclr_med import build, evaluate
 
-    strategy = train.set_up(recipes["finetune"] if recipes else config)
+    strategy = build.set_up(recipes["finetune"] if recipes else config)
     if not recipes:
         evaluate.check_splits(config, builder)
     from simclr_med.experiments import label_efficiency, repeats, study, sweep

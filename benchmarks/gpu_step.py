@@ -51,10 +51,10 @@ def tensorflow(bfloat16: bool, augment: bool, jit_compile: bool, options: argpar
 
     from simclr_med import config as c
     from simclr_med import distribution
+    from simclr_med.build import make_model, set_up
     from simclr_med.methods import METHODS
     from simclr_med.optim import make_optimizer
     from simclr_med.step import Trained, make_run_steps
-    from simclr_med.train import make_model, set_up
 
     config = configured(c, options.depth, options.size, bfloat16, jit_compile=jit_compile)
     strategy = set_up(config)

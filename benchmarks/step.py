@@ -31,10 +31,10 @@ def ours(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Na
     import tensorflow as tf
 
     from simclr_med import config as c
+    from simclr_med.build import make_model, set_up
     from simclr_med.methods import METHODS
     from simclr_med.optim import make_optimizer
     from simclr_med.step import Trained, make_run_steps
-    from simclr_med.train import make_model, set_up
 
     config = c.Config(
         model=c.ModelConfig(resnet_depth=depth),

@@ -70,11 +70,11 @@ class Trainer:
         import tensorflow as tf
 
         from simclr_med import config as c
+        from simclr_med.build import make_model
         from simclr_med.keras_api import keras
         from simclr_med.methods import METHODS
         from simclr_med.optim import make_optimizer
         from simclr_med.step import Trained, make_one_step
-        from simclr_med.train import make_model
 
         keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
         config = configured(c, depth, size, bfloat16, width=width, rotation=rotation)

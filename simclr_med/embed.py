@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from simclr_med import checkpoints, run_folder
+from simclr_med.build import make_model, open_bags
 from simclr_med.case_features import case_features, image_features
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
@@ -22,7 +23,6 @@ from simclr_med.errors import UserError
 from simclr_med.export import source, writable
 from simclr_med.models import Model
 from simclr_med.run_folder import files, terminal
-from simclr_med.train import make_model, open_bags
 
 _SECONDS_BETWEEN_LINES = 5.0
 _ROW_GROUP = 4096
@@ -41,7 +41,7 @@ def embed(
       config: of the run, or for --checkpoint.
       builder: of the prepared dataset.
       model_dir: of the run; or just where to write.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       of_run: whether the model is that of a run in `model_dir`; else the encoder of --checkpoint.
 
     Raises:

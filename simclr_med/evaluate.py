@@ -8,6 +8,7 @@ import time
 import tensorflow as tf
 
 from simclr_med import export, run_folder, selection, splits
+from simclr_med.build import open_bags
 from simclr_med.case_features import case_pictures
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
@@ -17,7 +18,6 @@ from simclr_med.measure import Measured, measure
 from simclr_med.metrics import compare, subgroups
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.report import embedding, html, results, strips
-from simclr_med.train import open_bags
 
 _POLL_SECONDS = 5.0
 _PICTURE_SIZE = 96  # px, in report.html
@@ -74,7 +74,7 @@ def evaluate(
       config: of the run.
       builder: of the prepared dataset to evaluate on.
       model_dir: of the run.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       pictures: also draw report.html and embedding.png, which takes some ten seconds.
       label_efficiency: points of a curve to show in the report, see `report.html.View`.
 

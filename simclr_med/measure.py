@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from simclr_med import run_folder, selection
+from simclr_med.build import labelled_cases, make_model, open_bags
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
@@ -21,7 +22,6 @@ from simclr_med.errors import UserError
 from simclr_med.evaluators import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.scoring import classification
-from simclr_med.train import labelled_cases, make_model, open_bags
 
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
@@ -61,7 +61,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
       config: of the run, its input range settled.
       builder: of the prepared dataset to evaluate on.
       model_dir: of the run.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
 
     Raises:
       UserError: a mistake of the user's.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_med import metrics, run_folder
+from simclr_med.build import make_model, open_bags
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
@@ -21,7 +22,6 @@ from simclr_med.data import Bags
 from simclr_med.data.cases import read_cases
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.metrics.scoring import choose_thresholds
-from simclr_med.train import make_model, open_bags
 
 _METRICS: dict[str, Callable] = {
     "macro_auc": metrics.macro_roc_auc,
@@ -39,7 +39,7 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
       config: of a fine-tuned run.
       builder: of the dataset to evaluate on.
       model_dir: of the run.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       is_trained_dataset: whether `builder` is what the run was trained on.
 
     Returns:

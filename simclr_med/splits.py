@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.data.cases import read_cases
 from simclr_med.errors import UserError
-from simclr_med.train import open_bags
 
 
 def check_selection(config: Config, builder) -> None:

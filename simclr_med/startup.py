@@ -9,27 +9,8 @@ import tensorflow as tf
 from simclr_med import distribution
 from simclr_med.config import Config
 from simclr_med.data import Bags
-from simclr_med.errors import UserError
 
 _OF_ONE_MACHINE = ("checkpoint", "data_dir", "manual_dir", "model_dir")  # flags that say where
-
-
-def check_folders(config: Config) -> None:
-    """Refuses local folders where the TPU is another machine, for it opens the files itself.
-
-    Raises:
-      UserError: there are such.
-    """
-    address = config.device.tpu_name or config.device.master
-    if not address or address == "local":
-        return
-    folders = {"model_dir": config.run.model_dir, "data_dir": config.data.data_dir}
-    local = [f"--{n}={f or '(unset)'}" for n, f in folders.items() if "://" not in (f or "")]
-    if local:
-        raise UserError(
-            f"The TPU at {address} reads and writes files itself and cannot see {', '.join(local)}: "
-            "name gs:// folders. (On the TPU VM leave out --tpu_name and --master.)"
-        )
 
 
 def machine(config: Config, strategy: tf.distribute.Strategy) -> str:

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from simclr_med import (
     checkpoints,
-    cluster,
     distribution,
     multiworker,
     out_of_memory,
@@ -18,14 +17,12 @@ from simclr_med import (
     startup,
 )
 from simclr_med.augment import device_ops
+from simclr_med.build import labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
-from simclr_med.data import Bags, label_fraction, open_split, training_batches
-from simclr_med.data.cases import Cases, read_cases
+from simclr_med.data import Bags, label_fraction, training_batches
 from simclr_med.errors import UserError
-from simclr_med.keras_api import keras
 from simclr_med.methods import METHODS, Method
-from simclr_med.models import Model
 from simclr_med.optim import (
     WarmupCosine,
     make_optimizer,
@@ -39,78 +36,6 @@ from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.step import Trained, make_run_steps
 
 _TPU_STEPS_PER_CALL = 50
-
-
-def set_up(config: Config) -> tf.distribute.Strategy:
-    """Returns the strategy, after fixing seeds, kernels and precision for the whole process."""
-    device = config.device
-    startup.check_folders(config)
-    strategy = distribution.make_strategy(
-        use_tpu=device.use_tpu,
-        tpu_name=device.tpu_name,
-        tpu_zone=device.tpu_zone,
-        gcp_project=device.gcp_project,
-        master=device.master,
-        cpu_replicas=device.cpu_replicas,
-        cluster=cluster.find(device.num_workers),
-    )
-    if device.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    if device.jit_compile and strategy.num_replicas_in_sync > 1:
-        raise UserError("--jit_compile works with one replica; TPUs are compiled without it.")
-    keras.mixed_precision.set_global_policy(
-        "mixed_bfloat16" if device.mixed_precision else "float32"
-    )
-    return strategy
-
-
-def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:
-    """Returns a split's bags, read as the configuration says; `also` is for `open_split`."""
-    data = config.data
-    return open_split(
-        builder,
-        split,
-        label_set=data.label_set,
-        uncertain_policy=data.uncertain_policy,
-        blank_policy=data.blank_policy,
-        views=data.views,
-        bag_by=data.bag_by,
-        **also,
-    )
-
-
-def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
-    """Returns the cases of the training split, and which of them train with their label, [n].
-
-    Raises:
-      UserError: no case has a label.
-    """
-    cases = read_cases(bags, 0)
-    if not cases.labelled.any():
-        raise UserError(f"Split '{config.data.train_split}' has no labelled case.")
-    chosen = label_fraction.chosen_cases(cases, config.data.label_fraction, config.run.seed)
-    return cases, chosen
-
-
-def make_model(config: Config, num_classes: int) -> Model:
-    """Returns a built model with the initial weights of `--seed`; call it in the strategy's scope.
-
-    While pretraining there is a supervised head only if `--lineareval_while_pretraining`.
-    """
-    keras.utils.set_random_seed(config.run.seed)
-    finetune = config.run.train_mode == "finetune"
-    with_head = finetune or config.train.lineareval_while_pretraining
-    model = Model(
-        config.model,
-        image_size=config.augment.image_size,
-        num_classes=num_classes if with_head else 0,
-        with_projection=not finetune,
-        zero_init_logits=config.train.zero_init_logits_layer,
-    )
-    model.build_weights(config.augment.image_size)
-    if finetune and config.train.fine_tune_after_block >= 0:
-        model.encoder.freeze(config.train.fine_tune_after_block)
-    return model
 
 
 def train(

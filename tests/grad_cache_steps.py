@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from simclr_med import distribution
 from simclr_med.augment import augment_views, device_ops, fold_in
+from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.keras_api import keras
 from simclr_med.losses import supervised
@@ -17,7 +18,6 @@ from simclr_med.methods import METHODS
 from simclr_med.models import mean_over_cases, resnet
 from simclr_med.optim import l2_penalty
 from simclr_med.step import Trained, make_one_step
-from simclr_med.train import make_model
 
 B, SIZE, CLASSES, SEED = 8, 34, 3, 5
 CONFIG = Config().replace(

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import run
-from simclr_med import cluster, startup
+from simclr_med import build, cluster
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 
@@ -191,6 +191,6 @@ def test_many_runs_are_not_for_several_workers(monkeypatch, capsys, flags):
 def test_a_tpu_elsewhere_needs_folders_that_it_sees(flag):
     config = Config().replace(data_dir="gs://bucket/data", **{flag: "grpc://10.0.0.2:8470"})
     with pytest.raises(UserError, match=r"grpc://10.0.0.2:8470.*cannot see --model_dir=\(unset\)"):
-        startup.check_folders(config)
-    startup.check_folders(config.replace(model_dir="gs://bucket/run"))
-    startup.check_folders(Config().replace(tpu_name="local"))
+        build.check_folders(config)
+    build.check_folders(config.replace(model_dir="gs://bucket/run"))
+    build.check_folders(Config().replace(tpu_name="local"))

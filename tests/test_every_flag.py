@@ -17,7 +17,17 @@ from PIL import Image
 
 import flags
 import run
-from simclr_med import case_features, data, distribution, embed, evaluate, export, losses, train
+from simclr_med import (
+    build,
+    case_features,
+    data,
+    distribution,
+    embed,
+    evaluate,
+    export,
+    losses,
+    train,
+)
 from simclr_med.config import FIELDS, Config
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
@@ -126,7 +136,7 @@ class World:
     def see_model(self, config):
         """Initial weights, which of them train, a training pass, and how its BatchNorms and blocks are
         computed."""
-        model = train.make_model(config, 3)
+        model = build.make_model(config, 3)
         initial = [v.numpy().tobytes() for v in model.variables]
         trained = [v.shape for v in model.trainable_variables]
         images = np.linspace(0, 1, 2 * 34 * 34 * 3, dtype=np.float32).reshape(2, 34, 34, 3) ** 2
@@ -188,7 +198,7 @@ class World:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.root)  # a relative --data_dir is made where the command runs
             patch.setattr(Builder, "download_and_prepare", lambda b, **_: calls.append(b.data_path))
-            patch.setattr(train, "set_up", lambda c: self.strategy)
+            patch.setattr(build, "set_up", lambda c: self.strategy)
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
@@ -222,7 +232,7 @@ class World:
             folder = chexpert_studies.folder_config(str(self.root / "cxr"))
             self._chexpert = chexpert_studies.Builder(config=folder, data_dir=self.root / "tfds")
             self._chexpert.download_and_prepare()
-        bags = train.open_bags(config, self._chexpert, "train")
+        bags = build.open_bags(config, self._chexpert, "train")
         return [
             (bag["bag_id"], len(bag["images"]), bag["label"].tobytes())
             for bag in bags.dataset.as_numpy_iterator()
@@ -269,7 +279,7 @@ class World:
             for name, value in test_cluster.SLURM.items():
                 patch.setenv(name, value)
             patch.setenv("TF_CONFIG", "")  # set meanwhile, for TensorFlow
-            train.set_up(config)
+            build.set_up(config)
         return calls
 
     def see_loss(self, config):

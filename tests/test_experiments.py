@@ -23,7 +23,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 import flags
 import run
-from simclr_med import distribution, run_folder, signals, splits
+from simclr_med import build, distribution, run_folder, signals, splits
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
@@ -602,7 +602,8 @@ def test_each_arm_of_a_study_gets_the_best_of_its_own_sweep(
 def test_both_second_stages_have_the_same_steps_and_learning_rates(
     builder, strategy, warmup_epochs
 ):
-    from simclr_med.train import _schedule, open_bags
+    from simclr_med.build import open_bags
+    from simclr_med.train import _schedule
 
     recipe = recipes()["micle"].replace(
         train_steps=0, train_epochs=10, warmup_epochs=warmup_epochs, train_batch_size=3
@@ -690,7 +691,7 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
         monkeypatch.setattr(module, "run", note)
     made = types.SimpleNamespace(info=types.SimpleNamespace(full_name="d"))
     monkeypatch.setattr(run, "_prepare", lambda config: made)
-    monkeypatch.setattr(runs.train, "set_up", lambda config: None)
+    monkeypatch.setattr(build, "set_up", lambda config: None)
     monkeypatch.setattr(runs.evaluate, "check_splits", lambda config, builder: None)
     data = [] if called == "study" else ["--dataset=derm_bags/demo"]
     assert run.main(["run.py", *arguments, *data]) == 128 + 15

@@ -15,7 +15,16 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import checkpoints, distribution, evaluate, measure, metrics, selection, train
+from simclr_med import (
+    build,
+    checkpoints,
+    distribution,
+    evaluate,
+    measure,
+    metrics,
+    selection,
+    train,
+)
 from simclr_med.case_features import case_features, case_probabilities
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore
@@ -99,8 +108,8 @@ def read(folder, name):
 
 def test_the_checkpoint_is_the_best_on_the_selection_split(tuned, builder, strategy):
     chosen = read(tuned, "selection.json")
-    model = train.make_model(CONFIG, 3)
-    bags = train.open_bags(CONFIG, builder, "validation")
+    model = build.make_model(CONFIG, 3)
+    bags = build.open_bags(CONFIG, builder, "validation")
     values = {}
     for step in (1, 2, 3, 4):
         tf.train.Checkpoint(model=model).restore(f"{tuned}/ckpt-{step}").expect_partial()
@@ -250,7 +259,7 @@ def test_a_checkpoint_that_the_run_removes_does_not_end_an_evaluation_that_follo
 def test_a_checkpoint_removed_between_two_looks_is_not_called_damaged(tuned, monkeypatch):
     monkeypatch.setattr(checkpoint_files, "problem", lambda prefix: None)
     with pytest.raises(CheckpointGone, match="ckpt-9 was removed while it was looked at"):
-        restore(train.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
+        restore(build.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
 
 
 def test_fewer_labels_train_on_fewer_cases(builder, strategy, one_block, tmp_path, capsys):
@@ -269,7 +278,7 @@ def test_fewer_labels_train_on_fewer_cases(builder, strategy, one_block, tmp_pat
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_what_differs(tuned, change, words):
-    model = train.make_model(CONFIG.replace(**change), 3)
+    model = build.make_model(CONFIG.replace(**change), 3)
     before = [v.numpy() for v in model.variables]
     with pytest.raises(UserError) as error:
         checkpoints.load(model, tuned)
@@ -282,7 +291,7 @@ def test_a_deeper_checkpoint_is_refused_too(tuned, builder, strategy, one_block,
     deep = CONFIG.replace(resnet_depth=34, train_steps=1)
     train.train(deep, builder, str(tmp_path / "deep"), strategy, {})
     with pytest.raises(UserError, match="variables more, as encoder/groups/0/1/"):
-        checkpoints.load(train.make_model(CONFIG, 3), str(tmp_path / "deep"))
+        checkpoints.load(build.make_model(CONFIG, 3), str(tmp_path / "deep"))
 
 
 def test_refused_weights_leave_no_run_behind(tuned, builder, strategy, one_block, tmp_path):
@@ -307,7 +316,7 @@ def test_the_input_range_of_pretraining_reaches_evaluation(
     assert read(tuned, "config.json")["input_range"] == "unit"
     made = []
     with pytest.MonkeyPatch.context() as patch:
-        make = train.make_model
+        make = build.make_model
         patch.setattr(measure, "make_model", lambda *a: made.append(make(*a)) or made[-1])
         evaluate.evaluate(second, builder, str(tmp_path / "second"), strategy, pictures=False)
     assert [model.encoder.input_range for model in made] == ["symmetric"]
@@ -315,7 +324,7 @@ def test_the_input_range_of_pretraining_reaches_evaluation(
 
 def test_the_head_of_a_checkpoint_is_not_taken_over(tuned):
     """It has seen all labels; a fine-tuning on a tenth of them must not."""
-    model = train.make_model(CONFIG.replace(seed=5), 3)
+    model = build.make_model(CONFIG.replace(seed=5), 3)
     before = [v.numpy() for v in model.supervised_head.variables]
     said = checkpoints.load(model, tuned)
     count = len(model.encoder.variables)

@@ -3,7 +3,7 @@
 import pytest
 import tiny_runs
 
-from simclr_med import distribution, train
+from simclr_med import build, distribution, train
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 3])
@@ -23,7 +23,7 @@ def test_nothing_is_traced_after_the_first_step(monkeypatch, tmp_path, train_mod
     if steps_per_call > 1:  # as on TPUs, whose calls are cut where a save or a log is due
         monkeypatch.setattr(distribution, "is_tpu", lambda strategy: True)
         monkeypatch.setattr(train, "_TPU_STEPS_PER_CALL", steps_per_call)
-    strategy = train.set_up(config)
+    strategy = build.set_up(config)
     for until in (5, 7):  # the second goes on from the first's last checkpoint
         monkeypatch.setattr(train, "num_train_steps", lambda *_, until=until: until)
         train.train(config, builder, str(tmp_path / "run"), strategy, {})

@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from simclr_med import evaluate, train
+from simclr_med.build import make_model
 from simclr_med.config import Config
-from simclr_med.train import make_model
 from tfds_builders.derm_bags import Builder, folder_config
 
 BASE = Config().replace(

@@ -57,7 +57,7 @@ def train_and_evaluate(
       config: of the run.
       builder: a prepared TFDS builder.
       model_dir: the run's own folder; made if it is missing.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
       pictures: also draw the run's own report.html, which takes longer.
 
@@ -150,7 +150,7 @@ def run_all(
       jobs: {folder below `model_dir`: configuration}.
       builder: a prepared TFDS builder.
       model_dir: of the experiment.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
       pictures: also draw each run's own report.html.
       may_diverge: a diverged run is an outcome; else it raises.

@@ -45,7 +45,7 @@ def run(
       recipes: {"simclr", "micle", "finetune"}: configurations of the three kinds of runs.
       make_builder: from a configuration to the prepared TFDS builder of its dataset.
       model_dir: of the study; study.md, study.json and the figures are written there.
-      strategy: from `train.set_up`.
+      strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
 
     Raises:

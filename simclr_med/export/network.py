@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.keras_api import keras
 from simclr_med.models import Model
-from simclr_med.train import make_model
 
 
 def portable(config: Config, num_classes: int) -> Model:

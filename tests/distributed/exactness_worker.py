@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from simclr_med import case_features, cluster, distribution, multiworker, optim
 from simclr_med.augment import device_ops
+from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
@@ -26,7 +27,6 @@ from simclr_med.methods import METHODS
 from simclr_med.models import resnet
 from simclr_med.optim import LARS
 from simclr_med.step import Trained, make_run_steps
-from simclr_med.train import make_model
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
 PRECISIONS = ("float64", "float32, smooth", "float32")
