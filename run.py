@@ -78,7 +78,9 @@ def _run(argv: list[str]) -> int:
     if mode in ("build", "verify"):
         return _show_dataset(builder, mode)
 
-    from simclr_med import build, distribution, evaluate, train
+    from simclr_med import build, distribution
+    from simclr_med.evaluation import evaluate
+    from simclr_med.training import train
 
     model_dir = model_dir or _default_model_dir(config, builder.info.full_name)
     if mode in _EXPERIMENTS or (mode == "train_then_eval" and config.experiment.repeats > 1):
@@ -90,7 +92,7 @@ def _run(argv: list[str]) -> int:
         evaluate.follow(config, builder, model_dir, strategy)
         return 0
     if mode == "embed":
-        from simclr_med import embed
+        from simclr_med.evaluation import embed
 
         embed.embed(config, builder, model_dir, strategy, of_run=of_run)
         return 0
@@ -128,7 +130,8 @@ def _with_others(config: Config, given: dict, mode: str) -> tuple[Config, cluste
 
 def _experiment(config: Config, recipes: dict, builder, model_dir: str, asked: dict) -> int:
     """Makes the many runs of an experiment; returns the exit code."""
-    from simclr_med import build, evaluate
+    from simclr_med import build
+    from simclr_med.evaluation import evaluate
 
     strategy = build.set_up(recipes["finetune"] if recipes else config)
     if not recipes:

@@ -51,7 +51,10 @@ def main() -> None:
     sys.path.insert(0, ROOT)
     os.chdir(ROOT)
     import run
-    from simclr_med import checkpoints, evaluate, run_folder, selection, train
+    from simclr_med import checkpoints, run_folder
+    from simclr_med.evaluation import selection
+    from simclr_med.evaluation import evaluate
+    from simclr_med.training import train
 
     watch = Watch()
     watch.on(run_folder.RunLog, "show", "steps")

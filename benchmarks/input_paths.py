@@ -95,7 +95,7 @@ def ours(images: list[bytes], batch_size: int):
 def batches(bags, batch_size: int, *, method: str, shuffle_buffer: int):
     """Returns our dataset of the batches that a method makes of bags."""
     from simclr_med.data import training_batches
-    from simclr_med.methods import METHODS
+    from simclr_med.training.methods import METHODS
 
     return training_batches(
         bags,

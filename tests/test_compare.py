@@ -13,7 +13,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.metrics import compare
 from simclr_med.metrics.predictions import Predictions
-from simclr_med.report.results import predictions_csv
+from simclr_med.evaluation.report.results import predictions_csv
 
 NAN = float("nan")
 NAMES = ("acne", "eczema", "mole, other")

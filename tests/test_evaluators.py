@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simclr_med.evaluators import EVALUATORS
+from simclr_med.evaluation.probes import EVALUATORS
 
 
 @pytest.mark.parametrize("name", EVALUATORS)

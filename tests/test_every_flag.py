@@ -17,17 +17,11 @@ from PIL import Image
 
 import flags
 import run
-from simclr_med import (
-    build,
-    case_features,
-    data,
-    distribution,
-    embed,
-    evaluate,
-    export,
-    losses,
-    train,
-)
+from simclr_med import build, data, distribution, export, losses
+from simclr_med.evaluation import embed
+from simclr_med.evaluation import features
+from simclr_med.evaluation import evaluate
+from simclr_med.training import train
 from simclr_med.config import FIELDS, Config
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
@@ -158,7 +152,7 @@ class World:
             return data.evaluation_batches(bags, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(case_features, "evaluation_batches", spy)
+            patch.setattr(features, "evaluation_batches", spy)
             patch.setattr(export, "save", lambda *args: kept.append(args[-1]) or "saved")
             result = evaluate.evaluate(config, self.builder, self._finished, self.strategy)
         new = {}

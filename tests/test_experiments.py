@@ -23,7 +23,8 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 import flags
 import run
-from simclr_med import build, distribution, run_folder, signals, splits
+from simclr_med import build, distribution, run_folder, signals
+from simclr_med.evaluation import splits
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
@@ -603,7 +604,7 @@ def test_both_second_stages_have_the_same_steps_and_learning_rates(
     builder, strategy, warmup_epochs
 ):
     from simclr_med.build import open_bags
-    from simclr_med.train import _schedule
+    from simclr_med.training.train import _schedule
 
     recipe = recipes()["micle"].replace(
         train_steps=0, train_epochs=10, warmup_epochs=warmup_epochs, train_batch_size=3

@@ -21,7 +21,8 @@ from simclr_med.errors import UserError
 from simclr_med.export import network, saved_model, source
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
-from simclr_med.report import model_card, model_card_loading
+from simclr_med.export import model_card_loading
+from simclr_med.export import model_card
 
 
 @pytest.fixture(scope="module", autouse=True)

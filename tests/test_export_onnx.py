@@ -16,7 +16,7 @@ from simclr_med.augment.crop import evaluation_view
 from simclr_med.errors import UserError
 from simclr_med.export import bicubic, network, onnx_file
 from simclr_med.models import bit, resnet
-from simclr_med.report import model_card_loading
+from simclr_med.export import model_card_loading
 
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("tf2onnx") is None or importlib.util.find_spec("onnxruntime") is None,

@@ -15,17 +15,12 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from simclr_med import (
-    build,
-    checkpoints,
-    distribution,
-    evaluate,
-    measure,
-    metrics,
-    selection,
-    train,
-)
-from simclr_med.case_features import case_features, case_probabilities
+from simclr_med import build, checkpoints, distribution, metrics
+from simclr_med.evaluation import selection
+from simclr_med.evaluation import measure
+from simclr_med.evaluation import evaluate
+from simclr_med.training import train
+from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config

@@ -16,7 +16,8 @@ import tensorflow as tf
 import tiny_runs
 
 import run
-from simclr_med import distribution, out_of_memory, train
+from simclr_med import distribution, out_of_memory
+from simclr_med.training import train
 from simclr_med.augment import device_ops
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from simclr_med import losses, metrics
 from simclr_med.data.labels import CHEXPERT5, CHEXPERT14, make_policy
 from simclr_med.errors import UserError
-from simclr_med.evaluators import EVALUATORS, label_scores
+from simclr_med.evaluation.probes import EVALUATORS, label_scores
 
 NAN = math.nan
 

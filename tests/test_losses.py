@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from simclr_med import losses
 from simclr_med.losses import contrastive
-from simclr_med.methods import METHODS
+from simclr_med.training.methods import METHODS
 
 CASES = [f"single{i}" for i in range(10)] + ["edge_correlated", "edge_zero_row", "edge_duplicates"]
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_med.errors import WorkerLost
-from simclr_med.multiworker import told_of_loss
+from simclr_med.training.workers import told_of_loss
 
 # As TensorFlow 2.15 and 2.21 said it, shortened.
 LOST = (

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from simclr_med.data import Bags, evaluation_batches, training_batches
-from simclr_med.methods import METHODS, micle
+from simclr_med.training.methods import METHODS, micle
 
 SIZES = [1, 2, 3, 4, 1, 6, 2]  # images in each bag
 

@@ -11,8 +11,8 @@ import pytest
 from simclr_med import metrics
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
-from simclr_med.report import html as report
-from simclr_med.report import points, strips
+from simclr_med.evaluation.report import html as report
+from simclr_med.evaluation.report import points, strips
 
 _VOID = {"meta", "img", "br"}
 

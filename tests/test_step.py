@@ -3,7 +3,8 @@
 import pytest
 import tiny_runs
 
-from simclr_med import build, distribution, train
+from simclr_med import build, distribution
+from simclr_med.training import train
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 3])

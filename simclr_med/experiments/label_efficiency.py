@@ -11,12 +11,13 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import evaluate, run_folder
+from simclr_med import run_folder
+from simclr_med.evaluation import evaluate
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, repeats, runs, summary
-from simclr_med.report import experiment_figures
+from simclr_med.experiments import figures
 from simclr_med.run_folder import terminal
 
 
@@ -142,7 +143,7 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
     run_folder.write_atomically(f"{stem}.md", page)
     metric = main_metric if main_metric in metrics else metrics[0]
     line = [(row["fraction"], row[metric]["mean"], row[metric]["sd"]) for row in curve["rows"]]
-    experiment_figures.curves(f"{stem}.png", {start: line}, summary.TITLES[metric], note)
+    figures.curves(f"{stem}.png", {start: line}, summary.TITLES[metric], note)
     terminal.show([(title, columns, cells)])
     print(note)
     for end in ("json", "csv", "md", "png"):

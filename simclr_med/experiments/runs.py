@@ -20,7 +20,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from simclr_med import evaluate, run_folder, train
+from simclr_med import run_folder
+from simclr_med.evaluation import evaluate
+from simclr_med.training import train
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import GROUPS, Config

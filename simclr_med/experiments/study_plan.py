@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from simclr_med import evaluate
+from simclr_med.evaluation import evaluate
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError

@@ -7,7 +7,7 @@ import os
 from simclr_med import run_folder
 from simclr_med.experiments import study_sentences
 from simclr_med.experiments.summary import TITLES, markdown, percent, text, titles
-from simclr_med.report import experiment_figures
+from simclr_med.experiments import figures
 from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
@@ -34,7 +34,7 @@ def save(model_dir: str, study: dict) -> None:
         ]
         for arm in study["arms"]
     }
-    experiment_figures.curves(os.path.join(model_dir, LABELS), curves, metric, note)
+    figures.curves(os.path.join(model_dir, LABELS), curves, metric, note)
     if study["shift_dataset"]:
         bars = {}
         for arm in study["arms"]:
@@ -44,7 +44,7 @@ def save(model_dir: str, study: dict) -> None:
                 f"{place}: {_short(titles[place])}": (end["mean"], end["sd"])
                 for place, end in ends.items()
             }
-        experiment_figures.bars(os.path.join(model_dir, SHIFT), bars, metric)
+        figures.bars(os.path.join(model_dir, SHIFT), bars, metric)
     path = os.path.join(model_dir, "study.md")
     run_folder.write_atomically(path, page(study, note))
     terminal.show([("Comparison with random init, inside the distribution", *_table3(study))])

@@ -13,11 +13,12 @@ import os
 
 import tensorflow as tf
 
-from simclr_med import run_folder, splits
+from simclr_med import run_folder
+from simclr_med.evaluation import splits
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import grids, runs, summary
-from simclr_med.report import experiment_figures
+from simclr_med.experiments import figures
 from simclr_med.run_folder import files, terminal
 
 _TEST = "test"  # the name of the final evaluation's files
@@ -114,7 +115,7 @@ def search(
             row |= {key: measured[key] for key in summary.metrics_of(measured)}
         rows.append(row)
         _save(model_dir, rows, config)
-    experiment_figures.heat_map(os.path.join(model_dir, "sweep.png"), rows, metric)
+    figures.heat_map(os.path.join(model_dir, "sweep.png"), rows, metric)
     able = [row for row in rows if row.get(metric) is not None]
     if not able:
         raise UserError(

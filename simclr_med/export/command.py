@@ -16,7 +16,7 @@ from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.export import keras_files, network, onnx_file, saved_model, source, writable
 from simclr_med.models import Model
-from simclr_med.report import model_card
+from simclr_med.export import model_card
 from simclr_med.run_folder import data_json, terminal
 
 FOLDER = "export"

@@ -16,17 +16,19 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import case_features, cluster, distribution, multiworker, optim
+from simclr_med import cluster, distribution, optim
+from simclr_med.evaluation import features
+from simclr_med.training import workers
 from simclr_med.augment import device_ops
 from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
-from simclr_med.methods import METHODS
+from simclr_med.training.methods import METHODS
 from simclr_med.models import resnet
 from simclr_med.optim import LARS
-from simclr_med.step import Trained, make_run_steps
+from simclr_med.training.step import Trained, make_run_steps
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
 PRECISIONS = ("float64", "float32, smooth", "float32")
@@ -127,7 +129,7 @@ def summed_types(function) -> list[str]:
 def disagreement(strategy, index: int) -> str:
     """Returns what is said where the workers' flags do not match."""
     try:
-        multiworker.check_same(strategy, {"--one": 1, "--checkpoint_steps": 5 + index})
+        workers.check_same(strategy, {"--one": 1, "--checkpoint_steps": 5 + index})
     except UserError as error:
         return str(error)
     return ""
@@ -151,8 +153,8 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
         del training
         return {"features": tf.reduce_mean(images, [1, 2]) * 255.0}
 
-    each, case, image = case_features.image_features(BASE, strategy, colour, bags)
-    of_cases = case_features.case_features(BASE, strategy, {"": colour}, bags)[""]
+    each, case, image = features.image_features(BASE, strategy, colour, bags)
+    of_cases = features.case_features(BASE, strategy, {"": colour}, bags)[""]
     return {"each": each, "case": case, "image": image, "of cases": of_cases}
 
 

@@ -19,7 +19,7 @@ from simclr_med import distribution
 from simclr_med.data import evaluation_batches, open_split, training_batches
 from simclr_med.data.cases import read_cases
 from simclr_med.data.label_fraction import hide_labels, keep_cases
-from simclr_med.methods import METHODS
+from simclr_med.training.methods import METHODS
 
 HOSTS, B, STEPS = 2, 4, 5
 

@@ -17,7 +17,7 @@ from simclr_med.models.heads import ProjectionHead
 from simclr_med.models.layers import BatchNormRelu, Conv, NormSpec
 from simclr_med.models.remat import remat
 from simclr_med.optim import LARS
-from simclr_med.step import case_of_image
+from simclr_med.training.step import case_of_image
 
 B, SIZE = 8, 6
 rng = np.random.default_rng(0)

@@ -14,8 +14,9 @@ import tensorflow as tf
 from simclr_med import run_folder
 from simclr_med.config import FIELDS, Config
 from simclr_med.keras_api import keras
-from simclr_med.report import model_card_loading, page
-from simclr_med.report.summary import TITLES
+from simclr_med.evaluation.report import page
+from simclr_med.export import model_card_loading
+from simclr_med.evaluation.report.summary import TITLES
 from simclr_med.run_folder import data_json, files
 
 FILES = {

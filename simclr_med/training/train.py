@@ -8,21 +8,16 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import (
-    checkpoints,
-    distribution,
-    multiworker,
-    out_of_memory,
-    run_folder,
-    startup,
-)
+from simclr_med import checkpoints, distribution, out_of_memory, run_folder
+from simclr_med.training import startup
+from simclr_med.training import workers
 from simclr_med.augment import device_ops
 from simclr_med.build import labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.data import Bags, label_fraction, training_batches
 from simclr_med.errors import UserError
-from simclr_med.methods import METHODS, Method
+from simclr_med.training.methods import METHODS, Method
 from simclr_med.optim import (
     WarmupCosine,
     make_optimizer,
@@ -30,10 +25,11 @@ from simclr_med.optim import (
     num_warmup_steps,
     scaled_learning_rate,
 )
-from simclr_med.report import curves, views
+from simclr_med.training import views
+from simclr_med.training import curves
 from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
-from simclr_med.step import Trained, make_run_steps
+from simclr_med.training.step import Trained, make_run_steps
 
 _TPU_STEPS_PER_CALL = 50
 
@@ -68,8 +64,8 @@ def train(
     )
     schedule = _schedule(config, num_examples, total_steps)
 
-    with multiworker.together(strategy, model_dir) as folder, stop_signals() as stop:
-        multiworker.check_same(strategy, startup.common(config, builder, bags))
+    with workers.together(strategy, model_dir) as folder, stop_signals() as stop:
+        workers.check_same(strategy, startup.common(config, builder, bags))
         identity = (config, builder.info.full_name, bags.class_names)
         run_folder.check_same_run(model_dir, *identity)
         with strategy.scope():
@@ -85,7 +81,7 @@ def train(
         kept = config.run.keep_checkpoint_max
         saved = checkpoints.RunCheckpoints(model_dir, model, optimizer, kept)
         start = saved.restore_latest(tidy=folder == model_dir)
-        multiworker.check_same(strategy, {"the step they go on from": start})
+        workers.check_same(strategy, {"the step they go on from": start})
         if start:
             print(f"Resuming at step {start} of {total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
@@ -169,7 +165,7 @@ def _loop(config, method, bags, strategy, trained, saved, total_steps, stop) -> 
             sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
             means = {name: value / counted for name, value in sums.items()}
             log.show(step, {k: means[k] for k in _SHOWN if k in means})
-            asked = multiworker.asked_to_stop(strategy, stop)
+            asked = workers.asked_to_stop(strategy, stop)
             must_save = step % save_every == 0 or step == total_steps or asked
             if must_save or step % log_every == 0:
                 epoch = step * batch_size / num_examples

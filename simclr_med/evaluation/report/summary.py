@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simclr_med.report import page
+from simclr_med.evaluation.report import page
 
 TITLES = {
     "top_1": "top-1 accuracy",

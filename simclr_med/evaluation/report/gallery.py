@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from simclr_med.report import page
-from simclr_med.report.strips import Strips
+from simclr_med.evaluation.report import page
+from simclr_med.evaluation.report.strips import Strips
 
 _SIDE = 192  # px of a picture's longer side in the page
 _SHOWN_LABELS = 3

@@ -9,7 +9,7 @@ import numpy as np
 
 from simclr_med import run_folder
 from simclr_med.data.cases import Cases
-from simclr_med.report import findings, gallery, page, provenance, strips, summary
+from simclr_med.evaluation.report import findings, gallery, page, provenance, strips, summary
 
 
 @dataclasses.dataclass(frozen=True)

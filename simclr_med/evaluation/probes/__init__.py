@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from simclr_med.evaluators import knn, linear_probe
+from simclr_med.evaluation.probes import knn, linear_probe
 
 EVALUATORS = {"linear probe": linear_probe.scores, "kNN": knn.scores}
 

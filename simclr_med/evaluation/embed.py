@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from simclr_med import checkpoints, run_folder
 from simclr_med.build import make_model, open_bags
-from simclr_med.case_features import case_features, image_features
+from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags

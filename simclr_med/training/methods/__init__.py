@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.methods import finetune, micle, simclr
+from simclr_med.training.methods import finetune, micle, simclr
 
 
 @dataclasses.dataclass(frozen=True)

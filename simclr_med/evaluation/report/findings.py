@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from simclr_med import metrics
-from simclr_med.report import charts, page, points
-from simclr_med.report.summary import TITLES, headline, metrics_of
+from simclr_med.evaluation.report import charts, page, points
+from simclr_med.evaluation.report.summary import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
 _MAX_DOTS = 40  # a page of A4

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med.config import FIELDS
-from simclr_med.report import page
+from simclr_med.evaluation.report import page
 
 
 def configuration(config: dict) -> str:

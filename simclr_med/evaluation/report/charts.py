@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from simclr_med.report.points import Bins
+from simclr_med.evaluation.report.points import Bins
 
 _COLOURS = (
     "#0072b2",
