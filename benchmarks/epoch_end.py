@@ -52,8 +52,7 @@ def main() -> None:
     os.chdir(ROOT)
     import run
     from simclr_med import checkpoints, run_folder
-    from simclr_med.evaluation import selection
-    from simclr_med.evaluation import evaluate
+    from simclr_med.evaluation import evaluate, selection
     from simclr_med.training import train
 
     watch = Watch()

@@ -52,8 +52,8 @@ def tensorflow(bfloat16: bool, augment: bool, jit_compile: bool, options: argpar
     from simclr_med import config as c
     from simclr_med import distribution
     from simclr_med.build import make_model, set_up
-    from simclr_med.training.methods import METHODS
     from simclr_med.optim import make_optimizer
+    from simclr_med.training.methods import METHODS
     from simclr_med.training.step import Trained, make_run_steps
 
     config = configured(c, options.depth, options.size, bfloat16, jit_compile=jit_compile)

@@ -26,8 +26,8 @@ def make(options, batch: int, chunked: bool):
     from simclr_med.augment import device_ops
     from simclr_med.build import make_model, set_up
     from simclr_med.config import Config
-    from simclr_med.training.methods import METHODS
     from simclr_med.optim import make_optimizer
+    from simclr_med.training.methods import METHODS
     from simclr_med.training.step import Trained, make_run_steps
 
     config = Config().replace(

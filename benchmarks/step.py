@@ -32,8 +32,8 @@ def ours(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Na
 
     from simclr_med import config as c
     from simclr_med.build import make_model, set_up
-    from simclr_med.training.methods import METHODS
     from simclr_med.optim import make_optimizer
+    from simclr_med.training.methods import METHODS
     from simclr_med.training.step import Trained, make_run_steps
 
     config = c.Config(

@@ -72,8 +72,8 @@ class Trainer:
         from simclr_med import config as c
         from simclr_med.build import make_model
         from simclr_med.keras_api import keras
-        from simclr_med.training.methods import METHODS
         from simclr_med.optim import make_optimizer
+        from simclr_med.training.methods import METHODS
         from simclr_med.training.step import Trained, make_one_step
 
         keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")

@@ -63,7 +63,7 @@ from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was comp
 computes what is missing. `python -m pytest tests/tpu -s` (with requirements-dev.txt) compiles a small
 step for each chip, and fails where the compiler refuses it.
 
-The step is `simclr_med.training.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
+The step is `training.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
 on the device, both views of each image through the network, BatchNorm and NT-Xent over all replicas,
 LARS. The table has the smallest slice that fits, with the images (pairs of views) of a core, its peak
 memory, and the operations of a step on one core. The memory is the step's alone; reading ahead takes a

@@ -14,9 +14,9 @@ from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.keras_api import keras
 from simclr_med.losses import supervised
-from simclr_med.training.methods import METHODS
 from simclr_med.models import mean_over_cases, resnet
 from simclr_med.optim import l2_penalty
+from simclr_med.training.methods import METHODS
 from simclr_med.training.step import Trained, make_one_step
 
 B, SIZE, CLASSES, SEED = 8, 34, 3, 5

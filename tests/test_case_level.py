@@ -11,8 +11,8 @@ from simclr_med.augment import augment_views
 from simclr_med.config import ModelConfig
 from simclr_med.data import training_batches
 from simclr_med.losses import masked_binary_cross_entropy, masked_cross_entropy
-from simclr_med.training.methods import finetune
 from simclr_med.models import Model, mean_over_cases, resnet
+from simclr_med.training.methods import finetune
 from simclr_med.training.step import case_of_image, fill_places
 
 RNG = np.random.default_rng(0)

@@ -11,9 +11,9 @@ from simclr_med.config import Config
 from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
 from simclr_med.evaluation.compare_runs import compare_runs
+from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.metrics import compare
 from simclr_med.metrics.predictions import Predictions
-from simclr_med.evaluation.report.results import predictions_csv
 
 NAN = float("nan")
 NAMES = ("acne", "eczema", "mole, other")

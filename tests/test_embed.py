@@ -15,8 +15,8 @@ from PIL import Image
 import run
 from simclr_med import data, distribution
 from simclr_med.build import make_model
-from simclr_med.evaluation.features import case_features
 from simclr_med.checkpoints.restore import restore
+from simclr_med.evaluation.features import case_features
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
 

@@ -18,16 +18,14 @@ from PIL import Image
 import flags
 import run
 from simclr_med import build, data, distribution, export, losses
-from simclr_med.evaluation import embed
-from simclr_med.evaluation import features
-from simclr_med.evaluation import evaluate
-from simclr_med.training import train
 from simclr_med.config import FIELDS, Config
+from simclr_med.evaluation import embed, evaluate, features
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
 from simclr_med.metrics import predictions
 from simclr_med.models import bit, resnet
+from simclr_med.training import train
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.errors import DataError

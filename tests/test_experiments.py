@@ -24,10 +24,10 @@ from tensorflow.python.framework.func_graph import FuncGraph
 import flags
 import run
 from simclr_med import build, distribution, run_folder, signals
-from simclr_med.evaluation import splits
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
+from simclr_med.evaluation import splits
 from simclr_med.experiments import (
     grids,
     label_efficiency,

@@ -18,11 +18,9 @@ from simclr_med.augment.crop import decode_center_crop, evaluation_view
 from simclr_med.build import make_model
 from simclr_med.checkpoints.restore import restore
 from simclr_med.errors import UserError
-from simclr_med.export import network, saved_model, source
+from simclr_med.export import model_card, model_card_loading, network, saved_model, source
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
-from simclr_med.export import model_card_loading
-from simclr_med.export import model_card
 
 
 @pytest.fixture(scope="module", autouse=True)

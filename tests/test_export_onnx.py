@@ -14,9 +14,8 @@ import tiny_runs
 import run
 from simclr_med.augment.crop import evaluation_view
 from simclr_med.errors import UserError
-from simclr_med.export import bicubic, network, onnx_file
+from simclr_med.export import bicubic, model_card_loading, network, onnx_file
 from simclr_med.models import bit, resnet
-from simclr_med.export import model_card_loading
 
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("tf2onnx") is None or importlib.util.find_spec("onnxruntime") is None,

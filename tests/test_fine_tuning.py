@@ -16,17 +16,15 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from simclr_med import build, checkpoints, distribution, metrics
-from simclr_med.evaluation import selection
-from simclr_med.evaluation import measure
-from simclr_med.evaluation import evaluate
-from simclr_med.training import train
-from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.data.cases import read_cases
 from simclr_med.errors import CheckpointGone, UserError
+from simclr_med.evaluation import evaluate, measure, selection
+from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.models import resnet
+from simclr_med.training import train
 from tfds_builders.derm_bags import Builder, folder_config
 
 CONFIG = Config().replace(

@@ -17,11 +17,11 @@ import tiny_runs
 
 import run
 from simclr_med import distribution, out_of_memory
-from simclr_med.training import train
 from simclr_med.augment import device_ops
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
+from simclr_med.training import train
 
 HERE = pathlib.Path(__file__).parent
 HALVES = [[0, 1, 2, 3], [4, 5, 6, 7]]

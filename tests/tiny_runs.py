@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from simclr_med.evaluation import evaluate
-from simclr_med.training import train
 from simclr_med.build import make_model
 from simclr_med.config import Config
+from simclr_med.evaluation import evaluate
+from simclr_med.training import train
 from tfds_builders.derm_bags import Builder, folder_config
 
 BASE = Config().replace(

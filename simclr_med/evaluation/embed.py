@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from simclr_med import checkpoints, run_folder
 from simclr_med.build import make_model, open_bags
-from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
 from simclr_med.errors import UserError
+from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.export import source, writable
 from simclr_med.models import Model
 from simclr_med.run_folder import files, terminal

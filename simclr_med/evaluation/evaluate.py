@@ -8,18 +8,17 @@ import time
 import tensorflow as tf
 
 from simclr_med import export, run_folder
-from simclr_med.evaluation import splits
-from simclr_med.evaluation import selection
 from simclr_med.build import open_bags
-from simclr_med.evaluation.features import case_pictures
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
+from simclr_med.evaluation import selection, splits
+from simclr_med.evaluation.features import case_pictures
 from simclr_med.evaluation.measure import Measured, measure
+from simclr_med.evaluation.report import embedding, html, results, strips
 from simclr_med.metrics import compare, subgroups
 from simclr_med.metrics.predictions import read_predictions
-from simclr_med.evaluation.report import embedding, html, results, strips
 
 _POLL_SECONDS = 5.0
 _PICTURE_SIZE = 96  # px, in report.html

@@ -12,14 +12,14 @@ import os
 import numpy as np
 
 from simclr_med import run_folder
-from simclr_med.evaluation import selection
 from simclr_med.build import labelled_cases, make_model, open_bags
-from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.errors import UserError
+from simclr_med.evaluation import selection
+from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.scoring import classification

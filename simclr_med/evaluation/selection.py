@@ -14,13 +14,13 @@ import tensorflow as tf
 
 from simclr_med import metrics, run_folder
 from simclr_med.build import make_model, open_bags
-from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.data.cases import read_cases
 from simclr_med.errors import CheckpointGone, UserError
+from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics.scoring import choose_thresholds
 
 _METRICS: dict[str, Callable] = {

@@ -12,12 +12,12 @@ import os
 import tensorflow as tf
 
 from simclr_med import run_folder
-from simclr_med.evaluation import evaluate
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.experiments import grids, repeats, runs, summary
-from simclr_med.experiments import figures
+from simclr_med.evaluation import evaluate
+from simclr_med.experiments import figures, grids, repeats, runs, summary
+from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import terminal
 
 
@@ -108,7 +108,7 @@ def rows(wanted: dict[str, Config], results: dict[str, dict]) -> list[dict]:
         names = [name for name, job in wanted.items() if job.data.label_fraction == fraction]
         measured = [summary.main_row(results[name]) for name in names]
         row = {"fraction": fraction, "seeds": [wanted[name].run.seed for name in names]}
-        for metric in summary.metrics_of(measured[0]):
+        for metric in metrics_of(measured[0]):
             row[metric] = summary.spread([m.get(metric) for m in measured])
         found.append(row)
     return found
@@ -117,7 +117,7 @@ def rows(wanted: dict[str, Config], results: dict[str, dict]) -> list[dict]:
 def _save(curve: dict, model_dir: str, main_metric: str) -> None:
     stem = os.path.join(model_dir, "label_efficiency")
     run_folder.write_json(f"{stem}.json", curve)
-    metrics = [name for name in summary.TITLES if name in curve["rows"][0]]
+    metrics = [name for name in TITLES if name in curve["rows"][0]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["fraction", "metric", "mean", "sd", "seeds", "values"])
@@ -129,7 +129,7 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
             writer.writerow([row["fraction"], name, *numbers, seeds, values])
     run_folder.write_atomically(f"{stem}.csv", text.getvalue())
 
-    columns = ["labels", *(summary.TITLES[name] for name in metrics)]
+    columns = ["labels", *(TITLES[name] for name in metrics)]
     cells = [
         [summary.percent(row["fraction"])]
         + [summary.text(row[name]["mean"], row[name]["sd"]) for name in metrics]
@@ -143,7 +143,7 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
     run_folder.write_atomically(f"{stem}.md", page)
     metric = main_metric if main_metric in metrics else metrics[0]
     line = [(row["fraction"], row[metric]["mean"], row[metric]["sd"]) for row in curve["rows"]]
-    figures.curves(f"{stem}.png", {start: line}, summary.TITLES[metric], note)
+    figures.curves(f"{stem}.png", {start: line}, TITLES[metric], note)
     terminal.show([(title, columns, cells)])
     print(note)
     for end in ("json", "csv", "md", "png"):

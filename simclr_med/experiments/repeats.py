@@ -14,6 +14,7 @@ import tensorflow as tf
 from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.experiments import runs, summary
+from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import terminal
 
 
@@ -52,7 +53,7 @@ def rows(results: list[dict]) -> list[dict]:
     found = []
     for evaluator, by_encoder in results[0]["classification"].items():
         for encoder, row in by_encoder.items():
-            for metric in summary.metrics_of(row):
+            for metric in metrics_of(row):
                 values = [r["classification"][evaluator][encoder].get(metric) for r in results]
                 names = {"evaluator": evaluator, "encoder": encoder, "metric": metric}
                 found.append({**names, **summary.spread(values)})
@@ -64,7 +65,7 @@ def _show(repeats: dict, model_dir: str) -> None:
     lines = [
         [
             f"{row['evaluator']}, {row['encoder']}",
-            summary.TITLES.get(row["metric"], row["metric"]),
+            TITLES.get(row["metric"], row["metric"]),
             summary.text(row["mean"], row["sd"]),
             *map(summary.text, row["values"]),
         ]

@@ -21,13 +21,13 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 from simclr_med import run_folder
-from simclr_med.evaluation import evaluate
-from simclr_med.training import train
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
+from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
+from simclr_med.training import train
 
 _RECORD = "experiment.json"
 # Fields of the data and the evaluation that change no number of a result, or only by way of the

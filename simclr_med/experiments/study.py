@@ -24,10 +24,10 @@ from simclr_med.experiments import (
     study_compare,
     study_plan,
     study_report,
-    summary,
     sweep,
 )
 from simclr_med.experiments.study_plan import Arm, Builders
+from simclr_med.metrics.text import TITLES
 
 
 def run(
@@ -205,7 +205,7 @@ def _without_files(result: dict) -> dict:
         "contrastive": result["contrastive"],
         "classification": {
             evaluator: {
-                encoder: {key: row[key] for key in row if key.removesuffix("_95") in summary.TITLES}
+                encoder: {key: row[key] for key in row if key.removesuffix("_95") in TITLES}
                 for encoder, row in by_encoder.items()
             }
             for evaluator, by_encoder in result["classification"].items()

@@ -6,10 +6,10 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from simclr_med.evaluation import evaluate
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+from simclr_med.evaluation import evaluate
 from simclr_med.experiments import grids, label_efficiency, sweep
 from simclr_med.models.resnet import SMALL_IMAGE
 from simclr_med.optim import num_train_steps, num_warmup_steps

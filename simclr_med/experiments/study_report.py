@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from simclr_med import run_folder
-from simclr_med.experiments import study_sentences
-from simclr_med.experiments.summary import TITLES, markdown, percent, text, titles
-from simclr_med.experiments import figures
+from simclr_med.experiments import figures, study_sentences
+from simclr_med.experiments.summary import markdown, percent, text, titles
+from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simclr_med.experiments.summary import TITLES, percent
+from simclr_med.experiments.summary import percent
+from simclr_med.metrics.text import TITLES
 
 _SIGNIFICANT = 0.05
 

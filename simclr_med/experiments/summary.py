@@ -5,16 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simclr_med.errors import UserError
-
-TITLES = {
-    "top_1": "top-1",
-    "top_3": "top-3",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auc": "macro-AUC",
-    "macro_ap": "macro-AP",
-    "chexpert5_auc": "mean AUC of CheXpert's five",
-    "ece": "calibration error",
-}
+from simclr_med.metrics.text import TITLES, number
 
 
 def main_row(result: dict) -> dict:
@@ -30,11 +21,6 @@ def main_row(result: dict) -> dict:
         f"Split '{result['eval_split']}' of {result['dataset']} has no labelled case: nothing to "
         "compare runs by."
     )
-
-
-def metrics_of(row: dict) -> list[str]:
-    """Returns the names of a row's metrics: what has an interval."""
-    return [name for name in row if f"{name}_95" in row]
 
 
 def titles(metrics: list[str]) -> list[str]:
@@ -58,9 +44,7 @@ def spread(values: list[float | None]) -> dict:
 
 def text(mean: float | None, sd: float | None = None) -> str:
     """Returns "0.812 ± 0.010", "0.812" without a deviation, "–" where undefined."""
-    if mean is None:
-        return "–"
-    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+    return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 
 def percent(fraction: float) -> str:

@@ -14,11 +14,11 @@ import os
 import tensorflow as tf
 
 from simclr_med import run_folder
-from simclr_med.evaluation import splits
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.experiments import grids, runs, summary
-from simclr_med.experiments import figures
+from simclr_med.evaluation import splits
+from simclr_med.experiments import figures, grids, runs, summary
+from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import files, terminal
 
 _TEST = "test"  # the name of the final evaluation's files
@@ -81,7 +81,7 @@ def run(
         best["result"] = {
             name: value
             for name, value in summary.main_row(result).items()
-            if name.removesuffix("_95") in summary.TITLES
+            if name.removesuffix("_95") in TITLES
         }
         run_folder.write_json(os.path.join(model_dir, "best.json"), best)
     for name in ("sweep.md", "sweep.png", "best.json", "result.json", "report.html"):
@@ -110,9 +110,9 @@ def search(
         if outcome.result:
             measured = summary.main_row(outcome.result)
             if metric not in measured:
-                there = ", ".join(summary.metrics_of(measured))
+                there = ", ".join(metrics_of(measured))
                 raise UserError(f"--selection_metric={metric} is not measured here; {there} are.")
-            row |= {key: measured[key] for key in summary.metrics_of(measured)}
+            row |= {key: measured[key] for key in metrics_of(measured)}
         rows.append(row)
         _save(model_dir, rows, config)
     figures.heat_map(os.path.join(model_dir, "sweep.png"), rows, metric)
@@ -184,7 +184,7 @@ def _title(config: Config) -> str:
 
 
 def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str], list[list[str]]]:
-    names = [name for name in summary.TITLES if any(name in row for row in rows)]
+    names = [name for name in TITLES if any(name in row for row in rows)]
     names.sort(key=lambda name: name != metric)
     lines = [
         [

@@ -14,9 +14,16 @@ from simclr_med import checkpoints, run_folder
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.export import keras_files, network, onnx_file, saved_model, source, writable
+from simclr_med.export import (
+    keras_files,
+    model_card,
+    network,
+    onnx_file,
+    saved_model,
+    source,
+    writable,
+)
 from simclr_med.models import Model
-from simclr_med.export import model_card
 from simclr_med.run_folder import data_json, terminal
 
 FOLDER = "export"

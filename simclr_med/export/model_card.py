@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from simclr_med import run_folder
 from simclr_med.config import FIELDS, Config
-from simclr_med.keras_api import keras
-from simclr_med.evaluation.report import page
 from simclr_med.export import model_card_loading
-from simclr_med.evaluation.report.summary import TITLES
+from simclr_med.keras_api import keras
+from simclr_med.metrics import text
+from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import data_json, files
 
 FILES = {
@@ -146,11 +146,11 @@ def _data(config: Config, data: dict) -> str:
         ["split", data["split"]],
         ["trained on", f"{data['bags']:,} cases (bags), {data['images']:,} images"],
         ["share of the labels used", f"{config.data.label_fraction:g}"],
-        ["cases of all splits", page.plain(data["bags_of_splits"])],
-        ["patients of all splits", page.plain(data["patients_of_all_splits"])],
-        ["labels", page.plain(data["class_names"])],
+        ["cases of all splits", text.plain(data["bags_of_splits"])],
+        ["patients of all splits", text.plain(data["patients_of_all_splits"])],
+        ["labels", text.plain(data["class_names"])],
         ["images left out as unreadable", str(len(skipped))],
-        ["images in the table that were missing", page.plain(missing)],
+        ["images in the table that were missing", text.plain(missing)],
         *([name, value] for name, value in data["reading"].items()),
     ]
     return _table(["what", "value"], rows)
@@ -167,7 +167,7 @@ def _training(config: Config, facts: dict, of_run: bool) -> str:
         return begin + " Not trained further here."
     hidden = _PRIVATE | _OF_EXPORT
     changed = [
-        [name, page.plain(value), page.plain(FIELDS[name].default)]
+        [name, text.plain(value), text.plain(FIELDS[name].default)]
         for name, value in config.to_dict().items()
         if value != FIELDS[name].default and name not in hidden
     ]
@@ -199,20 +199,20 @@ def _result(result: dict, facts: dict) -> str:
         for which, row in by_encoder.items():
             names = names or [name for name in TITLES if name in row]
             who = f"{evaluator}, {which} encoder"
-            numbers = [page.estimate(row, name) for name in names]
+            numbers = [text.estimate(row, name) for name in names]
             rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
-    text = f"{said}; 95 % intervals by patient.\n\n{_table(columns, rows)}"
+    words = f"{said}; 95 % intervals by patient.\n\n{_table(columns, rows)}"
     if groups := result.get("subgroups"):
         some = [name for name in names if name in groups[0]]
         rows = [
             [f"{group['column']}: {group['value']}", str(group["cases"]), str(group["patients"])]
-            + [page.estimate(group, name) for name in some]
+            + [text.estimate(group, name) for name in some]
             for group in groups
         ]
         columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in some)]
-        text += f"\n\n{_table(columns, rows)}"
-    return text
+        words += f"\n\n{_table(columns, rows)}"
+    return words
 
 
 def _preprocessing(facts: dict) -> str:

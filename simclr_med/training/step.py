@@ -11,11 +11,11 @@ import tensorflow as tf
 from simclr_med import distribution
 from simclr_med.augment import augment_views, fold_in
 from simclr_med.config import Config
-from simclr_med.training.grad_cache import call_here, make_cached_step
 from simclr_med.losses import supervised
-from simclr_med.training.methods import Method
 from simclr_med.models import Model
 from simclr_med.optim import l2_penalty
+from simclr_med.training.grad_cache import call_here, make_cached_step
+from simclr_med.training.methods import Method
 
 _AUGMENT = 1  # second word of the seed of device-side augmentation
 

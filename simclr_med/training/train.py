@@ -9,15 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import checkpoints, distribution, out_of_memory, run_folder
-from simclr_med.training import startup
-from simclr_med.training import workers
 from simclr_med.augment import device_ops
 from simclr_med.build import labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.data import Bags, label_fraction, training_batches
 from simclr_med.errors import UserError
-from simclr_med.training.methods import METHODS, Method
 from simclr_med.optim import (
     WarmupCosine,
     make_optimizer,
@@ -25,10 +22,10 @@ from simclr_med.optim import (
     num_warmup_steps,
     scaled_learning_rate,
 )
-from simclr_med.training import views
-from simclr_med.training import curves
 from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
+from simclr_med.training import curves, startup, views, workers
+from simclr_med.training.methods import METHODS, Method
 from simclr_med.training.step import Trained, make_run_steps
 
 _TPU_STEPS_PER_CALL = 50

@@ -17,17 +17,17 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import cluster, distribution, optim
-from simclr_med.evaluation import features
-from simclr_med.training import workers
 from simclr_med.augment import device_ops
 from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
+from simclr_med.evaluation import features
 from simclr_med.keras_api import keras
-from simclr_med.training.methods import METHODS
 from simclr_med.models import resnet
 from simclr_med.optim import LARS
+from simclr_med.training import workers
+from simclr_med.training.methods import METHODS
 from simclr_med.training.step import Trained, make_run_steps
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")

@@ -6,7 +6,8 @@ import numpy as np
 
 from simclr_med import metrics
 from simclr_med.evaluation.report import charts, page, points
-from simclr_med.evaluation.report.summary import TITLES, headline, metrics_of
+from simclr_med.metrics import text
+from simclr_med.metrics.text import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
 _MAX_DOTS = 40  # a page of A4
@@ -26,7 +27,7 @@ def results(result: dict) -> str:
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [f"{evaluator}, {which}", f"{row['cases']}", f"{row['patients']}"]
-            + [page.estimate(row, name, "\n") for name in names]
+            + [text.estimate(row, name, "\n") for name in names]
             for evaluator, which, row in rows
         ],
         "Each number with its 95 % interval by patient.",
@@ -41,10 +42,10 @@ def per_class(result: dict) -> str:
         ["class", "with it", "without it", "AUC", "average precision"],
         [
             [name, f"{row['positives']}", f"{row['negatives']}"]
-            + [page.estimate(row, "auc"), page.estimate(row, "ap")]
+            + [text.estimate(row, "auc"), text.estimate(row, "ap")]
             for name, row in classes.items()
         ],
-        f"{evaluator}, trained encoder, with 95 % intervals by patient. {page.DASH}: not "
+        f"{evaluator}, trained encoder, with 95 % intervals by patient. {text.DASH}: not "
         "measurable, for want of cases with it, of cases without it, or of training labels.",
     )
 
@@ -61,7 +62,7 @@ def operating_points(result: dict) -> str:
     ) + page.table(
         ["class", "threshold", "sensitivity", "specificity"],
         [
-            [name, *(page.estimate(row, m) for m in ("threshold", "sensitivity", "specificity"))]
+            [name, *(text.estimate(row, m) for m in ("threshold", "sensitivity", "specificity"))]
             for name, row in rows
         ],
     )
@@ -138,7 +139,7 @@ def calibration(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
         f"than it could be. Bars below: how many {unit} had such a probability."
     )
     if "ece" in row:
-        caption = f"Expected calibration error {page.estimate(row, 'ece')}. {caption}"
+        caption = f"Expected calibration error {text.estimate(row, 'ece')}. {caption}"
     return page.figure(charts.calibration(bins, unit), alt, caption, narrow=True)
 
 
@@ -169,7 +170,7 @@ def shift(result: dict) -> str:
     inside = found["inside"]
     rows = [
         [TITLES.get(name, name)]
-        + [page.estimate(row, column) for column in ("inside", "outside", "drop")]
+        + [text.estimate(row, column) for column in ("inside", "outside", "drop")]
         for name, row in found["metrics"].items()
     ]
     return page.paragraph(
@@ -194,9 +195,9 @@ def subgroups(result: dict) -> str:
     table = page.table(
         ["subgroup", "cases", "patients", *(TITLES[name] for name in names)],
         [
-            [f"{group['column']} = {page.plain(group['value'])}", f"{group['cases']}"]
-            + [page.plain(group.get("patients"))]
-            + [page.estimate(group, name, "\n") for name in names]
+            [f"{group['column']} = {text.plain(group['value'])}", f"{group['cases']}"]
+            + [text.plain(group.get("patients"))]
+            + [text.estimate(group, name, "\n") for name in names]
             for group in groups
         ],
         "Smallest first, with 95 % intervals by patient. Few cases make wide intervals; "
@@ -209,7 +210,7 @@ def subgroups(result: dict) -> str:
     dots = []
     for group in groups[-_MAX_DOTS:]:
         low, high = group.get(f"{main}_95") or (None, None)
-        name = f"{group['column']} = {page.plain(group['value'])} ({group['cases']})"
+        name = f"{group['column']} = {text.plain(group['value'])} ({group['cases']})"
         dots.append((name, _float(group.get(main)), _float(low), _float(high)))
     cut = f" The {_MAX_DOTS} largest are drawn." if len(groups) > _MAX_DOTS else ""
     return table + page.figure(
@@ -239,7 +240,7 @@ def label_efficiency(rows: list[dict]) -> str:
     table = page.table(
         ["method", "labels used", TITLES.get(metric, metric), "from", "to"],
         [
-            [name or "model", f"{100 * share:g} %", *map(page.number, values)]
+            [name or "model", f"{100 * share:g} %", *map(text.number, values)]
             for name, values_of in lines.items()
             for share, *values in sorted(values_of)
         ],

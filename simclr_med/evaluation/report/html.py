@@ -10,6 +10,7 @@ import numpy as np
 from simclr_med import run_folder
 from simclr_med.data.cases import Cases
 from simclr_med.evaluation.report import findings, gallery, page, provenance, strips, summary
+from simclr_med.metrics.text import headline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def render(result: dict, view: View) -> str:
 
 def _of_classes(result: dict, view: View) -> list[tuple[str, str]]:
     """Returns the sections about classes; none where nothing was measured."""
-    rows = summary.headline(result)[1]
+    rows = headline(result)[1]
     if not rows:
         return []
     row = rows["trained"]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import html
-import math
 from typing import Any
-
-DASH = "–"
 
 # The page loads nothing and runs nothing, whatever stands in it.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -159,30 +156,3 @@ def strip(items: list[dict[str, Any]]) -> str:
         kind = ' class="query"' if item.get("query") else ""
         cells.append(f"<li{kind}>{picture}<b>{first}</b>{'<br>'.join(others)}</li>")
     return f'<ul class="strip">{"".join(cells)}</ul>'
-
-
-def number(value: Any) -> str:
-    """Returns a number with three decimals; a dash for None and NaN."""
-    if value is None or math.isnan(value):
-        return DASH
-    return f"{value:.3f}"
-
-
-def estimate(row: dict, name: str, between: str = " ") -> str:
-    """Returns `row[name]` with its 95 % interval where it has one: 0.853 [0.801, 0.902]."""
-    value = number(row.get(name))
-    low, high = row.get(f"{name}_95") or (None, None)
-    if DASH in (value, number(low), number(high)):
-        return value
-    return f"{value}{between}[{number(low)}, {number(high)}]"
-
-
-def plain(value: Any) -> str:
-    """Returns any value of a configuration or a result as words."""
-    if value is None or value == "":
-        return DASH
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {plain(part)}" for key, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(plain, value)) or DASH
-    return str(value)

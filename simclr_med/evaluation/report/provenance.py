@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from simclr_med.config import FIELDS
 from simclr_med.evaluation.report import page
+from simclr_med.metrics import text
 
 
 def configuration(config: dict) -> str:
@@ -17,10 +18,10 @@ def configuration(config: dict) -> str:
     others: list[list[str]] = []
     for name, value in config.items():
         if name not in FIELDS:
-            changed.append([name, page.plain(value), page.DASH, "written by the run"])
+            changed.append([name, text.plain(value), text.DASH, "written by the run"])
             continue
         field = FIELDS[name]
-        row = [name, page.plain(value), page.plain(field.default), field.metadata["help"]]
+        row = [name, text.plain(value), text.plain(field.default), field.metadata["help"]]
         (others if value == field.default else changed).append(row)
     columns = ["field", "value", "default", "meaning"]
     return page.table(columns, changed, words=True) + page.details(
@@ -45,7 +46,7 @@ def data_and_versions(result: dict) -> str:
         ("contrastive", "contrastive training at its end"),
     ):
         if result.get(key) not in (None, {}, ""):
-            rows.append([title, page.plain(result[key])])
+            rows.append([title, text.plain(result[key])])
     rows.append(
         [
             "versions",

@@ -12,15 +12,10 @@ import rich.table
 from rich.markup import escape
 
 from simclr_med.data.cases import Cases
+from simclr_med.metrics.text import TITLES, estimate
 from simclr_med.run_folder import terminal
 
-_TITLES = {
-    "top_1": "top-1",
-    "balanced_accuracy": "balanced acc.",
-    "chexpert5_auc": "AUC of CheXpert's five",
-    "macro_auc": "macro-AUC",
-    "macro_ap": "macro-AP",
-}
+_OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
 _OF_SUBGROUPS = ("balanced_accuracy", "macro_auc")
 _MOST_GROUPS = 12
 _WHAT = {
@@ -101,12 +96,12 @@ def _table(result: dict) -> rich.table.Table:
         title=f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
         f"{some['patients']} patients, step {result['global_step']}; \\[95 % by patient]"
     )
-    metrics = [name for name in _TITLES if name in some]
-    for column in ("", "encoder", *(_TITLES[name] for name in metrics)):
+    metrics = [name for name in _OF_TABLE if name in some]
+    for column in ("", "encoder", *(TITLES[name] for name in metrics)):
         table.add_column(column)
     for evaluator, row in result["classification"].items():
         for which, value in row.items():
-            table.add_row(evaluator, which, *(escape(_interval(value, name)) for name in metrics))
+            table.add_row(evaluator, which, *(escape(estimate(value, name)) for name in metrics))
     return table
 
 
@@ -118,13 +113,13 @@ def _shift_table(result: dict) -> list[tuple]:
     inside = f"{shift['inside']['dataset']} {shift['inside']['split']}"
     rows = [
         [
-            _TITLES[name],
+            TITLES[name],
             f"{value['inside']:.3f}",
             f"{value['outside']:.3f}",
             "{:+.3f} [{:+.3f}, {:+.3f}]".format(value["drop"], *value["drop_95"]),
         ]
         for name, value in shift["metrics"].items()
-        if name in _TITLES
+        if name in _OF_TABLE
     ]
     here = f"{result['dataset']} {result['eval_split']}"
     return [("Without further training on other data", ["", inside, here, "drop"], rows)]
@@ -139,13 +134,13 @@ def _subgroup_table(result: dict) -> list[tuple]:
             f"{group['column']}: {group['value']}",
             f"{group['cases']:,}",
             f"{group['patients']:,}",
-            *(_interval(group, name) for name in names),
+            *(estimate(group, name) for name in names),
         ]
         for group in groups[:_MOST_GROUPS]
     ]
     left = len(groups) - len(rows)
     title = "Subgroups, smallest first" + (f" ({left} more in the report)" if left else "")
-    columns = ["", "cases", "patients", *(_TITLES[name] for name in names)]
+    columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
     return [(title, columns, rows)] if rows else []
 
 
@@ -160,8 +155,3 @@ def _undefined(result: dict) -> list[str]:
     if not names:
         return []
     return [f"No AUC, and no part in the macro-AUC: {', '.join(names)}."]
-
-
-def _interval(value: dict, name: str) -> str:
-    low, high = value[f"{name}_95"]
-    return f"{value[name]:.3f} [{low:.3f}, {high:.3f}]"

@@ -5,36 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from simclr_med.evaluation.report import page
+from simclr_med.metrics import text
+from simclr_med.metrics.text import TITLES, headline, metrics_of
 
-TITLES = {
-    "top_1": "top-1 accuracy",
-    "top_3": "top-3 accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auc": "macro-AUC",
-    "macro_ap": "macro-AP",
-    "chexpert5_auc": "AUC of CheXpert's five",
-    "ece": "calibration error",
-}
 _FEW = 10  # positives, below which a class is named as uncertain
 _MADE_BY = {
     "supervised head": "the network as fine-tuned, end to end",
     "linear probe": "a linear classifier on the frozen encoder's features",
     "kNN": "a vote of the most similar training cases by the frozen encoder's features",
 }
-
-
-def headline(result: dict) -> tuple[str, dict]:
-    """Returns (evaluator, {"trained": row, ...}) that the page is about; ("", {}) without labels."""
-    found = result["classification"]
-    for name in ("supervised head", "linear probe", *found):
-        if name in found:
-            return name, found[name]
-    return "", {}
-
-
-def metrics_of(row: dict) -> list[str]:
-    """Returns the names of the metrics that a row of the result has."""
-    return [name for name in TITLES if name in row]
 
 
 def box(result: dict, num_cases: int, num_patients: int) -> str:
@@ -60,7 +39,7 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
     )
     names = metrics_of(row)
     body += page.bullets(
-        [(f"{TITLES[name]} {page.estimate(row, name)}", _meaning(name, row)) for name in names]
+        [(f"{TITLES[name]} {text.estimate(row, name)}", _meaning(name, row)) for name in names]
     )
     body += page.paragraph(
         "In brackets: the 95 % interval, from drawing the patients anew with all of their cases. "
@@ -68,7 +47,7 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
         "not cover another hospital, camera or population."
     )
     if "untrained" in rows:
-        said = "; ".join(f"{TITLES[n]} {page.estimate(rows['untrained'], n)}" for n in names)
+        said = "; ".join(f"{TITLES[n]} {text.estimate(rows['untrained'], n)}" for n in names)
         body += page.paragraph(
             f"For comparison, the same network before any training reaches: {said}. What the "
             "training is worth is the distance from there, not from zero."
@@ -79,7 +58,7 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
 def _meaning(name: str, row: dict) -> str:
     counts = [c for c in row["per_class"].values() if c["positives"] + c["negatives"]]
     shares = [c["positives"] / (c["positives"] + c["negatives"]) for c in counts if c["positives"]]
-    chance = f"{np.mean(shares):.3f}" if shares else page.DASH
+    chance = f"{np.mean(shares):.3f}" if shares else text.DASH
     classes = sum(c["positives"] > 0 for c in counts)
     return {
         "top_1": "– in this share of the cases the class with the highest probability is right.",
@@ -102,7 +81,7 @@ def _caution(row: dict) -> str:
     undefined = [
         f"{name} ({counts['positives']} with it, {counts['negatives']} without)"
         for name, counts in row["per_class"].items()
-        if page.number(counts["auc"]) == page.DASH
+        if text.number(counts["auc"]) == text.DASH
     ]
     few = [
         f"{name} ({counts['positives']})"

@@ -1,0 +1,59 @@
+"""What metrics are called and how numbers are written: on the terminal, in the report, in tables."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+DASH = "–"  # undefined or unknown
+
+TITLES = {
+    "top_1": "top-1 accuracy",
+    "top_3": "top-3 accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro-AUC",
+    "macro_ap": "macro-AP",
+    "chexpert5_auc": "AUC of CheXpert's five",
+    "ece": "calibration error",
+}
+
+
+def headline(result: dict) -> tuple[str, dict]:
+    """Returns (evaluator, {"trained": row, ...}) that the page is about; ("", {}) without labels."""
+    found = result["classification"]
+    for name in ("supervised head", "linear probe", *found):
+        if name in found:
+            return name, found[name]
+    return "", {}
+
+
+def metrics_of(row: dict) -> list[str]:
+    """Returns the names of the metrics that a row of the result has."""
+    return [name for name in TITLES if name in row]
+
+
+def number(value: Any) -> str:
+    """Returns a number with three decimals; a dash for None and NaN."""
+    if value is None or math.isnan(value):
+        return DASH
+    return f"{value:.3f}"
+
+
+def estimate(row: dict, name: str, between: str = " ") -> str:
+    """Returns `row[name]` with its 95 % interval where it has one: 0.853 [0.801, 0.902]."""
+    value = number(row.get(name))
+    low, high = row.get(f"{name}_95") or (None, None)
+    if DASH in (value, number(low), number(high)):
+        return value
+    return f"{value}{between}[{number(low)}, {number(high)}]"
+
+
+def plain(value: Any) -> str:
+    """Returns any value of a configuration or a result as words."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {plain(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value)) or DASH
+    return str(value)
