@@ -50,8 +50,8 @@ def main() -> None:
     bench = Bench(__doc__, {})
     sys.path.insert(0, ROOT)
     os.chdir(ROOT)
-    import run
     from simclr_med import checkpoints, run_folder
+    from simclr_med.commands.main import main
     from simclr_med.evaluation import evaluate, selection
     from simclr_med.training import train
 
@@ -66,7 +66,7 @@ def main() -> None:
         recipe = ["--flagfile=flags/derm_finetune.flags", "--dataset=derm_bags/demo"]
         smaller = ["--resnet_depth=18", "--image_size=48", "--train_batch_size=64"]
         smaller += [f"--train_steps={STEPS}", f"--checkpoint_steps={STEPS}", "--top_conditions=0"]
-        code = run.main(["run.py", *recipe, *smaller, f"--model_dir={folder}/run"])
+        code = main(["run.py", *recipe, *smaller, f"--model_dir={folder}/run"])
     if code:
         raise SystemExit(code)
     training = watch.last_end["training"] - watch.first_end["steps"]

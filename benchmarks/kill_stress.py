@@ -272,11 +272,11 @@ def draw_photos(folder: pathlib.Path) -> None:
 def worker(flags: list[str]) -> int:
     """Is the run: `run.py` with an encoder of one block."""
     sys.path.insert(0, str(ROOT))
-    import run
+    from simclr_med.commands.main import main
     from simclr_med.models import resnet
 
     resnet.BLOCKS_PER_GROUP[18] = (1,)
-    return run.main(["run.py", *flags])
+    return main(["run.py", *flags])
 
 
 def print_digests(folders: list[str]) -> int:

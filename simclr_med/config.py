@@ -1,6 +1,6 @@
 """Every knob of a run, once: name, type, default, help. Imports neither TensorFlow nor absl.
 
-`flags/__init__.py` turns the fields into absl flags of the same names; `config.json` in a
+`commands/flags.py` turns the fields into absl flags of the same names; `config.json` in a
 `model_dir` is `Config.to_dict()`. Names, meanings and defaults follow the `run.py` of Google's
 SimCLR for TF 2; where a default differs, the help says why. Leaf functions take the numbers they
 need, never a `Config`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 
 class Interrupted(Exception):
@@ -25,11 +26,16 @@ def watch() -> None:
         raise KeyboardInterrupt
 
     _early.clear()
-    signal.signal(signal.SIGINT, note)
+    if _in_main_thread():
+        signal.signal(signal.SIGINT, note)
 
 
 class stop_signals:
-    """While entered, SIGINT and SIGTERM put their number into a list instead of killing."""
+    """While entered, SIGINT and SIGTERM put their number into a list instead of killing.
+
+    In a thread, where Python allows no handlers, signals keep the effect that the program around
+    gives them.
+    """
 
     def __enter__(self) -> list[int]:
         received = list(_early)
@@ -40,7 +46,8 @@ class stop_signals:
                 print("\nStopping after this step and saving...", flush=True)
             received.append(number)
 
-        self._before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+        self._before = {number: signal.signal(number, note) for number in numbers}
         return received
 
     def __exit__(self, *exc) -> None:
@@ -48,6 +55,12 @@ class stop_signals:
             signal.signal(number, handler)
 
 
-def exit_code(interrupted: Interrupted) -> int:
-    """Returns what a shell expects of a process that a signal ended: 128 + its number."""
+def report_stop(interrupted: Interrupted, model_dir: str) -> int:
+    """Says how to go on, and returns the exit code that a shell expects: 128 + the signal's number."""
+    print(f"Stopped. The same command goes on from {model_dir}.")
     return 128 + interrupted.args[0]
+
+
+def _in_main_thread() -> bool:
+    """Returns whether Python lets this thread set signal handlers (not Streamlit's, Ray's, W&B's)."""
+    return threading.current_thread() is threading.main_thread()

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-import run
 from simclr_med import build, cluster
+from simclr_med.commands.main import _with_workers, main
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 
@@ -148,7 +148,8 @@ def test_who_waits_in_vain_can_be_stopped(pair, number, index):
     flags = ["--mode=train", "--dataset=derm_bags/demo", "--model_dir=runs/none"]
     environ = {**os.environ, **worker(index, *pair)}
     script = (
-        "import sys, run, unittest.mock as m; run._prepare = m.Mock(); sys.exit(run.main(sys.argv))"
+        "import sys, unittest.mock as m; from simclr_med.commands import dataset, main; "
+        "dataset.prepare = m.Mock(); sys.exit(main.main(sys.argv))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, *flags],
@@ -166,14 +167,14 @@ def test_who_waits_in_vain_can_be_stopped(pair, number, index):
 @pytest.mark.parametrize("mode", ["build", "verify", "compare"])
 def test_what_is_no_training_only_worker_0_does(monkeypatch, capsys, mode):
     monkeypatch.setenv("TF_CONFIG", worker(1, "a:1", "b:1")["TF_CONFIG"])
-    assert run.main(["run.py", f"--mode={mode}", "--dataset=derm_bags/demo"]) == 0
+    assert main(["run.py", f"--mode={mode}", "--dataset=derm_bags/demo"]) == 0
     assert capsys.readouterr().out == f"Worker 1: --mode={mode} is work for worker 0 alone.\n"
 
 
 @pytest.mark.parametrize("mode", ["eval", "export", "embed"])
 def test_worker_0_then_works_alone_however_the_run_was_trained(monkeypatch, mode):
     monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])
-    config, workers = run._with_others(Config().replace(num_workers=4), {}, mode)
+    config, workers = _with_workers(Config().replace(num_workers=4), {}, mode)
     assert workers.is_chief and config.device.num_workers == 1 and "TF_CONFIG" not in os.environ
 
 
@@ -183,7 +184,7 @@ def test_worker_0_then_works_alone_however_the_run_was_trained(monkeypatch, mode
 )
 def test_many_runs_are_not_for_several_workers(monkeypatch, capsys, flags):
     monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])
-    assert run.main(["run.py", "--dataset=derm_bags/demo", *flags]) == 2
+    assert main(["run.py", "--dataset=derm_bags/demo", *flags]) == 2
     assert "run after run on one machine: unset TF_CONFIG." in capsys.readouterr().err
 
 

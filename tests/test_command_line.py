@@ -47,8 +47,8 @@ def test_help_and_mistakes_on_the_command_line_do_not_import_tensorflow(tmp_path
     script = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import run
-codes = [run.main(["run.py", *flags]) for flags in (["--help"], ["--resnet_depth=19"], ["--x=1"])]
+from simclr_med.commands.main import main
+codes = [main(["run.py", *flags]) for flags in (["--help"], ["--resnet_depth=19"], ["--x=1"])]
 assert codes == [0, 2, 2], codes
 assert not {{"tensorflow", "tensorflow_datasets", "numpy"}} & set(sys.modules)
 """

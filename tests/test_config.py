@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-import flags
+from simclr_med.commands import flags
 from simclr_med.config import FIELDS, Config
 from simclr_med.errors import UserError
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 import tiny_runs
 from PIL import Image
 
-import run
 from simclr_med import data, distribution
 from simclr_med.build import make_model
 from simclr_med.checkpoints.restore import restore
+from simclr_med.commands.main import main
 from simclr_med.evaluation.features import case_features
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
@@ -45,7 +45,7 @@ def model_of(world):
 
 
 def embed(world, *flags):
-    assert run.main(["run.py", "--mode=embed", f"--model_dir={world[0] / 'run'}", *flags]) == 0
+    assert main(["run.py", "--mode=embed", f"--model_dir={world[0] / 'run'}", *flags]) == 0
 
 
 def one_by_one(world, split):
@@ -132,7 +132,7 @@ def test_weights_alone_embed_any_dataset(world, tmp_path, monkeypatch):
     flags = [f"--checkpoint={root / 'run'}", "--resnet_depth=18", "--image_size=34"]
     flags += ["--dataset=derm_bags", f"--manual_dir={root / 'photos'}"]
     flags += [f"--data_dir={root / 'tfds'}", "--eval_split=train[:3]", "--embed_unit=image"]
-    assert run.main(["run.py", "--mode=embed", *flags]) == 0
+    assert main(["run.py", "--mode=embed", *flags]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     stored = np.load(folder / "embeddings_train_3_.npz", allow_pickle=False)
     bags = data.open_split(builder, "train[:3]")
@@ -159,7 +159,7 @@ def test_out_of_memory_names_what_helps(world, monkeypatch, capsys, mode, flags,
     monkeypatch.setattr(distribution, "join_replicas", exhausted)
     flags = [f"--model_dir={world[0] / 'run'}", "--eval_name=full", *flags]
     try:
-        assert run.main(["run.py", f"--mode={mode}", *flags]) == 2
+        assert main(["run.py", f"--mode={mode}", *flags]) == 2
     finally:
         keras.mixed_precision.set_global_policy("float32")
     told = capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_a_read_only_folder_is_told_before_anything_is_computed(world, monkeypat
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     folder = world[0] / "run"
-    assert run.main(["run.py", "--mode=embed", f"--model_dir={folder}", "--eval_split=dev"]) == 2
+    assert main(["run.py", "--mode=embed", f"--model_dir={folder}", "--eval_split=dev"]) == 2
     said = capsys.readouterr().err  # and nothing of the split, which is read later
     assert f"{folder} cannot be written (Read-only file system). Copy the run" in said
     assert f"--checkpoint={folder} --model_dir=ELSEWHERE" in said and len(said.splitlines()) == 1
@@ -206,5 +206,5 @@ def test_a_mistake_is_a_sentence(world, tmp_path, capsys, flags, sentence):
         tiny_runs.draw_folder(tmp_path / "OTHER", seed=1)
     places = {"RUN": str(world[0] / "run"), "OTHER": str(tmp_path / "OTHER")}
     flags = [re.sub("RUN|OTHER", lambda found: places[found[0]], flag) for flag in flags]
-    assert run.main(["run.py", "--mode=embed", *flags]) == 2
+    assert main(["run.py", "--mode=embed", *flags]) == 2
     assert sentence in capsys.readouterr().err

@@ -15,9 +15,9 @@ import tensorflow as tf
 import test_cluster
 from PIL import Image
 
-import flags
-import run
 from simclr_med import build, data, distribution, export, losses
+from simclr_med.commands import flags
+from simclr_med.commands.main import main
 from simclr_med.config import FIELDS, Config
 from simclr_med.evaluation import embed, evaluate, features
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
@@ -194,7 +194,7 @@ class World:
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
-            assert run.main(["run.py", *self._argv(config)]) == 0
+            assert main(["run.py", *self._argv(config)]) == 0
         return calls
 
     def _argv(self, config):
@@ -214,7 +214,7 @@ class World:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(prepare, "prepare", spy)
-            assert run.main(["run.py", *self._argv(config)]) == 2
+            assert main(["run.py", *self._argv(config)]) == 2
         return calls
 
     def see_bags(self, config):

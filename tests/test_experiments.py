@@ -21,10 +21,10 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.python.framework.func_graph import FuncGraph
 
-import flags
-import run
 from simclr_med import build, distribution, run_folder, signals
 from simclr_med.checkpoints.weights import input_range
+from simclr_med.commands import dataset, flags
+from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import splits
@@ -691,11 +691,11 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
 
         monkeypatch.setattr(module, "run", note)
     made = types.SimpleNamespace(info=types.SimpleNamespace(full_name="d"))
-    monkeypatch.setattr(run, "_prepare", lambda config: made)
+    monkeypatch.setattr(dataset, "prepare", lambda config: made)
     monkeypatch.setattr(build, "set_up", lambda config: None)
     monkeypatch.setattr(runs.evaluate, "check_splits", lambda config, builder: None)
     data = [] if called == "study" else ["--dataset=derm_bags/demo"]
-    assert run.main(["run.py", *arguments, *data]) == 128 + 15
+    assert main(["run.py", *arguments, *data]) == 128 + 15
     ((name, model_dir),) = calls
     assert name == called and called in model_dir
     assert f"The same command goes on from {model_dir}" in capsys.readouterr().out

@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 import tiny_runs
 
-import run
 from simclr_med import distribution, run_folder
 from simclr_med.augment.crop import decode_center_crop, evaluation_view
 from simclr_med.build import make_model
 from simclr_med.checkpoints.restore import restore
+from simclr_med.commands.main import main
 from simclr_med.errors import UserError
 from simclr_med.export import model_card, model_card_loading, network, saved_model, source
 from simclr_med.keras_api import keras
@@ -40,7 +40,7 @@ def world(tmp_path_factory):
     tiny_runs.trained(tiny_runs.FINETUNE, builder, root / "tuned", strategy, evaluated=True)
     for name, formats in (("pretrained", "saved_model"), ("tuned", "saved_model,keras")):
         flags = [f"--model_dir={root / name}", f"--export_formats={formats}"]
-        assert run.main(["run.py", "--mode=export", *flags]) == 0
+        assert main(["run.py", "--mode=export", *flags]) == 0
     return root
 
 
@@ -359,7 +359,7 @@ def test_the_model_card_tells_data_metrics_and_what_is_unknown(world, tmp_path):
     (older / "export").mkdir()
     (older / "export" / "model.onnx").write_text("of another step, perhaps")
     flags = [f"--model_dir={older}", "--export_formats=saved_model"]
-    assert run.main(["run.py", "--mode=export", *flags]) == 0
+    assert main(["run.py", "--mode=export", *flags]) == 0
     assert not (older / "export" / "model.onnx").exists()
     assert "not recorded" in (older / "export" / "README.md").read_text()
 
@@ -367,7 +367,7 @@ def test_the_model_card_tells_data_metrics_and_what_is_unknown(world, tmp_path):
 def test_other_peoples_weights_are_exported_without_a_run(world, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--resnet_depth=18", "--image_size=34", f"--checkpoint={world / 'pretrained'}"]
-    assert run.main(["run.py", "--mode=export", "--export_formats=saved_model", *flags]) == 0
+    assert main(["run.py", "--mode=export", "--export_formats=saved_model", *flags]) == 0
     assert "demo" not in capsys.readouterr().out
     (folder,) = (tmp_path / "runs").iterdir()
     loaded = tf.saved_model.load(str(folder / "export" / "saved_model"))
@@ -424,7 +424,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
         flags = [f"--checkpoint={world / 'tuned'}", f"--model_dir={tmp_path / 'file' / 'new'}"]
         advice = "Give another --model_dir"
     before = sorted(tmp_path.rglob("*"))
-    assert run.main(["run.py", "--mode=export", *flags]) == 2
+    assert main(["run.py", "--mode=export", *flags]) == 2
     said = capsys.readouterr().err
     assert "cannot be written (Not a directory)" in said and advice in said
     assert sorted(tmp_path.rglob("*")) == before
@@ -446,5 +446,5 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
 )
 def test_a_mistake_is_a_sentence(world, capsys, flags, sentence):
     flags = [flag.replace("TUNED", str(world / "tuned")) for flag in flags]
-    assert run.main(["run.py", "--mode=export", *flags]) == 2
+    assert main(["run.py", "--mode=export", *flags]) == 2
     assert sentence in capsys.readouterr().err

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 import tiny_runs
 
-import run
 from simclr_med.augment.crop import evaluation_view
+from simclr_med.commands.main import main
 from simclr_med.errors import UserError
 from simclr_med.export import bicubic, model_card_loading, network, onnx_file
 from simclr_med.models import bit, resnet
@@ -77,7 +77,7 @@ def test_onnx_equals_the_model_in_memory(monkeypatch, tmp_path, name):
 def test_without_its_package_it_is_a_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
-    code = run.main(["run.py", "--mode=export", f"--model_dir={tmp_path}", "--export_formats=onnx"])
+    code = main(["run.py", "--mode=export", f"--model_dir={tmp_path}", "--export_formats=onnx"])
     assert code == 2 and "pip install -r requirements-onnx.txt" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["config.json"]
 

@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 import tiny_runs
 
-import run
 from simclr_med import distribution, out_of_memory
 from simclr_med.augment import device_ops
+from simclr_med.commands.main import main
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.models import resnet
@@ -147,7 +147,7 @@ def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tmp_path):
     for micro_batch in (0, 2, 4):
         folder = tmp_path / f"run{micro_batch}"
         flags = f"--micro_batch={micro_batch}", f"--model_dir={folder}", "--learning_rate=0.1"
-        assert run.main(command(tmp_path, *flags)) == 0
+        assert main(command(tmp_path, *flags)) == 0
         shown.append((folder / "metrics.jsonl").read_text().splitlines())
         readers.append(tf.train.load_checkpoint(str(folder)))
     assert [len(lines) for lines in shown] == [2, 2, 2]
@@ -161,7 +161,7 @@ def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tmp_path):
 
 def test_a_micro_batch_that_does_not_divide_is_refused(tmp_path, capsys):
     tiny_runs.prepare(tmp_path)
-    assert run.main(command(tmp_path, "--micro_batch=3")) == 2
+    assert main(command(tmp_path, "--micro_batch=3")) == 2
     assert "--micro_batch=3 does not divide the 4 examples" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -184,7 +184,7 @@ def test_out_of_memory_names_what_helps(monkeypatch, tmp_path, capsys, flags, na
     tiny_runs.prepare(tmp_path)
     monkeypatch.setattr(train, "make_run_steps", lambda *_: exhausted)
     try:
-        assert run.main(command(tmp_path, *flags)) == 2
+        assert main(command(tmp_path, *flags)) == 2
     finally:
         keras.mixed_precision.set_global_policy("float32")
     told = capsys.readouterr().err

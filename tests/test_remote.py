@@ -18,7 +18,7 @@ import json, os, sys
 sys.path[:0] = [{ROOT!r}, {os.path.join(ROOT, "tests")!r}]
 import numpy as np
 import tensorflow as tf
-import run
+from simclr_med.commands.main import main
 import tiny_runs
 from simclr_med.models import resnet
 
@@ -31,7 +31,7 @@ TINY = ["--resnet_depth=18", "--image_size=34", "--train_batch_size=4", "--check
 seen = {{}}
 
 def command(*flags):
-    code = run.main(["run.py", *DATA, *TINY, *flags])
+    code = main(["run.py", *DATA, *TINY, *flags])
     assert code == 0, (flags, code)
 
 def inside(folder):
@@ -86,13 +86,13 @@ seen["embeddings"] = list(loaded(tf.zeros([2, 50, 40, 3], tf.uint8))["embeddings
 command("--mode=train_then_eval", "--train_mode=finetune", f"--checkpoint={RUN}", "--train_steps=2",
         f"--model_dir={TUNED}", "--selection_split=train[:50%]", "--train_split=train[50%:]")
 seen["tuned"] = inside(TUNED)
-assert run.main(["run.py", "--mode=compare", f"--runs={TUNED},{TUNED}",
+assert main(["run.py", "--mode=compare", f"--runs={TUNED},{TUNED}",
                  "--model_dir=ram://bucket/compared"]) == 0
 seen["compared"] = inside("ram://bucket/compared")
-assert run.main(["run.py", "--mode=export", f"--model_dir={TUNED}",
+assert main(["run.py", "--mode=export", f"--model_dir={TUNED}",
                  "--export_formats=saved_model,keras"]) == 0
 seen["export"] = inside(f"{TUNED}/export")
-assert run.main(["run.py", "--mode=embed", f"--model_dir={TUNED}"]) == 0
+assert main(["run.py", "--mode=embed", f"--model_dir={TUNED}"]) == 0
 seen["embedded"] = [name for name in inside(TUNED) if name.startswith("embeddings")]
 """
     seen = in_a_process(folder, script)

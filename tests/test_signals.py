@@ -44,7 +44,7 @@ def test_while_training_it_only_asks(number):
         press(number)
         press(number)
         assert stop[0] == number
-    assert signals.exit_code(signals.Interrupted(stop[0])) == 128 + number
+    assert signals.report_stop(signals.Interrupted(stop[0]), "runs/x") == 128 + number
 
 
 def test_after_training_it_is_an_interrupt_again():

@@ -9,11 +9,10 @@ import simclr_layout
 import tensorflow as tf
 from weights_checks import differing, make, small  # noqa: F401
 
-import flags
-import run
 from simclr_med import checkpoints
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.checkpoints.weights.input_range import resolve
+from simclr_med.commands import flags, run_config
 from simclr_med.config import Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 from simclr_med.export import source
@@ -139,10 +138,11 @@ def test_evaluation_refuses_another_range_than_the_runs(tmp_path, given):
     with pytest.raises(
         UserError, match="the run in --model_dir was trained with (symmetric|resnet)"
     ):
-        run._config_of_run({"model_dir": folder, **given}, "eval")
+        run_config.config_of_run({"model_dir": folder, **given}, "eval")
     same = {"input_range": "symmetric", "encoder": "resnet"}
     assert (
-        run._config_of_run({"model_dir": folder, **same}, "eval").model.input_range == "symmetric"
+        run_config.config_of_run({"model_dir": folder, **same}, "eval").model.input_range
+        == "symmetric"
     )
 
 
@@ -154,9 +154,9 @@ def test_older_runs_are_found_in_their_default_folder():
     ]
     identity = ["demo/1.0", *((name, config.to_dict()[name]) for name in names)]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-    assert run._default_model_dir(config, "demo/1.0").endswith(digest)
+    assert run_config.default_model_dir(config, "demo/1.0").endswith(digest)
     other = config.replace(encoder="bit")
-    assert not run._default_model_dir(other, "demo/1.0").endswith(digest)
+    assert not run_config.default_model_dir(other, "demo/1.0").endswith(digest)
 
 
 def test_weights_alone_are_exported_with_a_note_of_their_own_image_size(tmp_path, capsys):

@@ -5,9 +5,9 @@ Usage: python training_worker.py FLAGS, as run.py.
 
 import sys
 
-import run
+from simclr_med.commands.main import main
 from simclr_med.models import resnet
 
 if __name__ == "__main__":
     resnet.BLOCKS_PER_GROUP[18] = (1,)
-    sys.exit(run.main(["run.py", *sys.argv[1:]]))
+    sys.exit(main(["run.py", *sys.argv[1:]]))

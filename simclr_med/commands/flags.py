@@ -1,4 +1,4 @@
-"""Flags: made from the fields of `simclr_med/config.py`, read here and in run.py, nowhere else."""
+"""absl flags made from the fields of `config.py`, recipes (flag files), and the help."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from absl import flags
 from simclr_med.config import FIELDS, GROUPS, Config
 from simclr_med.errors import UserError
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
-DEMO = os.path.join(FOLDER, "demo.flags")
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_INSTALLED = os.path.join(_PACKAGE, "recipes")  # where the wheel puts the files of flags/
+RECIPES = (
+    _INSTALLED if os.path.isdir(_INSTALLED) else os.path.join(os.path.dirname(_PACKAGE), "flags")
+)
+DEMO = os.path.join(RECIPES, "demo.flags")
 
 _USAGE = """\
-python run.py [--flagfile=flags/NAME.flags] [--flag=value ...]
+python run.py [--flagfile=NAME.flags] [--flag=value ...]      (installed: simclr-med ...)
 
 Self-supervised pretraining for medical images: SimCLR and MICLe. Without --dataset and
 --flagfile it runs the embedded demo (flags/demo.flags). A flag on the command line wins over the
-file. Booleans: --micle, --nomicle."""
+file. Booleans: --micle, --nomicle. --version says which version this is.
+
+{recipes}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +97,33 @@ def study_recipes(given: dict) -> dict[str, Config]:
             raise UserError(
                 f"--mode=study needs --{name}_recipe=FILE; flags/study_demo.flags names all three."
             )
-        if not os.path.exists(path):  # as the files of this folder name each other
-            path = os.path.join(os.path.dirname(FOLDER), path)
         in_recipe = parse(["", f"--flagfile={path}"]).given
         in_recipe = {k: v for k, v in in_recipe.items() if k not in ("model_dir", "checkpoint")}
         recipes[name] = config_from({**in_recipe, **of_study})
     return recipes
 
 
+def find_recipe(path: str) -> str:
+    """Returns the flag file of that path: the user's, else the recipe flags/NAME.flags or NAME.flags.
+
+    Recipes are found from any folder. A path that is neither comes back as it is.
+    """
+    name = re.sub(r"^(\./)?flags[/\\]", "", path)
+    recipe = os.path.join(RECIPES, name)
+    is_recipe = not os.path.exists(path) and os.path.basename(name) == name
+    return recipe if is_recipe and os.path.isfile(recipe) else path
+
+
+class _Flags(flags.FlagValues):
+    """absl's flags, whose flag files, nested ones too, may be recipes."""
+
+    def _get_flag_file_lines(self, filename, parsed_file_stack=None):
+        return super()._get_flag_file_lines(find_recipe(filename), parsed_file_stack)
+
+
 def define() -> flags.FlagValues:
     """Returns a fresh set of absl flags, one for each field of the configuration."""
-    values = flags.FlagValues()
+    values = _Flags()
     makers = {
         "str": flags.DEFINE_string,
         "int": flags.DEFINE_integer,
@@ -122,7 +144,9 @@ def define() -> flags.FlagValues:
 
 def help_text() -> str:
     """Returns the help: every flag with its default, by group."""
-    lines = [_USAGE]
+    names = sorted(name for name in os.listdir(RECIPES) if name.endswith(".flags"))
+    recipes = f"A flag file is yours, or one of these recipes, from any folder: {', '.join(names)}."
+    lines = [_USAGE.format(recipes=textwrap.fill(recipes, 94))]
     for group in GROUPS.values():
         lines.append(f"\n{group.__doc__}:")
         for field in dataclasses.fields(group):

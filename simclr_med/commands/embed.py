@@ -1,0 +1,22 @@
+"""--mode=embed: embeddings of a dataset, by a run's encoder or by the weights of --checkpoint."""
+
+from __future__ import annotations
+
+from simclr_med import build
+from simclr_med.commands import dataset
+from simclr_med.commands.invocation import Invocation
+from simclr_med.commands.run_config import check_not_both, default_model_dir
+from simclr_med.evaluation import embed
+
+
+def run(invocation: Invocation) -> int:
+    """Writes the embeddings; returns the exit code."""
+    check_not_both(invocation.given)
+    config = invocation.config
+    builder = dataset.prepare(config)
+    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    model_dir = invocation.given.get("model_dir") or default_model_dir(
+        config, builder.info.full_name
+    )
+    embed.embed(config, builder, model_dir, strategy, of_run=invocation.of_run)
+    return 0

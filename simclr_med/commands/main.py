@@ -1,0 +1,129 @@
+"""From a command line to its command, and from what goes wrong to an error message and exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import signal
+import sys
+
+from simclr_med import __version__, cluster, signals
+from simclr_med.commands import COMMANDS, flags
+from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL, TRAINING, Invocation
+from simclr_med.commands.run_config import config_of_run
+from simclr_med.config import Config
+from simclr_med.errors import UserError
+
+# Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
+# ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+_CLOSED_PIPE = 128 + 13  # as a shell reports a process that SIGPIPE ended
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command line and returns its exit code.
+
+    0: done; 1: `verify` found problems; 2: a mistake of the user's; 75: another worker of the run,
+    or the TPU, was lost, and the same commands go on; 128 + n: stopped by signal n.
+
+    Args:
+      argv: the program's name and its flags; None: those of this process.
+    """
+    argv = sys.argv if argv is None else argv
+    try:
+        exit_code = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        # What is still buffered would fail once more when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    return exit_code
+
+
+def _main(argv: list[str]) -> int:
+    if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
+        print(flags.help_text())
+        return 0
+    if argv[1:] in (["--version"], ["-version"]):
+        print(f"simclr_med {__version__}")
+        return 0
+    program = os.path.basename(argv[0])
+    signals.watch()
+    try:
+        return _run(argv)
+    except UserError as error:
+        return _fail(program, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        message = _user_message(error)
+        if message is None:
+            raise
+        return _fail(program, message)
+
+
+def _run(argv: list[str]) -> int:
+    command_line = flags.parse(argv)
+    given = command_line.given
+    mode = given.get("mode", "train")
+    of_run = mode == "eval" or (mode in OF_A_MODEL and not given.get("checkpoint"))
+    config = config_of_run(given, mode) if of_run else flags.config_from(given)
+    config, workers = _with_workers(config, given, mode)
+    if workers and not workers.is_chief and mode not in TRAINING:
+        print(f"Worker {workers.index}: --mode={mode} is work for worker 0 alone.")
+        return 0
+    if command_line.is_demo:
+        print(
+            "No --dataset given: this is the embedded demo, drawn by our own code "
+            "(derm_bags/demo, recipe flags/demo.flags). Your images: --dataset=derm_bags "
+            "--manual_dir=DIR."
+        )
+    _silence_logs()
+    command = importlib.import_module(f"simclr_med.commands.{COMMANDS[mode]}")
+    return command.run(Invocation(argv[1:], given, config, of_run, workers))
+
+
+def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, cluster.Cluster | None]:
+    """Returns the configuration and the workers of this run, if there are several.
+
+    Only training takes them together: in all other modes worker 0 works alone.
+    """
+    # Of a run in --model_dir --num_workers says how it was trained, and nothing of this process.
+    workers = cluster.find(given.get("num_workers", 1))
+    if workers and mode in TRAINING:
+        if config.experiment.repeats > 1 and mode == "train_then_eval":
+            raise UserError("--repeats trains run after run on one machine: unset TF_CONFIG.")
+        return config, workers
+    if workers and mode in EXPERIMENTS:
+        raise UserError(f"--mode={mode} trains run after run on one machine: unset TF_CONFIG.")
+    cluster.leave()
+    return config.replace(num_workers=1), workers
+
+
+def _silence_logs() -> None:
+    """Keeps deprecation chatter of TensorFlow and TFDS off the terminal."""
+    for name in ("tensorflow", "absl", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _user_message(error: Exception) -> str | None:
+    """Returns what to tell a user about a failure of the machine; None for a bug in this code."""
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        return (
+            "The disk is full; what was already saved is kept. Free some space, or choose another "
+            "--model_dir or --data_dir, and run the same command again."
+        )
+    if isinstance(error, PermissionError) or type(error).__name__ == "PermissionDeniedError":
+        return f"No permission: {error}. Choose another path, or ask for the right to use this one."
+    return None
+
+
+def _fail(program: str, message: str, exit_code: int = UserError.exit_code) -> int:
+    print(f"{program}: {message}", file=sys.stderr)
+    return exit_code

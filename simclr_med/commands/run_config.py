@@ -1,0 +1,99 @@
+"""Which configuration a command works with: that of a run, and where a run without --model_dir goes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from simclr_med.commands import flags
+from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL
+from simclr_med.config import FIELDS, Config, fields_that_shape_weights
+from simclr_med.errors import UserError
+
+# Added after the first runs were trained: their defaults change no run's default folder.
+_ADDED_LATER = ("encoder", "input_range", "micro_batch")
+_OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
+
+
+def config_of_run(given: dict, mode: str) -> Config:
+    """Returns the configuration of the run in --model_dir, with what was given on top."""
+    model_dir = given.get("model_dir")
+    if not model_dir:
+        other = ", or --checkpoint" if mode in OF_A_MODEL else ""
+        raise UserError(f"--mode={mode} needs the --model_dir of a run{other}.")
+    path = os.path.join(model_dir, "config.json")
+    if not _exists(path):
+        raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
+    from simclr_med.run_folder import read_json
+
+    saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
+    given = _without_contradiction(given, saved)
+    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
+        # Other data: how the run's own was built says nothing about it.
+        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
+    return flags.config_from({**saved, **given})
+
+
+def _exists(path: str) -> bool:
+    """Returns whether a file is there, local or remote; of a local one without TensorFlow."""
+    if "://" not in path:
+        return os.path.exists(path)
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(path)
+
+
+def _without_contradiction(given: dict, saved: dict) -> dict:
+    """Returns the given flags; refuses an encoder or input range that fits a run and is not its own."""
+    from simclr_med.models.input_range import USUAL
+
+    encoder = saved.get("encoder", "resnet")  # a run older than the field
+    input_range = saved.get("input_range", "auto")
+    own = {
+        "encoder": encoder,
+        "input_range": USUAL.get(encoder) if input_range == "auto" else input_range,
+    }
+    for name, value in own.items():
+        if given.get(name, "auto") not in ("auto", value):
+            raise UserError(
+                f"--{name}={given[name]}: the run in --model_dir was trained with {value}, and on "
+                "anything else its numbers would be wrong. Leave that flag out."
+            )
+    return {name: value for name, value in given.items() if name not in own}
+
+
+def _is_other(given: dict, saved: dict, name: str) -> bool:
+    """Returns whether a dataset, or its folder however spelled, was given that is not the run's."""
+    one, other = given.get(name), saved.get(name)
+    if name == "manual_dir" and one and other:
+        one, other = os.path.realpath(one), os.path.realpath(other)
+    return name in given and one != other
+
+
+def default_model_dir(config: Config, dataset: str) -> str:
+    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data."""
+    values = config.to_dict()
+    names = [
+        name
+        for name in fields_that_shape_weights()
+        if name not in _ADDED_LATER or values[name] != FIELDS[name].default
+    ]
+    identity = [dataset, *((name, values[name]) for name in names)]
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+    mode = config.run.mode
+    what = mode if mode in (*EXPERIMENTS, *OF_A_MODEL) else config.method
+    if config.experiment.repeats > 1 and mode == "train_then_eval":
+        what += "_repeats"
+    first = str(config.data.dataset or dataset).replace("/", "-")
+    return os.path.join("runs", f"{first}_{what}_{digest}")
+
+
+def check_not_both(given: dict) -> None:
+    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own."""
+    model_dir = given.get("model_dir")
+    holds_run = model_dir and _exists(os.path.join(model_dir, "config.json"))
+    if given.get("checkpoint") and holds_run:
+        raise UserError(
+            f"--model_dir={model_dir} holds a run, and --checkpoint names other weights: give one "
+            "of the two. (With --checkpoint, --model_dir is just where files are written.)"
+        )

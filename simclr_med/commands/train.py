@@ -1,0 +1,36 @@
+"""--mode=train and --mode=train_then_eval."""
+
+from __future__ import annotations
+
+from simclr_med import build, distribution, signals
+from simclr_med.commands import dataset, experiments
+from simclr_med.commands.invocation import Invocation
+from simclr_med.commands.run_config import default_model_dir
+from simclr_med.evaluation import evaluate
+from simclr_med.training import train
+
+
+def run(invocation: Invocation) -> int:
+    """Trains, from where a run in the same folder stopped; evaluates. Returns the exit code."""
+    if invocation.repeats:
+        return experiments.run(invocation)
+    config, workers = invocation.config, invocation.workers
+    builder = dataset.prepare(config)
+    model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
+    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    then_eval = invocation.mode == "train_then_eval"
+    if then_eval:
+        evaluate.check_splits(config, builder)
+    try:
+        train.train(config, builder, model_dir, strategy, invocation.record)
+    except signals.Interrupted as interrupted:
+        return signals.report_stop(interrupted, model_dir)
+    if not then_eval:
+        return 0
+    if workers and not workers.is_chief:
+        print(f"Worker {workers.index} is done: worker 0 evaluates.")
+        return 0
+    if workers:
+        strategy = distribution.local_strategy()
+    evaluate.evaluate(config, builder, model_dir, strategy)
+    return 0
