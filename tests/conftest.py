@@ -9,7 +9,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from helpers import ROOT
 
 
 @pytest.fixture
@@ -22,6 +22,6 @@ def golden() -> pathlib.Path:
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Prints what tests/distributed measured: strategies x precision x loss, and what workers said."""
-    for line in getattr(sys.modules.get("processes"), "TABLE", ()):
+    """Prints what tests of several processes measured, and what their workers said."""
+    for line in getattr(sys.modules.get("helpers.processes"), "TABLE", ()):
         terminalreporter.write_line(line)

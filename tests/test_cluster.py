@@ -11,19 +11,12 @@ import time
 
 import pytest
 
+from helpers import ROOT
+from helpers.slurm import SLURM
 from simclr_med import build, cluster
 from simclr_med.commands.main import _with_workers, main
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-SLURM = {
-    "SLURM_PROCID": "2",
-    "SLURM_STEP_NODELIST": "n[9-10]",
-    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
-    "SLURM_JOB_ID": "4711",
-}
 
 
 def tf_config(task, **jobs):

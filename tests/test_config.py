@@ -1,16 +1,14 @@
 """Flags, configuration and recipes: SimCLR's names and defaults, and no knob without a reader."""
 
 import ast
-import pathlib
 import re
 
 import pytest
 
+from helpers import ROOT
 from simclr_med.commands import flags
 from simclr_med.config import FIELDS, Config
 from simclr_med.errors import UserError
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # Name and default of every flag of google-research/simclr tf2/run.py (commit 383d414), but for the
 # four whose help says why they differ: dataset, use_tpu, mode's extras and lists in `choices`.

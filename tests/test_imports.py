@@ -1,11 +1,11 @@
 """Which part of the package may import which: arrows point downwards only (CONTRIBUTING.md)."""
 
 import ast
-import pathlib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from helpers import ROOT
+
 PURE = {"config", "errors", "signals", "cluster"}  # imported before TensorFlow is
 GROUND = {*PURE, "keras_api", "distribution", "out_of_memory"}  # may import one another
 # From the top down. A part imports what stands below it; of the others only the ground also imports

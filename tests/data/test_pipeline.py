@@ -1,0 +1,192 @@
+"""The data pipeline: pairs, epochs, resumption, evaluation. Images here are one-pixel colours."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers.png_bags import SIZES, make_bags
+from simclr_med.data import Bags, evaluation_batches, training_batches
+from simclr_med.training.methods import METHODS, micle
+
+
+@pytest.fixture(scope="module")
+def bags():
+    return make_bags()
+
+
+def batches(bags, method, batch_size=3, **options):
+    m = METHODS[method]
+    options = {"image_size": 16, "seed": 5, **options}
+    return iter(
+        training_batches(
+            bags,
+            draw_views=m.draw_views,
+            keep_bags=m.keeps_bags,
+            batch_size=batch_size,
+            **options,
+        )
+    )
+
+
+@tf.function  # eager, a thousand draws take seconds
+def pairs_of_seeds(k, seeds):
+    return tf.map_fn(lambda seed: micle.draw_views(k, seed), seeds, fn_output_signature=tf.int32)
+
+
+def draw_pairs(k, seeds):
+    return pairs_of_seeds(tf.constant(k), seeds).numpy()
+
+
+def equal(a, b):
+    return all((a[name].numpy() == b[name].numpy()).all() for name in a)
+
+
+@pytest.mark.parametrize("method", ["micle", "simclr"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_parts_of_the_workers_are_the_global_batches_in_order(bags, method, count):
+    """Whatever the number of workers, also after a resumption: nobody's part is another's."""
+    size = 6
+    whole = batches(bags, method, batch_size=size, start_step=2)
+    options = {"batch_size": size, "start_step": 2}
+    parts = [batches(bags, method, part=(i, count), **options) for i in range(count)]
+    for _ in range(8):
+        batch, pieces = next(whole), [next(part) for part in parts]
+        assert all(piece["label"].shape == [size // count] for piece in pieces)
+        joined = {name: tf.concat([piece[name] for piece in pieces], 0) for name in batch}
+        assert equal(batch, joined)
+
+
+@pytest.mark.parametrize("method", ["micle", "simclr"])
+@pytest.mark.parametrize("buffer", [2, 100])
+def test_a_resumed_pipeline_gives_the_batches_it_would_have_given(bags, method, buffer):
+    uninterrupted = batches(bags, method, shuffle_buffer=buffer)
+    seen = [next(uninterrupted) for _ in range(15)]
+    for step in (1, 4, 7, 14):
+        again = next(batches(bags, method, start_step=step, shuffle_buffer=buffer))
+        assert equal(seen[step], again)
+    assert not equal(seen[0], seen[7])
+
+
+def test_an_epoch_of_micle_shows_every_bag_once_and_of_simclr_every_image_once(bags):
+    for method, n, expected in (("micle", 7, [1] * 7), ("simclr", 19, SIZES)):
+        stream = batches(bags, method, batch_size=1)
+        for _ in range(2):
+            labels = [int(next(stream)["label"][0]) for _ in range(n)]
+            counts = collections.Counter(labels)
+            assert [counts[k] for k in range(7)] == expected
+
+
+def test_epochs_are_shuffled_and_seeds_differ(bags):
+    def labels(stream):
+        return [int(next(stream)["label"][0]) for _ in range(14)]
+
+    first = labels(batches(bags, "micle", batch_size=1))
+    assert first[:7] != first[7:]
+    assert first != labels(batches(bags, "micle", batch_size=1, seed=6))
+
+
+def test_micle_pairs_are_two_different_images_of_one_bag(bags):
+    stream = batches(bags, "micle", batch_size=7)
+    for _ in range(30):
+        batch = next(stream)
+        greys = batch["images"].numpy()[:, :, 8, 8, 0].astype(int)  # [B, 2]
+        for label, (a, b) in zip(batch["label"].numpy(), greys):
+            assert a // 30 == b // 30 == label
+            assert (a == b) == (SIZES[label] == 1)
+
+
+def test_the_pair_of_a_bag_does_not_depend_on_where_the_bag_is_read(bags):
+    """Of each epoch; the order in the batch and the crops do."""
+    skipped, first = bags.dataset.skip(4), bags.dataset.take(4)
+    turned = dataclasses.replace(bags, open=lambda: skipped.concatenate(first))
+
+    def pairs(read):
+        batch = next(batches(read, "micle", batch_size=14))  # two epochs
+        greys = batch["images"].numpy()[:, :, 8, 8, 0].tolist()
+        epochs = greys[:7], greys[7:]
+        return [sorted(pair for pair in epoch) for epoch in epochs]
+
+    assert pairs(bags) == pairs(turned)
+    assert pairs(bags)[0] != pairs(bags)[1]
+
+
+def test_simclr_pairs_are_one_image_twice(bags):
+    greys = next(batches(bags, "simclr", batch_size=19))["images"].numpy()[:, :, 8, 8, 0]
+    assert (greys[:, 0] == greys[:, 1]).all()
+
+
+def test_micle_draws_every_ordered_pair_equally_often():
+    seeds = tf.stack([tf.range(6000), tf.range(6000) + 3], axis=1)
+    drawn = draw_pairs(4, seeds)
+    counts = collections.Counter(map(tuple, drawn))
+    assert len(counts) == 12
+    chi_squared = sum((count - 500) ** 2 / 500 for count in counts.values())
+    assert chi_squared < 31.3  # 99.9 % of chi-squared with 11 degrees of freedom
+
+
+def test_micle_takes_a_lone_image_twice():
+    assert micle.draw_views(tf.constant(1), tf.constant([1, 2])).numpy().tolist() == [0, 0]
+
+
+def test_images_that_are_not_drawn_are_never_decoded(bags):
+    def only_first(num_images, seed):
+        del num_images, seed
+        return tf.constant([0, 0])
+
+    def spoil(bag):
+        rest = tf.fill(tf.shape(bag["images"][1:]), b"not an image")
+        return {**bag, "images": tf.concat([bag["images"][:1], rest], 0)}
+
+    spoiled = Bags(
+        lambda: bags.dataset.map(spoil), bags.num_bags, bags.num_images, bags.class_names
+    )
+    stream = training_batches(
+        spoiled, draw_views=only_first, keep_bags=True, batch_size=7, image_size=16, seed=0
+    )
+    assert next(iter(stream))["images"].shape == (7, 2, 16, 16, 3)
+
+
+def test_evaluation_sees_every_image_once_and_pads_the_last_batch(bags):
+    options = dict(batch_size=4, image_size=16, max_bag_size=6, max_bags=0, seed=0)
+    numbers = np.concatenate([b["bag"].numpy() for b in evaluation_batches(bags, **options)])
+    assert len(numbers) % 4 == 0
+    assert collections.Counter(numbers[numbers >= 0].tolist()) == dict(enumerate(SIZES))
+
+
+def test_a_large_bag_is_cut_to_a_random_draw_of_its_images(bags):
+    def greys_of_bag_5(seed):
+        options = dict(batch_size=1, image_size=16, max_bag_size=2, max_bags=0, seed=seed)
+        return [
+            int(round(float(b["images"][0, 8, 8, 0]) * 255)) - 150
+            for b in evaluation_batches(bags, **options)
+            if int(b["bag"][0]) == 5
+        ]
+
+    draws = [greys_of_bag_5(seed) for seed in range(12)]
+    assert all(len(set(draw)) == 2 for draw in draws)
+    assert set(sum(draws, [])) == set(range(6))
+
+
+def test_max_bags_limits_evaluation(bags):
+    options = dict(batch_size=1, image_size=16, max_bag_size=6, max_bags=3, seed=0)
+    assert max(int(b["bag"][0]) for b in evaluation_batches(bags, **options)) == 2
+
+
+def test_every_image_of_a_bag_is_drawn_equally_often_whatever_its_size():
+    seeds = tf.stack([tf.range(3000), tf.range(3000) + 11], axis=1)
+    for k in (2, 3, 5):
+        drawn = draw_pairs(k, seeds)
+        assert (drawn[:, 0] != drawn[:, 1]).all()
+        for side in (0, 1):
+            counts = np.unique(drawn[:, side], return_counts=True)[1]
+            assert len(counts) == k
+            assert np.abs(counts / 3000 - 1 / k).max() < 4 * np.sqrt(1 / k * (1 - 1 / k) / 3000)
+
+
+def test_a_cache_keeps_the_batches_resumable(bags):
+    uninterrupted = batches(bags, "micle", cache=True)
+    seen = [next(uninterrupted) for _ in range(5)]
+    assert equal(seen[4], next(batches(bags, "micle", start_step=4, cache=True)))

@@ -1,0 +1,761 @@
+"""Many runs: nothing finished is redone, nothing is chosen on the test split, tables hold the runs.
+
+Most tests replace training and evaluation by quick stand-ins that leave the same files; the last ones
+are real, with an encoder of one block.
+"""
+
+import csv
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.python.framework.func_graph import FuncGraph
+
+from helpers import ROOT
+from simclr_med import build, distribution, run_folder, signals
+from simclr_med.checkpoints.weights import input_range
+from simclr_med.commands import dataset, flags
+from simclr_med.commands.main import main
+from simclr_med.config import Config
+from simclr_med.errors import Diverged, UserError
+from simclr_med.evaluation import splits
+from simclr_med.experiments import (
+    grids,
+    label_efficiency,
+    repeats,
+    runs,
+    study,
+    study_compare,
+    study_plan,
+    sweep,
+)
+from simclr_med.models import resnet
+from tfds_builders.derm_bags import Builder, folder_config
+
+BASE = Config().replace(
+    dataset="derm_bags",
+    train_mode="finetune",
+    optimizer="momentum",
+    learning_rate=0.1,
+    weight_decay=0.0,
+    resnet_depth=18,
+    image_size=34,
+    train_batch_size=4,
+    train_steps=2,
+    warmup_epochs=0.0,
+    use_blur=False,
+    eval_batch_size=8,
+    eval_split="test",
+    bootstrap_resamples=100,
+    keep_hub_module_max=0,
+    sweep_learning_rates="0.01,0.1",
+    sweep_weight_decays="0,0.001",
+    label_fractions="0.5,1",
+)
+
+
+def draw_folder(folder):
+    """Writes 24 cases of 1 to 3 noisy images in two classes and three splits; returns the folder."""
+    rng = np.random.default_rng(0)
+    rows = ["case_id,image_path,label,split"]
+    folder.mkdir(parents=True)
+    for case in range(24):
+        split = "train" if case < 12 else "validation" if case < 18 else "test"
+        for image in range(1 + case % 3):
+            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
+            pixels[..., case % 2] |= 128
+            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
+            rows.append(f"c{case},{case}_{image}.png,label{case % 2},{split}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    builder = Builder(config=folder_config(draw_folder(root / "photos")), data_dir=root / "tfds")
+    builder.download_and_prepare()
+    return builder
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return distribution.make_strategy()
+
+
+@pytest.fixture
+def one_block(monkeypatch):
+    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
+
+
+def toy_weights(value):
+    """What `open_weights` takes for a checkpoint of ours."""
+    model = tf.Module()
+    model.encoder = tf.Module()
+    model.encoder.stem = tf.Variable(value)
+    return tf.train.Checkpoint(model=model)
+
+
+class StandIns:
+    """Training and evaluation that cost nothing; `trained` and `evaluated` say what was called.
+
+    `score(config)` is the macro-AUC of a run evaluated on `config.data.eval_split`. `before` is
+    called when a run begins to train, and may raise.
+    """
+
+    def __init__(self, monkeypatch):
+        self.trained, self.evaluated = [], []
+        self.score = lambda config: 0.5
+        self.before = lambda config: None
+        monkeypatch.setattr(runs.train, "train", self._train)
+        monkeypatch.setattr(runs.evaluate, "evaluate", self._evaluate)
+        monkeypatch.setattr(runs, "_forget_models", lambda: None)
+
+    def _train(self, config, builder, model_dir, strategy, asked):
+        self.trained.append(os.path.basename(model_dir))
+        config = input_range.resolve(config, model_dir)  # as train.train does
+        identity = (model_dir, config, builder.info.full_name, ("a", "b"))
+        run_folder.check_same_run(*identity)
+        run_folder.write_config(*identity)
+        self.before(config)
+        weights = toy_weights(float(config.run.seed))
+        tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)
+
+    def _evaluate(self, config, builder, model_dir, strategy, pictures=True, label_efficiency=None):
+        name = config.eval.eval_name
+        self.evaluated.append((os.path.basename(model_dir), config.data.eval_split))
+        suffix = f"_{name}" if name else ""
+        predictions = os.path.join(model_dir, f"predictions{suffix}.csv")
+        run_folder.write_atomically(predictions, f"{config.data.eval_split}\n")
+        if pictures:
+            report = os.path.join(model_dir, f"report{suffix}.html")
+            run_folder.write_atomically(report, json.dumps(label_efficiency))
+        value = self.score(config)
+        row = {"cases": 6, "macro_auc": value, "macro_auc_95": [value, value]}
+        row |= {"top_1": value / 2, "top_1_95": [0.0, 1.0]}
+        result = {
+            "global_step": 2,
+            "dataset": builder.info.full_name,
+            "eval_split": config.data.eval_split,
+            "contrastive": {},
+            "classification": {"supervised head": {"trained": row}},
+            "files": {"predictions": predictions},
+        }
+        run_folder.write_json(os.path.join(model_dir, f"result{suffix}.json"), result)
+        return result
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    return StandIns(monkeypatch)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no handler of ours may catch it."""
+
+
+# One run
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "SavedModel", "file"])
+def test_other_initial_weights_at_the_same_path_are_noticed(tmp_path, kind):
+    path = str(tmp_path / "weights")
+
+    def write(value):
+        if kind == "file":
+            with open(path, "w") as file:
+                file.write(str(value))
+        elif kind == "SavedModel":
+            module = tf.Module()
+            module.x = tf.Variable(value)
+            tf.saved_model.save(module, path)
+        else:
+            tf.train.Checkpoint(x=tf.Variable(value)).write(path)
+        return runs._weights(path)
+
+    first = write(1.0)
+    assert first is not None and write(1.0) == first and write(2.0) != first
+
+
+def test_a_finished_run_is_taken_from_its_folder(stand_ins, builder, tmp_path):
+    def go(config):
+        return runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})
+
+    first = go(BASE)
+    assert go(BASE) == first
+    assert go(BASE.replace(keep_checkpoint_max=1, data_dir="elsewhere", eval_batch_size=9)) == first
+    assert (stand_ins.trained, stand_ins.evaluated) == (["r"], [("r", "test")])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"eval_split": "validation"},
+        {"bootstrap_resamples": 200},
+        {"eval_steps": 1},
+        {"selection_split": "validation"},
+        {"subgroups": "none"},
+        {"eval_name": "other"},
+    ],
+)
+def test_another_question_is_evaluated_without_training(stand_ins, builder, tmp_path, change):
+    for config in (BASE, BASE.replace(**change), BASE.replace(**change)):
+        runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})
+    assert len(stand_ins.trained) == 1 and len(stand_ins.evaluated) == 2
+
+
+@pytest.mark.parametrize("lost", ["result.json", "predictions.csv"])
+def test_a_lost_file_is_made_again(stand_ins, builder, tmp_path, lost):
+    for _ in range(2):
+        runs.train_and_evaluate(BASE, builder, str(tmp_path / "r"), None, {})
+        (tmp_path / "r" / lost).unlink()
+    assert len(stand_ins.trained) == 1 and len(stand_ins.evaluated) == 2
+
+
+def test_a_run_of_another_configuration_is_refused(stand_ins, builder, tmp_path):
+    runs.train_and_evaluate(BASE, builder, str(tmp_path / "r"), None, {})
+    with pytest.raises(UserError, match="learning_rate was 0.1, now 0.3"):
+        runs.train_and_evaluate(
+            BASE.replace(learning_rate=0.3), builder, str(tmp_path / "r"), None, {}
+        )
+
+
+def test_a_run_from_weights_that_changed_since_is_refused(stand_ins, builder, tmp_path):
+    start = str(tmp_path / "start")
+    runs.train_and_evaluate(BASE, builder, start, None, {})
+    config = BASE.replace(checkpoint=start)
+    runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})
+    weights = toy_weights(7.0)
+    tf.train.CheckpointManager(weights, start, 5).save(2)
+    with pytest.raises(UserError, match="began with other weights than --checkpoint="):
+        runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})
+    for file in tmp_path.glob("start/ckpt*"):
+        file.unlink()
+    runs.train_and_evaluate(config, builder, str(tmp_path / "r"), None, {})  # removed: no objection
+    assert stand_ins.trained == ["start", "r"]
+
+
+def test_progress_counts_the_runs_that_took_time():
+    assert runs.progress(1, 27, []) == "run 1 of 27"
+    assert runs.progress(3, 27, [100.0, 200.0]) == "run 3 of 27, ETA 1:02:30"
+
+
+def test_eta_leaves_out_what_was_finished_before(stand_ins, builder, tmp_path, capsys):
+    jobs = repeats.jobs(BASE, 3)
+    list(runs.run_all(dict(list(jobs.items())[:1]), builder, str(tmp_path), None, {}))
+    seconds = iter([0.0, 10.0, 17.0, 20.0, 30.0])
+    for _ in runs.run_all(jobs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
+        pass
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")][1:]
+    assert said == [
+        "run 1 of 3: seed_0 is done",
+        "run 2 of 3: seed_1",
+        "run 3 of 3, ETA 0:00:07: seed_2",
+    ]
+
+
+# Repeats
+
+
+def test_repeats_have_numpy_mean_and_sample_deviation(stand_ins, builder, tmp_path):
+    values = {3: 0.61, 4: 0.7, 5: 0.64}
+    stand_ins.score = lambda config: values[config.run.seed]
+    repeats.run(BASE.replace(seed=3, repeats=3), builder, str(tmp_path), None, {})
+    saved = json.loads((tmp_path / "repeats.json").read_text())
+    row = next(row for row in saved["rows"] if row["metric"] == "macro_auc")
+    assert saved["seeds"] == [3, 4, 5] and row["values"] == [0.61, 0.7, 0.64]
+    assert row["mean"] == pytest.approx(np.mean([0.61, 0.7, 0.64]))
+    assert row["sd"] == pytest.approx(np.std([0.61, 0.7, 0.64], ddof=1))
+    assert sorted(os.listdir(tmp_path))[-3:] == ["seed_3", "seed_4", "seed_5"]
+
+
+def test_an_undefined_metric_has_no_mean(stand_ins, builder, tmp_path):
+    stand_ins.score = lambda config: float("nan")
+    found = repeats.run(BASE.replace(repeats=2), builder, str(tmp_path), None, {})
+    row = next(row for row in found["rows"] if row["metric"] == "macro_auc")
+    assert (row["values"], row["mean"], row["sd"]) == ([None, None], None, None)
+
+
+# Sweep
+
+SWEEP = BASE.replace(selection_split="validation")
+
+
+def prefers(rate_on_validation, rate_on_test):
+    """Returns a score that is best for one learning rate on validation, for another on test."""
+
+    def score(config):
+        best = {"validation": rate_on_validation, "test": rate_on_test}[config.data.eval_split]
+        return 0.9 if config.optim.learning_rate == best else 0.6 + config.optim.weight_decay
+
+    return score
+
+
+def test_the_best_is_chosen_on_the_selection_split_and_it_alone_is_tested(
+    stand_ins, builder, tmp_path
+):
+    stand_ins.score = prefers(0.01, 0.1)
+    best = sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    assert (best["learning_rate"], best["weight_decay"]) == (0.01, 0.0)  # the first of equals
+    of_test = [run for run, split in stand_ins.evaluated if split == "test"]
+    assert of_test == ["lr_0.01_wd_0"]
+    assert stand_ins.evaluated[-1] == ("lr_0.01_wd_0", "test")
+    assert (tmp_path / "predictions.csv").read_text() == "test\n"
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["eval_split"] == "test"
+    assert result["files"]["predictions"] == str(tmp_path / "predictions.csv")
+    saved = json.loads((tmp_path / "best.json").read_text())
+    assert saved["run"] == "lr_0.01_wd_0" and saved["macro_auc"] == 0.9
+    assert saved["looked_at_before"] == []
+    with open(tmp_path / "sweep.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == [
+        "lr_0.01_wd_0",
+        "lr_0.01_wd_0.001",
+        "lr_0.1_wd_0",
+        "lr_0.1_wd_0.001",
+    ]
+    assert [float(row["macro_auc"]) for row in rows] == [0.9, 0.9, 0.6, 0.601]
+    assert "0.01 (best)" in (tmp_path / "sweep.md").read_text()
+    assert Image.open(tmp_path / "sweep.png").size[0] > 200
+
+
+def test_a_finished_sweep_run_again_trains_and_tests_nothing(stand_ins, builder, tmp_path):
+    first = sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    calls = len(stand_ins.trained), len(stand_ins.evaluated)
+    assert sweep.run(SWEEP, builder, str(tmp_path), None, {}) == first
+    assert (len(stand_ins.trained), len(stand_ins.evaluated)) == calls == (4, 5)
+
+
+@pytest.mark.parametrize("error", [Killed(), signals.Interrupted(15)])
+def test_a_sweep_stopped_in_the_middle_loses_no_finished_run(stand_ins, builder, tmp_path, error):
+    def die_at_third(config):
+        if len(stand_ins.trained) == 3:
+            raise error
+
+    stand_ins.before = die_at_third
+    with pytest.raises(type(error)):
+        sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    assert len(list(csv.DictReader((tmp_path / "sweep.csv").open()))) == 2
+    stand_ins.before = lambda config: None
+    sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    assert stand_ins.trained == [
+        "lr_0.01_wd_0",
+        "lr_0.01_wd_0.001",
+        "lr_0.1_wd_0",
+        "lr_0.1_wd_0",
+        "lr_0.1_wd_0.001",
+    ]
+
+
+def test_a_diverged_point_is_noted_and_not_tried_again(stand_ins, builder, tmp_path):
+    def diverge(config):
+        if config.optim.learning_rate == 0.1:
+            raise Diverged("The loss became NaN at step 1; training stopped.")
+
+    stand_ins.before = diverge
+    best = sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    assert best["failed"] == ["lr_0.1_wd_0", "lr_0.1_wd_0.001"]
+    assert "failed: The loss became NaN" in (tmp_path / "sweep.md").read_text()
+    sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    assert len(stand_ins.trained) == 4
+    with pytest.raises(UserError, match="No point of the sweep has a macro_auc"):
+        only = SWEEP.replace(sweep_learning_rates="0.1")
+        sweep.run(only, builder, str(tmp_path), None, {})
+
+
+def test_another_mistake_than_divergence_ends_the_sweep(stand_ins, builder, tmp_path):
+    def mistake(config):
+        raise UserError("--train_batch_size is too large.")
+
+    stand_ins.before = mistake
+    with pytest.raises(UserError, match="too large"):
+        sweep.run(SWEEP, builder, str(tmp_path), None, {})
+
+
+def test_a_second_look_at_the_test_split_is_told(stand_ins, builder, tmp_path, capsys):
+    stand_ins.score = prefers(0.01, 0.1)
+    sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    stand_ins.score = lambda config: config.optim.learning_rate
+    wider = SWEEP.replace(sweep_learning_rates="0.01,1")
+    best = sweep.run(wider, builder, str(tmp_path), None, {})
+    assert best["run"] == "lr_1_wd_0" and best["looked_at_before"] == ["lr_0.01_wd_0"]
+    assert "another look" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_another_selection_metric_uses_the_finished_runs(stand_ins, builder, tmp_path):
+    stand_ins.score = prefers(0.01, 0.1)
+    sweep.run(SWEEP, builder, str(tmp_path), None, {})
+    sweep.run(SWEEP.replace(selection_metric="top_1"), builder, str(tmp_path), None, {})
+    assert len(stand_ins.trained) == 4
+    # Evaluated anew: the best of the kept checkpoints may be another by that metric.
+    assert len([1 for _, split in stand_ins.evaluated if split == "validation"]) == 4 + 4
+    with pytest.raises(UserError, match="--selection_metric=macro_ap is not measured here"):
+        sweep.run(SWEEP.replace(selection_metric="macro_ap"), builder, str(tmp_path), None, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "a number is missing"),
+        ("0.1,,1", "a number is missing"),
+        ("0.1;1", "'0.1;1' is no number"),
+        ("0.1,fast", "'fast' is no number. Give numbers separated by commas"),
+        ("0.1,-1", "--learning_rate=-1.0 must be above 0"),
+        ("nan", "--learning_rate=nan must be above 0"),
+        ("inf", "--learning_rate=inf must be finite"),
+        ("0.1,1e-1", "0.1 is there twice"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_a_sentence(builder, tmp_path, text, sentence):
+    with pytest.raises(UserError) as raised:
+        sweep.run(SWEEP.replace(sweep_learning_rates=text), builder, str(tmp_path), None, {})
+    assert str(raised.value).startswith(f"--sweep_learning_rates={text}: ")
+    assert sentence in str(raised.value)
+
+
+def test_grids_keep_their_order_and_read_the_paper_s_default():
+    assert grids.numbers("x", "1, 0.5 ,2", "learning_rate") == [1.0, 0.5, 2.0]
+    default = Config().replace(selection_split="validation")
+    assert len(sweep.points(default)) == 28
+
+
+@pytest.mark.parametrize(
+    ("selection", "sentence"),
+    [
+        (None, "--selection_split is missing"),
+        ("test", "share 6 patients"),
+        ("test[:50%]", "--eval_split=test share 3 patients"),
+        ("train[:50%]", "--train_split=train share 6 patients"),
+        ("nowhere", "no split 'nowhere'"),
+    ],
+)
+def test_choosing_on_what_is_trained_on_or_reported_is_refused(builder, selection, sentence):
+    with pytest.raises(UserError, match=sentence.replace("[", r"\[")):
+        splits.check_selection(BASE.replace(selection_split=selection), builder)
+
+
+# Label efficiency
+
+
+def test_label_efficiency_has_a_row_for_each_fraction(stand_ins, builder, tmp_path):
+    stand_ins.score = lambda config: config.data.label_fraction / 2 + config.run.seed / 10
+    config = BASE.replace(repeats=3, label_fractions="1,0.5")
+    curve = label_efficiency.run(config, builder, str(tmp_path), None, {})
+    assert len(stand_ins.trained) == 6
+    assert (tmp_path / "fraction_0.5" / "seed_2" / "result.json").exists()
+    assert [row["fraction"] for row in curve["rows"]] == [0.5, 1.0]
+    assert curve["rows"][0]["macro_auc"]["values"] == pytest.approx([0.25, 0.35, 0.45])
+    assert curve["rows"][1]["macro_auc"]["mean"] == pytest.approx(0.6)
+    assert curve["rows"][1]["macro_auc"]["sd"] == pytest.approx(0.1)
+    page = (tmp_path / "label_efficiency.md").read_text()
+    assert "steps are fixed" in page and "| 50 % | 0.175 ± 0.050 | 0.350 ± 0.100 |" in page
+    assert json.loads((tmp_path / "label_efficiency.json").read_text()) == curve
+    assert len((tmp_path / "label_efficiency.csv").read_text().splitlines()) == 1 + 2 * 2
+    assert (tmp_path / "label_efficiency.png").exists()
+    shown = json.loads((tmp_path / "report.html").read_text())  # what the report was given to draw
+    assert [p["label_fraction"] for p in shown] == [0.5, 1.0]
+    assert [p["macro_auc"] for p in shown] == pytest.approx([0.35, 0.6])
+    assert [p["macro_auc_std"] for p in shown] == pytest.approx([0.1, 0.1])
+    assert "epochs are fixed" in label_efficiency.what_is_fixed(BASE.replace(train_steps=0))
+
+
+def test_label_efficiency_of_pretraining_is_refused(builder, tmp_path):
+    with pytest.raises(UserError, match="add --train_mode=finetune"):
+        config = BASE.replace(train_mode="pretrain")
+        label_efficiency.run(config, builder, str(tmp_path), None, {})
+
+
+# Study
+
+STUDY = Config().replace(
+    label_fractions="0.5,1",
+    repeats=2,
+    sweep_learning_rates="0.1",
+    sweep_weight_decays="0",
+    shift_dataset="elsewhere",
+)
+
+
+def recipes():
+    pretrain = BASE.replace(train_mode="pretrain", optimizer="lars", warmup_epochs=1.0)
+    return {
+        "simclr": pretrain,
+        "micle": pretrain.replace(micle=True, train_steps=3),
+        "finetune": BASE,
+    }
+
+
+def stand_in_compare(monkeypatch, p=0.001):
+    """Puts functions in the place of the comparison's whose numbers follow from the folders."""
+
+    def read_predictions(path):
+        assert os.path.exists(path)
+        return path
+
+    def compare(a, b, *, seed, resamples):
+        values = [{"scratch": 0.5, "simclr": 0.7, "micle": 0.8}[arm(paths)] for paths in (a, b)]
+        row = {"a": values[0], "b": values[1], "difference": values[1] - values[0], "p": p}
+        return {"macro_auc": {**row, "difference_95": [0.0, 0.2], "p_holm": p}}
+
+    def arm(paths):
+        (name,) = {path.split("finetune/")[1].split("/")[0] for path in paths}
+        return name
+
+    monkeypatch.setattr(study_compare, "compare", compare)
+    monkeypatch.setattr(study_compare, "read_predictions", read_predictions)
+
+
+def test_a_study_has_every_arm_in_its_tables_and_runs_once(
+    stand_ins, builder, tmp_path, monkeypatch
+):
+    stand_in_compare(monkeypatch)
+
+    def go():
+        return study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
+
+    found = go()
+    fine_tunings = 3 * 2 * 2
+    assert len(stand_ins.trained) == 3 + fine_tunings
+    assert len(stand_ins.evaluated) == 3 + 2 * fine_tunings
+    assert go() == found
+    assert len(stand_ins.trained) == 3 + fine_tunings
+    page = (tmp_path / "study.md").read_text()
+    for part in ("Table 1", "Table 2", "Table 3", "Figure 4", "Figure 5"):
+        assert part in page
+    for arm in ("random init", "SimCLR", "SimCLR → MICLe"):
+        assert f"| 50 % | {arm} |" in page and f"| {arm} | 0.1 | 0 |" in page
+    assert "With 50 % of the labels, SimCLR → MICLe is better than SimCLR: macro-AUC 0.800" in page
+    assert (tmp_path / "figure4_shift.png").exists()
+    assert (tmp_path / "figure5_labels.png").exists()
+    assert json.loads((tmp_path / "study.json").read_text()) == found
+    assert len(found["comparisons"]) == 2 * 2 * 3
+
+
+def test_a_study_that_shows_nothing_says_so(stand_ins, builder, tmp_path, monkeypatch):
+    stand_in_compare(monkeypatch, p=0.03)
+    config = STUDY.replace(shift_dataset=None, repeats=1)
+    study.run(config, recipes(), lambda config: builder, str(tmp_path), None, {})
+    page = (tmp_path / "study.md").read_text()
+    assert "is better than" not in page and "no significant difference" in page
+    assert "Before the correction it would have passed" in page
+    assert "With one seed there is no standard deviation" in page and "Figure 4" not in page
+
+
+def test_a_killed_study_goes_on(stand_ins, builder, tmp_path, monkeypatch):
+    stand_in_compare(monkeypatch)
+
+    def die(config):
+        if len(stand_ins.trained) in (2, 6):
+            raise Killed
+
+    stand_ins.before = die
+    for _ in range(2):
+        with pytest.raises(Killed):
+            study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
+    stand_ins.before = lambda config: None
+    study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
+    assert len(stand_ins.trained) == 3 + 12 + 2
+
+
+def test_the_study_starts_from_given_weights_and_adds_their_arm(builder, tmp_path):
+    given = STUDY.replace(checkpoint="IMAGENET")
+    arms = study_plan.arms(given, recipes(), "S")
+    assert [(arm.name, arm.checkpoint) for arm in arms] == [
+        ("random init", None),
+        ("given weights", "IMAGENET"),
+        ("SimCLR", "S/pretrain_simclr2"),
+        ("SimCLR → MICLe", "S/pretrain_micle"),
+    ]
+    assert study_plan.first_stage(given, recipes()["simclr"]).run.checkpoint == "IMAGENET"
+
+
+def test_each_arm_of_a_study_gets_the_best_of_its_own_sweep(
+    stand_ins, builder, tmp_path, monkeypatch
+):
+    stand_in_compare(monkeypatch)
+
+    def score(config):
+        best = 0.01 if config.run.checkpoint is None else 0.1
+        return 0.9 if config.optim.learning_rate == best else 0.6
+
+    stand_ins.score = score
+    config = STUDY.replace(sweep_learning_rates="0.01,0.1", shift_dataset=None)
+    with_selection = recipes() | {"finetune": SWEEP}
+    found = study.run(config, with_selection, lambda config: builder, str(tmp_path), None, {})
+    assert [arm["learning_rate"] for arm in found["arms"]] == [0.01, 0.1, 0.1]
+    assert {split for run, split in stand_ins.evaluated if run.startswith("lr_")} == {"validation"}
+    with pytest.raises(UserError, match="--selection_split, which is missing"):
+        study.run(config, recipes(), lambda config: builder, str(tmp_path), None, {})
+
+
+@pytest.mark.parametrize("warmup_epochs", [0.0, 0.7, 1.0, 2.0])
+def test_both_second_stages_have_the_same_steps_and_learning_rates(
+    builder, strategy, warmup_epochs
+):
+    from simclr_med.build import open_bags
+    from simclr_med.training.train import _schedule
+
+    recipe = recipes()["micle"].replace(
+        train_steps=0, train_epochs=10, warmup_epochs=warmup_epochs, train_batch_size=3
+    )
+    stages = study_plan.second_stage(recipe, builder, "start")
+    bags = open_bags(recipe, builder, "train")
+    assert bags.num_images != bags.num_bags
+    rates = []
+    for name, num_examples in (("micle", bags.num_bags), ("simclr2", bags.num_images)):
+        stage = stages[name]
+        assert (stage.method, stage.run.checkpoint) == (name.removesuffix("2"), "start")
+        assert stage.train.train_steps == 12 * 10 // 3 + 1
+        schedule = _schedule(stage, num_examples, stage.train.train_steps)
+        rates.append([float(schedule(step)) for step in range(stage.train.train_steps)])
+    assert rates[0] == rates[1]
+
+
+def test_recipes_that_do_not_fit_are_refused_before_training(builder):
+    wide = recipes() | {"finetune": BASE.replace(width_multiplier=2)}
+    builders = study_plan.Builders(lambda config: builder)
+    with pytest.raises(UserError, match="--width_multiplier is 1 in --simclr_recipe, 1 in"):
+        study_plan.check(STUDY, wide, builders)
+    larger = recipes() | {"finetune": BASE.replace(image_size=64)}
+    study_plan.check(STUDY, larger, builders)
+    with pytest.raises(UserError, match="--image_size is 34 in"):
+        study_plan.check(STUDY, recipes() | {"micle": BASE.replace(image_size=32)}, builders)
+    with pytest.raises(UserError, match="no split 'nowhere'"):
+        study_plan.check(STUDY.replace(shift_split="nowhere"), recipes(), builders)
+
+
+def test_the_study_s_flags_win_over_its_recipes(tmp_path, monkeypatch):
+    for name, text in (
+        ("simclr", "--mode=train\n--train_steps=9\n--image_size=64\n--model_dir=x\n"),
+        ("micle", "--micle\n--train_steps=8\n"),
+        ("finetune", "--train_mode=finetune\n--image_size=96\n"),
+    ):
+        (tmp_path / f"{name}.flags").write_text(text)
+    given = {f"{name}_recipe": str(tmp_path / f"{name}.flags") for name in study_plan.RECIPES}
+    given |= {"image_size": 48, "mode": "study", "checkpoint": "c", "model_dir": "m"}
+    found = flags.study_recipes(given)
+    assert {recipe.augment.image_size for recipe in found.values()} == {48}
+    assert [found[name].train.train_steps for name in ("simclr", "micle")] == [9, 8]
+    assert {recipe.run.checkpoint for recipe in found.values()} == {None}
+    assert {recipe.run.model_dir for recipe in found.values()} == {None}
+    assert found["micle"].method == "micle" and found["finetune"].method == "finetune"
+    with pytest.raises(UserError, match="needs --micle_recipe=FILE"):
+        flags.study_recipes({**given, "micle_recipe": ""})
+    with pytest.raises(UserError, match="nowhere.flags"):
+        flags.study_recipes({**given, "micle_recipe": "nowhere.flags"})
+
+
+def test_the_demo_study_s_flags_are_complete():
+    given = flags.parse(["", f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"]).given
+    found = flags.study_recipes(given)
+    config = flags.config_from(given)
+    assert config.run.mode == "study" and config.experiment.repeats == 2
+    assert study_plan.fractions(config) == [0.1, 0.3, 1.0]
+    tuned = study_plan.fine_tuning(config, found["finetune"], study_plan.Arm("", "", None, ""))
+    assert len(sweep.points(tuned)) == 2 and tuned.data.selection_split == "validation"
+    study_plan._check_alike(found)
+    assert {recipe.data.eval_split for recipe in found.values()} == {"test"}
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["--mode=sweep"], "sweep"),
+        (["--mode=label_efficiency"], "label_efficiency"),
+        (["--mode=train_then_eval", "--repeats=2"], "repeats"),
+        ([f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"], "study"),
+    ],
+)
+def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, called):
+    calls = []
+    modules = {"sweep": sweep, "repeats": repeats, "study": study}
+    for name, module in {**modules, "label_efficiency": label_efficiency}.items():
+
+        def note(*args, name=name):
+            calls.append((name, args[-3]))
+            raise signals.Interrupted(15)
+
+        monkeypatch.setattr(module, "run", note)
+    made = types.SimpleNamespace(info=types.SimpleNamespace(full_name="d"))
+    monkeypatch.setattr(dataset, "prepare", lambda config: made)
+    monkeypatch.setattr(build, "set_up", lambda config: None)
+    monkeypatch.setattr(runs.evaluate, "check_splits", lambda config, builder: None)
+    data = [] if called == "study" else ["--dataset=derm_bags/demo"]
+    assert main(["run.py", *arguments, *data]) == 128 + 15
+    ((name, model_dir),) = calls
+    assert name == called and called in model_dir
+    assert f"The same command goes on from {model_dir}" in capsys.readouterr().out
+
+
+# Real runs
+
+
+@pytest.mark.slow
+def test_a_real_study_ends_with_its_report(one_block, builder, strategy, tmp_path, monkeypatch):
+    stand_in_compare(monkeypatch)
+    config = STUDY.replace(label_fractions="1", repeats=1)
+    study.run(config, recipes(), lambda config: builder, str(tmp_path), strategy, {})
+    page = (tmp_path / "study.md").read_text()
+    for arm in ("random init", "SimCLR", "SimCLR → MICLe"):
+        assert f"| 100 % | {arm} |" in page
+    assert "| untrained |" in page and "| SimCLR, both stages |" in page
+    one = tmp_path / "finetune" / "micle" / "fraction_1" / "seed_0"
+    for name in ("predictions.csv", "predictions_shift.csv", "result_shift.json"):
+        assert (one / name).exists()
+    graphs = [x for x in gc.get_objects() if isinstance(x, FuncGraph)]
+    assert "step_on_all" not in {graph.name for graph in graphs}  # memory would grow run by run
+
+
+_SWEEP_SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/experiments"]
+import test_experiments as t
+t.resnet.BLOCKS_PER_GROUP[18] = (1,)
+builder = t.Builder(config=t.folder_config({photos!r}), data_dir={data!r})
+config = t.SWEEP.replace(sweep_weight_decays="0", sweep_learning_rates="0.01,0.1")
+t.sweep.run(config, builder, {model_dir!r}, t.distribution.make_strategy(), {{}})
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
+    model_dir = tmp_path / "sweep"
+    script = _SWEEP_SCRIPT.format(
+        root=str(ROOT),
+        model_dir=str(model_dir),
+        photos=builder.builder_config.manifest.folder,
+        data=str(builder._data_dir_root),
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 900
+    while len(list(model_dir.glob("lr_*"))) < 2 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = model_dir / "lr_0.01_wd_0"
+    kept = {path: path.stat().st_mtime_ns for path in first.glob("*.csv")}
+    kept |= {path: path.stat().st_mtime_ns for path in first.glob("ckpt-*")}
+    assert kept and not (model_dir / "result.json").exists()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run 1 of 2: lr_0.01_wd_0 is done" in done.stdout
+    assert json.loads((model_dir / "result.json").read_text())["eval_split"] == "test"
+    best = json.loads((model_dir / "best.json").read_text())["run"]
+    untouched = {p: t for p, t in kept.items() if best not in str(p) or "test" not in p.name}
+    assert all(path.stat().st_mtime_ns == t for path, t in untouched.items())

@@ -1,0 +1,101 @@
+"""model.onnx in onnxruntime gives what the model in memory gives, from the same 8-bit images."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import tiny_runs
+from simclr_med.augment.crop import evaluation_view
+from simclr_med.commands.main import main
+from simclr_med.errors import UserError
+from simclr_med.export import bicubic, model_card_loading, network, onnx_file
+from simclr_med.models import bit, resnet
+
+needs_onnx = pytest.mark.skipif(
+    importlib.util.find_spec("tf2onnx") is None or importlib.util.find_spec("onnxruntime") is None,
+    reason="tf2onnx or onnxruntime is not installed (requirements-onnx.txt)",
+)
+ENCODERS = {
+    "pretrained": tiny_runs.BASE.replace(ft_proj_selector=1),
+    "tuned": tiny_runs.FINETUNE,
+    "gated": tiny_runs.FINETUNE.replace(resnet_depth=50, sk_ratio=0.0625, se_ratio=0.25),
+    "small": tiny_runs.FINETUNE.replace(image_size=20),
+    "bit": tiny_runs.FINETUNE.replace(encoder="bit", resnet_depth=50),
+    "keras": tiny_runs.FINETUNE.replace(encoder="keras_resnet", resnet_depth=50),
+}
+
+
+def photos(n, height, width):
+    return np.random.default_rng(1).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENCODERS)
+def test_onnx_equals_the_model_in_memory(monkeypatch, tmp_path, name):
+    import onnxruntime
+
+    for depth in (18, 50):
+        monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, depth, (1, 1, 1, 1))
+    monkeypatch.setitem(bit.UNITS_PER_GROUP, 50, (1, 1, 1, 1))
+    config = ENCODERS[name]
+    classes = () if name == "pretrained" else ("a", "b", "c")
+    model = network.portable(config, len(classes))
+    rng = np.random.default_rng(0)
+    for variable in model.variables:  # no scale of 0, no statistics of 0 and 1
+        if variable.shape.rank == 1:
+            variable.assign(variable + rng.uniform(0.1, 0.5, variable.shape))
+    facts = network.facts(config, model, classes, 0, {})
+    onnx_file.write(model, facts, str(tmp_path))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    names = [output.name for output in session.get_outputs()]
+    for size in ((2, 61, 48), (1, 34, 20), (3, 200, 300)):
+        images = photos(*size)
+        pixels = evaluation_view(tf.constant(images), config.augment.image_size)
+        expected = model(pixels, training=False)
+        found = dict(zip(names, session.run(names, {"images": images})))
+        for of_onnx, ours in (("embeddings", "features"), ("logits", "logits")):
+            if ours in expected:
+                scale = np.abs(expected[ours]).max()
+                assert scale > 1e-3
+                np.testing.assert_allclose(
+                    found[of_onnx], expected[ours], atol=1e-5 * scale, rtol=0
+                )
+    assert names == ["embeddings", *(["logits"] if classes else [])]
+    (code,) = re.findall(
+        r"```python\n(.*?)```", model_card_loading.snippets(facts, ["model.onnx"]), re.DOTALL
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_without_its_package_it_is_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
+    code = main(["run.py", "--mode=export", f"--model_dir={tmp_path}", "--export_formats=onnx"])
+    assert code == 2 and "pip install -r requirements-onnx.txt" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+def test_a_model_beyond_onnx_s_2_gib_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "check_installed", lambda: None)
+
+    class Large:
+        variables = [tf.TensorSpec([2**29], tf.float32)]  # R152x4 has more
+
+    with pytest.raises(UserError, match=r"2.0 GiB.*less than 2 GiB"):
+        onnx_file.write(Large(), {"image_size": 34}, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "height, width, size", [(40, 48, 34), (100, 73, 224), (34, 34, 34), (7, 5, 32), (1, 3, 16)]
+)
+def test_the_resize_of_onnx_is_tensorflows(height, width, size):
+    images = np.random.default_rng(0).random((2, height, width, 3), np.float32)
+    expected = tf.image.resize(images, [size, size], "bicubic")
+    np.testing.assert_allclose(bicubic.resize(tf.constant(images), size), expected, atol=1e-6)

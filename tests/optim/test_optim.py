@@ -1,0 +1,144 @@
+"""LARS, the schedule and what decays, against the reference's numbers and plain NumPy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import simclr_layout
+from simclr_med import optim
+from simclr_med.config import ModelConfig
+from simclr_med.models import Model
+
+SETTINGS = ["default", "wd1e-4", "lr4.8_wd1e-4", "no_exclude", "wd0_finetune"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_lars_equals_the_reference_over_five_steps(golden, setting):
+    numbers = np.load(golden / "lars.npz")
+    document = json.loads((golden / "lars.json").read_text())
+    options, names = document["settings"][setting], list(document["names"])
+    variables = {name: tf.Variable(numbers[f"init|{name}"]) for name in names}
+    patterns = options.get("exclude_from_weight_decay", [])
+    excluded = [v for name, v in variables.items() if any(p in name for p in patterns)]
+    lars = optim.LARS(
+        options["learning_rate"], options["momentum"], options["weight_decay"], excluded=excluded
+    )
+    for step in range(5):
+        gradients = [tf.constant(numbers[f"grads|{name}"][step]) for name in names]
+        lars.apply_gradients(zip(gradients, variables.values()))
+        for name in names:
+            expected = numbers[f"{setting}|{name}|value"][step]
+            np.testing.assert_allclose(variables[name], expected, rtol=2e-7, atol=1e-9)
+
+
+def test_lars_equals_its_formula_in_numpy():
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(3, 2)).astype(np.float32), np.zeros((3, 2))
+    variable = tf.Variable(w)
+    lars = optim.LARS(0.7, momentum=0.9, weight_decay=0.01, eeta=0.02)
+    for _ in range(4):
+        g = rng.normal(size=w.shape).astype(np.float32)
+        lars.apply_gradients([(tf.constant(g), variable)])
+        g = g + 0.01 * w
+        v = 0.9 * v + 0.7 * 0.02 * np.linalg.norm(w) / np.linalg.norm(g) * g
+        w = w - v
+    np.testing.assert_allclose(variable, w, rtol=1e-5)
+
+
+def test_lars_excludes_batch_norm_biases_and_the_supervised_head_by_layer_type():
+    model = Model(ModelConfig(resnet_depth=18, se_ratio=0.1), image_size=32, num_classes=3)
+    model.build_weights(32)
+    lars = optim.make_optimizer("lars", 0.1, momentum=0.9, weight_decay=1e-6, model=model)
+    adapted = [v for v in model.trainable_variables if lars._var_key(v) not in lars._excluded_keys]
+    kernels = [v for v in model.trainable_variables if v.shape.rank > 1]
+    head = model.supervised_head.dense.kernel
+    assert {v.ref() for v in adapted} == {v.ref() for v in kernels if v is not head}
+
+
+def test_l2_penalty_equals_the_reference(golden):
+    document = json.loads((golden / "model_r18_proj2.json").read_text())
+    config = ModelConfig(resnet_depth=18, num_proj_layers=2, proj_out_dim=64, ft_proj_selector=1)
+    model = Model(config, image_size=64, num_classes=10)
+    model.build_weights(64)
+    reader = tf.train.load_checkpoint(str(golden / "ckpt" / "r18_proj2" / "ckpt-0"))
+    for key, variable in simclr_layout.checkpoint_keys(model).items():
+        variable.assign(reader.get_tensor(key))
+    for name, expected in document["add_weight_decay_at_1e_4"].items():
+        np.testing.assert_allclose(optim.l2_penalty(model, name, 1e-4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [f"case{i}" for i in range(8)])
+def test_schedule_equals_the_reference(golden, case):
+    options = json.loads((golden / "lr_schedule.json").read_text())[case]
+    numbers = np.load(golden / "lr_schedule.npz")
+    n, batch = options["n"], options["train_batch_size"]
+    total = optim.num_train_steps(
+        n, batch, options.get("train_epochs", 0), options.get("train_steps", 0)
+    )
+    warmup = optim.num_warmup_steps(n, batch, options["warmup_epochs"])
+    assert (total, warmup) == (options["train_steps_total"], options["warmup_steps"])
+    peak = optim.scaled_learning_rate(
+        options["learning_rate"], batch, options["learning_rate_scaling"]
+    )
+    rates = [
+        optim.warmup_cosine(int(step), peak=peak, warmup_steps=warmup, total_steps=total)
+        for step in numbers[f"{case}/steps"]
+    ]
+    np.testing.assert_allclose(rates, numbers[f"{case}/lr"], atol=2e-7 * peak)
+
+
+def test_schedule_equals_its_closed_form():
+    def rate(step):
+        return float(optim.warmup_cosine(step, peak=2.0, warmup_steps=4, total_steps=20))
+
+    assert [rate(0), rate(2), rate(4), rate(20)] == pytest.approx([0.0, 1.0, 2.0, 0.0], abs=1e-6)
+    assert rate(8) == pytest.approx(1 + math.cos(math.pi / 4), abs=1e-6)
+
+
+def test_lars_gives_excluded_variables_plain_momentum():
+    w, g = np.array([1.0, -2.0], np.float32), np.array([0.5, 0.25], np.float32)
+    variable = tf.Variable(w)
+    lars = optim.LARS(0.1, momentum=0.9, weight_decay=10.0, excluded=[variable])
+    for _ in range(2):
+        lars.apply_gradients([(tf.constant(g), variable)])
+    np.testing.assert_allclose(variable, w - 0.1 * g - (0.9 * 0.1 * g + 0.1 * g), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start, gradient", [([0.0, 0.0], [1.0, 2.0]), ([1.0, 2.0], [0.0, 0.0])])
+def test_lars_trusts_fully_where_a_norm_is_zero(start, gradient):
+    variable = tf.Variable(start)
+    optim.LARS(0.5).apply_gradients([(tf.constant(gradient), variable)])
+    np.testing.assert_allclose(variable, np.array(start) - 0.5 * np.array(gradient), rtol=1e-6)
+
+
+def test_l2_penalty_equals_half_the_sum_of_squares_of_what_decays():
+    model = Model(ModelConfig(resnet_depth=18, se_ratio=0.1), image_size=16, num_classes=3)
+    model.build_weights(16)
+    head = model.supervised_head.dense
+    norms = {v.ref() for v in optim.norm_variables(model)}
+
+    def half_squares(variables):
+        return 0.5 * sum(np.sum(np.float64(v.numpy()) ** 2) for v in variables)
+
+    decayed = [v for v in model.trainable_variables if v.ref() not in norms]
+    assert any(v is head.bias for v in decayed)
+    expected = {"lars": half_squares([head.kernel]), "momentum": half_squares(decayed)}
+    expected["adam"] = expected["momentum"]
+    for name, value in expected.items():
+        assert float(optim.l2_penalty(model, name, 0.1)) == pytest.approx(0.1 * value, rel=1e-5)
+
+
+def test_counts_of_steps_and_scaled_rates_equal_their_closed_form():
+    assert optim.num_train_steps(1000, 32, train_epochs=3, train_steps=0) == 94  # 93.75 -> 93 + 1
+    assert optim.num_train_steps(1000, 32, train_epochs=3, train_steps=7) == 7
+    assert optim.num_warmup_steps(1000, 32, 0.5) == 15
+    assert optim.scaled_learning_rate(0.3, 512, "linear") == pytest.approx(0.6)
+    assert optim.scaled_learning_rate(0.075, 64, "sqrt") == pytest.approx(0.6)
+
+
+def test_warmup_longer_than_the_run_grows_to_its_end():
+    rates = [optim.warmup_cosine(s, peak=1.0, warmup_steps=8, total_steps=4) for s in range(5)]
+    np.testing.assert_allclose(rates, np.arange(5) / 8, rtol=1e-6)

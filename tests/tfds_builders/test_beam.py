@@ -1,0 +1,57 @@
+"""Beam writes what a build without it does; skipped where requirements-beam.txt is not installed."""
+
+import pytest
+import tensorflow_datasets as tfds
+
+from helpers import cxr_twins
+from tfds_builders import bag_builder
+from tfds_builders.bag_table import shards
+from tfds_builders.chexpert_studies import Builder, folder_config
+
+pytest.importorskip("apache_beam", reason="Apache Beam is not installed (requirements-beam.txt)")
+
+
+def prepare(config, data_dir, **download_config):
+    builder = Builder(config=config, data_dir=data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**download_config))
+    return builder
+
+
+def beam_config():
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    flags = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    return {"beam_runner": "DirectRunner", "beam_options": PipelineOptions(flags)}
+
+
+def test_same_files_as_without_beam(tmp_path, monkeypatch):
+    """Byte for byte, with some unreadable images, which workers in other processes must report."""
+    monkeypatch.setattr(bag_builder, "shards", lambda rows: shards(rows, 50_000))
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=16)
+    images = sorted((tmp_path / "data").rglob("*.jpg"))
+    for image in images[::7]:
+        image.write_bytes(b"?")
+    config = folder_config(str(tmp_path / "data"), on_bad_image="skip")
+    plain = prepare(config, tmp_path / "plain")
+    beam = prepare(config, tmp_path / "beam", **beam_config())
+    assert dict(beam.info.metadata) == dict(plain.info.metadata)
+    assert len(beam.info.metadata["skipped_images"]) == len(images[::7])
+    assert beam.info.splits["train"].num_shards > 2
+    files = [
+        {path.name: path.read_bytes() for path in b.data_path.iterdir()} for b in (plain, beam)
+    ]
+    assert set(files[0]) == set(files[1])
+    for name in files[0]:
+        if "tfrecord" in name or name == "splits.csv":
+            assert files[0][name] == files[1][name], name
+
+
+def test_unreadable_image_is_named(tmp_path):
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=5, seed=1, size=16)
+    config = folder_config(str(tmp_path / "data"))
+    path = config.table.rows["path"].iloc[0]
+    (tmp_path / "data" / "CheXpert-v1.0-small" / path).write_bytes(b"?")
+    builder = Builder(config=config, data_dir=tmp_path / "beam")
+    with pytest.raises(Exception, match=f"image '{path}' cannot be used: not an image"):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**beam_config()))
+    assert not builder.is_prepared()

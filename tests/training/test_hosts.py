@@ -1,0 +1,24 @@
+"""The hosts of a TPU slice, which one process leads, read their parts of the global batches.
+
+What it finds: a dataset that is made on one host and used on another, which TensorFlow refuses; a host
+that reads another's part; a last batch that is cut differently.
+"""
+
+import numpy as np
+
+from helpers import ROOT
+from helpers.processes import environments, finish, start
+
+WORKER = ROOT / "tests" / "helpers" / "hosts_worker.py"
+
+
+def test_every_host_reads_its_part_of_each_batch(tmp_path):
+    log, out = tmp_path / "log", tmp_path / "out.npz"
+    running = start([WORKER, tmp_path, out], environments(1)[0], log, tmp_path)
+    assert finish([running], timeout=300) == [0], log.read_text()
+    found = dict(np.load(out))
+    one = [name for name in found if name.startswith("one/")]
+    assert len([name for name in one if name.endswith("/images")]) > 6  # steps of both kinds
+    for name in one:
+        np.testing.assert_array_equal(found["many" + name[3:]], found[name], err_msg=name)
+    assert -1 in found["one/train/0/label"] or -1 in found["one/train/1/label"]
