@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from simclr_med.cluster import Cluster, meet
 from simclr_med.errors import UserError, WorkerLost
+from simclr_med.signals import in_main_thread
 
 
 def make_strategy(
@@ -89,7 +90,8 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
             f"{who} ({_reason(error)}). Do all have the same TF_CONFIG, but for their index?"
         ) from error
     finally:  # TensorFlow takes the signal, and does nothing with it
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if in_main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def local_strategy() -> tf.distribute.Strategy:

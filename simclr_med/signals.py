@@ -26,7 +26,7 @@ def watch() -> None:
         raise KeyboardInterrupt
 
     _early.clear()
-    if _in_main_thread():
+    if in_main_thread():
         signal.signal(signal.SIGINT, note)
 
 
@@ -46,7 +46,7 @@ class stop_signals:
                 print("\nStopping after this step and saving...", flush=True)
             received.append(number)
 
-        numbers = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+        numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread() else ()
         self._before = {number: signal.signal(number, note) for number in numbers}
         return received
 
@@ -61,6 +61,6 @@ def report_stop(interrupted: Interrupted, model_dir: str) -> int:
     return 128 + interrupted.args[0]
 
 
-def _in_main_thread() -> bool:
+def in_main_thread() -> bool:
     """Returns whether Python lets this thread set signal handlers (not Streamlit's, Ray's, W&B's)."""
     return threading.current_thread() is threading.main_thread()

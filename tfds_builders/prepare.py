@@ -7,7 +7,6 @@ asks for that, unpacked by hand.
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import glob
 import inspect
 import os
@@ -15,6 +14,7 @@ import shutil
 import sys
 from typing import Any
 
+import filelock
 import tensorflow_datasets as tfds
 
 from tfds_builders import chexpert_studies, derm_bags, nih_cxr14
@@ -142,7 +142,7 @@ def _one_at_a_time(builder):
 def _locks(file) -> bool:
     """Waits for the lock of a file, until it is closed; returns False where there are no locks."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        filelock.lock_descriptor(file.fileno())
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

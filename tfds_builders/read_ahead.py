@@ -2,8 +2,9 @@
 
 import collections
 import concurrent.futures
-import os
 from collections.abc import Generator, Iterable
+
+import joblib
 
 from tfds_builders.pixels import ImageError, load_encoded
 
@@ -29,7 +30,7 @@ def load_ahead(
             return error
 
     pending: collections.deque = collections.deque()
-    pool = concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    pool = concurrent.futures.ThreadPoolExecutor(joblib.cpu_count())
     try:
         for path in paths:
             pending.append(pool.submit(load, path))

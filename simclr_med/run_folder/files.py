@@ -56,7 +56,12 @@ def sync(path: str) -> None:
     """
     if is_remote(path):
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
+    except PermissionError:
+        if not os.path.isdir(path):
+            raise
+        return  # Windows opens no folders
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
+import filelock
 import tensorflow as tf
 
 from simclr_med.config import FIELDS, Config, fields_that_shape_weights
@@ -19,7 +19,8 @@ from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
 _LOCK = ".lock"
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
+# As a file system says it; EBADF: NFS, which locks only what is open for writing.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 
 def write_json(path: str, value: Any) -> None:
@@ -59,15 +60,12 @@ def locked(model_dir: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"--model_dir={model_dir} cannot be used: {error.strerror}.") from error
     with file:
-        had = _flock(file, fcntl.LOCK_EX)
+        had = _lock(file)
         if had is False:
-            time.sleep(_SECONDS_FOR_A_LOOK)  # `is_training` may be holding it for an instant
-            had = _flock(file, fcntl.LOCK_EX)
-            if had is False:
-                raise UserError(
-                    f"--model_dir={model_dir} is in use by another run; wait for it, or choose "
-                    "another folder. (--mode=eval may look at it meanwhile.)"
-                )
+            raise UserError(
+                f"--model_dir={model_dir} is in use by another run; wait for it, or choose another "
+                "folder. (--mode=eval may look at it meanwhile.)"
+            )
         if had is None:
             print(
                 f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
@@ -83,24 +81,26 @@ def is_training(model_dir: str) -> bool:
     """
     if is_remote(model_dir):
         return False
+    path = os.path.join(model_dir, _LOCK)
     try:
-        with open(os.path.join(model_dir, _LOCK)) as file:
-            return _flock(file, fcntl.LOCK_SH) is False
+        file = open(path, "r+" if os.access(path, os.W_OK) else "r")  # noqa: SIM115
     except FileNotFoundError:
         return False
+    with file:
+        return _lock(file) is False
 
 
-def _flock(file: Any, kind: int) -> bool | None:
-    """Returns whether the lock could be had at once, until the file is closed; None: there are none."""
+def _lock(file: IO) -> bool | None:
+    """Returns whether the lock could be had, until the file is closed; None: there are no locks here."""
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        if filelock.lock_descriptor(file.fileno(), blocking=False):
+            return True
+        time.sleep(_SECONDS_FOR_A_LOOK)  # `is_training` may be holding it for an instant
+        return filelock.lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return None
-    return True
 
 
 def check_same_run(

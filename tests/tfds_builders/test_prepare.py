@@ -108,9 +108,9 @@ def test_what_a_killed_build_left_is_cleared_away(photos, tmp_path):
 
 
 _HOLDS = """
-import fcntl, sys
+import filelock, sys
 file = open(sys.argv[1], "a")
-fcntl.flock(file, fcntl.LOCK_EX)
+filelock.lock_descriptor(file.fileno())
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -142,10 +142,10 @@ def test_a_second_process_waits_and_finds_the_dataset_done(photos, tmp_path, mon
 def test_where_there_are_no_locks_nobody_clears_away_what_another_may_be_building(
     photos, tmp_path, monkeypatch, code
 ):
-    def has_none(file, kind):
+    def has_none(descriptor):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(prepare_module.fcntl, "flock", has_none)
+    monkeypatch.setattr(prepare_module.filelock, "lock_descriptor", has_none)
     builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
     others = builder.data_path.parent / "incomplete.ABCDEF_1.1.0"
     shutil.move(builder.data_path, others)

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import joblib
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
@@ -55,7 +56,7 @@ def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
     TensorFlow's threads do not survive a fork.
     """
     pieces = [range(i, min(i + _PIECE, num_cases)) for i in range(0, num_cases, _PIECE)]
-    workers = min(len(os.sched_getaffinity(0)), len(pieces))
+    workers = min(joblib.cpu_count(), len(pieces))
     if workers == 1:
         yield from _draw(clinic, range(num_cases))
         return
