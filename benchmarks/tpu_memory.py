@@ -60,7 +60,7 @@ cores of a slice, and these are its figures. Made by
     python benchmarks/tpu_memory.py
 
 from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was computed at; the command
-computes what is missing. `python -m pytest tests/tpu -s` (with requirements-dev.txt) compiles a small
+computes what is missing. `python -m pytest tests/tpu -s` (with the extra [dev]) compiles a small
 step for each chip, and fails where the compiler refuses it.
 
 The step is `training.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation

@@ -392,7 +392,7 @@ class EvalConfig:
     export_formats: str = _knob(
         "saved_model,keras",
         "export: which files, of saved_model, keras (.keras and .weights.h5) and onnx "
-        "(requirements-onnx.txt).",
+        "(pip install 'PATH_TO_CLONE[onnx]').",
         shapes_weights=False,
     )
     embed_unit: str = _knob(

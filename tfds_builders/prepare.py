@@ -198,8 +198,8 @@ def _with_beam(
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise DataError(
-            f"--beam_runner={runner} needs Apache Beam: pip install -r requirements-beam.txt, in "
-            "an environment of its own."
+            f"--beam_runner={runner} needs Apache Beam: pip install 'PATH_TO_CLONE[beam]', in an "
+            "environment of its own."
         ) from error
     # Workers on this machine are new processes, which have to find this package.
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

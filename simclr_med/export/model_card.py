@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import run_folder
+from simclr_med import __version__, run_folder
 from simclr_med.config import FIELDS, Config
 from simclr_med.export import model_card_loading
 from simclr_med.keras_api import keras
@@ -240,19 +240,21 @@ def _software() -> str:
     name = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
     return (
         f"Exported with Python {platform.python_version()}, TensorFlow {tf.__version__}, {name} "
-        f"{importlib.metadata.version(name)}, NumPy {np.__version__}; simclr_med at commit "
-        f"{_commit()}."
+        f"{importlib.metadata.version(name)}, NumPy {np.__version__}, simclr_med "
+        f"{__version__}{_commit()}."
     )
 
 
 def _commit() -> str:
-    """Returns the commit of our own code, "unknown" where it is no git checkout."""
+    """Returns " at commit ..." of a clone; "" where the package is installed, or without git."""
+    if not os.path.exists(os.path.join(_ROOT, ".git")):  # git would look further up
+        return ""
     command = ["git", "-C", _ROOT, "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+        return ""
+    return f" at commit {done.stdout.strip()}"
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:

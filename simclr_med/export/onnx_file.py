@@ -1,4 +1,4 @@
-"""ONNX, by tf2onnx (requirements-onnx.txt)."""
+"""ONNX, by tf2onnx (the extra [onnx])."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_installed() -> None:
     if missing:
         raise UserError(
             f"--export_formats=onnx needs {' and '.join(missing)}: "
-            "pip install -r requirements-onnx.txt"
+            "pip install 'PATH_TO_CLONE[onnx]'"
         )
 
 

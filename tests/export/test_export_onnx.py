@@ -19,7 +19,7 @@ from simclr_med.models import bit, resnet
 
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("tf2onnx") is None or importlib.util.find_spec("onnxruntime") is None,
-    reason="tf2onnx or onnxruntime is not installed (requirements-onnx.txt)",
+    reason="tf2onnx or onnxruntime is not installed (the extra [onnx])",
 )
 ENCODERS = {
     "pretrained": tiny_runs.BASE.replace(ft_proj_selector=1),
@@ -78,7 +78,7 @@ def test_without_its_package_it_is_a_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
     code = main(["run.py", "--mode=export", f"--model_dir={tmp_path}", "--export_formats=onnx"])
-    assert code == 2 and "pip install -r requirements-onnx.txt" in capsys.readouterr().err
+    assert code == 2 and "pip install 'PATH_TO_CLONE[onnx]'" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["config.json"]
 
 

@@ -1,4 +1,4 @@
-"""Beam writes what a build without it does; skipped where requirements-beam.txt is not installed."""
+"""Beam writes what a build without it does; skipped without the extra [beam]."""
 
 import pytest
 import tensorflow_datasets as tfds
@@ -8,7 +8,7 @@ from tfds_builders import bag_builder
 from tfds_builders.bag_table import shards
 from tfds_builders.chexpert_studies import Builder, folder_config
 
-pytest.importorskip("apache_beam", reason="Apache Beam is not installed (requirements-beam.txt)")
+pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra [beam])")
 
 
 def prepare(config, data_dir, **download_config):

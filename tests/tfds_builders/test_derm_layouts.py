@@ -2,7 +2,6 @@
 
 import collections
 import os
-import pathlib
 import random
 import re
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from helpers import ROOT
 from helpers.derm_folders import draw, ham_folder, pad_folder, scin_folder, write_csv
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.derm_bags.labels import OTHER, commonest, gather, parse_label
@@ -707,7 +707,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
 
 
 def test_the_manifest_of_the_readme_is_accepted(tmp_path):
-    readme = pathlib.Path(__file__).parents[1] / "tfds_builders/derm_bags/README.md"
+    readme = ROOT / "tfds_builders/derm_bags/README.md"
     text = re.search(r"```\n(case_id.*?)```", readme.read_text(), re.DOTALL)[1]
     for i, name in enumerate(re.findall(r"images/\w+\.\w+", text)):
         draw(tmp_path / name, seed=i)

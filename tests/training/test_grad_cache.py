@@ -5,7 +5,6 @@ its views from one augmentation of the whole batch.
 """
 
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import ROOT, tiny_runs
 from helpers import grad_cache_steps as steps
-from helpers import tiny_runs
 from simclr_med import distribution, out_of_memory
 from simclr_med.augment import device_ops
 from simclr_med.commands.main import main
@@ -23,7 +22,6 @@ from simclr_med.keras_api import keras
 from simclr_med.models import resnet
 from simclr_med.training import train
 
-HERE = pathlib.Path(__file__).parent
 HALVES = [[0, 1, 2, 3], [4, 5, 6, 7]]
 FINETUNE = dict(train_mode="finetune")
 
@@ -98,7 +96,7 @@ def test_two_replicas_share_the_statistics_of_a_chunk(float64, tmp_path):
     """Their loops go round together: a chunk is two examples of each replica."""
     out = tmp_path / "out.npz"
     subprocess.run(
-        [sys.executable, HERE / "grad_cache_steps.py", "2", out],
+        [sys.executable, ROOT / "tests" / "helpers" / "grad_cache_steps.py", "2", out],
         check=True,
         timeout=600,
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
