@@ -1,4 +1,4 @@
-"""Shared by all tests: quiet TensorFlow, and where the reference's numbers lie."""
+"""Shared by all tests: quiet TensorFlow, short encoders, one prepared folder, the reference's numbers."""
 
 import os
 import pathlib
@@ -19,6 +19,52 @@ def golden() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no golden numbers at {folder} (set SIMCLR_MED_GOLDEN)")
     return folder
+
+
+@pytest.fixture
+def one_block(monkeypatch):
+    """Encoders of one block while the test runs; in a fixture of a module use `encoders.shorten`."""
+    from helpers import encoders
+
+    encoders.shorten(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def strategy():
+    """One device."""
+    from simclr_med import distribution
+
+    return distribution.make_strategy()
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A prepared folder, see `tiny_runs.prepare`: its builder. Nobody changes it."""
+    from helpers import tiny_runs
+
+    return tiny_runs.prepare(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_pretrained(tiny_data, strategy, tmp_path_factory):
+    """A finished, evaluated pretraining of a one-block encoder on it: its folder. Copy to change it."""
+    from helpers import encoders, tiny_runs
+
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    with pytest.MonkeyPatch.context() as patch:
+        encoders.shorten(patch)
+        return tiny_runs.trained(tiny_runs.BASE, tiny_data, folder, strategy, evaluated=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_tuned(tiny_data, strategy, tmp_path_factory):
+    """A finished, evaluated fine-tuning of a one-block encoder on it: its folder. Copy to change it."""
+    from helpers import encoders, tiny_runs
+
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    with pytest.MonkeyPatch.context() as patch:
+        encoders.shorten(patch)
+        return tiny_runs.trained(tiny_runs.FINETUNE, tiny_data, folder, strategy, evaluated=True)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from helpers.folders import draw_cases
 from simclr_med.build import make_model
 from simclr_med.config import Config
 from simclr_med.evaluation import evaluate
@@ -32,19 +32,14 @@ FINETUNE = BASE.replace(train_mode="finetune")
 
 
 def draw_folder(folder, seed=0):
-    """Writes 12 cases of 1 to 4 noisy images in two classes, a third of them validation."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    rows = ["case_id,patient_id,image_path,label,split"]
-    for case in range(12):
-        for image in range(1 + case % 4):
-            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
-            pixels[..., case % 3] |= 128
-            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
-            split = "validation" if case % 3 == 2 or case == 3 else "train"
-            rows.append(f"c{case},p{case},{case}_{image}.png,label{case % 2},{split}")
-    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    """Writes 12 cases of 1 to 4 images in two classes: 8 train, 4 validation."""
+    return draw_cases(
+        folder,
+        {"train": 8, "validation": 4},
+        images=lambda case: 1 + case % 4,
+        seed=seed,
+        columns={"patient_id": lambda case: f"p{case}"},
+    )
 
 
 def prepare(root):
@@ -71,7 +66,8 @@ def trained(config, builder, model_dir, strategy, evaluated=False):
         evaluate.evaluate(config, builder, str(model_dir), strategy, pictures=False)
     # What run.py would have been given, so that a later command finds the prepared data.
     path = model_dir / "config.json"
-    place = {"manual_dir": str(model_dir.parent / "photos"), "data_dir": str(builder.data_dir)}
+    photos = builder.builder_config.manifest.folder
+    place = {"manual_dir": str(photos), "data_dir": str(builder._data_dir_root)}
     path.write_text(json.dumps({**json.loads(path.read_text()), **place}))
     assert os.path.exists(model_dir / "data.json")
     return model_dir

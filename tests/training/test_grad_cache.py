@@ -99,7 +99,7 @@ def test_two_replicas_share_the_statistics_of_a_chunk(float64, tmp_path):
         [sys.executable, ROOT / "tests" / "helpers" / "grad_cache_steps.py", "2", out],
         check=True,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     chunks = [[0, 1, 4, 5], [2, 3, 6, 7]]  # replicas hold 0 to 3 and 4 to 7
     assert_equal(dict(np.load(out)), steps.slowly(steps.CONFIG, chunks), 1e-6)

@@ -1,0 +1,17 @@
+"""Encoders of few blocks, which build and train in seconds; each kind of layer is still there."""
+
+from simclr_med.models import bit, resnet
+
+
+def shorten(patch, blocks=(1,), **others):
+    """Makes every ResNet and BiT consist of so many blocks a group, until the patch is undone.
+
+    Args:
+      patch: a `pytest.MonkeyPatch`.
+      blocks: residual blocks of each group; fewer than four leave later groups out.
+      **others: another number for some, by name: resnet34=(2,), bit101=(2, 1).
+    """
+    for family, table in (("resnet", resnet.BLOCKS_PER_GROUP), ("bit", bit.UNITS_PER_GROUP)):
+        for depth in list(table):
+            patch.setitem(table, depth, others.pop(f"{family}{depth}", blocks))
+    assert not others, f"no such encoders: {', '.join(others)}"
