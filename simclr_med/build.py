@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from simclr_med import cluster, distribution
 from simclr_med.config import Config
 from simclr_med.data import Bags, label_fraction, open_split
 from simclr_med.data.cases import Cases, read_cases
+from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
 from simclr_med.models import Model
@@ -39,17 +42,12 @@ def set_up(config: Config) -> tf.distribute.Strategy:
 
 def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:
     """Returns a split's bags, read as the configuration says; `also` is for `open_split`."""
-    data = config.data
-    return open_split(
-        builder,
-        split,
-        label_set=data.label_set,
-        uncertain_policy=data.uncertain_policy,
-        blank_policy=data.blank_policy,
-        views=data.views,
-        bag_by=data.bag_by,
-        **also,
-    )
+    return open_split(builder, split, LabelReading.of(config.data), **also)
+
+
+def label_reading(config: Config, bags: Bags) -> dict[str, str]:
+    """Returns how several labels were read, for the files of a run; {} where a bag has one or none."""
+    return dataclasses.asdict(LabelReading.of(config.data)) if bags.multilabel else {}
 
 
 def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:

@@ -42,6 +42,11 @@ def _knob(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def suffix_of(eval_name: str | None) -> str:
+    """Returns what the names of the files of `--eval_name` end in: _NAME; "" without a name."""
+    return f"_{eval_name}" if eval_name else ""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What to do, and where it lies"""
@@ -407,6 +412,11 @@ class EvalConfig:
         "list.",
         shapes_weights=False,
     )
+
+    @property
+    def suffix(self) -> str:
+        """What the names of an evaluation's files end in."""
+        return suffix_of(self.eval_name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from simclr_med.data.by_patient import join_patients
-from simclr_med.data.labels import LabelPolicy, make_policy
+from simclr_med.data.labels import AS_STORED, LabelPolicy, LabelReading, make_policy
 from simclr_med.errors import UserError
 
 NO_LABEL = -1
@@ -51,12 +51,8 @@ class Bags:
 def open_split(
     builder: tfds.core.DatasetBuilder,
     split: str,
+    reading: LabelReading = AS_STORED,
     *,
-    label_set: str = "all",
-    uncertain_policy: str = "ignore",
-    blank_policy: str = "negative",
-    views: str = "all",
-    bag_by: str = "study",
     with_metadata: bool = False,
     with_image_ids: bool = False,
 ) -> Bags:
@@ -66,34 +62,19 @@ def open_split(
       builder: of a prepared dataset.
       split: a split, a named part of one (CheXpert's paper_train), or a slice as TFDS writes them,
         such as "train[:10%]".
-      label_set: which of several labels: "all", "chexpert5" or "chexpert14".
-      uncertain_policy: what -1 means, see `labels.make_policy`.
-      blank_policy: what a blank label means, "negative" or "ignore".
-      views: "all", or only "frontal" or "lateral" images, of datasets that know.
-      bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
+      reading: which images and labels, and what these mean.
       with_metadata: yield what is known of each image, for subgroups (not of joined bags).
       with_image_ids: yield the images' names where the dataset has them (not of joined bags).
 
     Raises:
       UserError: no such split, a dataset without images, or one that cannot be read so.
     """
-    info = builder.info
+    info, views = builder.info, reading.views
     split_info, tfds_split = _find_split(builder, split)
-    key = "images" if "images" in info.features else "image"
-    if key not in info.features:
-        raise UserError(
-            f"Dataset {info.full_name} has no feature 'images' or 'image' but "
-            f"{', '.join(info.features)}."
-        )
-    if views != "all" and "views" not in info.features:
-        raise UserError(f"--views={views}: {info.full_name} does not say which view an image is.")
-    by_patient = bag_by == "patient"
-    if by_patient and not (info.disable_shuffling and "patient_id" in info.features):
-        raise UserError(
-            f"--bag_by=patient: {info.full_name} is not stored patient by patient; chexpert and "
-            "nih_cxr14 are."
-        )
-    policy = _policy(builder, label_set, uncertain_policy, blank_policy)
+    key, by_patient = _image_feature(info), reading.bag_by == "patient"
+    _check_reading(info, reading)
+    policy = _policy(builder, reading)
+    class_names = policy.names if policy else _class_names(info.features)
     has_label = bool(_class_names(info.features))
     keys = () if by_patient or not with_metadata else _metadata_keys(info.features)
     named = with_image_ids and not by_patient
@@ -101,13 +82,12 @@ def open_split(
     read += (
         ["image_ids"] * named + ["metadata", "views"] * bool(keys) + ["views"] * (views != "all")
     )
+    read = [name for name in read if name in info.features]
 
     def read_split() -> tf.data.Dataset:
         dataset = builder.as_dataset(
             split=tfds_split,
-            decoders=tfds.decode.PartialDecoding(
-                {name: True for name in read if name in info.features}, {key: _KeepEncoded()}
-            ),
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: _KeepEncoded()}),
             shuffle_files=False,
             read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
         )
@@ -120,13 +100,8 @@ def open_split(
     counts = _count(builder, split, split_info, views)
     if not counts["bags"]:
         raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
-    return Bags(
-        open=read_split,
-        num_bags=counts["patients" if by_patient else "bags"],
-        num_images=counts["images"],
-        class_names=policy.names if policy else _class_names(info.features),
-        multilabel=policy is not None,
-    )
+    num_bags = counts["patients" if by_patient else "bags"]
+    return Bags(read_split, num_bags, counts["images"], class_names, multilabel=policy is not None)
 
 
 class _KeepEncoded(tfds.decode.SkipDecoding):
@@ -154,25 +129,48 @@ def _find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str
     return found, tfds_split
 
 
-def _policy(builder, label_set: str, uncertain: str, blank: str) -> LabelPolicy | None:
+def _image_feature(info) -> str:
+    """Returns the feature that holds the images: of a bag, or of plain image classification.
+
+    Raises:
+      UserError: there is none.
+    """
+    for key in ("images", "image"):
+        if key in info.features:
+            return key
+    raise UserError(
+        f"Dataset {info.full_name} has no feature 'images' or 'image' but "
+        f"{', '.join(info.features)}."
+    )
+
+
+def _check_reading(info, reading: LabelReading) -> None:
+    """Refuses views and joined bags where a dataset does not know them."""
+    if reading.views != "all" and "views" not in info.features:
+        raise UserError(
+            f"--views={reading.views}: {info.full_name} does not say which view an image is."
+        )
+    patient_by_patient = info.disable_shuffling and "patient_id" in info.features
+    if reading.bag_by == "patient" and not patient_by_patient:
+        raise UserError(
+            f"--bag_by=patient: {info.full_name} is not stored patient by patient; chexpert and "
+            "nih_cxr14 are."
+        )
+
+
+def _policy(builder, reading: LabelReading) -> LabelPolicy | None:
     """Returns how to read several labels; None for a dataset that has one a bag, or none."""
     features = builder.info.features
     if "labels" not in features or not isinstance(features["labels"], tfds.features.FeaturesDict):
-        for flag, value, default in (
-            ("label_set", label_set, "all"),
-            ("uncertain_policy", uncertain, "ignore"),
-            ("blank_policy", blank, "negative"),
-        ):
-            if value != default:
+        for flag in ("label_set", "uncertain_policy", "blank_policy"):
+            if (value := getattr(reading, flag)) != getattr(LabelReading, flag):
                 raise UserError(
                     f"--{flag}={value}: {builder.info.full_name} has not several labels a bag."
                 )
         return None
     return make_policy(
         tuple(features["labels"]),
-        label_set=label_set,
-        uncertain=uncertain,
-        blank=blank,
+        reading,
         renamed=dict((builder.info.metadata or {}).get("chexpert5", {})),
         dataset=builder.info.full_name,
     )

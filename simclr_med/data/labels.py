@@ -10,6 +10,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from simclr_med.config import DataConfig
 from simclr_med.errors import UserError
 
 # The five labels of CheXpert's competition (Irvin et al. 2019), those of the paper.
@@ -31,7 +32,36 @@ CHEXPERT14 = (
     "Support Devices",
 )
 LABEL_SETS = {"chexpert5": CHEXPERT5, "chexpert14": CHEXPERT14}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelReading:
+    """How the X-rays of a study and their labels are read; each field is a flag, which explains it.
+
+    Attributes:
+      label_set: which of the labels: "all", or a name of LABEL_SETS.
+      uncertain_policy: what -1 means, see `make_policy`.
+      blank_policy: what a blank label means, "negative" or "ignore".
+      views: "all", or only "frontal" or "lateral" images, of datasets that know.
+      bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
+    """
+
+    label_set: str = "all"
+    uncertain_policy: str = "ignore"
+    blank_policy: str = "negative"
+    views: str = "all"
+    bag_by: str = "study"
+
+    @classmethod
+    def of(cls, data: DataConfig) -> LabelReading:
+        """Returns what a run's configuration says."""
+        return cls(**{field.name: getattr(data, field.name) for field in dataclasses.fields(cls)})
+
+
 _VALUES = {"zeros": 0.0, "ones": 1.0, "ignore": float("nan"), "negative": 0.0}
+
+
+AS_STORED = LabelReading()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +85,8 @@ class LabelPolicy:
 
 def make_policy(
     stored: tuple[str, ...],
+    reading: LabelReading,
     *,
-    label_set: str,
-    uncertain: str,
-    blank: str,
     renamed: dict[str, str],
     dataset: str,
 ) -> LabelPolicy:
@@ -66,16 +94,16 @@ def make_policy(
 
     Args:
       stored: the names under which the dataset stores them.
-      label_set: "all", or a name of LABEL_SETS.
-      uncertain: zeros, ones or ignore, for all labels; or a list such as
-        "zeros,Atelectasis:ones,Edema:ones", in which a value without a name is for the others.
-      blank: negative or ignore.
+      reading: which of them, and what uncertain and blank ones mean. Its `uncertain_policy` is zeros,
+        ones or ignore, for all labels; or a list such as "zeros,Atelectasis:ones,Edema:ones", in
+        which a value without a name is for the others.
       renamed: {stored name: its name in LABEL_SETS}, where they differ.
       dataset: its name, for the sentence.
 
     Raises:
       UserError: a label that the dataset has not, or a list that cannot be read.
     """
+    label_set = reading.label_set
     if label_set == "all":
         key_of, names = {key: key for key in stored}, stored
     else:
@@ -88,8 +116,8 @@ def make_policy(
     return LabelPolicy(
         names=tuple(names),
         keys=tuple(key_of[name] for name in names),
-        uncertain=_uncertain_values(uncertain, tuple(names)),
-        blank=_VALUES[blank],
+        uncertain=_uncertain_values(reading.uncertain_policy, tuple(names)),
+        blank=_VALUES[reading.blank_policy],
     )
 
 

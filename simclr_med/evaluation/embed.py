@@ -68,8 +68,9 @@ def embed(
         "input_range": model.encoder.input_range,
     }
     tf.io.gfile.makedirs(model_dir)
-    name = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
-    stem = os.path.join(model_dir, f"embeddings{name}_{re.sub(r'[^A-Za-z0-9._-]+', '_', split)}")
+    stem = os.path.join(
+        model_dir, f"embeddings{config.eval.suffix}_{re.sub(r'[^A-Za-z0-9._-]+', '_', split)}"
+    )
     paths = [f"{stem}.parquet", f"{stem}.npz"]
     _write_parquet(paths[0], columns, labels, bags.class_names, embeddings, about)
     _write_npz(paths[1], columns, labels, bags.class_names, embeddings, about)

@@ -87,7 +87,7 @@ def evaluate(
     """
     config = input_range.resolve(config, model_dir)
     found = measure(config, builder, model_dir, strategy)
-    result, suffix = found.result, f"_{config.eval.eval_name}" if config.eval.eval_name else ""
+    result, suffix = found.result, config.eval.suffix
     files = {"checkpoint": found.checkpoint}
     for name, scores in found.predictions.items():
         files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")

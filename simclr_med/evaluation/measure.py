@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from simclr_med import run_folder
-from simclr_med.build import labelled_cases, make_model, open_bags
+from simclr_med.build import label_reading, labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.data import Bags
@@ -103,7 +103,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         "selection": {name: value for name, value in chosen.items() if name != "candidates"},
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
-        "labels": _label_reading(config, bags),
+        "labels": label_reading(config, bags),
         "classification": {},
         "subgroups": [],
     }
@@ -178,14 +178,6 @@ def _all_scores(config, builder, strategy, models, features, bags: Bags, num_cla
                 else evaluator(train_x, train_y, patients, test_x, num_classes, seed)
             )
     return scores
-
-
-def _label_reading(config: Config, bags: Bags) -> dict:
-    """Returns how several labels were read, for the result; {} where a bag has one or none."""
-    if not bags.multilabel:
-        return {}
-    names = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
-    return {name: getattr(config.data, name) for name in names}
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

@@ -27,6 +27,7 @@ from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
+from simclr_med.run_folder import files
 from simclr_med.training import train
 
 _RECORD = "experiment.json"
@@ -258,16 +259,13 @@ def _weights(path: str | None) -> str | None:
     for file_name in (f"{prefix}.index", path):
         if gfile.exists(file_name) and not gfile.isdir(file_name):
             digest = hashlib.sha256()
-            with gfile.GFile(file_name, "rb") as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+            files.update_digest(digest, file_name)
             return digest.hexdigest()
     return None
 
 
 def _result_path(config: Config, model_dir: str) -> str:
-    suffix = f"_{config.eval.eval_name}" if config.eval.eval_name else ""
-    return os.path.join(model_dir, f"result{suffix}.json")
+    return os.path.join(model_dir, f"result{config.eval.suffix}.json")
 
 
 def _forget_models() -> None:

@@ -24,7 +24,7 @@ from simclr_med.export import (
     writable,
 )
 from simclr_med.models import Model
-from simclr_med.run_folder import data_json, terminal
+from simclr_med.run_folder import data_json, files, terminal
 
 FOLDER = "export"
 CARD = "README.md"
@@ -49,10 +49,10 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
     tf.io.gfile.makedirs(folder)
     for name in wanted:
         _FORMATS[name].write(model, facts, folder)
-    files = [file for name in wanted for file in _FORMATS[name].files]
-    for file in (file for made in _FORMATS.values() for file in made.files if file not in files):
+    written = [file for name in wanted for file in _FORMATS[name].files]
+    for file in (file for made in _FORMATS.values() for file in made.files if file not in written):
         _remove(os.path.join(folder, file))  # left by another export, perhaps of another step
-    listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in files]
+    listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in written]
     card = model_card.model_card(config, facts, model_dir if of_run else None, listed)
     run_folder.write_atomically(os.path.join(folder, CARD), card)
     rows = [[file, terminal.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
@@ -123,9 +123,7 @@ def _size_and_digest(path: str) -> tuple[int, str]:
         )
     digest = hashlib.sha256()
     for name in found:
-        with gfile.GFile(name, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+        files.update_digest(digest, name)
     return sum(gfile.stat(name).length for name in found), digest.hexdigest()
 
 

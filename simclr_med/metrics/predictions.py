@@ -11,6 +11,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from simclr_med.config import suffix_of
 from simclr_med.errors import UserError
 from simclr_med.run_folder import files
 
@@ -81,7 +82,7 @@ def runs_of(text: str) -> list[str]:
         )
     found = map(_SEED.search, (os.path.join(folder, n) for n in files.names(folder)))
     seeds = [m.string for m in sorted(filter(None, found), key=lambda m: int(m[1]))]
-    name = f"predictions_{eval_name}.csv" if eval_name else "predictions.csv"
+    name = f"predictions{suffix_of(eval_name)}.csv"
     paths = [os.path.join(path, name) for path in seeds or [folder]]
     for path in paths:
         if not tf.io.gfile.exists(path):

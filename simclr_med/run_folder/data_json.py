@@ -11,10 +11,9 @@ from simclr_med.config import Config
 from simclr_med.run_folder.folder import read_json, write_json
 
 FILE = "data.json"
-_READING = ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by")
 
 
-def write(model_dir: str, config: Config, builder, bags) -> None:
+def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]) -> None:
     """Writes data.json: name, fingerprint and counts of the data, and how it was read.
 
     Args:
@@ -22,6 +21,7 @@ def write(model_dir: str, config: Config, builder, bags) -> None:
       config: of the run.
       builder: of the prepared dataset.
       bags: the `data.Bags` that are trained on; fine-tuning leaves out what has no label.
+      reading: how several labels a bag are read; {} where there is one or none.
     """
     metadata = builder.info.metadata or {}
     facts = {
@@ -36,7 +36,7 @@ def write(model_dir: str, config: Config, builder, bags) -> None:
         "missing_images": metadata.get("missing_images", 0),
         "class_names": list(bags.class_names),
         "several_labels": bags.multilabel,
-        "reading": {name: getattr(config.data, name) for name in _READING if bags.multilabel},
+        "reading": reading,
     }
     write_json(os.path.join(model_dir, FILE), facts)
 

@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -34,6 +35,13 @@ def read_text(path: str) -> str:
     """
     with tf.io.gfile.GFile(path, "rb") as file:
         return file.read().decode("utf-8")
+
+
+def update_digest(digest: Any, path: str) -> None:
+    """Feeds the bytes of a file to a hash of hashlib's, a piece at a time."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
 
 
 def write_atomically(path: str, text: str) -> None:

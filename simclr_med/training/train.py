@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from simclr_med import checkpoints, distribution, out_of_memory, run_folder
 from simclr_med.augment import device_ops
-from simclr_med.build import labelled_cases, make_model, open_bags
+from simclr_med.build import label_reading, labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.data import Bags, label_fraction, training_batches
@@ -86,7 +86,7 @@ def train(
         # Now, so that weights that were refused leave no run of another configuration behind.
         run_folder.write_config(folder, *identity)
         run_folder.write_json(os.path.join(folder, "flags.json"), asked)
-        data_json.write(folder, config, builder, bags)
+        data_json.write(folder, config, builder, bags, label_reading(config, bags))
         print(
             f"{config.method}: {num_examples:,} {'bags' if method.keeps_bags else 'images'} "
             f"({bags.num_images:,} images), batch {batch_size}, {total_steps:,} steps = "

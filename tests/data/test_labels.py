@@ -8,7 +8,7 @@ import tensorflow as tf
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from simclr_med import losses, metrics
-from simclr_med.data.labels import CHEXPERT5, CHEXPERT14, make_policy
+from simclr_med.data.labels import CHEXPERT5, CHEXPERT14, LabelReading, make_policy
 from simclr_med.errors import UserError
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 
@@ -17,7 +17,7 @@ NAN = math.nan
 
 def policy(stored=CHEXPERT14, label_set="chexpert5", uncertain="ignore", blank="negative", **more):
     options = dict(renamed={}, dataset="chexpert_studies", **more)
-    return make_policy(stored, label_set=label_set, uncertain=uncertain, blank=blank, **options)
+    return make_policy(stored, LabelReading(label_set, uncertain, blank), **options)
 
 
 def read(policy, **values):
@@ -45,10 +45,10 @@ def test_a_label_may_have_a_policy_of_its_own():
 def test_names_and_order_are_those_of_the_label_set_whatever_the_dataset_calls_them():
     nih = ("Atelectasis", "Effusion", "Edema", "Cardiomegaly", "Consolidation")
     renamed = {"Effusion": "Pleural Effusion"}
-    options = dict(uncertain="ignore", blank="negative", renamed=renamed, dataset="nih")
-    five = make_policy(nih, label_set="chexpert5", **options)
+    options = dict(renamed=renamed, dataset="nih")
+    five = make_policy(nih, LabelReading("chexpert5"), **options)
     assert five.names == CHEXPERT5 and five.keys[4] == "Effusion"
-    assert make_policy(nih, label_set="all", **options).names == nih
+    assert make_policy(nih, LabelReading("all"), **options).names == nih
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from helpers import cxr_twins
 from simclr_med.data import open_split
 from simclr_med.data.by_patient import join_patients
+from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
 from tfds_builders import chexpert_studies, nih_cxr14
 
@@ -37,6 +38,9 @@ def stored(builder, split):
     return list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
 
 
+FIVE = LabelReading(label_set="chexpert5")
+
+
 def found(bags):
     return list(bags.dataset.as_numpy_iterator())
 
@@ -44,7 +48,7 @@ def found(bags):
 @pytest.mark.parametrize("split", ["train", "test", "official_valid", "train[:20]"])
 @pytest.mark.parametrize("views", ["all", "frontal", "lateral"])
 def test_views_keep_their_images_and_no_empty_bag(chexpert, split, views):
-    bags = open_split(chexpert, split, views=views)
+    bags = open_split(chexpert, split, LabelReading(views=views))
     expected = {}
     for study in stored(chexpert, split):
         images = [
@@ -64,7 +68,7 @@ def test_views_keep_their_images_and_no_empty_bag(chexpert, split, views):
 @pytest.mark.parametrize("which", ["chexpert", "nih"])
 def test_bags_by_patient_hold_all_images_of_each_patient(request, which, views):
     builder = request.getfixturevalue(which)
-    bags = open_split(builder, "train", bag_by="patient", views=views)
+    bags = open_split(builder, "train", LabelReading(bag_by="patient", views=views))
     expected = {}
     for study in stored(builder, "train"):
         for image, view in zip(study["images"], study["views"]):
@@ -81,7 +85,7 @@ def test_labels_in_which_the_studies_of_a_patient_differ_are_unknown(chexpert):
     by_study, by_patient = {}, {}
     for bag in found(open_split(chexpert, "train")):
         by_study.setdefault(bag["patient_id"], []).append(bag["label"])
-    for bag in found(open_split(chexpert, "train", bag_by="patient")):
+    for bag in found(open_split(chexpert, "train", LabelReading(bag_by="patient"))):
         by_patient[bag["patient_id"]] = bag["label"]
     some_differ = False
     for patient, labels in by_study.items():
@@ -115,10 +119,10 @@ def test_the_papers_training_split_is_a_named_part_of_train(chexpert):
 
 
 def test_label_sets_have_the_names_of_chexpert_on_both_datasets(chexpert, nih):
-    names = [open_split(b, "train", label_set="chexpert5").class_names for b in (chexpert, nih)]
+    names = [open_split(b, "train", FIVE).class_names for b in (chexpert, nih)]
     assert names[0] == names[1] and "Pleural Effusion" in names[1]
     assert "Effusion" in open_split(nih, "train").class_names
-    bag = found(open_split(nih, "train", label_set="chexpert5"))[0]
+    bag = found(open_split(nih, "train", FIVE))[0]
     stored_labels = stored(nih, "train")[0]["labels"]
     assert bag["label"][4] == stored_labels["Effusion"]
 
@@ -128,7 +132,7 @@ def test_label_sets_have_the_names_of_chexpert_on_both_datasets(chexpert, nih):
     [
         (dict(split="nope"), "it has: .*train.*paper_train"),
         (dict(split="train[:0]"), "is empty"),
-        (dict(split="train", uncertain_policy="x"), "--uncertain_policy=x"),
+        (dict(split="train", reading=LabelReading(uncertain_policy="x")), "--uncertain_policy=x"),
     ],
 )
 def test_mistakes_are_named(chexpert, options, words):
@@ -138,12 +142,12 @@ def test_mistakes_are_named(chexpert, options, words):
 
 def test_a_view_that_no_image_has_is_refused_before_training(nih):
     with pytest.raises(UserError, match="--views=lateral leaves no image in split 'train'"):
-        open_split(nih, "train", views="lateral")
+        open_split(nih, "train", LabelReading(views="lateral"))
 
 
 def test_what_a_dataset_has_not_is_named(nih):
     with pytest.raises(UserError, match="no label 'No Finding'; it has: Atelectasis"):
-        open_split(nih, "train", label_set="chexpert14")
+        open_split(nih, "train", LabelReading(label_set="chexpert14"))
 
 
 class Plain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
