@@ -1,5 +1,6 @@
 """Shared by all tests: quiet TensorFlow, short encoders, one prepared folder, the reference's numbers."""
 
+import gzip
 import os
 import pathlib
 import sys
@@ -14,10 +15,19 @@ from helpers import ROOT
 
 @pytest.fixture
 def golden() -> pathlib.Path:
-    """The folder of numbers that google-research/simclr tf2 produced; skips where it is absent."""
-    folder = pathlib.Path(os.environ.get("SIMCLR_MED_GOLDEN", ROOT.parent / "shared" / "golden"))
-    if not folder.is_dir():
-        pytest.skip(f"no golden numbers at {folder} (set SIMCLR_MED_GOLDEN)")
+    """Returns the folder of numbers computed by google-research/simclr tf2 (see its README)."""
+    return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden_checkpoint(tmp_path_factory) -> pathlib.Path:
+    """Returns a folder with the checkpoint written by google-research/simclr tf2, unpacked."""
+    folder = tmp_path_factory.mktemp("golden_checkpoint")
+    for file in (ROOT / "tests" / "golden" / "ckpt").iterdir():
+        if file.suffix == ".gz":
+            (folder / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        else:
+            (folder / file.name).write_bytes(file.read_bytes())
     return folder
 
 

@@ -63,7 +63,7 @@ def test_colour_ops_equal_the_reference(golden, name):
     image = numbers["op_input_u8"].astype(np.float32) / 255
     op, _, value = name.partition("_")
     result = apply(op, image, float(value or 0))
-    expected = numbers[name]
+    result, expected = result[::5], numbers[name]  # every fifth row is kept
     assert (
         min(np.abs(result - expected).max(), np.abs(result.clip(0, 1) - expected).max()) < 1e-5
     )  # a mean over pixels
@@ -77,7 +77,8 @@ def test_blur_equals_the_reference(golden, sigma, size, n):
     images = planes(*[numbers["op_input_u8"] / 255] * n)
     sigmas = tf.fill([n], float(sigma))
     result = pixels(blur.gaussian_blur(images, sigmas, blur.radius_for(size)))[-1]
-    np.testing.assert_allclose(result, numbers[f"blur_sigma{sigma}_height{size}"], atol=2e-6)
+    expected = numbers[f"blur_sigma{sigma}_height{size}"]
+    np.testing.assert_allclose(result[::5], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -137,12 +138,13 @@ def test_crop_windows_are_distributed_as_in_the_reference(golden):
 def test_evaluation_crop_equals_the_reference(golden):
     numbers = np.load(golden / "eval_preprocess.npz")
     cases = sorted({name.split("/")[0] for name in numbers.files})
-    assert cases
+    assert len(cases) == 6
     for case in cases:
         size = int(case.split("to")[1])
-        encoded = tf.io.encode_png(numbers[f"{case}/input_u8"])
+        encoded = tf.constant(numbers[f"{case}/input_png"].tobytes())
         result = crop.decode_center_crop(encoded, size)
-        np.testing.assert_allclose(result, numbers[f"{case}/output"], atol=1e-6, err_msg=case)
+        assert result.shape == (size, size, 3)
+        np.testing.assert_allclose(result[::5], numbers[f"{case}/output"], atol=1e-6, err_msg=case)
 
 
 def test_replicas_augment_their_rows_of_the_global_batch():
@@ -183,7 +185,7 @@ def test_a_chain_of_jitters_equals_the_reference(golden):
         order=tf.constant([[color.HUE, color.CONTRAST, color.BRIGHTNESS, color.SATURATION]]),
     )
     expected = numbers["chain_hue.15_contrast1.6_brightness1.3_saturation.4"]
-    np.testing.assert_allclose(pixels(result)[0], expected, atol=3e-6)
+    np.testing.assert_allclose(pixels(result)[0][::5], expected, atol=3e-6)
 
 
 def test_colour_ops_equal_colorsys_pixel_by_pixel():

@@ -50,7 +50,9 @@ def test_crop_and_resize_equal_the_reference(golden, monkeypatch, box, size):
     encoded = tf.io.encode_png(numbers["op_input_u8"])
     result = crop.decode_random_crops(encoded, cut_at(monkeypatch, [box]), size)[0]
     expected = numbers["cropresize_{}_{}_{}_{}_to{}".format(*box, size)]
-    difference = tf.cast(result, tf.float32) - 255 * expected.clip(0, 1)  # it clips later than we
+    difference = tf.cast(result, tf.float32)[::5] - 255 * expected.clip(
+        0, 1
+    )  # it clips later than we
     assert np.abs(difference).max() < 0.501  # rounded to the nearest
 
 

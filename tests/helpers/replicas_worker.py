@@ -107,7 +107,7 @@ def reference_cases(out: str, golden: str) -> None:
         loss, gradient = contrastive(
             strategy,
             hidden.reshape(2, 2, -1, hidden.shape[-1]),
-            temperature=0.5 if case == 2 else 0.1,  # contrastive_loss_mirrored2.json
+            temperature=0.5 if case == 2 else 0.1,  # see tests/golden/README.md
             normalize=case != 2,
         )
         found |= {f"loss{case}": loss, f"gradient{case}": gradient.reshape(hidden.shape)}
