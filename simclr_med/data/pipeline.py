@@ -7,6 +7,7 @@ while they are still encoded bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -14,7 +15,7 @@ import tensorflow as tf
 from simclr_med.augment.crop import decode_center_crop, decode_random_crops
 from simclr_med.data.bags import Bags
 
-_ORDER, _PAIR, _PIXELS = range(3)  # what a seed is folded for
+_USES = range(3)  # of a seed: the order of examples, the pair of a bag, the crops
 _INT32_IDS, _INT64_IDS = 2**31 - 1, 2**63 - 1
 
 
@@ -54,47 +55,30 @@ def training_batches(
       part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]; the other
         examples pass by encoded.
     """
-    examples = bags.dataset
-    if cache:
-        examples = examples.cache()
+    examples = bags.dataset.cache() if cache else bags.dataset
     num_examples = bags.num_bags if keep_bags else bags.num_images
     root = tf.constant([seed, 0], tf.int32)
-    keys = [tf.cast(_fold(root, use)[0], tf.int64) for use in (_ORDER, _PAIR, _PIXELS)]
+    order, pair, pixels = (tf.cast(_fold(root, use)[0], tf.int64) for use in _USES)
     num_views = int(draw_views(tf.constant(1), root).shape[0])
+    size = batch_size // part[1]
 
     def one_epoch(epoch):
-        def draw(bag):
-            of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
-            return draw_views(tf.size(bag["images"]), _fold(tf.stack([keys[_PAIR], epoch]), of_bag))
-
         if keep_bags:
-            held = examples.map(lambda bag: _drawn(bag, draw(bag)))
+            drawn = functools.partial(_draw, draw_views, tf.stack([pair, epoch]))
+            buffered = examples.map(drawn)
         else:
-            held = examples.map(_split).unbatch()
-        return _shuffle(held, min(shuffle_buffer, num_examples), keys[_ORDER], epoch)
-
-    def views(number, example):  # the number counts on from epoch to epoch
-        seed_of_example = tf.stack([keys[_PIXELS], number])
-        seeds = tf.random.stateless_uniform(
-            [num_views, 2], seed_of_example, None, None, tf.int32, "philox"
-        )
-        if keep_bags:
-            pixels, real = _pixels_of_views(example["images"], seeds, image_size)
-        else:
-            pixels = decode_random_crops(example["images"], seeds, image_size)
-            real = tf.ones([num_views], tf.bool)
-        return {
-            "images": pixels,
-            "real": real,
-            "label": example["label"],
-            "patient": example["patient"],
-        }
-
-    size = batch_size // part[1]
+            buffered = examples.map(_split).unbatch()
+        return _shuffle(buffered, min(shuffle_buffer, num_examples), order, epoch)
 
     def is_mine(number, example):
         del example
         return number % batch_size // size == part[0]
+
+    def decode(number, example):  # the number counts on from epoch to epoch
+        seeds = tf.random.stateless_uniform(
+            [num_views, 2], tf.stack([pixels, number]), None, None, tf.int32, "philox"
+        )
+        return _with_pixels(example, seeds, image_size)
 
     start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = tf.data.Options()
@@ -108,7 +92,7 @@ def training_batches(
     )
     return (
         (numbered if part[1] == 1 else numbered.filter(is_mine))
-        .map(views, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(size, drop_remainder=True)
         .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
@@ -156,8 +140,10 @@ def evaluation_batches(
     return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
 
 
-def _drawn(bag: dict, drawn: tf.Tensor) -> dict:
-    """Returns what is kept of a bag: its images `drawn`, int32 [V], as string [V], "" for -1."""
+def _draw(draw_views: Callable, seed: tf.Tensor, bag: dict) -> dict:
+    """Returns what is kept of a bag: the images drawn, string [V], "" where a place stays empty."""
+    of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
+    drawn = draw_views(tf.size(bag["images"]), _fold(seed, of_bag))
     images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
     return {"images": images, "label": bag["label"], "patient": _patient(bag)}
 
@@ -176,6 +162,27 @@ def _split(bag: dict) -> dict:
 def _patient(bag: dict) -> tf.Tensor:
     """Returns a hash of the patient's id: two patients collide with probability 5e-10."""
     return tf.cast(tf.strings.to_hash_bucket_fast(bag["patient_id"], _INT32_IDS), tf.int32)
+
+
+def _with_pixels(example: dict, seeds: tf.Tensor, size: int) -> dict:
+    """Returns an example with its images decoded, cropped at random and resized.
+
+    Args:
+      example: whose "images" are string [V], or one image (string), of which all views are made.
+      seeds: of the crops, int32 [V, 2].
+      size: px.
+    """
+    if example["images"].shape.rank:
+        pixels, real = _pixels_of_views(example["images"], seeds, size)
+    else:
+        pixels = decode_random_crops(example["images"], seeds, size)
+        real = tf.ones([seeds.shape[0]], tf.bool)
+    return {
+        "images": pixels,
+        "real": real,
+        "label": example["label"],
+        "patient": example["patient"],
+    }
 
 
 def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:

@@ -125,11 +125,11 @@ def _model(config: Config, model_dir: str, strategy, of_run: bool) -> tuple[Mode
         restore(model, path)
         print(f"The model of {path}.")
         return model, path
-    path = str(config.run.checkpoint)
+    config, weights = source.weights_only(config)
     with strategy.scope():
-        model = make_model(source.weights_only(config), 0)
-    print(checkpoints.load(model, path))
-    return model, path
+        model = make_model(config, 0)
+    print(checkpoints.load(model, weights))
+    return model, weights.path
 
 
 @dataclasses.dataclass(frozen=True)

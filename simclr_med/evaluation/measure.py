@@ -67,66 +67,29 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     Raises:
       UserError: a mistake of the user's.
     """
-    finetune = config.run.train_mode == "finetune"
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
+    trained_on, class_names = _of_training(config, builder, model_dir, bags)
+    is_its_own = trained_on == builder.info.full_name
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
-    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
-    class_names = bags.class_names
-    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
-    if finetune:
-        class_names = tuple(of_run.get("class_names", class_names))
+    if config.run.train_mode == "finetune":
         cases = with_classes(cases, bags.class_names, class_names)
-        if trained_on != builder.info.full_name and not config.eval.eval_name:
-            raise UserError(
-                f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
-                f"{builder.info.full_name}, so that its own results are kept."
-            )
-    chosen = selection.select(
-        config, builder, model_dir, strategy, trained_on == builder.info.full_name
-    )
+    chosen = selection.select(config, builder, model_dir, strategy, is_its_own)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     models = _models(config, strategy, checkpoint, len(class_names))
     features = case_features(config, strategy, models, bags, len(cases.ids))
-    thresholds = None
-    if chosen["thresholds"]:  # null for a label of which validation had one kind only
-        thresholds = np.array([chosen["thresholds"][name] for name in class_names], float)
-    scored = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
+    scores = {}
+    if class_names and cases.labelled.any():
+        scores = _all_scores(config, builder, strategy, models, features, bags, len(class_names))
     result = {
-        "global_step": step_of(chosen["checkpoint"]),
-        "dataset": builder.info.full_name,
-        "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
-        "train_split": config.data.train_split,
-        "eval_split": config.data.eval_split,
-        "label_fraction": config.data.label_fraction,
-        "seed": config.run.seed,
+        **_provenance(config, builder, chosen),
         "trained_on": trained_on,
         "selection": {name: value for name, value in chosen.items() if name != "candidates"},
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
-        "classification": {},
-        "subgroups": [],
+        **_metrics(config, cases, class_names, scores, chosen["thresholds"]),
     }
-    predictions = {}
-    if class_names and cases.labelled.any():
-        by_name = _all_scores(config, builder, strategy, models, features, bags, len(class_names))
-        for (name, which), scores in by_name.items():
-            result["classification"].setdefault(name, {})[which] = classification(
-                cases,
-                scores,
-                class_names,
-                thresholds=thresholds,
-                **scored,
-            )
-        main = "supervised head" if finetune else "linear probe"
-        files = {"predictions": "trained", "predictions_untrained": "untrained"}
-        predictions = {
-            file: by_name[main, which] for file, which in files.items() if (main, which) in by_name
-        }
-    if predictions:
-        result["subgroups"] = subgroups.subgroups(
-            cases, predictions["predictions"], class_names, config.eval.subgroups, **scored
-        )
+    shifted = config.run.train_mode == "finetune" and not is_its_own
     return Measured(
         result=result,
         checkpoint=checkpoint,
@@ -135,9 +98,74 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         cases=cases,
         class_names=class_names,
         features=features,
-        predictions=predictions,
-        shift_from=trained_on if finetune and trained_on != builder.info.full_name else None,
+        predictions=_main_scores(config, scores),
+        shift_from=trained_on if shifted else None,
     )
+
+
+def _of_training(config: Config, builder, model_dir: str, bags: Bags) -> tuple[str, tuple]:
+    """Returns the dataset that a run was trained on, and the classes of its scores.
+
+    Raises:
+      UserError: a fine-tuned run is evaluated on other data, without --eval_name.
+    """
+    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
+    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
+    if config.run.train_mode != "finetune":  # probes are fitted on the data that is evaluated
+        return trained_on, bags.class_names
+    if trained_on != builder.info.full_name and not config.eval.eval_name:
+        raise UserError(
+            f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
+            f"{builder.info.full_name}, so that its own results are kept."
+        )
+    return trained_on, tuple(of_run.get("class_names", bags.class_names))
+
+
+def _provenance(config: Config, builder, chosen: dict) -> dict:
+    """Returns what was evaluated: which step, on which data, with which labels."""
+    return {
+        "global_step": step_of(chosen["checkpoint"]),
+        "dataset": builder.info.full_name,
+        "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
+        "train_split": config.data.train_split,
+        "eval_split": config.data.eval_split,
+        "label_fraction": config.data.label_fraction,
+        "seed": config.run.seed,
+    }
+
+
+def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds) -> dict:
+    """Returns {"classification": {evaluator: {encoder: row}}, "subgroups": [row, ...]}.
+
+    Args:
+      config: of the run.
+      cases: that were scored.
+      class_names: of the scores.
+      scores: {(evaluator, encoder): [n, classes]}; {} without labels.
+      thresholds: {label: threshold} or None, as chosen on validation data.
+    """
+    options = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
+    cuts = None
+    if thresholds:  # null for a label of which validation had one kind only
+        cuts = np.array([thresholds[name] for name in class_names], float)
+    rows: dict[str, dict] = {}
+    for (name, which), of_cases in scores.items():
+        rows.setdefault(name, {})[which] = classification(
+            cases, of_cases, class_names, thresholds=cuts, **options
+        )
+    main, groups = _main_scores(config, scores), []
+    if main:
+        groups = subgroups.subgroups(
+            cases, main["predictions"], class_names, config.eval.subgroups, **options
+        )
+    return {"classification": rows, "subgroups": groups}
+
+
+def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
+    """Returns {name of the file: scores [n, classes]} of the evaluator that counts; {} if none."""
+    main = "supervised head" if config.run.train_mode == "finetune" else "linear probe"
+    files = {"predictions": "trained", "predictions_untrained": "untrained"}
+    return {file: scores[main, which] for file, which in files.items() if (main, which) in scores}
 
 
 def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:

@@ -89,11 +89,9 @@ def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
 
 
 def _of_weights(config: Config) -> tuple[Model, dict[str, Any]]:
-    path = config.run.checkpoint
-    assert path  # or run.py would have taken this for a run
-    config = source.weights_only(config)
+    config, weights = source.weights_only(config)
     model = network.portable(config, 0)
-    print(checkpoints.load(model, path))
+    print(checkpoints.load(model, weights))
     return model, network.facts(config, model, (), 0, {})
 
 

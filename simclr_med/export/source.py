@@ -9,6 +9,7 @@ import tensorflow as tf
 from simclr_med import run_folder
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range, open_weights
+from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 
@@ -46,8 +47,8 @@ def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
     return tuple(run_folder.read_json(os.path.join(model_dir, "config.json"))["class_names"])
 
 
-def weights_only(config: Config) -> Config:
-    """Returns the configuration for a model that is the encoder of --checkpoint and no more.
+def weights_only(config: Config) -> tuple[Config, Weights]:
+    """Returns the configuration for a model that is the encoder of --checkpoint alone, and its weights.
 
     Raises:
       UserError: another layer than the encoder's output is asked for.
@@ -58,11 +59,13 @@ def weights_only(config: Config) -> Config:
             "encoder's own output is sure to be in the weights. Leave it at 0, or give the "
             "--model_dir of a run."
         )
-    made_at, size = open_weights(str(config.run.checkpoint)).image_size, config.augment.image_size
+    weights = open_weights(str(config.run.checkpoint))
+    made_at, size = weights.image_size, config.augment.image_size
     if made_at not in (None, size):
         print(
             f"Note: --image_size={size}, and {config.run.checkpoint} was trained at {made_at} px; "
             f"--image_size={made_at} gives what its own evaluation saw."
         )
-    config = input_range.resolve(config, None)
-    return config.replace(train_mode="finetune", micle=False)  # without a projection head
+    config = input_range.resolve(config, None, weights)
+    # Without a projection head.
+    return config.replace(train_mode="finetune", micle=False), weights

@@ -14,7 +14,7 @@ from simclr_med.run_folder import terminal
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
 
 
-def load(model, path: str) -> str:
+def load(model, weights: str | Weights) -> str:
     """Loads encoder and, where it fits, projection head; prints a table of what matched.
 
     Never the supervised head: one trained beside pretraining has seen every label, which would
@@ -22,7 +22,7 @@ def load(model, path: str) -> str:
 
     Args:
       model: a built `Model`.
-      path: any weights that `open_weights` knows.
+      weights: a path that `open_weights` knows, or what it returned.
 
     Returns:
       A sentence that says what was loaded.
@@ -31,7 +31,8 @@ def load(model, path: str) -> str:
       UserError: nothing there, a damaged file, or the encoder does not match in every variable; then
         nothing was changed, and it says what differs and which flags would fit.
     """
-    weights = open_weights(path)
+    weights = open_weights(weights) if isinstance(weights, str) else weights
+    path = weights.path
     if weights.encoder is None:
         print(
             f"Note: no config.json of a run of ours lies beside {path}, so nothing says which family "
