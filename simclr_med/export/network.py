@@ -67,7 +67,7 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
       model: from `portable`.
       class_names: of the logits; empty without.
       step: of the run's checkpoint; 0 for weights that no run of ours trained.
-      data: of `trained_on.read`.
+      data: of `data_json.read`.
     """
     network = config.model
     names = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")

@@ -1,7 +1,7 @@
 """ResNet-v2 of Big Transfer: GroupNorm and weight standardisation, no batch statistics.
 
 Kolesnikov et al. 2020 (arXiv:1912.11370). Parity: google-research/big_transfer, checked against NumPy
-by tests/test_weights_bit.py. Nothing in it depends on other images of a batch, so it trains the
+by its tests. Nothing in it depends on other images of a batch, so it trains the
 same on any number of replicas.
 """
 
@@ -14,7 +14,11 @@ from simclr_med.models.encoder import Encoder
 from simclr_med.models.layers import PaddedMaxPool
 from simclr_med.models.symbolic import Composite, is_symbolic, stock
 
-UNITS_PER_GROUP = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+UNITS_PER_GROUP: dict[int, tuple[int, ...]] = {
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 NORM_GROUPS = 32
 NORM_EPSILON = 1e-5
 STANDARDIZATION_EPSILON = 1e-10  # added to the variance of a kernel

@@ -1,6 +1,6 @@
 """ResNet-18 to -200, post-activation, with width, selective kernels, SE and a small-image stem.
 
-Parity: google-research/simclr tf2/resnet.py, checked weight for weight by tests/test_models.py;
+Parity: google-research/simclr tf2/resnet.py, checked weight for weight by tests/models/test_models.py;
 `keras_style`: keras.applications' ResNet v1.
 """
 
@@ -23,7 +23,7 @@ from simclr_med.models.layers import (
     SqueezeExcite,
 )
 
-BLOCKS_PER_GROUP = {
+BLOCKS_PER_GROUP: dict[int, tuple[int, ...]] = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),

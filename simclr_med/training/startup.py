@@ -33,7 +33,7 @@ def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
 
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
-    """Returns what the workers of a run must have alike, for `multiworker.check_same`."""
+    """Returns what the workers of a run must have alike, for `workers.check_same`."""
     metadata = builder.info.metadata or {}
     data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
     # Also what shapes no weight: who saves when another does not waits for it in vain.

@@ -1,8 +1,8 @@
 """The names that SimCLR's TF 2 checkpoints give to the variables of our models, position by position.
 
 Facts of the file format of google-research/simclr tf2 (checked against tests/golden/names_*.json
-by tests/test_models.py): its blocks keep their layers in lists whose positions count layers
-without variables too. Tests write files with it; simclr_med/weights/simclr_tf2.py reads them by
+by tests/models/test_models.py): its blocks keep their layers in lists whose positions count layers
+without variables too. Tests write files with it; checkpoints/weights/simclr_tf2.py reads them by
 another rule, which knows nothing of this one.
 """
 

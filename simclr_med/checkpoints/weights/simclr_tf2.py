@@ -3,7 +3,7 @@
 Facts of its format: a block keeps its layers in a list, whose positions count layers without
 variables too (DropBlock, pooling, identities), and squeeze-and-excitation may stand at the end. So
 the how-manieth with variables a layer is, is its place in our lists, with or without selective
-kernels, in every stem. Checked against tests/golden/names_*.json by tests/test_weights_simclr.py.
+kernels, in every stem. Checked against tests/golden/names_*.json by its tests.
 """
 
 from __future__ import annotations
