@@ -1,9 +1,14 @@
 """The probes on features that make the right answer obvious."""
 
+import math
+
 import numpy as np
 import pytest
 
-from simclr_med.evaluation.probes import EVALUATORS
+from simclr_med import metrics
+from simclr_med.evaluation.probes import EVALUATORS, label_scores
+
+NAN = math.nan
 
 
 @pytest.mark.parametrize("name", EVALUATORS)
@@ -26,3 +31,28 @@ def test_a_certain_probe_is_no_error(name):
     labels = np.repeat([0, 1], 20)
     scores = EVALUATORS[name](train, labels, np.arange(40), train, 2, 0)
     assert (scores.argmax(1) == labels).all()
+
+
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_probes_learn_each_label_from_the_cases_that_know_it(name):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (80, 2)).astype(float)
+    x = np.concatenate([6 * truth, np.ones((80, 1))], 1) + rng.normal(size=(80, 3))
+    train_y = truth[:60].copy()
+    train_y[::3, 0] = NAN
+    train_y = np.concatenate([train_y, np.full((60, 1), NAN)], 1)  # a label nobody knows
+    scores = label_scores(EVALUATORS[name], x[:60], train_y, np.arange(60), x[60:], 0)
+    assert ((scores[:, :2] > 0.5) == (truth[60:] == 1)).mean() >= 0.95
+    assert np.isnan(scores[:, 2]).all()
+    truth = np.concatenate([truth[60:], np.ones((20, 1))], 1)
+    assert metrics.macro_roc_auc(truth, scores) == metrics.macro_roc_auc(
+        truth[:, :2], scores[:, :2]
+    )
+
+
+def test_a_label_that_only_one_patient_knows_is_no_error():
+    train_y = np.array([[1.0], [NAN], [NAN]])
+    scores = label_scores(
+        EVALUATORS["linear probe"], np.eye(3), train_y, np.arange(3), np.eye(3), 0
+    )
+    assert (scores == 1).all()

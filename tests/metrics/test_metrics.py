@@ -218,3 +218,34 @@ def test_a_label_without_scores_has_no_areas():
     truth, scores = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([[0.9, NAN], [0.1, NAN]])
     aucs, aps = metrics.per_class_areas(metrics.rankings(truth, scores))
     assert aucs.tolist()[0] == 1 and np.isnan([aucs[1], aps[1]]).all()
+
+
+def unknown_labels(seed):
+    """Returns truth with unknown labels, one label without negatives, and scores with ties."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([0.0, 1.0, NAN], size=(40, 4), p=[0.5, 0.3, 0.2])
+    truth[:, 3] = np.where(np.isnan(truth[:, 3]), NAN, 1.0)
+    return truth, rng.integers(0, 6, (40, 4)) / 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_macro_metrics_equal_scikit_learn_over_known_and_defined_labels(seed):
+    truth, scores = unknown_labels(seed)
+    aucs, precisions = [], []
+    for y, s in zip(truth.T, scores.T):
+        known = ~np.isnan(y)
+        precisions.append(average_precision_score(y[known], s[known]))
+        if len(set(y[known])) == 2:
+            aucs.append(roc_auc_score(y[known], s[known]))
+    assert len(aucs) == 3
+    assert metrics.macro_roc_auc(truth, scores) == pytest.approx(np.mean(aucs))
+    assert metrics.macro_average_precision(truth, scores) == pytest.approx(np.mean(precisions))
+
+
+def test_resampled_macro_auc_equals_the_auc_of_the_repeated_cases():
+    truth, scores = unknown_labels(0)
+    times = np.random.default_rng(1).integers(0, 3, (5, 40))
+    values = metrics.macro_roc_auc(truth, scores, times)
+    for value, draw in zip(values, times):
+        drawn = np.repeat(np.arange(40), draw)
+        assert value == pytest.approx(metrics.macro_roc_auc(truth[drawn], scores[drawn]))

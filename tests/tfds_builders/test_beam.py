@@ -8,6 +8,7 @@ from tfds_builders import bag_builder
 from tfds_builders.bag_table import shards
 from tfds_builders.chexpert_studies import Builder, folder_config
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("apache_beam", reason="Apache Beam is not installed (the extra [beam])")
 
 
