@@ -6,7 +6,7 @@ the calls that the command makes; see helpers/effects.py.
 
 import pytest
 
-from helpers.effects import BASE, FINETUNE, Effects, draw_photos
+from helpers.effects import BASE, FINETUNE, TUNED, Effects, draw_photos
 from simclr_med.config import FIELDS
 
 REMOTE = {"model_dir": "gs://bucket/run", "data_dir": "gs://bucket/data"}
@@ -20,12 +20,12 @@ CHANGES = {
     "checkpoint_epochs": ("training", 2, {"checkpoint_steps": 0, "train_steps": 3}),
     "checkpoint_steps": ("training", 2, {}),
     "keep_checkpoint_max": ("training", 1, {}),
-    "keep_hub_module_max": ("evaluation", 2, {}),
+    "keep_hub_module_max": ("evaluation", 2, FINETUNE),
     "dataset": ("command", "derm_bags/demo", {}),
     "manual_dir": ("command", "PHOTOS2", {}),
     "data_dir": ("command", "elsewhere", {}),
     "train_split": ("training", "validation", {}),
-    "eval_split": ("evaluation", "more", {}),
+    "eval_split": ("evaluation", "more", FINETUNE),
     "selection_split": ("evaluation", "more", FINETUNE),
     "label_fraction": ("training", 0.4, FINETUNE),
     "cache_dataset": ("training", True, {}),
@@ -63,7 +63,7 @@ CHANGES = {
     "micle": ("training", False, {}),
     "temperature": ("training", 0.5, {}),
     "hidden_norm": ("training", False, {}),
-    "nt_xent_chunk": ("loss", 3, {}),
+    "nt_xent_chunk": ("training", 3, {}),
     "micro_batch": ("training", 2, {}),
     "lineareval_while_pretraining": ("training", False, {}),
     "zero_init_logits_layer": ("model", True, {}),
@@ -78,13 +78,13 @@ CHANGES = {
     "warmup_epochs": ("training", 1.0, {}),
     "weight_decay": ("training", 0.1, {}),
     "momentum": ("training", 0.5, {}),
-    "eval_steps": ("evaluation", 1, {"eval_batch_size": 2}),
-    "eval_batch_size": ("evaluation", 2, {}),
-    "eval_name": ("evaluation", "again", {}),
+    "eval_steps": ("evaluation", 1, {**FINETUNE, "eval_batch_size": 2}),
+    "eval_batch_size": ("evaluation", 2, FINETUNE),
+    "eval_name": ("evaluation", "again", FINETUNE),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
     "bootstrap_resamples": ("evaluation", 500, FINETUNE),
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
-    "embed_unit": ("embedding", "image", {}),
+    "embed_unit": ("embedding", "image", FINETUNE),
     "subgroups": ("evaluation", "none", FINETUNE),
     "repeats": ("plan", 3, {}),
     "runs": ("plan", "PREDICTIONS", {}),
@@ -105,7 +105,7 @@ CHANGES = {
     "cpu_replicas": ("machine", 2, {}),
     "num_workers": ("machine", 4, {}),
     "mixed_precision": ("machine", True, {}),
-    "jit_compile": ("compilation", True, {"deterministic": False}),
+    "jit_compile": ("training", True, {}),
     "deterministic": ("machine", False, {}),
 }
 
@@ -121,7 +121,8 @@ def effects(tmp_path_factory):
 
 @pytest.mark.parametrize("how", sorted({how for how, _, _ in CHANGES.values()}))
 def test_the_same_configuration_shows_the_same(effects, how):
-    assert effects.see(how, BASE) == getattr(effects, f"see_{how}")(BASE)
+    config = TUNED if how in ("evaluation", "embedding") else BASE
+    assert effects.see(how, config) == getattr(effects, f"see_{how}")(config)
 
 
 @pytest.mark.parametrize("name", CHANGES)

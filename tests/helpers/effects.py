@@ -1,11 +1,12 @@
 """What a configuration shows: of a run, of its evaluation, or of the calls that the command makes.
 
 Loop, data, step, evaluation and command are the real ones. Cheap is what they work on: an encoder that
-is hardly more than a stem, without a graph of the step, and batches whose pipeline is made once for
-all runs that have it in common.
+is hardly more than a stem, without a graph of the step, and batches that are drawn once for all runs
+that have them in common.
 """
 
 import contextlib
+import functools
 import json
 import os
 
@@ -46,6 +47,8 @@ BASE = Config().replace(
     bootstrap_resamples=200,
 )
 FINETUNE = {"train_mode": "finetune", "micle": False}
+TUNED = BASE.replace(**FINETUNE)
+_MAX_STEPS = 5  # of a run
 
 
 def draw_photos(folder, seed=0):
@@ -72,8 +75,7 @@ class Effects:
         self.builder = Builder(config=folder_config(photos), data_dir=root / "tfds")
         self.builder.download_and_prepare()
         self.strategy = distribution.make_strategy()
-        self._seen, self._finished = {}, {}
-        self._bags, self._batches = {}, {}
+        self._seen, self._bags, self._batches = {}, {}, {}
         self._runs = 0
 
     def see(self, how, config):
@@ -98,19 +100,23 @@ class Effects:
                 tf.config.run_functions_eagerly(False)
 
     def _open_bags(self, config, builder, split):
+        """Returns the bags that were opened before, whose batches may be known."""
         key = config.data, split
         if key not in self._bags:
             self._bags[key] = build.open_bags(config, builder, split)
         return self._bags[key]
 
     def _training_batches(self, bags, **options):
-        """The real batches; a pipeline that was made before starts from its beginning."""
+        """Returns the first of the real batches, from memory if they were drawn before."""
         views = options["draw_views"]
         if hasattr(views, "func"):  # a partial of it, which is equal to no other
             views = views.func, *sorted(views.keywords.items())
         key = id(bags), *sorted({**options, "draw_views": views}.items())
         if key not in self._batches:
-            self._batches[key] = data.training_batches(bags, **options), bags
+            first = data.training_batches(bags, **options).take(_MAX_STEPS)
+            stacked = tf.nest.map_structure(lambda *x: tf.stack(x), *first)
+            # `bags` is kept, so that no other gets its id.
+            self._batches[key] = tf.data.Dataset.from_tensor_slices(stacked), bags
         return self._batches[key][0]
 
     def train(self, config):
@@ -121,23 +127,34 @@ class Effects:
             train.train(config, self.builder, model_dir, self.strategy, {})
         return model_dir
 
-    def finished(self, train_mode):
-        """Returns the folder of a finished run, which nobody changes for good."""
-        if train_mode not in self._finished:
-            tuned = FINETUNE if train_mode == "finetune" else {}
-            self._finished[train_mode] = self.train(BASE.replace(**tuned))
-        return self._finished[train_mode]
+    @functools.cached_property
+    def finished(self):
+        """The folder of a finished fine-tuning."""
+        return self.train(TUNED)
 
     def see_training(self, config):
-        """Metrics, checkpoint files, every number in the last checkpoint, and what was cached."""
-        cached, real = [], self._training_batches
+        """Metrics, checkpoint files, every number in the last checkpoint, and what shows in none of
+        these: what was cached, how many rows of logits the contrastive loss is to hold at once, how
+        many functions were handed to XLA (on the CPU: augmentation and step)."""
+        cached, chunks, compiled = [], [], []
+        batches, in_chunks, function = self._training_batches, losses.nt_xent_in_chunks, tf.function
 
-        def spy(*args, **options):
+        def spy_batches(*args, **options):
             cached.append(options["cache"])
-            return real(*args, **options)
+            return batches(*args, **options)
+
+        def spy_loss(*args, **options):
+            chunks.append(options["chunk"])
+            return in_chunks(*args, **options)
+
+        def spy_function(*args, **options):
+            compiled.append(options.pop("jit_compile", False))  # noted; compiling takes long
+            return function(*args, **options)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self, "_training_batches", spy)
+            patch.setattr(self, "_training_batches", spy_batches)
+            patch.setattr(losses, "nt_xent_in_chunks", spy_loss)
+            patch.setattr(train.tf, "function", spy_function)
             model_dir = self.train(config)
         with open(os.path.join(model_dir, "metrics.jsonl")) as file:
             metrics = file.read()
@@ -148,7 +165,7 @@ class Effects:
             for key in sorted(reader.get_variable_to_shape_map())
             if key != "_CHECKPOINTABLE_OBJECT_GRAPH"
         }
-        return metrics, files, weights, cached
+        return metrics, files, weights, cached, chunks, sum(map(bool, compiled))
 
     def see_model(self, config):
         """Initial weights, which of them train, a training pass, and how its BatchNorms and blocks are
@@ -166,9 +183,8 @@ class Effects:
         return initial, trained, outputs, statistics, synchronized, model.encoder.remat
 
     def see_evaluation(self, config):
-        """Result, new files, sizes of batches and models to keep, of evaluating a finished run."""
-        finished = self.finished(config.run.train_mode)
-        before = set(os.listdir(finished))
+        """Result, new files, sizes of batches and models to keep, of evaluating a fine-tuning."""
+        before = set(os.listdir(self.finished))
         sizes, kept = [], []
 
         def spy(bags, **options):
@@ -180,29 +196,30 @@ class Effects:
             patch.setattr(features, "evaluation_batches", spy)
             patch.setattr(export, "save", lambda *args: kept.append(args[-1]) or "saved")
             result = evaluate.evaluate(
-                config, self.builder, finished, self.strategy, pictures=False
+                config, self.builder, self.finished, self.strategy, pictures=False
             )
         new = {}
-        for name in set(os.listdir(finished)) - before:
-            path = os.path.join(finished, name)
+        for name in set(os.listdir(self.finished)) - before:
+            path = os.path.join(self.finished, name)
             with open(path, "rb") as file:
                 new[name] = file.read()
             os.remove(path)
         return json.dumps(result, default=str), new, sizes, kept
 
     def see_export(self, config):
-        """Which files an export makes."""
+        """Which files an export of a pretraining makes."""
+        if not hasattr(self, "_pretrained"):
+            self._pretrained = self.train(BASE)
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
-            folder = command.export(config, self.finished("pretrain"), of_run=True)
+            folder = command.export(config, self._pretrained, of_run=True)
         return sorted(os.listdir(folder))
 
     def see_embedding(self, config):
         """How many embeddings there are."""
-        finished = self.finished("pretrain")
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
-            paths = embed.embed(config, self.builder, finished, self.strategy, of_run=True)
+            paths = embed.embed(config, self.builder, self.finished, self.strategy, of_run=True)
         with np.load(paths[1]) as stored:
             return len(stored["embeddings"])
 
@@ -299,29 +316,3 @@ class Effects:
             patch.setenv("TF_CONFIG", "")  # set meanwhile, for TensorFlow
             build.set_up(config)
         return calls
-
-    def see_loss(self, config):
-        """How many rows of logits the contrastive loss is to hold; its value says nothing."""
-        chunks, in_chunks = [], losses.nt_xent_in_chunks
-
-        def spy(*args, **options):
-            chunks.append(options["chunk"])
-            return in_chunks(*args, **options)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(losses, "nt_xent_in_chunks", spy)
-            self.train(config)
-        return chunks
-
-    def see_compilation(self, config):
-        """How many functions were handed to XLA: on the CPU the augmentation, and the step."""
-        compiled, function = [], tf.function
-
-        def spy(*args, **options):
-            compiled.append(options.pop("jit_compile", False))  # noted; compiling takes long
-            return function(*args, **options)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(train.tf, "function", spy)
-            self.train(config)
-        return sum(map(bool, compiled))
