@@ -1,7 +1,7 @@
 """One process of a strategy: trains and evaluates tiny models, and saves what came out.
 
-Usage: python exactness_worker.py REPLICAS OUT.npz [control]. With TF_CONFIG it is one of several
-workers, REPLICAS is 1, and OUT is that worker's. "control" computes what depends on rounding alone.
+Usage: python exactness_worker.py REPLICAS OUT.npz. With TF_CONFIG it is one of several workers, REPLICAS
+is 1, and OUT is that worker's.
 
 The step, the model, the optimiser and the input's distribution are the real ones; only the encoder
 is one block. In "float32, smooth" its ReLU is a softplus: rounding may flip the slope of a ReLU near 0,
@@ -31,12 +31,17 @@ from simclr_med.training.methods import METHODS
 from simclr_med.training.step import Trained, make_run_steps
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
-PRECISIONS = ("float64", "float32, smooth", "float32")
-CONTROL = ("NT-Xent", "float32")
-CASES = [(loss, precision) for precision in PRECISIONS[:2] for loss in LOSSES] + [CONTROL]
+PRECISIONS = ("float64", "float32, smooth")
+CASES = [*((loss, "float64") for loss in LOSSES), ("NT-Xent", "float32, smooth")]
 RELU = tf.nn.relu
-STEPS, B, SIZE, CLASSES = 5, 8, 8, 3
-EVALUATED = range(1, 10)  # numbers of cases: every remainder of every batch
+STEPS, B, SIZE, CLASSES = 5, 6, 8, 3
+EVALUATED = (
+    1,
+    2,
+    3,
+    4,
+    8,
+)  # numbers of cases: every remainder of a batch of three, one batch or more
 BASE = Config().replace(
     resnet_depth=18,
     image_size=SIZE,
@@ -69,10 +74,10 @@ def batches(loss: str) -> dict[str, np.ndarray]:
     places = 2 if loss == "NT-Xent" else 3
     sizes = rng.integers(1 if places == 3 else places, places + 1, (STEPS, B, 1))
     labels = rng.integers(-1, CLASSES, (STEPS, B))
-    labels[:, : B // 4] = -1  # of four replicas the first sees no label
+    labels[:, : B // 3] = -1  # of three replicas the first sees no label
     if loss == "masked multi-label":
         labels = rng.choice(np.array([0, 1, np.nan], np.float32), (STEPS, B, CLASSES))
-        labels[:, : B // 4] = np.nan
+        labels[:, : B // 3] = np.nan
     tints = rng.integers(0, 192, (STEPS, B, places, 1, 1, 3))  # or all images would look alike
     images = tints + rng.integers(0, 64, (STEPS, B, places, SIZE, SIZE, 3))
     return {
@@ -158,7 +163,7 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
     return {"each": each, "case": case, "image": image, "of cases": of_cases}
 
 
-def main(replicas: int, out: str, *control: str) -> None:
+def main(replicas: int, out: str) -> None:
     resnet.BLOCKS_PER_GROUP[18] = (1,)
     optim.LARS = RecordingLARS
     workers, heard = cluster.find(1), []
@@ -168,11 +173,11 @@ def main(replicas: int, out: str, *control: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     found = {
         f"{loss}/{precision}/{name}": value
-        for loss, precision in ([CONTROL] if control else CASES)
+        for loss, precision in CASES
         for name, value in train(strategy, loss, precision).items()
     }
     keras.mixed_precision.set_global_policy("float32")
-    if not control and (workers is None or workers.is_chief):  # which then works alone
+    if workers is None or workers.is_chief:  # which then works alone
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
             found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}

@@ -1,7 +1,10 @@
 """Starts the processes of a test: alone, or workers that talk over the loopback device."""
 
+import atexit
+import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,16 +41,68 @@ def environments(workers):
     ]
 
 
+class Process:
+    """A process of `fork_server`; with the methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, pid):
+        self.pid, self._code = pid, None
+
+    def poll(self):
+        """Returns the exit code, -n if signal n ended it; None while it runs."""
+        if self._code is None:
+            self._code = _ask({"poll": self.pid})
+        return self._code
+
+    def wait(self, timeout):
+        """Returns the exit code, once there is one.
+
+        Raises:
+          subprocess.TimeoutExpired: after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.05)
+        return self._code
+
+    def send_signal(self, number):
+        """Sends a signal, unless it was seen to have ended."""
+        if self._code is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        """Ends it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+@functools.cache
+def _server():
+    """Returns the one fork server of this process, which ends with it."""
+    environment = {**environments(1)[0], "OPENBLAS_NUM_THREADS": "1"}  # no threads at a fork
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests" / "helpers" / "fork_server.py"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(server.communicate)  # which closes its input
+    return server
+
+
+def _ask(request):
+    server = _server()
+    print(json.dumps(request), file=server.stdin, flush=True)
+    answer = server.stdout.readline()
+    assert answer, "the fork server has ended: its error message is above"
+    return json.loads(answer)
+
+
 def start(command, environment, log, cwd):
-    """Starts a Python command whose whole output goes to the file `log`."""
-    with open(log, "w") as file:
-        return subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-        )
+    """Starts a Python command, [script, arguments]; its whole output goes to the file `log`."""
+    request = {"start": list(map(str, command)), "environment": environment}
+    return Process(_ask({**request, "log": str(log), "cwd": str(cwd)}))
 
 
 def finish(processes, timeout):
@@ -59,4 +114,4 @@ def finish(processes, timeout):
         for process in processes:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+                process.wait(60)
