@@ -13,7 +13,6 @@ import sys
 
 import simclr_med.commands.main
 import simclr_med.commands.train  # noqa: F401
-import tfds_builders.derm_bags
 
 
 def serve():
