@@ -4,7 +4,7 @@ import pytest
 
 from helpers import tiny_runs
 from simclr_med import build, distribution
-from simclr_med.training import train
+from simclr_med.training import plan, train
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 3])
@@ -26,6 +26,6 @@ def test_nothing_is_traced_after_the_first_step(monkeypatch, tmp_path, train_mod
         monkeypatch.setattr(train, "_TPU_STEPS_PER_CALL", steps_per_call)
     strategy = build.set_up(config)
     for until in (5, 7):  # the second goes on from the first's last checkpoint
-        monkeypatch.setattr(train, "num_train_steps", lambda *_, until=until: until)
+        monkeypatch.setattr(plan, "num_train_steps", lambda *_, until=until: until)
         train.train(config, builder, str(tmp_path / "run"), strategy, {})
     assert [run_steps.experimental_get_tracing_count() for run_steps in made] == [1, 1]
