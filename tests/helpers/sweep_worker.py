@@ -1,4 +1,4 @@
-"""A sweep of two fine-tunings with an encoder of one block, in a process that can be killed.
+"""A sweep of two fine-tunings with an encoder that is a stem, in a process that can be killed.
 
 Usage: python sweep_worker.py PHOTOS DATA_DIR MODEL_DIR, the photos prepared in DATA_DIR.
 """
@@ -39,6 +39,6 @@ if __name__ == "__main__":
     photos, data_dir, model_dir = sys.argv[1:]
     config = SWEEP.replace(sweep_weight_decays="0", sweep_learning_rates="0.01,0.1")
     with pytest.MonkeyPatch.context() as patch:
-        encoders.shorten(patch)
+        encoders.shorten(patch, blocks=())
         builder = Builder(config=folder_config(photos), data_dir=data_dir)
         sweep.run(config, builder, model_dir, distribution.make_strategy(), {})
