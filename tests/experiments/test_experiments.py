@@ -1,7 +1,7 @@
 """Many runs: nothing finished is redone, nothing is chosen on the test split, tables hold the runs.
 
 Most tests replace training and evaluation by quick stand-ins that leave the same files; the last ones
-are real, with an encoder of one block.
+are real, with an encoder that is a stem.
 """
 
 import csv
@@ -9,8 +9,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import types
 
@@ -20,14 +18,16 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.python.framework.func_graph import FuncGraph
 
-from helpers import ROOT
-from simclr_med import build, distribution, run_folder, signals
+from helpers import ROOT, encoders, processes
+from helpers.folders import draw_cases
+from helpers.sweep_worker import BASE, SWEEP
+from simclr_med import build, run_folder, signals
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.commands import dataset, flags
 from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
-from simclr_med.evaluation import splits
+from simclr_med.evaluation import evaluate, splits
 from simclr_med.experiments import (
     grids,
     label_efficiency,
@@ -38,63 +38,18 @@ from simclr_med.experiments import (
     study_plan,
     sweep,
 )
-from simclr_med.models import resnet
+from simclr_med.training import train
 from tfds_builders.derm_bags import Builder, folder_config
-
-BASE = Config().replace(
-    dataset="derm_bags",
-    train_mode="finetune",
-    optimizer="momentum",
-    learning_rate=0.1,
-    weight_decay=0.0,
-    resnet_depth=18,
-    image_size=34,
-    train_batch_size=4,
-    train_steps=2,
-    warmup_epochs=0.0,
-    use_blur=False,
-    eval_batch_size=8,
-    eval_split="test",
-    bootstrap_resamples=100,
-    keep_hub_module_max=0,
-    sweep_learning_rates="0.01,0.1",
-    sweep_weight_decays="0,0.001",
-    label_fractions="0.5,1",
-)
-
-
-def draw_folder(folder):
-    """Writes 24 cases of 1 to 3 noisy images in two classes and three splits; returns the folder."""
-    rng = np.random.default_rng(0)
-    rows = ["case_id,image_path,label,split"]
-    folder.mkdir(parents=True)
-    for case in range(24):
-        split = "train" if case < 12 else "validation" if case < 18 else "test"
-        for image in range(1 + case % 3):
-            pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
-            pixels[..., case % 2] |= 128
-            Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
-            rows.append(f"c{case},{case}_{image}.png,label{case % 2},{split}")
-    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    builder = Builder(config=folder_config(draw_folder(root / "photos")), data_dir=root / "tfds")
+    splits = {"train": 12, "validation": 6, "test": 6}
+    photos = folder_config(draw_cases(root / "photos", splits))
+    builder = Builder(config=photos, data_dir=root / "tfds")
     builder.download_and_prepare()
     return builder
-
-
-@pytest.fixture(scope="module")
-def strategy():
-    return distribution.make_strategy()
-
-
-@pytest.fixture
-def one_block(monkeypatch):
-    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
 
 
 def toy_weights(value):
@@ -286,8 +241,6 @@ def test_an_undefined_metric_has_no_mean(stand_ins, builder, tmp_path):
 
 
 # Sweep
-
-SWEEP = BASE.replace(selection_split="validation")
 
 
 def prefers(rate_on_validation, rate_on_test):
@@ -704,8 +657,11 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
 
 
 @pytest.mark.slow
-def test_a_real_study_ends_with_its_report(one_block, builder, strategy, tmp_path, monkeypatch):
+def test_a_real_study_ends_with_its_report(builder, strategy, tmp_path, monkeypatch):
     stand_in_compare(monkeypatch)
+    encoders.shorten(monkeypatch, blocks=())
+    for picture in (train.curves, evaluate.embedding):
+        monkeypatch.setattr(picture, "save", lambda *args: None)
     config = STUDY.replace(label_fractions="1", repeats=1)
     study.run(config, recipes(), lambda config: builder, str(tmp_path), strategy, {})
     page = (tmp_path / "study.md").read_text()
@@ -719,30 +675,14 @@ def test_a_real_study_ends_with_its_report(one_block, builder, strategy, tmp_pat
     assert "step_on_all" not in {graph.name for graph in graphs}  # memory would grow run by run
 
 
-_SWEEP_SCRIPT = """
-import sys
-sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/experiments"]
-import test_experiments as t
-t.resnet.BLOCKS_PER_GROUP[18] = (1,)
-builder = t.Builder(config=t.folder_config({photos!r}), data_dir={data!r})
-config = t.SWEEP.replace(sweep_weight_decays="0", sweep_learning_rates="0.01,0.1")
-t.sweep.run(config, builder, {model_dir!r}, t.distribution.make_strategy(), {{}})
-"""
-
-
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
     model_dir = tmp_path / "sweep"
-    script = _SWEEP_SCRIPT.format(
-        root=str(ROOT),
-        model_dir=str(model_dir),
-        photos=builder.builder_config.manifest.folder,
-        data=str(builder._data_dir_root),
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 900
+    photos, data = builder.builder_config.manifest.folder, builder._data_dir_root
+    command = [ROOT / "tests" / "helpers" / "sweep_worker.py", photos, data, model_dir]
+    environment = processes.environments(1)[0]
+    process = processes.start(command, environment, tmp_path / "log1", tmp_path)
     while len(list(model_dir.glob("lr_*"))) < 2 and process.poll() is None:
-        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -750,11 +690,10 @@ def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
     kept = {path: path.stat().st_mtime_ns for path in first.glob("*.csv")}
     kept |= {path: path.stat().st_mtime_ns for path in first.glob("ckpt-*")}
     assert kept and not (model_dir / "result.json").exists()
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=900, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "run 1 of 2: lr_0.01_wd_0 is done" in done.stdout
+    again = processes.start(command, environment, tmp_path / "log2", tmp_path)
+    said = again.wait(), (tmp_path / "log2").read_text()
+    assert said[0] == 0, said[1]
+    assert "run 1 of 2: lr_0.01_wd_0 is done" in said[1]
     assert json.loads((model_dir / "result.json").read_text())["eval_split"] == "test"
     best = json.loads((model_dir / "best.json").read_text())["run"]
     untouched = {p: t for p, t in kept.items() if best not in str(p) or "test" not in p.name}

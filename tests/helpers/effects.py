@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import cxr_twins, encoders
+from helpers.command_line import flags_of
 from helpers.folders import draw_cases
 from helpers.slurm import SLURM
 from simclr_med import build, data, distribution, export, losses
@@ -237,15 +238,14 @@ class Effects:
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
-            assert main(["run.py", *self._argv(config)]) == 0
+            assert main(self._argv(config)) == 0
         return calls
 
     def _argv(self, config):
-        """Returns the command line of a configuration."""
-        default = Config().to_dict()
-        given = {name: v for name, v in config.to_dict().items() if v != default[name]}
-        given.setdefault("manual_dir", self.root / "photos")
-        return [f"--{name}={value}" for name, value in given.items()]
+        """Returns the command line of a configuration, of the photos here if it names no others."""
+        if config.data.manual_dir is None:
+            config = config.replace(manual_dir=str(self.root / "photos"))
+        return ["run.py", *flags_of(config)]
 
     def see_preparation(self, config):
         """What run.py asks of the builders."""
@@ -257,7 +257,7 @@ class Effects:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(prepare, "prepare", spy)
-            assert main(["run.py", *self._argv(config)]) == 2
+            assert main(self._argv(config)) == 2
         return calls
 
     def see_bags(self, config):
