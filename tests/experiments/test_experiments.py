@@ -556,7 +556,7 @@ def test_both_second_stages_have_the_same_steps_and_learning_rates(
     builder, strategy, warmup_epochs
 ):
     from simclr_med.build import open_bags
-    from simclr_med.training.train import _schedule
+    from simclr_med.training.plan import make_schedule
 
     recipe = recipes()["micle"].replace(
         train_steps=0, train_epochs=10, warmup_epochs=warmup_epochs, train_batch_size=3
@@ -569,7 +569,7 @@ def test_both_second_stages_have_the_same_steps_and_learning_rates(
         stage = stages[name]
         assert (stage.method, stage.run.checkpoint) == (name.removesuffix("2"), "start")
         assert stage.train.train_steps == 12 * 10 // 3 + 1
-        schedule = _schedule(stage, num_examples, stage.train.train_steps)
+        schedule = make_schedule(stage, num_examples, stage.train.train_steps)
         rates.append([float(schedule(step)) for step in range(stage.train.train_steps)])
     assert rates[0] == rates[1]
 

@@ -27,7 +27,7 @@ from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
 from simclr_med.metrics import predictions
-from simclr_med.training import train
+from simclr_med.training import plan, train
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.errors import DataError
@@ -90,8 +90,8 @@ class Effects:
         """Runs of a stem, eagerly: to trace a step takes longer than a few of them."""
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
-            patch.setattr(train, "open_bags", self._open_bags)
-            patch.setattr(train, "training_batches", self._training_batches)
+            patch.setattr(plan, "open_bags", self._open_bags)
+            patch.setattr(plan, "training_batches", self._training_batches)
             patch.setattr(train.curves, "save", lambda path, rows: None)
             patch.setattr(train.views, "save", lambda *args: tf.zeros([1, 1, 3], tf.uint8))
             tf.config.run_functions_eagerly(True)
