@@ -2,7 +2,9 @@
 
 import errno
 import json
+import pathlib
 import re
+import shutil
 import tempfile
 
 import numpy as np
@@ -18,44 +20,37 @@ from simclr_med.checkpoints.restore import restore
 from simclr_med.commands.main import main
 from simclr_med.evaluation.features import case_features
 from simclr_med.keras_api import keras
-from simclr_med.models import resnet
 
 BARE = tiny_runs.BASE.replace(lineareval_while_pretraining=False)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_block():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
-        yield
+pytestmark = pytest.mark.usefixtures("one_block")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("world")
-    builder = tiny_runs.prepare(root)
-    tiny_runs.trained(tiny_runs.BASE, builder, root / "run", distribution.make_strategy())
-    return root, builder
+def run(tiny_pretrained, tmp_path_factory):
+    """A run to embed into."""
+    return shutil.copytree(tiny_pretrained, tmp_path_factory.mktemp("embed") / "run")
 
 
-def model_of(world):
+def model_of(run):
     model = make_model(BARE, 0)
-    restore(model, tf.train.latest_checkpoint(str(world[0] / "run")))
+    restore(model, tf.train.latest_checkpoint(str(run)))
     return model
 
 
-def embed(world, *flags):
-    assert main(["run.py", "--mode=embed", f"--model_dir={world[0] / 'run'}", *flags]) == 0
+def embed(run, *flags):
+    assert main(["run.py", "--mode=embed", f"--model_dir={run}", *flags]) == 0
 
 
-def one_by_one(world, split):
+def one_by_one(run, builder, split):
     """Returns [(case, patient, label, image, its name, embedding)], each image alone."""
-    root, builder = world
-    model, rows = model_of(world), []
+    model, rows = model_of(run), []
+    photos = pathlib.Path(builder.builder_config.manifest.folder)
     bags = data.open_split(builder, split, with_image_ids=True)
     for bag in bags.dataset.as_numpy_iterator():
         for i, name in enumerate(bag["image_ids"]):
-            pixels = np.asarray(Image.open(root / "photos" / name.decode()))
+            pixels = np.asarray(Image.open(photos / name.decode()))
             start = pixels[(40 - 35 + 1) // 2 :, (48 - 35 + 1) // 2 :][:35, :35] / np.float32(255)
             view = tf.clip_by_value(tf.image.resize(start[None], [34, 34], "bicubic"), 0, 1)
             embedding = model(view, training=False)["features"][0].numpy()
@@ -65,11 +60,11 @@ def one_by_one(world, split):
     return rows
 
 
-def test_a_row_per_image_has_all_of_them_in_order(world):
-    embed(world, "--embed_unit=image", "--eval_split=train", "--max_bag_size=2")
-    expected = one_by_one(world, "train")
-    assert len(expected) == 16 and max(row[3] for row in expected) == 3  # beyond --max_bag_size
-    table = pq.read_table(world[0] / "run" / "embeddings_train.parquet")
+def test_a_row_per_image_has_all_of_them_in_order(run, tiny_data):
+    embed(run, "--embed_unit=image", "--eval_split=train", "--max_bag_size=2")
+    expected = one_by_one(run, tiny_data, "train")
+    assert len(expected) == 20 and max(row[3] for row in expected) == 3  # beyond --max_bag_size
+    table = pq.read_table(run / "embeddings_train.parquet")
     assert table.column_names == [
         "case_id",
         "patient_id",
@@ -86,7 +81,7 @@ def test_a_row_per_image_has_all_of_them_in_order(world):
     assert found == [row[:5] for row in expected]
     embeddings = np.array(table["embedding"].to_pylist())
     np.testing.assert_allclose(embeddings, [row[5] for row in expected], rtol=1e-4, atol=1e-5)
-    stored = np.load(world[0] / "run" / "embeddings_train.npz", allow_pickle=False)
+    stored = np.load(run / "embeddings_train.npz", allow_pickle=False)
     assert stored["embeddings"].dtype == np.float32
     np.testing.assert_array_equal(stored["embeddings"], embeddings.astype(np.float32))
     assert [tuple(row) for row in zip(stored["case_id"], stored["image"], stored["image_id"])] == [
@@ -95,12 +90,12 @@ def test_a_row_per_image_has_all_of_them_in_order(world):
     assert [stored["class_names"][label] for label in stored["labels"]] == [r[2] for r in expected]
 
 
-def test_a_row_per_case_is_the_mean_over_its_images(world, capsys):
-    embed(world, "--eval_name=mean")
+def test_a_row_per_case_is_the_mean_over_its_images(run, tiny_data, capsys):
+    embed(run, "--eval_name=mean")
     assert "more images" not in capsys.readouterr().out
-    images = one_by_one(world, "validation")
+    images = one_by_one(run, tiny_data, "validation")
     cases = list(dict.fromkeys(row[0] for row in images))
-    table = pq.read_table(world[0] / "run" / "embeddings_mean_validation.parquet")
+    table = pq.read_table(run / "embeddings_mean_validation.parquet")
     assert table["case_id"].to_pylist() == cases
     expected = [[row[5] for row in images if row[0] == case] for case in cases]
     assert table["num_images"].to_pylist() == list(map(len, expected))
@@ -112,33 +107,37 @@ def test_a_row_per_case_is_the_mean_over_its_images(world, capsys):
     )
     about = json.loads(table.schema.metadata[b"simclr_med"])
     assert about["weights"].endswith("ckpt-2") and about["split"] == "validation"
-    assert about["fingerprint"] == world[1].info.metadata["fingerprint"]
+    assert about["fingerprint"] == tiny_data.info.metadata["fingerprint"]
 
 
-def test_a_large_case_is_averaged_over_evaluations_draw(world, capsys):
-    embed(world, "--eval_name=draw", "--max_bag_size=2", "--eval_split=train")
+def test_a_large_case_is_averaged_over_evaluations_draw(run, tiny_data, strategy, capsys):
+    embed(run, "--eval_name=draw", "--max_bag_size=2", "--eval_split=train")
     assert "have more images than --max_bag_size=2" in capsys.readouterr().out
-    bags = data.open_split(world[1], "train")
-    expected = case_features(
-        BARE.replace(max_bag_size=2), distribution.make_strategy(), {"m": model_of(world)}, bags
-    )["m"]
-    stored = np.load(world[0] / "run" / "embeddings_draw_train.npz", allow_pickle=False)
+    bags = data.open_split(tiny_data, "train")
+    expected = case_features(BARE.replace(max_bag_size=2), strategy, {"m": model_of(run)}, bags)[
+        "m"
+    ]
+    stored = np.load(run / "embeddings_draw_train.npz", allow_pickle=False)
     np.testing.assert_allclose(stored["embeddings"], expected, rtol=1e-5)
 
 
-def test_weights_alone_embed_any_dataset(world, tmp_path, monkeypatch):
-    root, builder = world
+def test_weights_alone_embed_any_dataset(run, tiny_data, tmp_path, monkeypatch):
+    manifest = tiny_data.builder_config.manifest
     monkeypatch.chdir(tmp_path)
-    flags = [f"--checkpoint={root / 'run'}", "--resnet_depth=18", "--image_size=34"]
-    flags += ["--dataset=derm_bags", f"--manual_dir={root / 'photos'}"]
-    flags += [f"--data_dir={root / 'tfds'}", "--eval_split=train[:3]", "--embed_unit=image"]
+    flags = [f"--checkpoint={run}", "--resnet_depth=18", "--image_size=34"]
+    flags += ["--dataset=derm_bags", f"--manual_dir={manifest.folder}"]
+    flags += [
+        f"--data_dir={tiny_data._data_dir_root}",
+        "--eval_split=train[:3]",
+        "--embed_unit=image",
+    ]
     assert main(["run.py", "--mode=embed", *flags]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     stored = np.load(folder / "embeddings_train_3_.npz", allow_pickle=False)
-    bags = data.open_split(builder, "train[:3]")
+    bags = data.open_split(tiny_data, "train[:3]")
     assert len(stored["embeddings"]) == bags.num_images
-    embed(world, "--eval_split=train[:3]", "--embed_unit=image")
-    of_run = np.load(root / "run" / "embeddings_train_3_.npz", allow_pickle=False)
+    embed(run, "--eval_split=train[:3]", "--embed_unit=image")
+    of_run = np.load(run / "embeddings_train_3_.npz", allow_pickle=False)
     np.testing.assert_array_equal(stored["embeddings"], of_run["embeddings"])
 
 
@@ -152,12 +151,12 @@ def test_weights_alone_embed_any_dataset(world, tmp_path, monkeypatch):
         ("embed", ["--eval_batch_size=1"], ["--mixed_precision"], ["or less"]),
     ],
 )
-def test_out_of_memory_names_what_helps(world, monkeypatch, capsys, mode, flags, named, not_named):
+def test_out_of_memory_names_what_helps(run, monkeypatch, capsys, mode, flags, named, not_named):
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
     monkeypatch.setattr(distribution, "join_replicas", exhausted)
-    flags = [f"--model_dir={world[0] / 'run'}", "--eval_name=full", *flags]
+    flags = [f"--model_dir={run}", "--eval_name=full", *flags]
     try:
         assert main(["run.py", f"--mode={mode}", *flags]) == 2
     finally:
@@ -169,31 +168,30 @@ def test_out_of_memory_names_what_helps(world, monkeypatch, capsys, mode, flags,
     assert "train_batch_size" not in told and "OOM when allocating tensor" in told
 
 
-def test_what_a_reader_of_features_raises_is_its_own(world):
+def test_what_a_reader_of_features_raises_is_its_own(run, tiny_data, strategy):
     """Only the forward pass is explained, not what is done with a batch afterwards."""
 
     def full(num_images):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM elsewhere")
 
-    bags = data.open_split(world[1], "validation")
+    bags = data.open_split(tiny_data, "validation")
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        case_features(BARE, distribution.make_strategy(), {"m": model_of(world)}, bags, seen=full)
+        case_features(BARE, strategy, {"m": model_of(run)}, bags, seen=full)
 
 
-def test_a_read_only_folder_is_told_before_anything_is_computed(world, monkeypatch, capsys):
+def test_a_read_only_folder_is_told_before_anything_is_computed(run, monkeypatch, capsys):
     def read_only(dir):
         raise OSError(errno.EROFS, "Read-only file system", dir)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
-    folder = world[0] / "run"
-    assert main(["run.py", "--mode=embed", f"--model_dir={folder}", "--eval_split=dev"]) == 2
+    assert main(["run.py", "--mode=embed", f"--model_dir={run}", "--eval_split=dev"]) == 2
     said = capsys.readouterr().err  # and nothing of the split, which is read later
-    assert f"{folder} cannot be written (Read-only file system). Copy the run" in said
-    assert f"--checkpoint={folder} --model_dir=ELSEWHERE" in said and len(said.splitlines()) == 1
+    assert f"{run} cannot be written (Read-only file system). Copy the run" in said
+    assert f"--checkpoint={run} --model_dir=ELSEWHERE" in said and len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    "flags, sentence",
+    "flags, message",
     [
         ([], "--mode=embed needs the --model_dir of a run, or --checkpoint."),
         (["--checkpoint=x"], "--dataset is missing"),
@@ -201,10 +199,10 @@ def test_a_read_only_folder_is_told_before_anything_is_computed(world, monkeypat
         (["--model_dir=RUN", "--manual_dir=OTHER"], "Give --eval_name=NAME to embed"),
     ],
 )
-def test_a_mistake_is_a_sentence(world, tmp_path, capsys, flags, sentence):
+def test_a_mistake_is_an_error_message(run, tmp_path, capsys, flags, message):
     if "--manual_dir=OTHER" in flags:
         tiny_runs.draw_folder(tmp_path / "OTHER", seed=1)
-    places = {"RUN": str(world[0] / "run"), "OTHER": str(tmp_path / "OTHER")}
+    places = {"RUN": str(run), "OTHER": str(tmp_path / "OTHER")}
     flags = [re.sub("RUN|OTHER", lambda found: places[found[0]], flag) for flag in flags]
     assert main(["run.py", "--mode=embed", *flags]) == 2
-    assert sentence in capsys.readouterr().err
+    assert message in capsys.readouterr().err
