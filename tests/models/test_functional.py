@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med.models import bit, build_encoder, resnet
+from helpers import encoders
+from simclr_med.models import build_encoder
 from simclr_med.models.functional import functional
 
 LOAD = """
@@ -52,29 +53,16 @@ def random_encoder(name, options):
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    for depth in (18, 50):
-        monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, depth, (1, 2))
-    monkeypatch.setitem(bit.UNITS_PER_GROUP, 50, (1, 2))
+    encoders.shorten(monkeypatch, (1, 2))
 
 
 @pytest.mark.parametrize("name, options", ENCODERS)
-def test_the_functional_model_gives_the_same_features(name, options):
+def test_the_functional_model_gives_the_same_features_and_trains_as_the_encoder(name, options):
     encoder = random_encoder(name, options)
+    model = functional(encoder)
     images = np.random.default_rng(1).random((2, 40, 50, 3), np.float32)
-    expected = encoder(images, training=False)
-    before = [v.numpy() for v in encoder.variables]
-    model = functional(encoder)
-    assert_close(model(images, training=False), expected)
-    for variable in model.variables:  # its own: changing them leaves the encoder as it was
-        variable.assign(tf.zeros_like(variable))
-    for variable, value in zip(encoder.variables, before):
-        np.testing.assert_array_equal(variable, value)
+    assert_close(model(images, training=False), encoder(images, training=False))
 
-
-@pytest.mark.parametrize("name, options", ENCODERS)
-def test_the_functional_model_trains_as_the_encoder(name, options):
-    encoder = random_encoder(name, options)
-    model = functional(encoder)
     images = np.random.default_rng(1).random((4, 32, 32, 3), np.float32)
     assert_close(model(images, training=True), encoder(images, training=True), 1e-4)
     assert_close(statistics(model, "moving_mean"), statistics(encoder, "moving_mean"), 1e-4)
@@ -83,6 +71,12 @@ def test_the_functional_model_trains_as_the_encoder(name, options):
     assert np.all(variances[0] >= variances[1] * (1 - 1e-4))
     assert np.all(variances[0] <= variances[1] * 64 / 63 * (1 + 1e-4))
 
+    before = [v.numpy() for v in encoder.variables]
+    for variable in model.variables:  # its own: changing them leaves the encoder as it was
+        variable.assign(tf.zeros_like(variable))
+    for variable, value in zip(encoder.variables, before):
+        np.testing.assert_array_equal(variable, value)
+
 
 def statistics(model, part):
     """The sorted moving statistics of a model; [0] where it has none."""
@@ -90,6 +84,7 @@ def statistics(model, part):
     return np.sort(np.concatenate([[0.0], *found]))
 
 
+@pytest.mark.slow
 def test_a_file_of_it_loads_without_our_code(tmp_path):
     images = np.random.default_rng(1).random((2, 40, 50, 3), np.float32)
     np.save(tmp_path / "images.npy", images)

@@ -98,7 +98,7 @@ def num_parameters(layer):
     [
         ("resnet34", 21_797_672 - 513_000 + 64 * 64 + 2 * 64),
         ("resnet101", 44_549_160 - 2_049_000),
-        ("resnet152", 60_192_808 - 2_049_000),
+        pytest.param("resnet152", 60_192_808 - 2_049_000, marks=pytest.mark.slow),
     ],
 )
 def test_standard_depths_have_their_published_size(name, parameters):
@@ -233,9 +233,9 @@ def test_all_moving_statistics_equal_the_reference_after_a_training_pass(golden)
     [
         ("bit_r50x1", 25_549_352),
         ("bit_r50x3", 217_319_080),
-        ("bit_r101x1", 44_541_480),
-        ("bit_r101x3", 387_934_888),
-        ("bit_r152x4", 936_533_224),
+        pytest.param("bit_r101x1", 44_541_480, marks=pytest.mark.slow),
+        pytest.param("bit_r101x3", 387_934_888, marks=pytest.mark.slow),
+        pytest.param("bit_r152x4", 936_533_224, marks=pytest.mark.slow),
     ],
 )
 def test_bit_encoders_have_their_published_size(name, with_classifier):
@@ -258,7 +258,14 @@ def bit_parameters(units_per_group, width):
     return total + 2 * channels
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name.startswith("bit")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name.startswith("bit_r50") else pytest.mark.slow)
+        for name in ENCODERS
+        if name.startswith("bit")
+    ],
+)
 def test_bit_encoders_have_the_size_that_counting_gives(name):
     depth, width = map(int, name.removeprefix("bit_r").split("x"))
     parameters = bit_parameters(bit.UNITS_PER_GROUP[depth], width)
@@ -281,7 +288,7 @@ def size(name):
     return sum(math.prod(shape) for shape in shapes(name)[0])
 
 
-@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.slow)])
 def test_keras_style_has_the_weights_of_keras_applications_less_the_biases(depth):
     theirs = in_a_graph(
         lambda: getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None)

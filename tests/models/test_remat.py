@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import encoders
 from simclr_med.keras_api import keras
-from simclr_med.models import bit, build_encoder, resnet
+from simclr_med.models import bit, build_encoder
 
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1, 1))
-    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 50, (1, 2))
-    monkeypatch.setitem(bit.UNITS_PER_GROUP, 50, (1, 2))
+    encoders.shorten(monkeypatch, (2,))  # a block with a projection, and one without
 
 
 def one_step(encoder, compiled):
