@@ -44,8 +44,7 @@ def equal(a, b):
     return all((a[name].numpy() == b[name].numpy()).all() for name in a)
 
 
-@pytest.mark.parametrize("method", ["micle", "simclr"])
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(("method", "count"), [("micle", 3), ("simclr", 2)])
 def test_the_parts_of_the_workers_are_the_global_batches_in_order(bags, method, count):
     """Whatever the number of workers, also after a resumption: nobody's part is another's."""
     size = 6
@@ -59,12 +58,11 @@ def test_the_parts_of_the_workers_are_the_global_batches_in_order(bags, method, 
         assert equal(batch, joined)
 
 
-@pytest.mark.parametrize("method", ["micle", "simclr"])
-@pytest.mark.parametrize("buffer", [2, 100])
+@pytest.mark.parametrize(("method", "buffer"), [("micle", 2), ("micle", 100), ("simclr", 2)])
 def test_a_resumed_pipeline_gives_the_batches_it_would_have_given(bags, method, buffer):
     uninterrupted = batches(bags, method, shuffle_buffer=buffer)
-    seen = [next(uninterrupted) for _ in range(15)]
-    for step in (1, 4, 7, 14):
+    seen = [next(uninterrupted) for _ in range(8)]
+    for step in (4, 7):  # within an epoch, and as micle begins one
         again = next(batches(bags, method, start_step=step, shuffle_buffer=buffer))
         assert equal(seen[step], again)
     assert not equal(seen[0], seen[7])

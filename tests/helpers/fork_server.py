@@ -11,8 +11,9 @@ import runpy
 import signal
 import sys
 
-import simclr_med.commands.main
+import simclr_med.commands.main  # noqa: F401
 import simclr_med.commands.train  # noqa: F401
+import tfds_builders.derm_bags  # noqa: F401
 
 
 def serve():

@@ -19,7 +19,7 @@ from simclr_med.optim import l2_penalty
 from simclr_med.training.methods import METHODS
 from simclr_med.training.step import Trained, make_one_step
 
-B, SIZE, CLASSES, SEED = 8, 34, 3, 5
+B, SIZE, CLASSES, SEED = 8, 16, 3, 5
 CONFIG = Config().replace(
     resnet_depth=18,
     image_size=SIZE,

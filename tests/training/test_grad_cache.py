@@ -4,31 +4,25 @@ Compared with one tape over the forward passes of all chunks (grad_cache_steps.s
 its views from one augmentation of the whole batch.
 """
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from helpers import ROOT, tiny_runs
 from helpers import grad_cache_steps as steps
+from helpers.processes import environments, finish, start
 from simclr_med import distribution, out_of_memory
 from simclr_med.augment import device_ops
 from simclr_med.commands.main import main
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
-from simclr_med.models import resnet
 from simclr_med.training import train
 
 HALVES = [[0, 1, 2, 3], [4, 5, 6, 7]]
 FINETUNE = dict(train_mode="finetune")
 
 
-@pytest.fixture(autouse=True)
-def _shallow(monkeypatch):
-    monkeypatch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1,))
+pytestmark = pytest.mark.usefixtures("one_block")
 
 
 @pytest.fixture
@@ -53,11 +47,9 @@ def assert_equal(found, expected, tolerance):
     "changes",
     [
         {},
-        {
-            "nt_xent_chunk": 3,
-            "remat": True,
-            "optimizer": "adam",
-        },  # adam: all kernels decay in the loss
+        pytest.param(  # adam: all kernels decay in the loss
+            {"nt_xent_chunk": 3, "remat": True, "optimizer": "adam"}, marks=pytest.mark.slow
+        ),
         {**FINETUNE, "ft_proj_selector": 1, "fine_tune_after_block": 0},
     ],
     ids=str,
@@ -70,12 +62,14 @@ def test_a_step_in_chunks_is_one_pass_with_batch_norm_per_chunk(float64, changes
     assert sum(np.abs(v).max() > 1e-4 for n, v in found.items() if "gradient" in n) > 6
 
 
+@pytest.mark.slow
 def test_chunks_of_one_size_as_of_another_and_in_float32():
     quarters = np.arange(8).reshape(4, 2).tolist()
     found = steps.in_chunks(steps.CONFIG.replace(micro_batch=2), distribution.make_strategy())
     assert_equal(found, steps.slowly(steps.CONFIG, quarters), 1e-6)
 
 
+@pytest.mark.slow
 def test_fixed_shapes_fill_the_places_of_a_chunk(float64):
     config = steps.CONFIG.replace(**FINETUNE)
     strategy = distribution.make_strategy()
@@ -83,6 +77,7 @@ def test_fixed_shapes_fill_the_places_of_a_chunk(float64):
     assert_equal(found, steps.slowly(config, HALVES, padded=True), 1e-6)
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_chunks(float64, monkeypatch):
     """Pixels that XLA rounds alike: in float32 a ReLU or a pooled maximum may go the other way."""
     plain = dict(color_jitter_strength=0.0, grayscale_probability=0.0, use_blur=False)
@@ -92,15 +87,14 @@ def test_xla_compiles_the_chunks(float64, monkeypatch):
     assert_equal(compiled, steps.slowly(steps.CONFIG, HALVES), 1e-6)
 
 
+@pytest.mark.slow
 def test_two_replicas_share_the_statistics_of_a_chunk(float64, tmp_path):
     """Their loops go round together: a chunk is two examples of each replica."""
     out = tmp_path / "out.npz"
-    subprocess.run(
-        [sys.executable, ROOT / "tests" / "helpers" / "grad_cache_steps.py", "2", out],
-        check=True,
-        timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    worker = ROOT / "tests" / "helpers" / "grad_cache_steps.py"
+    log = tmp_path / "log"
+    running = start([worker, 2, out], environments(1)[0], log, tmp_path)
+    assert finish([running], timeout=3600) == [0], log.read_text()
     chunks = [[0, 1, 4, 5], [2, 3, 6, 7]]  # replicas hold 0 to 3 and 4 to 7
     assert_equal(dict(np.load(out)), steps.slowly(steps.CONFIG, chunks), 1e-6)
 
@@ -123,11 +117,11 @@ def test_the_graph_is_the_same_for_any_number_of_chunks():
     assert nodes(1) == nodes(4) > 0
 
 
-def command(root, *flags):
+def command(builder, root, *flags):
     return [
         "run.py",
-        f"--manual_dir={root / 'photos'}",
-        f"--data_dir={root / 'tfds'}",
+        f"--manual_dir={builder.builder_config.manifest.folder}",
+        f"--data_dir={builder._data_dir_root}",
         f"--model_dir={root / 'run'}",
         *(
             f"--{name}={value}"
@@ -138,14 +132,14 @@ def command(root, *flags):
     ]
 
 
-def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tmp_path):
+@pytest.mark.slow
+def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tiny_data, tmp_path):
     """The same views, and statistics that move once a step."""
-    tiny_runs.prepare(tmp_path)
     shown, readers = [], []
     for micro_batch in (0, 2, 4):
         folder = tmp_path / f"run{micro_batch}"
         flags = f"--micro_batch={micro_batch}", f"--model_dir={folder}", "--learning_rate=0.1"
-        assert main(command(tmp_path, *flags)) == 0
+        assert main(command(tiny_data, tmp_path, *flags)) == 0
         shown.append((folder / "metrics.jsonl").read_text().splitlines())
         readers.append(tf.train.load_checkpoint(str(folder)))
     assert [len(lines) for lines in shown] == [2, 2, 2]
@@ -157,9 +151,8 @@ def test_the_command_trains_and_one_chunk_is_the_run_without_chunks(tmp_path):
         np.testing.assert_allclose(whole, plain, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_micro_batch_that_does_not_divide_is_refused(tmp_path, capsys):
-    tiny_runs.prepare(tmp_path)
-    assert main(command(tmp_path, "--micro_batch=3")) == 2
+def test_a_micro_batch_that_does_not_divide_is_refused(tiny_data, tmp_path, capsys):
+    assert main(command(tiny_data, tmp_path, "--micro_batch=3")) == 2
     assert "--micro_batch=3 does not divide the 4 examples" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -175,14 +168,13 @@ def test_a_micro_batch_that_does_not_divide_is_refused(tmp_path, capsys):
         (["--train_mode=finetune", "--mixed_precision"], ["--remat", "--micro_batch=2"]),
     ],
 )
-def test_out_of_memory_names_what_helps(monkeypatch, tmp_path, capsys, flags, named):
+def test_out_of_memory_names_what_helps(tiny_data, monkeypatch, tmp_path, capsys, flags, named):
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
-    tiny_runs.prepare(tmp_path)
     monkeypatch.setattr(train, "make_run_steps", lambda *_: exhausted)
     try:
-        assert main(command(tmp_path, *flags)) == 2
+        assert main(command(tiny_data, tmp_path, *flags)) == 2
     finally:
         keras.mixed_precision.set_global_policy("float32")
     told = capsys.readouterr().err

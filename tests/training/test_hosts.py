@@ -5,6 +5,7 @@ that reads another's part; a last batch that is cut differently.
 """
 
 import numpy as np
+import pytest
 
 from helpers import ROOT
 from helpers.processes import environments, finish, start
@@ -12,10 +13,11 @@ from helpers.processes import environments, finish, start
 WORKER = ROOT / "tests" / "helpers" / "hosts_worker.py"
 
 
+@pytest.mark.slow  # quick, with hosts of one process: test_distribution.py
 def test_every_host_reads_its_part_of_each_batch(tmp_path):
     log, out = tmp_path / "log", tmp_path / "out.npz"
     running = start([WORKER, tmp_path, out], environments(1)[0], log, tmp_path)
-    assert finish([running], timeout=300) == [0], log.read_text()
+    assert finish([running], timeout=3600) == [0], log.read_text()
     found = dict(np.load(out))
     one = [name for name in found if name.startswith("one/")]
     assert len([name for name in one if name.endswith("/images")]) > 6  # steps of both kinds

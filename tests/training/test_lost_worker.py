@@ -25,7 +25,7 @@ from simclr_med.commands.main import main
 pytestmark = pytest.mark.slow
 
 WORKER = ROOT / "tests" / "helpers" / "training_worker.py"
-STEPS, EVERY = 60, 5
+STEPS, EVERY = 30, 3  # a step takes 100 ms or more, so the signal comes long before the end
 DISTURBANCES = (  # signal, to which worker, the exit codes of both
     (signal.SIGKILL, 1, (75, -signal.SIGKILL)),
     (signal.SIGKILL, 0, (-signal.SIGKILL, 75)),
@@ -35,13 +35,16 @@ CASES = {"train": 48, "test": 7}
 FLAGS = (
     "--dataset=derm_bags",
     "--micle",
+    "--eval_split=test",
     "--resnet_depth=18",
-    "--image_size=32",
-    "--train_batch_size=16",
+    "--image_size=16",
+    "--train_batch_size=8",
     f"--train_steps={STEPS}",
     f"--checkpoint_steps={EVERY}",
     "--warmup_epochs=1",
-    "--learning_rate=0.3",
+    "--learning_rate=0.05",
+    "--nouse_blur",
+    "--color_jitter_strength=0",  # crops and flips are random enough
     "--proj_out_dim=16",
     "--keep_checkpoint_max=2",
     "--keep_hub_module_max=0",
@@ -128,7 +131,7 @@ def undisturbed(world):
 
     They also prepare the data, one of them while the other waits, and worker 0 evaluates.
     """
-    printed = world.run(world.root / "two")
+    printed = world.run(world.root / "two", "--mode=train_then_eval")
     return world.root / "two", printed, os.listdir(world.root)
 
 
@@ -169,12 +172,12 @@ def test_two_workers_train_as_one_process_does(alone, undisturbed):
 
 def test_the_start_up_lines_say_what_runs(alone, undisturbed):
     assert (
-        "OneDeviceStrategy, 1 x CPU, 16 examples per replica, 30 negatives per view, float32, step "
+        "OneDeviceStrategy, 1 x CPU, 8 examples per replica, 14 negatives per view, float32, step "
         "not compiled by XLA" in alone[1]
     )
     chief, other = undisturbed[1]
     assert (
-        "MultiWorkerMirroredStrategy over 2 workers, 2 x CPU, 8 examples per replica, 30 negatives "
+        "MultiWorkerMirroredStrategy over 2 workers, 2 x CPU, 4 examples per replica, 14 negatives "
         "per view, float32, step not compiled by XLA" in chief
     )
     assert "Worker 1 of 2 trains; worker 0 reports." in other

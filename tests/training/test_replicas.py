@@ -10,13 +10,15 @@ import pytest
 from helpers import ROOT
 from helpers.processes import environments, finish, start
 
+pytestmark = pytest.mark.slow  # quick, on one device: test_losses.py, test_distribution.py
+
 WORKER = ROOT / "tests" / "helpers" / "replicas_worker.py"
 
 
 def run_worker(replicas, out, *arguments):
     log = out.with_suffix(".log")
     running = start([WORKER, replicas, out, *arguments], environments(1)[0], log, out.parent)
-    assert finish([running], timeout=600) == [0], log.read_text()
+    assert finish([running], timeout=3600) == [0], log.read_text()
 
 
 @pytest.fixture(scope="module")

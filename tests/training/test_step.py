@@ -7,11 +7,12 @@ from simclr_med import build, distribution
 from simclr_med.training import plan, train
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 3])
-@pytest.mark.parametrize("train_mode", ["pretrain", "finetune"])
-def test_nothing_is_traced_after_the_first_step(monkeypatch, tmp_path, train_mode, steps_per_call):
+@pytest.mark.usefixtures("one_block")
+@pytest.mark.parametrize(("train_mode", "steps_per_call"), [("pretrain", 3), ("finetune", 1)])
+def test_nothing_is_traced_after_the_first_step(
+    monkeypatch, tmp_path, tiny_data, train_mode, steps_per_call
+):
     """Saves, logs and a resumption come between; fine-tuning's batches differ in their images."""
-    builder = tiny_runs.prepare(tmp_path)
     config = tiny_runs.BASE.replace(train_mode=train_mode, train_steps=7, checkpoint_steps=2)
     made = []
 
@@ -27,5 +28,5 @@ def test_nothing_is_traced_after_the_first_step(monkeypatch, tmp_path, train_mod
     strategy = build.set_up(config)
     for until in (5, 7):  # the second goes on from the first's last checkpoint
         monkeypatch.setattr(plan, "num_train_steps", lambda *_, until=until: until)
-        train.train(config, builder, str(tmp_path / "run"), strategy, {})
+        train.train(config, tiny_data, str(tmp_path / "run"), strategy, {})
     assert [run_steps.experimental_get_tracing_count() for run_steps in made] == [1, 1]
