@@ -68,7 +68,8 @@ def draw_nih(
       lists: whether to write train_val_list.txt and test_list.txt, by patient.
     """
     folder, rng = pathlib.Path(folder), np.random.default_rng(seed)
-    rows, names = [], {"train_val_list.txt": [], "test_list.txt": []}
+    rows: list[list] = []
+    names: dict[str, list[str]] = {"train_val_list.txt": [], "test_list.txt": []}
     for patient in range(1, num_patients + 1):
         of_list = "test_list.txt" if patient % 5 == 2 else "train_val_list.txt"
         sex, age = "MF"[patient % 2], int(rng.integers(1, 95))
@@ -105,8 +106,8 @@ def draw_nih(
     text = "\n".join([NIH_HEADER, *(",".join(map(str, row)) for row in rows)])
     (folder / "Data_Entry_2017_v2020.csv").write_text(text + "\n")
     if lists:
-        for name, of_list in names.items():
-            (folder / name).write_text("\n".join(of_list))  # as NIH's: no line end at the end
+        for name, listed in names.items():
+            (folder / name).write_text("\n".join(listed))  # as NIH's: no line end at the end
 
 
 def draw_chexpert(
@@ -164,7 +165,7 @@ def _chexpert_patient(root, split, patient, first_row, rng, size) -> list:
         for number, view in enumerate(views, 1):
             path = f"{split}/patient{patient:05d}/study{study}/view{number}_{view}.jpg"
             _save(Image.fromarray(chest(findings, rng, size, view)), root / path)
-            odd = (first_row + len(rows)) % 300 if split == "train" else None
+            odd = (first_row + len(rows)) % 300 if split == "train" else -1
             side = ("AP", "PA")[int(rng.random() < 0.3)] if view == "frontal" else ""
             rows.append(
                 [

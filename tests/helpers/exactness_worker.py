@@ -165,8 +165,9 @@ def evaluate(strategy, num_cases: int) -> dict[str, np.ndarray]:
 
 def main(replicas: int, out: str) -> None:
     resnet.BLOCKS_PER_GROUP[18] = (1,)
-    optim.LARS = RecordingLARS
-    workers, heard = cluster.find(1), []
+    setattr(optim, "LARS", RecordingLARS)  # noqa: B010
+    workers = cluster.find(1)
+    heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     strategy = distribution.make_strategy(cpu_replicas=replicas, cluster=workers)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -181,9 +182,9 @@ def main(replicas: int, out: str) -> None:
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
             found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
-    found["heard"] = heard
+    found["heard"] = np.array(heard)
     if workers:
-        found["disagreement"] = disagreement(strategy, workers.index)
+        found["disagreement"] = np.array(disagreement(strategy, workers.index))
     np.savez(out, **found)
 
 

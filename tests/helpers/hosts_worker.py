@@ -9,6 +9,7 @@ import functools
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +51,7 @@ def main(folder: str, out: str) -> None:
     servers = [tf.distribute.Server(cluster, job_name="worker", task_index=i) for i in range(HOSTS)]
     tf.config.experimental_connect_to_cluster(cluster)
 
-    options = dict(batch_size=B, image_size=34, seed=3)
+    options: dict[str, Any] = dict(batch_size=B, image_size=34, seed=3)
     draw_views = METHODS["simclr"].draw_views
     train = functools.partial(
         training_batches, bags, draw_views=draw_views, keep_bags=False, start_step=2, **options

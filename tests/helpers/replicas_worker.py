@@ -101,7 +101,8 @@ def contrastive(strategy, z, **options):
 
 def reference_cases(out: str, golden: str) -> None:
     strategy = distribution.make_strategy(cpu_replicas=2)
-    numbers, found = np.load(golden), {}
+    numbers = np.load(golden)
+    found: dict[str, np.ndarray] = {}
     for case in range(3):
         hidden = numbers[f"mirrored2_{case}/hidden"]  # [R, 2b, p]
         loss, gradient = contrastive(
