@@ -107,6 +107,7 @@ def test_eval_reads_its_configuration_from_the_run(finished, tmp_path, no_pictur
     assert len((again / "predictions_again.csv").read_text().splitlines()) == 1 + 8
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_a_pretrained_run(smoke, finished, tmp_path, no_pictures):
     flags = ["--nomicle", "--train_mode=finetune", f"--checkpoint={finished[0]}"]
     flags += ["--optimizer=momentum", "--train_steps=1", "--keep_hub_module_max=0"]
@@ -117,6 +118,7 @@ def test_fine_tuning_starts_from_a_pretrained_run(smoke, finished, tmp_path, no_
     assert "supervised head" in output
 
 
+@pytest.mark.slow
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(smoke, tmp_path):
     flags = ["--optimizer=momentum", "--learning_rate=1e30", "--checkpoint_steps=1"]
     code, _, errors = smoke(tmp_path, *flags)

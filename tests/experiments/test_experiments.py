@@ -350,7 +350,7 @@ def test_another_selection_metric_uses_the_finished_runs(stand_ins, builder, tmp
     sweep.run(SWEEP, builder, str(tmp_path), None, {})
     sweep.run(SWEEP.replace(selection_metric="top_1"), builder, str(tmp_path), None, {})
     assert len(stand_ins.trained) == 4
-    # Evaluated anew: the best of the kept checkpoints may be another by that metric.
+    # Evaluated again: the best of the kept checkpoints may be another by that metric.
     assert len([1 for _, split in stand_ins.evaluated if split == "validation"]) == 4 + 4
     with pytest.raises(UserError, match="--selection_metric=macro_ap is not measured here"):
         sweep.run(SWEEP.replace(selection_metric="macro_ap"), builder, str(tmp_path), None, {})
