@@ -1,5 +1,6 @@
 """Paths that cannot be loaded: a sentence each that says what lies there and what to do."""
 
+import functools
 import os
 import shutil
 
@@ -17,26 +18,38 @@ from simclr_med.errors import UserError
 pytestmark = pytest.mark.usefixtures("small")
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(scope="module")
+def written(small, tmp_path_factory):
     """A folder with SimCLR's checkpoint 'ckpt-0', SavedModels 3 and 12, and BiT's name in an npz."""
-    model = make(1)
+    model, folder = make(1), tmp_path_factory.mktemp("written")
     manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=simclr_layout.tree(model)), str(tmp_path / "run"), 1
+        tf.train.Checkpoint(model=simclr_layout.tree(model)), str(folder / "run"), 1
     )
     manager.save(0)
-    simclr_layout.write_saved_model(model, str(tmp_path / "saved_model" / "3"))
-    shutil.copytree(tmp_path / "saved_model" / "3", tmp_path / "saved_model" / "12")
+    simclr_layout.write_saved_model(model, str(folder / "saved_model" / "3"))
+    shutil.copytree(folder / "saved_model" / "3", folder / "saved_model" / "12")
     np.savez(
-        tmp_path / "bit.npz",
+        folder / "bit.npz",
         **{"resnet/root_block/standardized_conv2d/kernel": np.ones((7, 7, 3, 64), "float32")},
     )
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def saved(written, tmp_path):
+    """A copy of that folder, to be damaged."""
+    return shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+
+
+@functools.cache
+def model_of(**options):
+    """Returns a model that is only ever refused."""
+    return make(2, **options)
 
 
 def refused(path, **options):
     """Returns the sentence by which a path is refused; the model is as it was."""
-    model = make(2, **options)
+    model = model_of(**options)
     before = values(model)
     with pytest.raises(UserError) as error:
         checkpoints.load(model, str(path))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -101,14 +102,15 @@ def test_a_checkpoint_alone_says_nothing(tmp_path):
     assert resolved(checkpoint=str(tmp_path / "alone"), encoder="bit") == "symmetric"
 
 
-@pytest.mark.parametrize("place", ["saved_model/7", "export/saved_model", "copied"])
-def test_a_saved_model_of_ours_says_it_too(place, tmp_path):
-    folder = tmp_path / place
-    tf.saved_model.save(tf.train.Checkpoint(model=make()), str(folder))
+def test_a_saved_model_of_ours_says_it_too(tmp_path):
+    tf.saved_model.save(tf.train.Checkpoint(model=make()), str(tmp_path / "written"))
     said = json.dumps({"encoder": "resnet", "resnet_depth": 50, "input_range": "caffe"})
-    beside = folder / "simclr_med.json" if place == "copied" else tmp_path / "config.json"
-    beside.write_text(said)
-    assert resolved(checkpoint=str(folder)) == "caffe"
+    for run, place in (("a", "saved_model/7"), ("b", "export/saved_model"), ("c", "copied")):
+        folder = tmp_path / run / place
+        shutil.copytree(tmp_path / "written", folder)
+        beside = folder / "simclr_med.json" if run == "c" else tmp_path / run / "config.json"
+        beside.write_text(said)
+        assert resolved(checkpoint=str(folder)) == "caffe", place
 
 
 def test_a_flag_that_differs_counts_and_is_noted(tmp_path, capsys):

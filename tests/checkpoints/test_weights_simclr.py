@@ -49,7 +49,9 @@ def write(kind, model, tmp_path):
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
-@pytest.mark.parametrize("kind", ["SimCLR checkpoint", "SimCLR SavedModel"])
+@pytest.mark.parametrize(
+    "kind", ["SimCLR checkpoint", pytest.param("SimCLR SavedModel", marks=pytest.mark.slow)]
+)
 def test_each_variable_of_simclr_finds_its_place(kind, options, tmp_path):
     theirs = make(1, num_classes=5, **options)
     path = write(kind, theirs, tmp_path)
@@ -63,7 +65,9 @@ def test_each_variable_of_simclr_finds_its_place(kind, options, tmp_path):
     np.testing.assert_array_equal(theirs(images)["projection"], mine(images)["projection"])
 
 
-@pytest.mark.parametrize("kind", ["our run", "our SavedModel"])
+@pytest.mark.parametrize(
+    "kind", ["our run", pytest.param("our SavedModel", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "options", [dict(resnet_depth=18), dict(encoder="bit"), dict(encoder="keras_resnet")], ids=str
 )
