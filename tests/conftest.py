@@ -3,6 +3,7 @@
 import gzip
 import os
 import pathlib
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,6 +30,17 @@ def golden_checkpoint(tmp_path_factory) -> pathlib.Path:
         else:
             (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+@pytest.fixture(autouse=True)
+def undisturbed():
+    """Undoes what the command sets for the whole process: the handler of Ctrl-C, determinism."""
+    from helpers import command_line
+
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+    command_line.undo()
 
 
 @pytest.fixture
