@@ -23,7 +23,7 @@ from simclr_med.commands.main import main
 from helpers import tiny_runs
 from simclr_med.models import resnet
 
-resnet.BLOCKS_PER_GROUP[18] = (1,)
+resnet.BLOCKS_PER_GROUP[18] = (1, 1, 1, 1)  # an export has the features of four groups
 gfile, photos = tf.io.gfile, os.path.join(sys.argv[1], "photos")
 DATA = ["--dataset=derm_bags", f"--manual_dir={{photos}}", f"--data_dir={{sys.argv[1]}}/tfds"]
 TINY = ["--resnet_depth=18", "--image_size=34", "--train_batch_size=4", "--checkpoint_steps=1",
@@ -41,32 +41,7 @@ def inside(folder):
 """
 
 
-def in_a_process(folder, script):
-    """Runs the script in an empty folder; returns what it put into `seen`."""
-    where = folder / "empty"
-    where.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT + script + "\nprint('SEEN', json.dumps(seen))", str(folder)],
-        capture_output=True,
-        text=True,
-        cwd=where,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert os.listdir(where) == []
-    return json.loads(done.stdout.rsplit("SEEN ", 1)[1])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    tiny_runs.draw_folder(folder / "photos")
-    return folder
-
-
-def test_pretraining_evaluation_and_fine_tuning_in_a_remote_folder(folder):
-    """Also resumes, falls back from a damaged checkpoint, follows, compares, exports and embeds."""
-    script = """
+PRETRAINING = """
 RUN, TUNED = "ram://bucket/runs/pretrained", "ram://bucket/runs/tuned"
 command("--mode=train", "--train_steps=3", f"--model_dir={RUN}")
 seen["steps"] = [json.loads(line)["step"] for line in gfile.GFile(f"{RUN}/metrics.jsonl")]
@@ -95,26 +70,8 @@ seen["export"] = inside(f"{TUNED}/export")
 assert main(["run.py", "--mode=embed", f"--model_dir={TUNED}"]) == 0
 seen["embedded"] = [name for name in inside(TUNED) if name.startswith("embeddings")]
 """
-    seen = in_a_process(folder, script)
-    assert seen["steps"] == [1, 2, 3] and seen["equal"]
-    for name in (
-        *("ckpt-1.index", "ckpt-3.json", "checkpoint", "config.json", "flags.json", "data.json"),
-        *("metrics.jsonl", "events", "views.png", "curves.png", "embedding.png"),
-        *("result.json", "predictions.csv", "report.html", "saved_model"),
-    ):
-        assert name in seen["pretrained"], name
-    assert not [name for name in seen["pretrained"] if "tmp" in name or "unfinished" in name]
-    assert "simclr_med.json" in seen["saved_model"] and "saved_model.pb" in seen["saved_model"]
-    assert seen["embeddings"] == [2, 64]
-    assert "selection.json" in seen["tuned"] and "report.html" in seen["tuned"]
-    assert seen["compared"] == ["compare.csv", "compare.json"]
-    exported = ["README.md", "encoder.keras", "encoder.weights.h5", "saved_model"]
-    assert seen["export"] == exported
-    assert seen["embedded"] == ["embeddings_validation.npz", "embeddings_validation.parquet"]
-
-
-def test_label_efficiency_and_a_sweep_in_a_remote_folder(folder):
-    script = """
+EXPERIMENTS = """
+resnet.BLOCKS_PER_GROUP[18] = (1,)
 FEW = ["--train_mode=finetune", "--train_steps=1", "--keep_hub_module_max=0"]
 command("--mode=label_efficiency", "--label_fractions=1", "--model_dir=ram://bucket/few", *FEW)
 seen["fractions"] = inside("ram://bucket/few")
@@ -122,17 +79,9 @@ command("--mode=sweep", "--sweep_learning_rates=0.1", "--sweep_weight_decays=0",
         "--model_dir=ram://bucket/grid", "--selection_split=train[:50%]", "--train_split=train[50%:]")
 seen["sweep"] = inside("ram://bucket/grid")
 """
-    seen = in_a_process(folder, script)
-    assert {"label_efficiency.md", "report.html"} <= set(seen["fractions"])
-    assert {"best.json", "sweep.png", "predictions.csv", "report.html"} <= set(seen["sweep"])
-
-
-def test_prepared_data_in_a_remote_folder(folder):
-    """TFDS opens paths by etils' epath, which knows gs:// and not ram://: the test tells it to."""
-    script = """
+PREPARED = """
 from etils.epath import backend, gpath, register
 
-command("--mode=build")
 gpath._URI_PREFIXES += ("ram://",)
 gpath._URI_SCHEMES |= {"ram"}
 gpath._URI_MAP_ROOT["ram://"] = "/ram/"
@@ -151,6 +100,53 @@ seen["again"] = gfile.exists(local)
 seen["inside"] = inside("ram://bucket/run")
 seen["sheet"] = [n for _, _, names in gfile.walk("ram://data") for n in names if n.endswith("png")]
 """
-    seen = in_a_process(folder, script)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What all three saw, one after the other in a process that works in an empty folder."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_runs.draw_folder(folder / "photos")
+    where = folder / "empty"
+    where.mkdir()
+    script = SCRIPT + PRETRAINING + EXPERIMENTS + PREPARED + "\nprint('SEEN', json.dumps(seen))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=where,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert os.listdir(where) == []
+    return json.loads(done.stdout.rsplit("SEEN ", 1)[1])
+
+
+def test_pretraining_evaluation_and_fine_tuning_in_a_remote_folder(seen):
+    """Also resumes, falls back from a damaged checkpoint, follows, compares, exports and embeds."""
+    assert seen["steps"] == [1, 2, 3] and seen["equal"]
+    for name in (
+        *("ckpt-1.index", "ckpt-3.json", "checkpoint", "config.json", "flags.json", "data.json"),
+        *("metrics.jsonl", "events", "views.png", "curves.png", "embedding.png"),
+        *("result.json", "predictions.csv", "report.html", "saved_model"),
+    ):
+        assert name in seen["pretrained"], name
+    assert not [name for name in seen["pretrained"] if "tmp" in name or "unfinished" in name]
+    assert "simclr_med.json" in seen["saved_model"] and "saved_model.pb" in seen["saved_model"]
+    assert seen["embeddings"] == [2, 512]
+    assert "selection.json" in seen["tuned"] and "report.html" in seen["tuned"]
+    assert seen["compared"] == ["compare.csv", "compare.json"]
+    exported = ["README.md", "encoder.keras", "encoder.weights.h5", "saved_model"]
+    assert seen["export"] == exported
+    assert seen["embedded"] == ["embeddings_validation.npz", "embeddings_validation.parquet"]
+
+
+def test_label_efficiency_and_a_sweep_in_a_remote_folder(seen):
+    assert {"label_efficiency.md", "report.html"} <= set(seen["fractions"])
+    assert {"best.json", "sweep.png", "predictions.csv", "report.html"} <= set(seen["sweep"])
+
+
+def test_prepared_data_in_a_remote_folder(seen):
+    """TFDS opens paths by etils' epath, which knows gs:// and not ram://: the script tells it to."""
     assert not seen["again"] and "ckpt-1.index" in seen["inside"]
     assert seen["sheet"] == ["contact_sheet.png"]
