@@ -68,11 +68,19 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
       UserError: a mistake of the user's.
     """
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
-    trained_on, class_names = _of_training(config, builder, model_dir, bags)
+    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
+    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
     is_its_own = trained_on == builder.info.full_name
+    class_names = bags.class_names
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
-    if config.run.train_mode == "finetune":
+    if config.run.train_mode == "finetune":  # else probes are fitted on the data that is evaluated
+        class_names = tuple(of_run.get("class_names", class_names))
         cases = with_classes(cases, bags.class_names, class_names)
+        if not is_its_own and not config.eval.eval_name:
+            raise UserError(
+                f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
+                f"{builder.info.full_name}, so that its own results are kept."
+            )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     models = _models(config, strategy, checkpoint, len(class_names))
@@ -101,24 +109,6 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         predictions=_main_scores(config, scores),
         shift_from=trained_on if shifted else None,
     )
-
-
-def _of_training(config: Config, builder, model_dir: str, bags: Bags) -> tuple[str, tuple]:
-    """Returns the dataset that a run was trained on, and the classes of its scores.
-
-    Raises:
-      UserError: a fine-tuned run is evaluated on other data, without --eval_name.
-    """
-    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
-    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
-    if config.run.train_mode != "finetune":  # probes are fitted on the data that is evaluated
-        return trained_on, bags.class_names
-    if trained_on != builder.info.full_name and not config.eval.eval_name:
-        raise UserError(
-            f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
-            f"{builder.info.full_name}, so that its own results are kept."
-        )
-    return trained_on, tuple(of_run.get("class_names", bags.class_names))
 
 
 def _provenance(config: Config, builder, chosen: dict) -> dict:

@@ -220,9 +220,9 @@ def test_death_at_any_operation_leaves_the_old_or_the_new_one(tmp_path, monkeypa
         run_in(folder, steps=(1, 2, 3) if rewritten else (1, 2), keep=2)
         saved = checkpoints.RunCheckpoints(str(folder), *model_and_optimizer, 2)
         at_step(*model_and_optimizer, 3)
-        saved.save()
         with contextlib.suppress(Died):
-            left[0] = operations
+            left[0] = operations  # before the thread that writes begins
+            saved.save()
             saved.finish()
         died, left[0] = left[0] < 0, 10**9
         step, number, _ = resume(folder)
