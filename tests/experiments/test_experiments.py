@@ -685,13 +685,13 @@ def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
     while len(list(model_dir.glob("lr_*"))) < 2 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(60)
     first = model_dir / "lr_0.01_wd_0"
     kept = {path: path.stat().st_mtime_ns for path in first.glob("*.csv")}
     kept |= {path: path.stat().st_mtime_ns for path in first.glob("ckpt-*")}
     assert kept and not (model_dir / "result.json").exists()
     again = processes.start(command, environment, tmp_path / "log2", tmp_path)
-    said = again.wait(), (tmp_path / "log2").read_text()
+    said = again.wait(900), (tmp_path / "log2").read_text()
     assert said[0] == 0, said[1]
     assert "run 1 of 2: lr_0.01_wd_0 is done" in said[1]
     assert json.loads((model_dir / "result.json").read_text())["eval_split"] == "test"
