@@ -204,7 +204,9 @@ def test_the_code_of_the_model_card_runs_without_ours(world):
         assert len(code) == num_snippets
         assert all(len(snippet.splitlines()) <= 30 for snippet in code)
         script += [f"import os\nos.chdir({str(folder)!r})\n", *code]
-    script.append("import sys\nassert not any(name.split('.')[0] == 'simclr_med' for name in sys.modules)\n")
+    script.append(
+        "import sys\nassert not any(name.split('.')[0] == 'simclr_med' for name in sys.modules)\n"
+    )
     losses = [float(line) for line in execute("\n".join(script), world).splitlines()]
     assert len(losses) == 20 and losses[9] < losses[0] and losses[19] < losses[10]
 
