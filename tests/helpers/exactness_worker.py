@@ -51,7 +51,7 @@ BASE = Config().replace(
 
 
 def cases_of(replicas: int) -> list[tuple[str, str]]:
-    """Returns (loss, precision) of each training: float32 once for replicas of a process, which are dear."""
+    """Returns (loss, precision) of each training; replicas of one process, which are dear, do fewer."""
     return CASES if replicas == 1 else CASES[: len(LOSSES) + 1]
 
 
