@@ -32,16 +32,11 @@ from simclr_med.training.step import Trained, make_run_steps
 
 LOSSES = ("NT-Xent", "masked multi-label", "supervised head")
 PRECISIONS = ("float64", "float32, smooth")
-CASES = [*((loss, "float64") for loss in LOSSES), ("NT-Xent", "float32, smooth")]
+CASES = [(loss, precision) for precision in PRECISIONS for loss in LOSSES]
 RELU = tf.nn.relu
-STEPS, B, SIZE, CLASSES = 5, 6, 8, 3
-EVALUATED = (
-    1,
-    2,
-    3,
-    4,
-    8,
-)  # numbers of cases: every remainder of a batch of three, one batch or more
+STEPS, B, SIZE, CLASSES = 5, 8, 8, 3
+# Numbers of cases: their images leave every remainder of a batch of four.
+EVALUATED = (1, 2, 3, 4, 8)
 BASE = Config().replace(
     resnet_depth=18,
     image_size=SIZE,
@@ -53,6 +48,11 @@ BASE = Config().replace(
     eval_batch_size=3,
     max_bag_size=2,
 )
+
+
+def cases_of(replicas: int) -> list[tuple[str, str]]:
+    """Returns (loss, precision) of each training; replicas of one process, which are dear, do fewer."""
+    return CASES if replicas == 1 else CASES[: len(LOSSES) + 1]
 
 
 class RecordingLARS(LARS):
@@ -74,10 +74,10 @@ def batches(loss: str) -> dict[str, np.ndarray]:
     places = 2 if loss == "NT-Xent" else 3
     sizes = rng.integers(1 if places == 3 else places, places + 1, (STEPS, B, 1))
     labels = rng.integers(-1, CLASSES, (STEPS, B))
-    labels[:, : B // 3] = -1  # of three replicas the first sees no label
+    labels[:, : B // 4] = -1  # of four replicas the first sees no label
     if loss == "masked multi-label":
         labels = rng.choice(np.array([0, 1, np.nan], np.float32), (STEPS, B, CLASSES))
-        labels[:, : B // 3] = np.nan
+        labels[:, : B // 4] = np.nan
     tints = rng.integers(0, 192, (STEPS, B, places, 1, 1, 3))  # or all images would look alike
     images = tints + rng.integers(0, 64, (STEPS, B, places, SIZE, SIZE, 3))
     return {
@@ -174,7 +174,7 @@ def main(replicas: int, out: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     found = {
         f"{loss}/{precision}/{name}": value
-        for loss, precision in CASES
+        for loss, precision in cases_of(replicas)
         for name, value in train(strategy, loss, precision).items()
     }
     keras.mixed_precision.set_global_policy("float32")
