@@ -19,7 +19,7 @@ def run(invocation: Invocation) -> int:
     """
     builder = prepare(invocation.config)
     if invocation.mode == "build":
-        print(f"{builder.info.full_name} lies in {builder.data_path}:")
+        print(f"{builder.info.full_name} is stored in {builder.data_path}:")
         for name, split in builder.info.splits.items():
             print(f"  {name}: {split.num_examples:,} bags")
         return 0
