@@ -390,7 +390,8 @@ class EvalConfig:
     )
     bootstrap_resamples: int = _knob(
         10000,
-        "Resamples of patients behind each interval and p-value.",
+        "compare, study: swaps of two models' outputs behind a p-value, where patients are too many to "
+        "count all swaps. Intervals need none.",
         at_least=100,
         shapes_weights=False,
     )

@@ -12,73 +12,170 @@ import tensorflow as tf
 from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.metrics.compare import compare
+from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct
 from simclr_med.metrics.predictions import read_predictions, runs_of
+from simclr_med.metrics.text import DASH, TITLES, number, signed
 from simclr_med.run_folder import terminal
 
+_SIGNIFICANT = 0.05
 _FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
 
 
 def compare_runs(config: Config) -> int:
-    """Does --mode=compare: prints how each of --runs differs from the first; returns 0.
+    """Does --mode=compare: prints how each side of --runs differs from the first; returns 0.
 
     Writes compare.json and compare.csv into --model_dir, if that is given.
 
     Raises:
-      UserError: fewer than two runs, one that is not there or not evaluated, or as `compare`.
+      UserError: fewer than two sides, a run that is not there or not evaluated, or as `compare`.
     """
     texts = [text.strip() for text in config.experiment.runs.split(",") if text.strip()]
     if len(texts) < 2:
         raise UserError(
-            f"--runs={config.experiment.runs}: --mode=compare needs two runs or more, A,B[,C...]."
+            f"--runs={config.experiment.runs}: --mode=compare needs two runs or more, A,B[,C...]; "
+            "several runs of one recipe are joined by +, A1+A2+A3,B1+B2+B3."
         )
-    runs = [[read_predictions(path) for path in runs_of(text)] for text in texts]
-    resamples, seed = config.eval.bootstrap_resamples, config.run.seed
+    paths = [runs_of(text) for text in texts]
+    runs = [[read_predictions(path) for path in of_side] for of_side in paths]
+    origins = [[pretraining_of(path) for path in of_side] for of_side in paths]
+    permutations, seed = config.eval.bootstrap_resamples, config.run.seed
     found = []
-    for text, run in zip(texts[1:], runs[1:]):
+    for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()
         comparison = {
             "a": texts[0],
-            "b": text,
+            "b": texts[i],
             "repeats_a": len(runs[0]),
-            "repeats_b": len(run),
+            "repeats_b": len(runs[i]),
+            "pretrainings_a": num_pretrainings(origins[0]),
+            "pretrainings_b": num_pretrainings(origins[i]),
             "cases": len(labelled.ids),
             "patients": len(np.unique(labelled.patients)),
-            "resamples": resamples,
+            "permutations": permutations,
             "seed": seed,
-            "metrics": compare(runs[0], run, seed=seed, resamples=resamples),
+            "metrics": compare(
+                runs[0],
+                runs[i],
+                seed=seed,
+                permutations=permutations,
+                pretrainings=(_named(origins[0]), _named(origins[i])),
+            ),
         }
         found.append(comparison)
-    terminal.show([_table(comparison) for comparison in found])
+    correct(row for comparison in found for row in comparison["metrics"].values())
+    for comparison in found:
+        terminal.show([_table(comparison)])
+        print(f"{_how(comparison)}\n{verdict(comparison)}\n")
+    tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
+    print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
     if config.run.model_dir:
         tf.io.gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")
         run_folder.write_json(f"{path}.json", found)
         run_folder.write_atomically(f"{path}.csv", _csv(found))
-        print(f"The numbers lie in {path}.json and {path}.csv.")
+        print(f"The numbers are in {path}.json and {path}.csv.")
     return 0
 
 
+def pretraining_of(predictions_path: str) -> str | None:
+    """Returns what tells the pretraining of a run from others, None if its config.json is missing.
+
+    A pretraining run, and one trained from scratch, is its own; a fine-tuned run has its --checkpoint.
+    """
+    folder = os.path.dirname(predictions_path)
+    path = os.path.join(folder, "config.json")
+    if not tf.io.gfile.exists(path):
+        return None
+    saved = run_folder.read_json(path)
+    start = saved.get("checkpoint") if saved.get("train_mode") == "finetune" else None
+    where = start or folder
+    return where if "://" in where else os.path.realpath(where)
+
+
+def num_pretrainings(origins: list[str | None]) -> int | None:
+    """Returns how many pretrainings the runs of a side come from; None if unknown."""
+    return None if None in origins else len(set(origins))
+
+
+def _named(origins: list[str | None]) -> list[str]:
+    """Returns a name for each run's pretraining; an unknown one is taken to be one of its own."""
+    return [origin or f"unknown {i}" for i, origin in enumerate(origins)]
+
+
+def verdict(found: dict) -> str:
+    """Returns what may be concluded, of the metrics that differ after Holm's correction.
+
+    Args:
+      found: a comparison, as in compare.json.
+    """
+    apart = [name for name, row in found["metrics"].items() if row["p_holm"] < _SIGNIFICANT]
+    if not apart:
+        return "No metric differs significantly (p Holm below 0.05)."
+    up = [TITLES[n] for n in apart if is_better(n, found["metrics"][n]["difference"])]
+    down = [TITLES[n] for n in apart if TITLES[n] not in up]
+    said = [
+        f"B is {word} in {', '.join(names)}"
+        for word, names in (("better", up), ("worse", down))
+        if names
+    ]
+    counts = [found["pretrainings_a"], found["pretrainings_b"]]
+    if found["metrics"][apart[0]]["over"] == "runs and patients" and all(
+        count is not None and count >= RUNS_FOR_A_RECIPE for count in counts
+    ):
+        return f"The recipes differ: {'; '.join(said)} ({counts[0]} and {counts[1]} pretrainings)."
+    known = " and ".join("an unknown number" if count is None else str(count) for count in counts)
+    return (
+        f"These trained models differ on these patients: {'; '.join(said)}. Whether the recipe does "
+        f"cannot be said from {known} pretraining(s) a side: that takes {RUNS_FOR_A_RECIPE} each."
+    )
+
+
+def is_better(metric: str, difference: float) -> bool:
+    """Returns whether a difference b - a speaks for b; of the calibration error, less is better."""
+    return (difference < 0) if metric == "ece" else (difference > 0)
+
+
+def _how(found: dict) -> str:
+    """Returns what the intervals and p-values are over."""
+    over = next(iter(found["metrics"].values()))["over"]
+    if over == "patients":
+        return (
+            "[95 % over patients]; p: exact or drawn swaps of the two models' outputs within patients. "
+            "Neither covers another run of the same recipe."
+        )
+    return "[95 % over runs and patients]; p: t test with both variances. In (): each run."
+
+
 def _table(found: dict) -> tuple[str, list[str], list[list[str]]]:
-    repeats = [f" (mean of {n})" if n > 1 else "" for n in (found["repeats_a"], found["repeats_b"])]
+    repeats = [
+        f" (mean of {n} runs)" if n > 1 else "" for n in (found["repeats_a"], found["repeats_b"])
+    ]
     title = (
         f"A = {found['a']}{repeats[0]}, B = {found['b']}{repeats[1]}: {found['cases']} cases of "
-        f"{found['patients']} patients; [95 % by patient], p two-sided, and corrected for "
-        f"{len(found['metrics'])} metrics (Holm)"
+        f"{found['patients']} patients"
     )
     rows = [
         [
-            name,
-            f"{row['a']:.3f}",
-            f"{row['b']:.3f}",
-            f"{row['difference']:+.3f} [{row['difference_95'][0]:+.3f}, "
-            f"{row['difference_95'][1]:+.3f}]",
-            f"{row['p']:.4f}",
-            f"{row['p_holm']:.4f}",
+            TITLES[name],
+            _side(row, "a"),
+            _side(row, "b"),
+            signed(row["difference"], row["difference_95"], row["why"]),
+            _p(row["p"]),
+            _p(row["p_holm"]),
         ]
         for name, row in found["metrics"].items()
     ]
     return title, ["metric", "A", "B", "B - A", "p", "p Holm"], rows
+
+
+def _side(row: dict, side: str) -> str:
+    values = row[f"{side}_runs"]
+    spread = f" ({', '.join(map(number, values))})" if len(values) > 1 else ""
+    return number(row[side]) + spread
+
+
+def _p(value: float) -> str:
+    return DASH if value != value else f"{value:.4f}"
 
 
 def _csv(found: list[dict]) -> str:
@@ -87,7 +184,7 @@ def _csv(found: list[dict]) -> str:
     writer.writerow(["run_a", "run_b", "metric", *_FIELDS])
     for comparison in found:
         for name, row in comparison["metrics"].items():
-            low, high = row["difference_95"]
+            low, high = row["difference_95"] or (np.nan, np.nan)
             numbers = {**row, "low": low, "high": high}
             values = ["" if np.isnan(numbers[f]) else f"{numbers[f]:.6g}" for f in _FIELDS]
             writer.writerow([comparison["a"], comparison["b"], name, *values])

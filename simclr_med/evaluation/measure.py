@@ -15,7 +15,7 @@ from simclr_med import run_folder
 from simclr_med.build import label_reading, labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
-from simclr_med.data import Bags
+from simclr_med.data import Bags, label_fraction
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.errors import UserError
 from simclr_med.evaluation import selection
@@ -23,6 +23,7 @@ from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.scoring import classification
+from simclr_med.run_folder import data_json
 
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
@@ -85,9 +86,11 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     models = _models(config, strategy, checkpoint, len(class_names))
     features = case_features(config, strategy, models, bags, len(cases.ids))
-    scores = {}
+    scores, untrained = {}, []
     if class_names and cases.labelled.any():
-        scores = _all_scores(config, builder, strategy, models, features, bags, len(class_names))
+        scores, untrained = _all_scores(
+            config, builder, model_dir, strategy, models, features, bags, class_names
+        )
     result = {
         **_provenance(config, builder, chosen),
         "trained_on": trained_on,
@@ -95,7 +98,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
-        **_metrics(config, cases, class_names, scores, chosen["thresholds"]),
+        **_metrics(config, cases, class_names, scores, chosen["thresholds"], untrained),
     }
     shifted = config.run.train_mode == "finetune" and not is_its_own
     return Measured(
@@ -124,7 +127,9 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
     }
 
 
-def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds) -> dict:
+def _metrics(
+    config: Config, cases: Cases, class_names, scores: dict, thresholds, untrained: list[str]
+) -> dict:
     """Returns {"classification": {evaluator: {encoder: row}}, "subgroups": [row, ...]}.
 
     Args:
@@ -133,21 +138,19 @@ def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds
       class_names: of the scores.
       scores: {(evaluator, encoder): [n, classes]}; {} without labels.
       thresholds: {label: threshold} or None, as chosen on validation data.
+      untrained: names of classes without a training case.
     """
-    options = dict(seed=config.run.seed, resamples=config.eval.bootstrap_resamples)
     cuts = None
     if thresholds:  # null for a label of which validation had one kind only
         cuts = np.array([thresholds[name] for name in class_names], float)
     rows: dict[str, dict] = {}
     for (name, which), of_cases in scores.items():
         rows.setdefault(name, {})[which] = classification(
-            cases, of_cases, class_names, thresholds=cuts, **options
+            cases, of_cases, class_names, thresholds=cuts, untrained=untrained
         )
     main, groups = _main_scores(config, scores), []
     if main:
-        groups = subgroups.subgroups(
-            cases, main["predictions"], class_names, config.eval.subgroups, **options
-        )
+        groups = subgroups.subgroups(cases, main["predictions"], class_names, config.eval.subgroups)
     return {"classification": rows, "subgroups": groups}
 
 
@@ -174,16 +177,19 @@ def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict
     return models
 
 
-def _all_scores(config, builder, strategy, models, features, bags: Bags, num_classes: int) -> dict:
-    """Returns {(evaluator, 'trained' | 'untrained'): scores [n, classes]} of the evaluated cases."""
+def _all_scores(
+    config, builder, model_dir: str, strategy, models, features, bags: Bags, class_names
+) -> tuple[dict, list[str]]:
+    """Returns ({(evaluator, key of `models`): scores [n, classes]}, classes without a training case)."""
     if config.run.train_mode == "finetune":
         probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
-        return {("supervised head", "trained"): probabilities}
+        untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
+        return {("supervised head", "trained"): probabilities}, untrained
     train_bags = open_bags(config, builder, config.data.train_split)
     try:
         cases, chosen = labelled_cases(config, train_bags)
     except UserError:  # nothing to fit a probe on
-        return {}
+        return {}, []
     of_train = case_features(config, strategy, models, train_bags)
     train_y, patients, seed = cases.labels[chosen], cases.patients[chosen], config.run.seed
     scores = {}
@@ -193,9 +199,9 @@ def _all_scores(config, builder, strategy, models, features, bags: Bags, num_cla
             scores[name, which] = (
                 label_scores(evaluator, train_x, train_y, patients, test_x, seed)
                 if train_bags.multilabel
-                else evaluator(train_x, train_y, patients, test_x, num_classes, seed)
+                else evaluator(train_x, train_y, patients, test_x, len(class_names), seed)
             )
-    return scores
+    return scores, label_fraction.without_cases(train_y, class_names)
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

@@ -202,7 +202,7 @@ def _result(result: dict, facts: dict) -> str:
             numbers = [text.estimate(row, name) for name in names]
             rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
-    words = f"{said}; 95 % intervals by patient.\n\n{_table(columns, rows)}"
+    words = f"{said}; 95 % intervals over patients.\n\n{_table(columns, rows)}"
     if groups := result.get("subgroups"):
         some = [name for name in names if name in groups[0]]
         rows = [

@@ -1,122 +1,342 @@
-"""Whether one model is better than another: differences on the same resamples of patients.
+"""Whether one model, or one recipe, is better than another, on the same cases.
 
-Both models are scored on the same cases, so what is hard about a patient is hard for both and
-cancels: a difference is far more certain than its two numbers are.
+Both sides are scored on the same cases, so what is hard about a patient is hard for both and
+cancels: a difference is far more certain than its two numbers are. One run a side compares two
+trained models, over patients. Several runs a side compare what made them: another run of the same
+recipe gives other numbers on the same patients, and that spread enters the interval.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+import scipy.stats
+
+from simclr_med import metrics
 from simclr_med.data.labels import CHEXPERT5
 from simclr_med.errors import UserError
-from simclr_med.metrics import resampling
+from simclr_med.metrics import intervals, permutation
+from simclr_med.metrics.intervals import Estimate, Patients
 from simclr_med.metrics.predictions import (
     Predictions,
     align,
     check_same_classes,
     in_order_of,
 )
-from simclr_med.metrics.scoring import MACRO, SCALARS, scorer
+from simclr_med.metrics.scoring import SCALARS, Averaged, estimates
+
+_AREAS = ("macro_auc", "macro_ap", "chexpert5_auc")
+RUNS_FOR_A_RECIPE = 3  # pretrainings a side, below which only models are compared
 
 
 def compare(
-    a: list[Predictions], b: list[Predictions], *, seed: int, resamples: int = 10_000
+    a: list[Predictions],
+    b: list[Predictions],
+    *,
+    seed: int,
+    permutations: int = 10_000,
+    pretrainings: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> dict[str, dict]:
-    """Returns {metric: {"a", "a_95", "b", "b_95", "difference", "difference_95", "p", "p_holm"}}.
+    """Returns {metric: {"a", "a_95", "a_runs", "b", ..., "difference", "difference_95", "p", "why"}}.
 
-    The difference is b minus a. A metric is the mean over a side's runs (repeats with other seeds)
-    within each resample of patients. Intervals and `resampling.p_value` speak of other patients, not
-    of other seeds. `p_holm` is corrected for the number of metrics. Metrics are the scalars of
-    result.json, over the labels for which all runs have scores. The calibration error's p-value
-    errs towards 1, because resampling biases that metric upwards near 0.
+    "a" is the mean over the runs of a side, "a_runs" their values; the difference is b minus a.
+
+    With one run on a side, intervals are over patients, and p is that of `permutation` (NaN where a
+    side's metric is undefined). With two or more on both sides, both are over runs and patients: a t
+    interval with the variances of patients and of each side's runs added, degrees of freedom after
+    Satterthwaite, as in reader studies (Obuchowski and Rockette 1995; Hillis 2007), where readers are
+    what runs are here. Resampling three runs would understate their variance by a third. Runs from one
+    pretraining count as one where a side has runs of several.
+
+    A metric without an interval, or a p-value, has None there, and "why". "over" is what
+    intervals are over: "patients" or "runs and patients".
+
+    Args:
+      a, b: the runs of the two sides.
+      seed, permutations: of `permutation.p_value`.
+      pretrainings: which pretraining each run of a and of b came from; None: each has its own.
 
     Raises:
-      UserError: the runs have different cases, truth or classes; or fewer than two patients.
+      UserError: the runs have different cases, truth or classes; equal scores twice on a side.
     """
     runs = [run.labelled() for run in align([*a, *b])]
     first = runs[0]
-    _check_patients(first)
     missing = np.any([np.isnan(run.scores).any(axis=0) for run in runs], axis=0)
-    scorers = [scorer(r.truth, np.where(missing, np.nan, r.scores), r.class_names) for r in runs]
-
-    def sides(weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        values = [score(weights) for score in scorers]
-        means = {}
-        for name in SCALARS:
-            if name in values[0]:
-                means[f"a {name}"] = np.mean([value[name] for value in values[: len(a)]], axis=0)
-                means[f"b {name}"] = np.mean([value[name] for value in values[len(a) :]], axis=0)
-        return means
-
-    now = sides()
-    drawn = resampling.resample(sides, first.patients, resamples=resamples, seed=seed)
+    scores = [np.where(missing, np.nan, run.scores) for run in runs]
+    for side in (range(len(a)), range(len(a), len(runs))):
+        _check_no_copies([runs[i] for i in side], [scores[i] for i in side])
+    among = Averaged.of(first.truth, scores[0], first.class_names)
+    patients = Patients(first.patients)
+    of_run = [
+        estimates(first.truth, one, first.class_names, patients, among=among).scalars
+        for one in scores
+    ]
+    names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
+    sides = [_Side(of_run[: len(a)], names[0]), _Side(of_run[len(a) :], names[1])]
+    over_runs = min(len(side.runs) for side in sides) > 1
+    data = _Data(first.truth, first.class_names, patients, among)
+    p_values = {}
+    if not over_runs:
+        p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed)
     result: dict[str, dict] = {}
-    for name in SCALARS:
-        if f"a {name}" not in now:
-            continue
-        before, after = drawn[f"a {name}"], drawn[f"b {name}"]
-        differences = after - before
-        result[name] = {
-            "a": float(now[f"a {name}"]),
-            "a_95": list(resampling.interval(before)),
-            "b": float(now[f"b {name}"]),
-            "b_95": list(resampling.interval(after)),
-            "difference": float(now[f"b {name}"] - now[f"a {name}"]),
-            "difference_95": list(resampling.interval(differences)),
-            "p": resampling.p_value(differences),
-        }
-    corrected = resampling.holm(np.array([row["p"] for row in result.values()]))
-    for row, p in zip(result.values(), corrected):
-        row["p_holm"] = float(p)
+    for name in of_run[0]:
+        one, other = (side.mean(name) for side in sides)
+        row = result[name] = {"a": one.value, "b": other.value}
+        row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
+        row["difference"] = other.value - one.value
+        if over_runs:
+            row |= _over_runs(name, sides, len(patients))
+        else:
+            found = intervals.difference(one, other)
+            row |= {f"{k}_95": _limits(estimate) for k, estimate in zip("ab", (one, other))}
+            row |= {"difference_95": _limits(found, -1.0), "p": p_values[name], "why": found.why}
+        row["over"] = "runs and patients" if over_runs else "patients"
     return result
 
 
-def drop(
-    inside: Predictions, outside: Predictions, *, seed: int, resamples: int = 10_000
-) -> dict[str, dict]:
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """The runs of one side, and which pretraining each came from."""
+
+    runs: list[dict[str, Estimate]]
+    pretrainings: Sequence[str]
+
+    def mean(self, name: str) -> Estimate:
+        """Returns the mean of a metric over the runs, with an interval over patients."""
+        return intervals.combine(
+            [run[name] for run in self.runs], [1 / len(self.runs)] * len(self.runs)
+        )
+
+    def units(self, name: str) -> np.ndarray:
+        """Returns the metric of each pretraining; of each run, if all are from one."""
+        values = np.array([run[name].value for run in self.runs])
+        groups, group = np.unique(self.pretrainings, return_inverse=True)
+        if len(groups) == 1:
+            return values
+        return np.bincount(group, values) / np.bincount(group)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """What all runs were scored on."""
+
+    truth: np.ndarray
+    class_names: Sequence[str]
+    patients: Patients
+    among: Averaged
+
+
+def _over_runs(name: str, sides: Sequence[_Side], num_patients: int) -> dict:
+    """Returns intervals and the p-value over runs and patients."""
+    means = [side.mean(name) for side in sides]
+    units = [side.units(name) for side in sides]
+    of_runs = [(float(u.var(ddof=1)) / len(u), len(u) - 1) for u in units]
+
+    def of_patients(influence: np.ndarray) -> tuple[float, int]:
+        return float(influence @ influence) * num_patients / (num_patients - 1), num_patients - 1
+
+    row: dict = {}
+    why = next((mean.why for mean in means if mean.why), "")
+    for key, mean, variance in zip("ab", means, of_runs):
+        limits = None if mean.why else _t(mean.value, [of_patients(mean.influence), variance])[0]
+        row[f"{key}_95"] = limits and [max(0.0, limits[0]), min(1.0, limits[1])]
+    row |= {"difference_95": None, "p": float("nan"), "why": why}
+    if not why:
+        moved = means[1].influence - means[0].influence
+        limits, p = _t(means[1].value - means[0].value, [of_patients(moved), *of_runs])
+        row |= {"difference_95": [max(-1.0, limits[0]), min(1.0, limits[1])], "p": p}
+    return row
+
+
+def _t(value: float, variances: list[tuple[float, int]]) -> tuple[list[float], float]:
+    """Returns ([low, high], p) of a value with the sum of variances, each with its freedom."""
+    total = sum(v for v, _ in variances)
+    if total == 0:
+        return [value, value], 1.0 if value == 0 else float("nan")
+    freedom = total**2 / sum(v**2 / df for v, df in variances)
+    half = float(scipy.stats.t.ppf(0.975, freedom)) * total**0.5
+    return [value - half, value + half], float(
+        2 * scipy.stats.t.sf(abs(value) / total**0.5, freedom)
+    )
+
+
+def _limits(estimate: Estimate, least: float = 0.0) -> list[float] | None:
+    return None if estimate.why else [max(least, estimate.low), min(1.0, estimate.high)]
+
+
+def _p_values(
+    data: _Data, a: list[np.ndarray], b: list[np.ndarray], permutations: int, seed: int
+) -> dict[str, float]:
+    """Returns {metric: p}, of the mean over all pairs of a run of a and one of b.
+
+    One pair is an exact test. Of more, each is swapped for the same patients.
+    """
+    pairs = [_Pair(data, one, other) for one in a for other in b]
+    found = {}
+    for name in SCALARS:
+        functions = [pair.difference(name) for pair in pairs]
+        if functions[0] is None:
+            continue
+        if len(pairs) == 1 and name in ("top_1", "top_3"):
+            found[name] = permutation.p_value_of_sum(pairs[0].more_hits(int(name[-1])))
+            continue
+        found[name] = permutation.p_value(
+            lambda swaps, functions=functions: np.mean([f(swaps) for f in functions], axis=0),
+            np.any([pair.differs(name) for pair in pairs], axis=0),
+            permutations=permutations,
+            seed=seed,
+        )
+    return found
+
+
+class _Pair:
+    """Two models on the same cases, and their differences after swapping some patients' outputs.
+
+    The cases are laid twice, once with the outputs of each model; weights of 0 and 1 choose.
+    """
+
+    def __init__(self, data: _Data, a: np.ndarray, b: np.ndarray):
+        """Arguments: what was scored, and the scores of both, float [n, classes]."""
+        self._data = data
+        self._scores = (a, b)
+        truth = data.truth
+        self._truth = np.concatenate([truth, truth])
+        self._both = np.concatenate([a, b])
+        known = metrics.positives(truth, a.shape[1])[1]
+        self._ranks = np.concatenate([_ranks(a, known), _ranks(b, known)])  # one scale for both
+
+    def difference(self, name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Returns a function from swaps [r, P] to b minus a [r]; None if the metric does not apply."""
+        metric = self._metric(name)
+        if metric is None:
+            return None
+
+        def of(swaps: np.ndarray) -> np.ndarray:
+            swapped = swaps[:, self._data.patients.of_case].astype(float)  # [r, n]
+            a = metric(np.concatenate([1 - swapped, swapped], axis=1))
+            return metric(np.concatenate([swapped, 1 - swapped], axis=1)) - a
+
+        return of
+
+    def _metric(self, name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+        among, one_class = self._data.among, self._truth.ndim == 1
+        if name in _AREAS:
+            chosen = among.areas
+            if name == "chexpert5_auc":
+                five = np.isin(self._data.class_names, CHEXPERT5)
+                if one_class or five.sum() < len(CHEXPERT5):
+                    return None
+                chosen = chosen & five
+            ranked = metrics.rankings(self._truth, self._ranks)
+            ranked = [ranked[c] for c in np.flatnonzero(chosen)]
+            which = int(name == "macro_ap")
+
+            def area(weights: np.ndarray) -> np.ndarray:
+                if not ranked:
+                    return np.full(len(weights), np.nan)
+                return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[which])
+
+            return area
+        if name == "ece":
+            gaps, counts = metrics.calibration_gaps(self._truth, self._both)
+            return lambda weights: metrics.error_of_gaps(gaps, counts, weights)
+        if not one_class or (name == "top_3" and self._both.shape[1] <= 3):
+            return None
+        if name == "balanced_accuracy":
+            return lambda weights: metrics.mean_of_defined(
+                metrics.recalls(self._truth, self._both, weights)[among.recalls]
+            )
+        hits = metrics.in_top_k(self._truth, self._both, int(name[-1]))
+        return lambda weights: metrics.share(hits, weights)
+
+    def differs(self, name: str) -> np.ndarray:
+        """Returns for which patients a swap can change the metric, bool [P]."""
+        if name == "ece":
+            gaps, _ = metrics.calibration_gaps(self._truth, self._both)
+            return self._where(gaps)
+        if name in _AREAS:
+            return self._where(np.nan_to_num(self._ranks))
+        k = int(name[-1]) if name != "balanced_accuracy" else 1
+        return self._where(metrics.in_top_k(self._truth, self._both, k)[:, None])
+
+    def _where(self, outputs: np.ndarray) -> np.ndarray:
+        n = len(outputs) // 2
+        rows = np.flatnonzero((outputs[:n] != outputs[n:]).any(axis=1))
+        return self._data.patients.sums(np.ones(len(rows)), rows) > 0
+
+    def more_hits(self, k: int) -> np.ndarray:
+        """Returns how many more of each patient's cases b has among its k highest, int [P]."""
+        hits = [
+            metrics.in_top_k(self._data.truth, scores, k).astype(float) for scores in self._scores
+        ]
+        return (
+            self._data.patients.sums(hits[1] - hits[0], np.arange(len(hits[0]))).round().astype(int)
+        )
+
+
+def _ranks(scores: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Returns the rank of each score among the known cases of its class, NaN of the unknown."""
+    ranks = np.full(scores.shape, np.nan)
+    for c in range(scores.shape[1]):
+        ranks[known[:, c], c] = scipy.stats.rankdata(scores[known[:, c], c], nan_policy="propagate")
+    return np.where(known, ranks, 0.0)
+
+
+def correct(rows: Iterable[dict]) -> None:
+    """Adds "p_holm" to rows with "p": corrected for all of them together, the family."""
+    rows = list(rows)
+    for row, p in zip(rows, permutation.holm(np.array([row["p"] for row in rows], float))):
+        row["p_holm"] = float(p)
+
+
+def drop(inside: Predictions, outside: Predictions) -> dict[str, dict]:
     """Returns {metric: {"inside", "outside", "drop", "drop_95"}} of one model on two data sets.
 
-    The drop is inside minus outside; the patients of the two sets are drawn independently. Macro
-    averages count only the classes that have positives, negatives and scores in both sets, for an
-    average over other classes is another number; if that leaves some out, "over" names the rest.
+    The drop is inside minus outside, with the limits of the two independent sets squared and added
+    (`intervals`); None where a set has no interval, with "why". Macro averages count only the classes
+    that have positives, negatives and scores in both sets, for an average over other classes is another
+    number; if that leaves some out, "over" names the rest.
 
     Raises:
-      UserError: different classes, or fewer than two patients in a set.
+      UserError: different classes.
     """
     check_same_classes(inside, outside)
-    sets = {"inside": inside.labelled(), "outside": in_order_of(inside, outside).labelled()}
-    for one in sets.values():
-        _check_patients(one)
+    sets = [inside.labelled(), in_order_of(inside, outside).labelled()]
     names = inside.class_names
-    aucs = [scorer(one.truth, one.scores, names)()["auc"] for one in sets.values()]
-    among = np.isfinite(aucs).all(axis=0)
-    now, drawn = {}, {}
-    for i, (which, one) in enumerate(sets.items()):
-        score = scorer(one.truth, one.scores, names, among=among)
-        now[which] = score()
-        drawn[which] = resampling.resample(score, one.patients, resamples=resamples, seed=[seed, i])
+    both = [Averaged.of(one.truth, one.scores, names) for one in sets]
+    among = Averaged(
+        both[0].areas & both[1].areas,
+        both[0].recalls & both[1].recalls,
+        both[1].left_out | both[0].left_out,
+    )
+    found = [
+        estimates(one.truth, one.scores, names, Patients(one.patients), among=among).scalars
+        for one in sets
+    ]
     result: dict[str, dict] = {}
-    for name in SCALARS:
-        if name not in now["inside"]:
-            continue
-        value = {which: float(now[which][name]) for which in sets}
-        row = result[name] = {**value, "drop": value["inside"] - value["outside"]}
-        difference = drawn["inside"][name] - drawn["outside"][name]
-        row["drop_95"] = list(resampling.interval(difference))
-        if name in MACRO and not among.all():
+    for name in found[0]:
+        one, other = found[0][name], found[1][name]
+        lost = intervals.difference_of_independent(other, one)
+        row = result[name] = {"inside": one.value, "outside": other.value, "drop": lost.value}
+        row["drop_95"] = _limits(lost, -1.0)
+        row["why"] = lost.why
+        chosen = among.recalls if name == "balanced_accuracy" else among.areas
+        if name in (*_AREAS, "balanced_accuracy") and not chosen.all():
             row["over"] = [
                 names[c]
-                for c in np.flatnonzero(among)
+                for c in np.flatnonzero(chosen)
                 if name != "chexpert5_auc" or names[c] in CHEXPERT5
             ]
     return result
 
 
-def _check_patients(predictions: Predictions) -> None:
-    patients = len(np.unique(predictions.patients))
-    if patients < 2:
-        raise UserError(
-            f"{predictions.path or 'The predictions'}: {len(predictions.ids)} labelled cases of "
-            f"{patients} patients. Intervals resample patients, so there must be two or more."
-        )
+def _check_no_copies(runs: list[Predictions], scores: list[np.ndarray]) -> None:
+    for i, one in enumerate(scores):
+        for j in range(i):
+            if np.array_equal(one, scores[j], equal_nan=True):
+                raise UserError(
+                    f"{runs[j].path} and {runs[i].path} hold the same scores: copies of one run say "
+                    "nothing about another. Give runs of other seeds, or each run once."
+                )

@@ -60,14 +60,39 @@ class Predictions:
 
 
 def runs_of(text: str) -> list[str]:
-    """Returns the predictions files that one item of --runs means: one, or one for each repeat.
+    """Returns the predictions files that one item of --runs means: of one run or of several.
 
     Args:
-      text: a model_dir, one whose repeats lie in seed_*/, MODEL_DIR:EVAL_NAME, or a CSV file.
+      text: a model_dir, one whose repeats are in seed_*/, MODEL_DIR:EVAL_NAME, a CSV file, or
+        several of these joined by +.
 
     Raises:
-      UserError: there is no such run, or it was not evaluated yet.
+      UserError: there is no such run, it was not evaluated yet, or it is given twice.
     """
+    paths = [path for one in _items(text) for path in _files_of(one)]
+    if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
+        raise UserError(f"--runs: {twice[0]} is given twice on one side.")
+    return paths
+
+
+def _items(text: str) -> list[str]:
+    """Returns the parts of A+B+C; a + in the name of a folder or file that exists is part of it."""
+    parts: list[str] = []
+    for piece in text.split("+"):
+        whole = f"{parts[-1]}+{piece}" if parts else piece
+        if parts and not _exists(parts[-1]) and _exists(whole):
+            parts[-1] = whole
+        else:
+            parts.append(piece.strip())
+    return parts
+
+
+def _exists(text: str) -> bool:
+    return tf.io.gfile.exists(text) or tf.io.gfile.isdir(text.rsplit(":", 1)[0])
+
+
+def _files_of(text: str) -> list[str]:
+    """Returns the predictions files of a model_dir, MODEL_DIR:EVAL_NAME or CSV file."""
     if text.endswith(".csv"):
         if not tf.io.gfile.exists(text):
             raise UserError(f"--runs: there is no file {text}.")

@@ -1,74 +1,171 @@
 """How well scores agree with the truth of cases: the rows of result.json, with their intervals.
 
-The unit is the case, never the image; intervals resample patients.
+The unit is the case, never the image; intervals are over patients (`intervals`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simclr_med import metrics
 from simclr_med.data.labels import CHEXPERT5
-from simclr_med.metrics import resampling
+from simclr_med.metrics import intervals
+from simclr_med.metrics.intervals import Estimate, Patients
 
 if TYPE_CHECKING:
     from simclr_med.data.cases import Cases
 
 SCALARS = ("top_1", "top_3", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc", "ece")
-MACRO = ("balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc")  # averages over classes
-Values = dict[str, np.ndarray]
+NO_TRAINING_CASE = "no training case"
+_BIASED = "biased upwards where it is near 0"
 
 
-def scorer(
+@dataclasses.dataclass(frozen=True)
+class Averaged:
+    """Which classes averages are over: fixed by the data, never by a resample.
+
+    Attributes:
+      areas: of AUC and AP, bool [classes].
+      recalls: of balanced accuracy, bool [classes].
+      left_out: {class: why it is in neither, or not in the former}.
+    """
+
+    areas: np.ndarray
+    recalls: np.ndarray
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        truth: np.ndarray,
+        scores: np.ndarray,
+        class_names: Sequence[str],
+        untrained: Collection[str] = (),
+    ) -> Averaged:
+        """Returns the classes that have what their metric needs, and were trained on.
+
+        Args:
+          truth, scores, class_names: as in `estimates`.
+          untrained: names of classes without a training case.
+        """
+        positive, known = metrics.positives(truth, len(class_names))
+        has = (positive & known).any(axis=0)
+        both = has & (~positive & known).any(axis=0)
+        scored = ~np.isnan(scores).any(axis=0)
+        trained = ~np.isin(class_names, list(untrained))
+        left_out = {}
+        for c, name in enumerate(class_names):
+            if not trained[c]:
+                left_out[name] = NO_TRAINING_CASE
+            elif not scored[c]:
+                left_out[name] = "no scores"
+            elif not both[c]:
+                left_out[name] = "no case without it" if has[c] else "no case with it"
+        return cls(both & scored & trained, has & trained, left_out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+    """All metrics of scores, each with its interval over patients.
+
+    Attributes:
+      scalars: {one of `SCALARS`: estimate}, those that apply.
+      per_class: {"auc" | "ap" | "sensitivity" | "specificity": estimate of each class}.
+    """
+
+    scalars: dict[str, Estimate]
+    per_class: dict[str, list[Estimate]]
+
+
+def estimates(
     truth: np.ndarray,
     scores: np.ndarray,
     class_names: Sequence[str],
+    patients: Patients,
     *,
+    among: Averaged,
     thresholds: np.ndarray | None = None,
-    among: np.ndarray | None = None,
-) -> Callable[..., Values]:
-    """Returns a function of weights [..., n] (or None) that gives all metrics at once.
-
-    Its values are those of `SCALARS` that apply, [...], and "auc" and "ap", [classes, ...]; with
-    thresholds also "sensitivity" and "specificity".
+) -> Estimates:
+    """Returns all metrics that apply, with their intervals.
 
     Args:
       truth: int [n], one class a case; or float [n, L], several labels, NaN unknown.
       scores: float [n, classes].
       class_names: of the classes or labels.
-      thresholds: float [L], of several labels.
-      among: bool [classes], those that count in `MACRO` averages; None: all.
+      patients: of the cases.
+      among: the classes of averages.
+      thresholds: of several labels, float [L]; NaN for a label that has none.
     """
-    ranked = metrics.rankings(truth, scores)
-    gaps, counts = metrics.calibration_gaps(truth, scores)
-    among = np.ones(len(class_names), bool) if among is None else among
-    several = truth.ndim == 2
-    five = np.isin(class_names, CHEXPERT5)
-    top_ks = () if several else (1, 3) if len(class_names) > 3 else (1,)
-    hits = {f"top_{k}": metrics.in_top_k(truth, scores, k) for k in top_ks}
+    positive, known = metrics.positives(truth, len(class_names))
+    columns = [
+        (positive[:, c], scores[:, c], patients, known[:, c]) for c in range(len(class_names))
+    ]
+    found = {
+        name: intervals.share(metrics.in_top_k(truth, scores, k), patients)
+        for name, k in _top_ks(truth, scores).items()
+    }
+    if truth.ndim == 1:
+        right = metrics.in_top_k(truth, scores, 1)
+        of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
+        found["balanced_accuracy"] = intervals.balanced_accuracy(right, of_class, patients)
+    areas = {
+        "auc": [intervals.roc_auc(*column) for column in columns],
+        "ap": [intervals.average_precision(*column) for column in columns],
+    }
+    five = _chexpert5(truth, class_names)
+    for name, parts, chosen in (
+        ("macro_auc", areas["auc"], among.areas),
+        ("macro_ap", areas["ap"], among.areas),
+        ("chexpert5_auc", areas["auc"], None if five is None else five & among.areas),
+    ):
+        if chosen is not None:
+            of_class = {class_names[c]: parts[c] for c in np.flatnonzero(chosen)}
+            found[name] = intervals.mean(of_class, patients)
+    ece = float(metrics.expected_calibration_error(truth, scores))
+    found["ece"] = Estimate(ece, np.nan, np.nan, np.zeros(len(patients)), _BIASED)
+    if thresholds is not None:
+        areas |= _at_thresholds(positive, known, scores, thresholds, patients)
+    return Estimates({name: found[name] for name in SCALARS if name in found}, areas)
 
-    def score(weights: np.ndarray | None = None) -> Values:
-        values = {name: metrics.share(hit, weights) for name, hit in hits.items()}
-        if not several:
-            recalls = metrics.recalls(truth, scores, weights)
-            values["balanced_accuracy"] = metrics.mean_of_defined(recalls[among])
-        aucs, aps = metrics.per_class_areas(ranked, weights)
-        values["macro_auc"] = metrics.mean_of_defined(aucs[among])
-        values["macro_ap"] = metrics.mean_of_defined(aps[among])
-        if several and five.sum() == len(CHEXPERT5):
-            values["chexpert5_auc"] = metrics.mean_of_defined(aucs[five & among])
-        values["ece"] = metrics.error_of_gaps(gaps, counts, weights)
-        values.update(auc=aucs, ap=aps)
-        if thresholds is not None:
-            values["sensitivity"], values["specificity"] = metrics.sensitivity_specificity(
-                truth, scores, thresholds, weights
+
+def _at_thresholds(
+    positive: np.ndarray,
+    known: np.ndarray,
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    patients: Patients,
+) -> dict[str, list[Estimate]]:
+    """Returns sensitivity and specificity of each label; a score at the threshold is a yes."""
+    yes = scores >= thresholds
+    found: dict[str, list[Estimate]] = {"sensitivity": [], "specificity": []}
+    for c, threshold in enumerate(thresholds):
+        for name, right, among in (
+            ("sensitivity", yes[:, c], known[:, c] & positive[:, c]),
+            ("specificity", ~yes[:, c], known[:, c] & ~positive[:, c]),
+        ):
+            missing = np.isnan(threshold) or np.isnan(scores[:, c]).any()
+            found[name].append(
+                intervals.undefined(patients, "no threshold")
+                if missing
+                else intervals.share(right, patients, among)
             )
-        return values
+    return found
 
-    return score
+
+def _top_ks(truth: np.ndarray, scores: np.ndarray) -> dict[str, int]:
+    if truth.ndim == 2:
+        return {}
+    return {"top_1": 1, "top_3": 3} if scores.shape[1] > 3 else {"top_1": 1}
+
+
+def _chexpert5(truth: np.ndarray, class_names: Sequence[str]) -> np.ndarray | None:
+    """Returns which labels are CheXpert's five, bool [L]; None unless all of them are there."""
+    five = np.isin(class_names, CHEXPERT5)
+    return five if truth.ndim == 2 and five.sum() == len(CHEXPERT5) else None
 
 
 def classification(
@@ -76,53 +173,51 @@ def classification(
     scores: np.ndarray,
     class_names: Sequence[str],
     *,
-    seed: int,
-    resamples: int = 10_000,
     thresholds: np.ndarray | None = None,
+    untrained: Collection[str] = (),
 ) -> dict:
-    """Returns the metrics of the labelled cases, each NAME with NAME_95, its interval by patient.
+    """Returns the metrics of the labelled cases, each NAME with NAME_95, its interval over patients.
 
-    Beside the scalars: the numbers of cases and patients, `per_class` with the areas and counts of
-    each class or label, so that an undefined one explains itself, and the confusion matrix of one
-    class a case. `undefined_resamples` of a class counts those that have no AUC, and which its
-    interval therefore leaves out; it is there where there are some. The calibration error is
-    biased upwards where it is near 0, more so on resamples: its interval then lies too high.
+    Beside the scalars: the numbers of cases and patients; "left_out", {class: why averages leave it
+    out}; `per_class` with the metrics and counts of each class or label; and the confusion matrix of
+    one class a case. Where there is no interval NAME_95 is None, and "no_interval" {NAME: why}.
 
     Args:
       cases: all evaluated cases.
       scores: probabilities, float [n, classes].
       class_names: of the classes or labels.
-      seed, resamples: of the intervals; equal ones draw equal patients.
       thresholds: of several labels, float [L], see `choose_thresholds`.
+      untrained: names of classes without a training case.
     """
     labelled = cases.labelled
-    truth, scores, patients = cases.labels[labelled], scores[labelled], cases.patients[labelled]
-    score = scorer(truth, scores, class_names, thresholds=thresholds)
-    now = score()
-    drawn = resampling.resample(score, patients, resamples=resamples, seed=seed)
-    row: dict = {"cases": len(truth), "patients": len(np.unique(patients))}
-    for name in SCALARS:
-        if name in now:
-            row[name] = float(now[name])
-            row[f"{name}_95"] = list(resampling.interval(drawn[name]))
+    truth, scores = cases.labels[labelled], scores[labelled]
+    patients = Patients(cases.patients[labelled])
+    among = Averaged.of(truth, scores, class_names, untrained)
+    found = estimates(truth, scores, class_names, patients, among=among, thresholds=thresholds)
+    row: dict = {"cases": len(truth), "patients": len(patients), **_row(found.scalars)}
+    row["left_out"] = among.left_out
     positive, known = metrics.positives(truth, len(class_names))
     row["per_class"] = {}
     for c, class_name in enumerate(class_names):
-        of_class: dict = {
+        counts = {
             "positives": int((positive & known)[:, c].sum()),
             "negatives": int((~positive & known)[:, c].sum()),
         }
-        if thresholds is not None:
-            of_class["threshold"] = float(thresholds[c])
-        for name in ("auc", "ap", "sensitivity", "specificity"):
-            if name in now:
-                of_class[name] = float(now[name][c])
-                of_class[f"{name}_95"] = list(resampling.interval(drawn[name][c]))
-        if undefined := int(np.isnan(drawn["auc"][c]).sum()):
-            of_class["undefined_resamples"] = undefined
-        row["per_class"][class_name] = of_class
+        at = {} if thresholds is None else {"threshold": float(thresholds[c])}
+        of_class = {name: values[c] for name, values in found.per_class.items()}
+        row["per_class"][class_name] = {**counts, **at, **_row(of_class)}
     if truth.ndim == 1:
         row["confusion"] = metrics.confusion_matrix(truth, scores).tolist()
+    return row
+
+
+def _row(found: dict[str, Estimate]) -> dict:
+    """Returns {NAME: value, NAME_95: limits or None, ..., "no_interval": {NAME: why}}."""
+    row: dict = {}
+    for name, estimate in found.items():
+        row[name] = estimate.value
+        row[f"{name}_95"] = None if estimate.why else estimate.interval
+    row["no_interval"] = {name: estimate.why for name, estimate in found.items() if estimate.why}
     return row
 
 

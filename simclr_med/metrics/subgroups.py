@@ -16,9 +16,7 @@ _YEARS = 20  # of an age band
 _SHOWN = ("top_1", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc")
 
 
-def subgroups(
-    cases: Cases, scores: np.ndarray, class_names, columns: str, *, seed: int, resamples: int
-) -> list[dict]:
+def subgroups(cases: Cases, scores: np.ndarray, class_names, columns: str) -> list[dict]:
     """Returns {"column", "value", "cases", "patients", metrics with intervals} of every group.
 
     Smallest number of cases first. "unknown" is a group too. Numbers (age, follow-up) are grouped:
@@ -31,8 +29,6 @@ def subgroups(
       scores: float [n, classes].
       class_names: their names.
       columns: "all", "none", or names with commas.
-      seed: of the resampling.
-      resamples: of patients.
     """
     found = []
     for column in _asked(columns, sorted(cases.metadata)):
@@ -44,10 +40,10 @@ def subgroups(
             continue
         for value in np.unique(values[cases.labelled]):
             chosen = values == value
-            row = classification(
-                _only(cases, chosen), scores[chosen], class_names, seed=seed, resamples=resamples
-            )
-            kept = {k: v for k, v in row.items() if k.removesuffix("_95") in _SHOWN}
+            row = classification(_only(cases, chosen), scores[chosen], class_names)
+            kept = {
+                k: v for k, v in row.items() if k.removesuffix("_95") in (*_SHOWN, "no_interval")
+            }
             size = {"cases": row["cases"], "patients": row["patients"]}
             found.append({"column": column, "value": str(value), **size, **kept})
     return sorted(found, key=lambda group: (group["cases"], group["column"], group["value"]))

@@ -40,12 +40,28 @@ def number(value: Any) -> str:
 
 
 def estimate(row: dict, name: str, between: str = " ") -> str:
-    """Returns `row[name]` with its 95 % interval where it has one: 0.853 [0.801, 0.902]."""
+    """Returns `row[name]` with its 95 % interval: 0.853 [0.801, 0.902], or why there is none."""
     value = number(row.get(name))
     low, high = row.get(f"{name}_95") or (None, None)
-    if DASH in (value, number(low), number(high)):
+    if value == DASH:
         return value
+    if DASH in (number(low), number(high)):
+        return f"{value}{_few(row.get('no_interval', {}).get(name, ''), between)}"
     return f"{value}{between}[{number(low)}, {number(high)}]"
+
+
+def signed(value: float | None, limits: list[float] | None, why: str = "") -> str:
+    """Returns a difference with its interval, or why there is none: +0.035 [+0.008, +0.063]."""
+    if number(value) == DASH:
+        return DASH
+    if limits is None:
+        return f"{value:+.3f}{_few(why)}"
+    return f"{value:+.3f} [{limits[0]:+.3f}, {limits[1]:+.3f}]"
+
+
+def _few(why: str, between: str = " ") -> str:
+    """Returns a reason that tells something about these cases; other reasons go without saying."""
+    return f"{between}({why})" if why.startswith("too few") else ""
 
 
 def plain(value: Any) -> str:

@@ -30,7 +30,7 @@ def results(result: dict) -> str:
             + [text.estimate(row, name, "\n") for name in names]
             for evaluator, which, row in rows
         ],
-        "Each number with its 95 % interval by patient.",
+        "Each number with its 95 % interval over patients, or why there is none.",
     )
 
 
@@ -39,14 +39,15 @@ def per_class(result: dict) -> str:
     evaluator, rows = headline(result)
     classes = rows["trained"]["per_class"]
     return page.table(
-        ["class", "with it", "without it", "AUC", "average precision"],
+        ["class", "with it", "without it", "AUC", "average precision", ""],
         [
             [name, f"{row['positives']}", f"{row['negatives']}"]
             + [text.estimate(row, "auc"), text.estimate(row, "ap")]
+            + [rows["trained"].get("left_out", {}).get(name, "")]
             for name, row in classes.items()
         ],
-        f"{evaluator}, trained encoder, with 95 % intervals by patient. {text.DASH}: not "
-        "measurable, for want of cases with it, of cases without it, or of training labels.",
+        f"{evaluator}, trained encoder, with 95 % intervals over patients. {text.DASH}: not "
+        "measurable. The last column says why averages leave a class out.",
     )
 
 
@@ -170,13 +171,14 @@ def shift(result: dict) -> str:
     inside = found["inside"]
     rows = [
         [TITLES.get(name, name)]
-        + [text.estimate(row, column) for column in ("inside", "outside", "drop")]
+        + [text.number(row["inside"]), text.number(row["outside"])]
+        + [text.signed(row["drop"], row["drop_95"], row.get("why", ""))]
         for name, row in found["metrics"].items()
     ]
     return page.paragraph(
         "The same model, with nothing trained or tuned again, on data like its own and on the "
         "data evaluated here. A drop above 0 means worse here; the two sets of patients are "
-        "resampled independently."
+        "independent."
     ) + page.table(
         [
             "metric",
@@ -200,7 +202,7 @@ def subgroups(result: dict) -> str:
             + [text.estimate(group, name, "\n") for name in names]
             for group in groups
         ],
-        "Smallest first, with 95 % intervals by patient. Few cases make wide intervals; "
+        "Smallest first, with 95 % intervals over patients. Few cases make wide intervals; "
         "differences between groups were not tested.",
     )
     row = headline(result)[1].get("trained", {})

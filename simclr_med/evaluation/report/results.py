@@ -12,7 +12,7 @@ import rich.table
 from rich.markup import escape
 
 from simclr_med.data.cases import Cases
-from simclr_med.metrics.text import TITLES, estimate
+from simclr_med.metrics.text import TITLES, estimate, signed
 from simclr_med.run_folder import terminal
 
 _OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
@@ -94,7 +94,7 @@ def _table(result: dict) -> rich.table.Table:
     some = next(iter(result["classification"].values()))["trained"]
     table = rich.table.Table(
         title=f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
-        f"{some['patients']} patients, step {result['global_step']}; \\[95 % by patient]"
+        f"{some['patients']} patients, step {result['global_step']}; \\[95 % over patients]"
     )
     metrics = [name for name in _OF_TABLE if name in some]
     for column in ("", "encoder", *(TITLES[name] for name in metrics)):
@@ -116,7 +116,7 @@ def _shift_table(result: dict) -> list[tuple]:
             TITLES[name],
             f"{value['inside']:.3f}",
             f"{value['outside']:.3f}",
-            "{:+.3f} [{:+.3f}, {:+.3f}]".format(value["drop"], *value["drop_95"]),
+            signed(value["drop"], value["drop_95"], value["why"]),
         ]
         for name, value in shift["metrics"].items()
         if name in _OF_TABLE
@@ -145,13 +145,7 @@ def _subgroup_table(result: dict) -> list[tuple]:
 
 
 def _undefined(result: dict) -> list[str]:
-    """Returns a sentence if the AUC of some class is undefined, with its counts."""
+    """Returns a line that names the classes that averages leave out, and why."""
     some = next(iter(result["classification"].values()))["trained"]
-    names = [
-        f"{name} ({counts['positives']} with, {counts['negatives']} without)"
-        for name, counts in some["per_class"].items()
-        if not (counts["positives"] and counts["negatives"])
-    ]
-    if not names:
-        return []
-    return [f"No AUC, and no part in the macro-AUC: {', '.join(names)}."]
+    names = [f"{name} ({why})" for name, why in some["left_out"].items()]
+    return [f"Left out of averages over classes: {', '.join(names)}."] if names else []

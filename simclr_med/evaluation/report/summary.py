@@ -42,9 +42,9 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
         [(f"{TITLES[name]} {text.estimate(row, name)}", _meaning(name, row)) for name in names]
     )
     body += page.paragraph(
-        "In brackets: the 95 % interval, from drawing the patients anew with all of their cases. "
-        "It says how much the number could differ with other patients of the same kind; it does "
-        "not cover another hospital, camera or population."
+        "In brackets: the 95 % interval over patients. It says how much the number could differ with "
+        "other patients of the same kind. It does not cover another seed or another training of the "
+        "same recipe, which can move a number as much, nor another hospital, camera or population."
     )
     if "untrained" in rows:
         said = "; ".join(f"{TITLES[n]} {text.estimate(rows['untrained'], n)}" for n in names)
@@ -78,26 +78,19 @@ def _meaning(name: str, row: dict) -> str:
 
 def _caution(row: dict) -> str:
     """Returns a box that names the classes whose numbers rest on few cases, or on none."""
-    undefined = [
-        f"{name} ({counts['positives']} with it, {counts['negatives']} without)"
-        for name, counts in row["per_class"].items()
-        if text.number(counts["auc"]) == text.DASH
-    ]
+    left_out = [f"{name} ({why})" for name, why in row["left_out"].items()]
     few = [
         f"{name} ({counts['positives']})"
         for name, counts in row["per_class"].items()
         if 0 < counts["positives"] < _FEW and counts["negatives"]
     ]
     said = []
-    if undefined:
-        said.append(
-            f"Not measurable, for want of cases with it, of cases without it, or of training labels: "
-            f"{', '.join(undefined)}. The averages over classes leave this out."
-        )
+    if left_out:
+        said.append(f"The averages over classes leave out: {', '.join(left_out)}.")
     if few:
         said.append(
-            f"Fewer than {_FEW} cases have: {', '.join(few)}. Their numbers are guesses, and the "
-            "averages over classes contain them."
+            f"Fewer than {_FEW} cases have: {', '.join(few)}. Their numbers are guesses without an "
+            "interval, and so are the averages over classes that contain them."
         )
     return page.box("".join(map(page.paragraph, said)), warning=True) if said else ""
 
