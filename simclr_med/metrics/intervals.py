@@ -161,7 +161,7 @@ def average_precision(
     if why := _few_on_a_side(counts, FEWEST_FOR_AP):
         return Estimate(value, np.nan, np.nan, total, why)
     variance, freedom = _observed(moved, counts)
-    if variance == 0:  # all positives come first: each is a hit
+    if value > 1 - 1e-12:  # all positives come first: each is a hit
         return Estimate(value, *wilson(value, counts[0]), total)
     spread = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (value * (1 - value))
     low, high = scipy.special.expit(scipy.special.logit(value) + np.array([-spread, spread]))

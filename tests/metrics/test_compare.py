@@ -1,10 +1,12 @@
 """Paired differences against loops, p-values under the null, and sentences for what cannot be."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from simclr_med import metrics
 from simclr_med.config import Config
@@ -12,7 +14,7 @@ from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.evaluation.report.results import predictions_csv
-from simclr_med.metrics import compare
+from simclr_med.metrics import compare, influence, intervals
 from simclr_med.metrics.predictions import Predictions, read_predictions, runs_of
 
 NAN = float("nan")
@@ -128,47 +130,83 @@ def test_what_an_item_of_runs_means(tmp_path):
 
 def test_a_run_compared_with_itself_differs_by_nothing():
     run = predictions(0)
-    for a, b in (([run], [run]), ([run, predictions(0, noise_seed=1)], [run] * 1)):
-        found = compare.compare(a, b, seed=0, resamples=200)
-        if len(a) == 1:
-            for row in found.values():
-                assert row["difference"] == 0 and row["difference_95"] == [0, 0]
-                assert row["p"] == 1 and row["p_holm"] == 1
-        else:
-            assert found["top_1"]["difference"] != 0
+    for row in compare.compare([run], [run], seed=0).values():
+        assert row["difference"] == 0 and row["p"] == 1
+        assert row["difference_95"] is None or row["difference_95"] == pytest.approx([0, 0], abs=0.03)
     repeats = [predictions(0, noise_seed=i) for i in range(3)]
-    found = compare.compare(repeats, repeats[::-1], seed=0, resamples=200)
-    assert all(row["p"] == 1 for row in found.values())  # though sums in another order differ
+    for row in compare.compare(repeats, repeats[::-1], seed=0).values():
+        assert row["difference"] == pytest.approx(0) and (row["p"] == 1 or row["why"])
 
 
-def test_differences_equal_a_loop_over_resamples_of_patients():
-    a = [predictions(0, 0.5, noise_seed=1), predictions(0, 0.6, noise_seed=2)]
-    b = [predictions(0, 1.0, noise_seed=3)]
-    found = compare.compare(a, b, seed=4, resamples=150)
-    names = np.unique(a[0].patients)
-    draws, slow = np.random.default_rng(4), []
-    for _ in range(150):
-        drawn = names[draws.integers(len(names), size=len(names), dtype=np.uint32)]
-        rows = np.concatenate([np.flatnonzero(a[0].patients == name) for name in drawn])
-        auc = [metrics.macro_roc_auc(r.truth[rows], r.scores[rows]) for r in (*a, *b)]
-        slow.append(auc[2] - (auc[0] + auc[1]) / 2)
-    row = found["macro_auc"]
-    whole = [metrics.macro_roc_auc(r.truth, r.scores) for r in (*a, *b)]
-    assert row["a"] == pytest.approx(np.mean(whole[:2])) and row["b"] == pytest.approx(whole[2])
-    assert row["difference"] == pytest.approx(row["b"] - row["a"])
-    assert row["difference_95"] == pytest.approx(list(np.percentile(slow, [2.5, 97.5])))
-    rarer = min(sum(d <= 0 for d in slow), sum(d >= 0 for d in slow))
-    assert row["p"] == pytest.approx(2 * (1 + rarer) / 151)
-    assert set(found) == {"top_1", "balanced_accuracy", "macro_auc", "macro_ap", "ece"}
-    smallest = min(found.values(), key=lambda row: row["p"])
-    assert smallest["p_holm"] == pytest.approx(min(1, 5 * smallest["p"]))
+def swapped(a, b, patients):
+    """Returns both runs with the scores of these patients exchanged."""
+    which = np.isin(a.patients, patients)[:, None]
+    return tuple(
+        dataclasses.replace(one, scores=np.where(which, other.scores, one.scores))
+        for one, other in ((a, b), (b, a))
+    )
+
+
+def test_p_values_equal_a_loop_over_all_swaps_of_patients():
+    """Six patients, 64 swaps: what each metric is of the swapped predictions."""
+    a, b = (predictions(3, n=24, patients=6, noise_seed=i) for i in (0, 1))
+    ranked = [
+        dataclasses.replace(run, scores=scipy.stats.rankdata(run.scores, axis=0)) for run in (a, b)
+    ]
+    names = np.unique(a.patients)
+    values = {
+        "top_1": (lambda r: metrics.top_k(r.truth, r.scores, 1), (a, b)),
+        "balanced_accuracy": (lambda r: metrics.balanced_accuracy(r.truth, r.scores), (a, b)),
+        "macro_auc": (lambda r: metrics.macro_roc_auc(r.truth, r.scores), ranked),
+        "macro_ap": (lambda r: metrics.macro_average_precision(r.truth, r.scores), ranked),
+        "ece": (lambda r: metrics.expected_calibration_error(r.truth, r.scores), (a, b)),
+    }
+    found = compare.compare([a], [b], seed=0)
+    assert set(found) == set(values)
+    for name, (metric, (one, other)) in values.items():
+        slow = []
+        for mask in itertools.product((False, True), repeat=len(names)):
+            x, y = swapped(one, other, names[list(mask)])
+            slow.append(metric(y) - metric(x))
+        assert found[name]["difference"] == pytest.approx(slow[0]), name
+        expected = np.mean(np.abs(slow) >= abs(slow[0]) - 1e-12)
+        assert found[name]["p"] == pytest.approx(expected), name
+
+
+def test_scores_on_another_scale_make_no_difference_to_areas():
+    a, b = predictions(0, noise_seed=1), predictions(0, noise_seed=2)
+    stretched = dataclasses.replace(b, scores=b.scores**3)
+    plain, other = (compare.compare([a], [run], seed=0) for run in (b, stretched))
+    for name in ("macro_auc", "macro_ap"):
+        assert other[name]["p"] == plain[name]["p"]
+
+
+def test_four_discordant_patients_of_a_hundred_give_mcnemars_p_value():
+    truth = np.arange(100) % 2
+    right = np.eye(2)[truth] * 0.8 + 0.1
+    scores = right.copy()
+    scores[:4] = right[:4, ::-1]
+    ids = np.array([f"case{i}" for i in range(100)])
+    runs = [Predictions(ids, ids, truth, x, ("benign", "malignant")) for x in (scores, right)]
+    row = compare.compare(runs[:1], runs[1:], seed=0)["top_1"]
+    assert row["p"] == pytest.approx(0.125) and row["difference"] == pytest.approx(0.04)
+    assert row["difference_95"][0] < 0.04 < row["difference_95"][1] < 0.12
+
+
+def test_two_patients_prove_nothing():
+    truth, ids = np.array([0, 1]), np.array(["x", "y"])
+    wrong, right = (
+        Predictions(ids, ids, truth, x, ("a", "b")) for x in (np.eye(2)[::-1], np.eye(2))
+    )
+    for row in compare.compare([wrong], [right], seed=0).values():
+        assert row["p"] >= 0.5 and row["difference_95"] is None and row["why"]
 
 
 def test_pairing_makes_differences_more_certain_than_their_numbers():
     run = predictions(0, 0.7, n=200, patients=80)
     scores = run.scores + 0.02 * np.random.default_rng(9).uniform(size=run.scores.shape)
     other = dataclasses.replace(run, scores=scores / scores.sum(axis=1, keepdims=True))
-    row = compare.compare([run], [other], seed=0, resamples=300)["macro_auc"]
+    row = compare.compare([run], [other], seed=0, permutations=300)["macro_auc"]
     widths = {name: row[name][1] - row[name][0] for name in ("a_95", "b_95", "difference_95")}
     assert widths["difference_95"] < 0.3 * min(widths["a_95"], widths["b_95"])
 
@@ -177,7 +215,7 @@ def test_p_values_of_equally_good_models_are_roughly_uniform():
     found = []
     for seed in range(200):
         runs = [predictions(seed, n=90, patients=60, noise_seed=i) for i in (0, 1)]
-        found.append(compare.compare(runs[:1], runs[1:], seed=seed, resamples=199))
+        found.append(compare.compare(runs[:1], runs[1:], seed=seed, permutations=199))
     for name in ("macro_auc", "macro_ap"):
         p = np.array([row[name]["p"] for row in found])
         assert 0.01 <= (p < 0.05).mean() <= 0.10, name  # binomial: 0.05 +- 3 x 0.015
@@ -185,12 +223,85 @@ def test_p_values_of_equally_good_models_are_roughly_uniform():
             assert abs((p < level).mean() - level) < 0.11, name  # 3 x 0.035
     better = [
         compare.compare(
-            [predictions(s, 0.5)], [predictions(s, 2.0, noise_seed=1)], seed=s, resamples=199
+            [predictions(s, 0.5)], [predictions(s, 2.0, noise_seed=1)], seed=s, permutations=199
         )
         for s in range(10)
     ]
     assert max(row["macro_auc"]["p"] for row in better) < 0.05
     assert min(row["macro_auc"]["difference"] for row in better) > 0
+
+
+def test_several_runs_a_side_add_their_own_variance():
+    """By hand: the patients' variance and each side's runs', a t interval (Satterthwaite)."""
+    a, b = (
+        [predictions(0, skill, n=120, patients=60, noise_seed=i) for i in seeds]
+        for skill, seeds in ((0.8, (1, 2, 3)), (1.1, (4, 5, 6, 7)))
+    )
+    row = compare.compare(a, b, seed=0)["macro_auc"]
+    values = [[metrics.macro_roc_auc(r.truth, r.scores) for r in side] for side in (a, b)]
+    assert row["a_runs"] == pytest.approx(values[0]) and row["b"] == pytest.approx(
+        np.mean(values[1])
+    )
+    moved = 0
+    for sign, side in ((-1, a), (1, b)):
+        for run in side:
+            for c in range(3):
+                derivative = influence.auc(run.truth == c, run.scores[:, c])[1]
+                moved = moved + sign / len(side) / 3 * derivative
+    names, of_case = np.unique(a[0].patients, return_inverse=True)
+    of_patient = np.bincount(of_case, moved)
+    n = len(names)
+    parts = [(of_patient @ of_patient * n / (n - 1), n - 1)]
+    parts += [(np.var(v, ddof=1) / len(v), len(v) - 1) for v in values]
+    total = sum(v for v, _ in parts)
+    freedom = total**2 / sum(v**2 / df for v, df in parts)
+    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(total)
+    assert row["difference_95"] == pytest.approx(
+        [row["difference"] - half, row["difference"] + half]
+    )
+    assert row["p"] == pytest.approx(
+        2 * scipy.stats.t.sf(abs(row["difference"]) / np.sqrt(total), freedom)
+    )
+    assert row["over"] == "runs and patients"
+    # Two fine-tunings of each of two pretrainings are two, not four.
+    grouped = compare.compare(a, b, seed=0, pretrainings=(("p", "q", "r"), ("x", "x", "y", "y")))
+    assert np.diff(grouped["macro_auc"]["difference_95"]) != np.diff(row["difference_95"])
+
+
+@pytest.mark.slow
+def test_the_same_recipe_with_other_seeds_is_seldom_called_better():
+    """Runs that differ by their seed only, each a little better or worse as a whole."""
+    rng, called = np.random.default_rng(0), {1: 0, 3: 0}
+    for trial in range(150):
+        for k in called:
+            sides = [
+                [
+                    predictions(
+                        trial, 1.0 + 0.5 * rng.normal(), n=200, patients=200, noise_seed=10 * s + i
+                    )
+                    for i in range(k)
+                ]
+                for s in (1, 2)
+            ]
+            called[k] += compare.compare(*sides, seed=0, permutations=199)["macro_auc"]["p"] < 0.05
+    assert called[1] > 0.3 * 150  # models do differ
+    assert called[3] < 0.12 * 150  # recipes do not: 0.05 + 4 standard errors
+
+
+def test_copies_of_a_run_are_no_replications(tmp_path):
+    run = predictions(0, path="A.csv")
+    copy = dataclasses.replace(run, path="B.csv")
+    with pytest.raises(UserError, match="A.csv and B.csv hold the same scores"):
+        compare.compare([run, copy], [predictions(0, noise_seed=1)], seed=0)
+    path = write(tmp_path / "a" / "predictions.csv", run)
+    with pytest.raises(UserError, match="is given twice"):
+        runs_of(f"{tmp_path}/a+{path}")
+
+
+def test_holm_is_over_the_whole_family():
+    rows = [{"p": p} for p in (0.01, 0.04, NAN, 0.03)]
+    compare.correct(rows)
+    assert [row["p_holm"] for row in rows] == pytest.approx([0.03, 0.06, NAN, 0.06], nan_ok=True)
 
 
 def test_cases_and_classes_in_another_order_are_the_same():
@@ -203,18 +314,19 @@ def test_cases_and_classes_in_another_order_are_the_same():
         scores=b.scores[order][:, columns],
         class_names=tuple(NAMES[c] for c in columns),
     )
-    expected = compare.compare([a], [b], seed=0, resamples=100)
-    found = compare.compare([a], [shuffled], seed=0, resamples=100)
+    expected = compare.compare([a], [b], seed=0, permutations=100)
+    found = compare.compare([a], [shuffled], seed=0, permutations=100)
     for name, row in expected.items():
         assert found[name]["b"] == pytest.approx(row["b"])
         assert found[name]["difference_95"] == pytest.approx(row["difference_95"])
+        assert found[name]["p"] == pytest.approx(row["p"])
 
 
 def test_a_label_that_one_run_could_not_learn_counts_for_neither():
     a, b = several(1), several(2)
     scores = b.scores.copy()
     scores[:, 1] = NAN
-    found = compare.compare([a], [dataclasses.replace(b, scores=scores)], seed=0, resamples=50)
+    found = compare.compare([a], [dataclasses.replace(b, scores=scores)], seed=0)
     aucs = metrics.per_class_areas(metrics.rankings(a.truth, a.scores))[0]
     assert found["macro_auc"]["a"] == pytest.approx(aucs[[0, 2]].mean())
     ece = metrics.expected_calibration_error(a.truth[:, [0, 2]], a.scores[:, [0, 2]])
@@ -235,9 +347,6 @@ def test_what_cannot_be_compared_is_refused():
     other = dataclasses.replace(a, class_names=("acne", "eczema", "nevus"), path="B.csv")
     with pytest.raises(UserError, match="B.csv the classes acne, eczema, nevus"):
         compare.compare([a], [other], seed=0)
-    one = dataclasses.replace(a, patients=np.full(60, "p"))
-    with pytest.raises(UserError, match="60 labelled cases of 1 patients"):
-        compare.compare([one], [one], seed=0)
     x = several(0)
     unknown = x.truth.copy()
     unknown[0, 0] = 1 - unknown[0, 0] if x.known[0, 0] else 1
@@ -245,27 +354,27 @@ def test_what_cannot_be_compared_is_refused():
         compare.compare([x], [dataclasses.replace(x, truth=unknown)], seed=0)
 
 
-def test_drop_draws_the_two_sets_independently():
+def test_drop_adds_the_uncertainty_of_two_independent_sets():
     inside, outside = predictions(0, 2.0, n=80), predictions(1, 0.5, n=80)
-    found = compare.drop(inside, outside, seed=0, resamples=500)
+    found = compare.drop(inside, outside)
     row = found["macro_auc"]
     assert row["inside"] == pytest.approx(metrics.macro_roc_auc(inside.truth, inside.scores))
     assert row["outside"] == pytest.approx(metrics.macro_roc_auc(outside.truth, outside.scores))
     assert row["drop"] == pytest.approx(row["inside"] - row["outside"])
     assert 0 < row["drop_95"][0] < row["drop"] < row["drop_95"][1] and "over" not in row
-    same = compare.drop(inside, inside, seed=0, resamples=500)["top_1"]
-    assert same["drop"] == 0 and same["drop_95"][0] < -0.05 and same["drop_95"][1] > 0.05
-    one = metrics.bootstrap(
-        lambda w: metrics.top_k(inside.truth, inside.scores, 1, w), inside.patients, resamples=500
+    same = compare.drop(inside, inside)["top_1"]
+    right = metrics.in_top_k(inside.truth, inside.scores, 1)
+    one = intervals.share(right, intervals.Patients(inside.patients))
+    arms = [one.value - one.low, one.high - one.value]
+    assert same["drop"] == 0 and same["drop_95"] == pytest.approx(
+        [-np.hypot(*arms), np.hypot(*arms)]
     )
-    widths = (same["drop_95"][1] - same["drop_95"][0]) / (one[1] - one[0])
-    assert widths == pytest.approx(np.sqrt(2), rel=0.12)
 
 
 def test_drop_averages_the_classes_that_both_sets_have():
     inside, outside = predictions(0, n=80), predictions(1, n=80)
     outside = outside.take(outside.truth != 1)
-    found = compare.drop(inside, outside, seed=0, resamples=50)
+    found = compare.drop(inside, outside)
     assert found["macro_auc"]["over"] == ["acne", "mole, other"] and "over" not in found["top_1"]
     aucs = metrics.per_class_areas(metrics.rankings(inside.truth, inside.scores))[0]
     assert found["macro_auc"]["inside"] == pytest.approx(aucs[[0, 2]].mean())
@@ -287,7 +396,8 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
     out = tmp_path / "out"
     assert compare_runs(config_of(",".join(runs), model_dir=str(out), seed=3)) == 0
     text = " ".join(capsys.readouterr().out.split())  # a long path breaks a line anywhere
-    assert "macro_auc" in text and "60 cases of" in text and "mean of 2" in text
+    assert "macro-AUC" in text and "60 cases of" in text and "mean of 2 runs" in text
+    assert "corrected for the 10 p-values shown" in text
     found = json.loads((out / "compare.json").read_text())
     assert [(f["a"], f["b"], f["repeats_b"]) for f in found] == [
         (runs[0], runs[1], 1),
@@ -297,13 +407,73 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
         [read_predictions(f"{runs[0]}/predictions.csv")],
         [read_predictions(f"{runs[1]}/predictions.csv")],
         seed=3,
-        resamples=100,
+        permutations=100,
     )
-    assert found[0]["metrics"] == again
+    for name, row in again.items():
+        kept = {key: found[0]["metrics"][name][key] for key in row}
+        assert kept == row
+    rows = [row for comparison in found for row in comparison["metrics"].values()]
+    p_values = [row["p"] for row in rows]
+    assert min(row["p_holm"] for row in rows) == pytest.approx(min(1, 10 * min(p_values)))
     lines = (out / "compare.csv").read_text().splitlines()
     assert lines[0] == "run_a,run_b,metric,a,b,difference,low,high,p,p_holm"
     assert len(lines) == 1 + 2 * 5
     assert compare_runs(config_of(",".join(runs[:2]))) == 0  # writes nothing
+
+
+def run_of(tmp_path, name, skill, noise_seed, **config):
+    """Returns the folder of an evaluated run."""
+    write(tmp_path / name / "predictions.csv", predictions(0, skill, 200, 150, noise_seed))
+    if config:
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    return str(tmp_path / name)
+
+
+def test_three_pretrainings_a_side_speak_of_the_recipe_and_fewer_of_models(tmp_path, capsys):
+    sides = [
+        "+".join(
+            run_of(tmp_path, f"{side}{i}", skill, 10 * s + i, train_mode="pretrain")
+            for i in range(3)
+        )
+        for s, (side, skill) in enumerate((("plain", 0.2), ("micle", 2.0)))
+    ]
+    compare_runs(config_of(",".join(sides)))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The recipes differ: B is better in top-1 accuracy" in text
+    assert "(3 and 3 pretrainings)" in text and "95 % over runs and patients" in text
+    one = [side.split("+")[0] for side in sides]
+    compare_runs(config_of(",".join(one)))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "These trained models differ on these patients: B is better" in text
+    assert "from 1 and 1 pretraining(s) a side: that takes 3 each" in text
+    tuned = [  # three fine-tunings of one pretraining
+        "+".join(
+            run_of(
+                tmp_path,
+                f"t{s}{i}",
+                skill,
+                100 + 10 * s + i,
+                train_mode="finetune",
+                checkpoint=f"p{s}",
+            )
+            for i in range(3)
+        )
+        for s, skill in enumerate((0.2, 2.0))
+    ]
+    compare_runs(config_of(",".join(tuned)))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "from 1 and 1 pretraining(s)" in text
+    bare = [run_of(tmp_path, f"bare{i}", 0.2 + 1.8 * i, 200 + i) for i in range(2)]
+    compare_runs(config_of(",".join(bare)))
+    assert "an unknown number and an unknown number" in capsys.readouterr().out
+
+
+def test_a_plus_in_the_name_of_a_folder_is_part_of_it(tmp_path):
+    paths = [
+        write(tmp_path / name / "predictions.csv", predictions(0, noise_seed=i))
+        for i, name in enumerate(("a+b", "c"))
+    ]
+    assert runs_of(f"{tmp_path}/a+b+{tmp_path}/c") == paths
 
 
 @pytest.mark.parametrize("runs", ["", "a", "a,"])

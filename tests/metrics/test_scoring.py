@@ -1,6 +1,7 @@
 """Rows of result.json: schema, undefined values with their counts, thresholds against a search."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from simclr_med import metrics
 from simclr_med.data.cases import Cases
 from simclr_med.data.labels import CHEXPERT5
-from simclr_med.metrics import resampling, scoring
+from simclr_med.metrics import intervals, scoring
 
 NAN = float("nan")
 
@@ -36,45 +37,39 @@ def test_a_row_of_one_class_a_case():
     labels, scores = one_class()
     patients = np.arange(40) // 2
     names = ("a", "b", "c", "d")
-    row = scoring.classification(cases_of(labels, patients), scores, names, seed=5, resamples=200)
+    row = scoring.classification(cases_of(labels, patients), scores, names)
     known = labels >= 0
     assert row["cases"] == known.sum() and row["patients"] == len(np.unique(patients[known]))
     truth, scores, patients = labels[known], scores[known], patients[known]
     expected = {
-        "top_1": lambda w=None: metrics.top_k(truth, scores, 1, w),
-        "top_3": lambda w=None: metrics.top_k(truth, scores, 3, w),
-        "balanced_accuracy": lambda w=None: metrics.balanced_accuracy(truth, scores, w),
-        "macro_auc": lambda w=None: metrics.macro_roc_auc(truth, scores, w),
-        "macro_ap": lambda w=None: metrics.macro_average_precision(truth, scores, w),
-        "ece": lambda w=None: metrics.expected_calibration_error(truth, scores, w),
+        "top_1": metrics.top_k(truth, scores, 1),
+        "top_3": metrics.top_k(truth, scores, 3),
+        "balanced_accuracy": metrics.balanced_accuracy(truth, scores),
+        "macro_auc": metrics.macro_roc_auc(truth, scores),
+        "macro_ap": metrics.macro_average_precision(truth, scores),
+        "ece": metrics.expected_calibration_error(truth, scores),
     }
-    assert set(row) == {"cases", "patients", "per_class", "confusion"} | {
-        name + end for name in expected for end in ("", "_95")
-    }
-    for name, metric in expected.items():
-        assert row[name] == pytest.approx(metric())
-        interval = metrics.bootstrap(metric, patients, resamples=200, seed=5)
-        assert row[f"{name}_95"] == pytest.approx(list(interval))
+    others = {"cases", "patients", "per_class", "confusion", "left_out", "no_interval"}
+    assert set(row) == others | {name + end for name in expected for end in ("", "_95")}
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value)
+        assert (row[f"{name}_95"] is None) == (name in row["no_interval"])
+    of = intervals.Patients(patients)
+    assert row["top_1_95"] == intervals.share(metrics.in_top_k(truth, scores, 1), of).interval
+    assert row["ece_95"] is None and "biased" in row["no_interval"]["ece"]
+    few = row["no_interval"]["macro_auc"]  # says which class
+    assert re.fullmatch(r"too few: \d positive patients \([a-d]\)", few)
     of_b = row["per_class"]["b"]
     assert (of_b["positives"], of_b["negatives"]) == ((truth == 1).sum(), (truth != 1).sum())
     assert of_b["ap"] == pytest.approx(metrics.average_precision(truth == 1, scores[:, 1]))
-    assert of_b["ap_95"] == pytest.approx(
-        list(
-            metrics.bootstrap(
-                lambda w: metrics.average_precision(truth == 1, scores[:, 1], w),
-                patients,
-                resamples=200,
-                seed=5,
-            )
-        )
-    )
+    assert of_b["ap_95"] is None and of_b["no_interval"]["ap"].startswith("too few")
     assert np.sum(row["confusion"]) == len(truth)
     json.dumps(row)
 
 
 def test_top_3_is_there_only_with_more_than_three_classes():
     labels, scores = one_class(classes=3)
-    row = scoring.classification(cases_of(labels), scores, list("abc"), seed=0, resamples=100)
+    row = scoring.classification(cases_of(labels), scores, list("abc"))
     assert "top_1" in row and "top_3" not in row
 
 
@@ -90,36 +85,34 @@ def test_a_row_of_several_labels_with_thresholds():
     truth[:, 4] = np.where(np.isnan(truth[:, 4]), NAN, 0)  # no positives
     cases = cases_of(truth)
     thresholds = scoring.choose_thresholds(cases, scores)
-    row = scoring.classification(
-        cases, scores, CHEXPERT5, seed=0, resamples=100, thresholds=thresholds
-    )
+    row = scoring.classification(cases, scores, CHEXPERT5, thresholds=thresholds)
     assert row["cases"] == (~np.isnan(truth)).any(axis=1).sum() < 60
     assert row["chexpert5_auc"] == pytest.approx(row["macro_auc"])
     assert "top_1" not in row and "confusion" not in row and np.isnan(thresholds[4])
     undefined = row["per_class"]["Pleural Effusion"]
     assert undefined["positives"] == 0 and undefined["negatives"] > 0
-    assert undefined["undefined_resamples"] == 100
+    assert row["left_out"] == {"Pleural Effusion": "no case with it"}
     assert np.isnan([undefined["auc"], undefined["ap"], undefined["sensitivity"]]).all()
-    assert np.isnan(undefined["auc_95"]).all()
+    assert undefined["auc_95"] is None and undefined["no_interval"]["auc"] == "no case with it"
     of_edema = row["per_class"]["Edema"]
     sides = metrics.sensitivity_specificity(truth, scores, thresholds)
     assert of_edema["threshold"] == thresholds[3]
     assert of_edema["sensitivity"] == pytest.approx(sides[0][3])
     low, high = of_edema["specificity_95"]
-    assert low < of_edema["specificity"] < high and "undefined_resamples" not in of_edema
+    assert low < of_edema["specificity"] < high and "specificity" not in of_edema["no_interval"]
 
 
 def test_the_mean_of_chexperts_five_needs_all_five_and_only_them():
     truth, scores = several(labels=6)
     names = ("Fracture", *reversed(CHEXPERT5))
-    row = scoring.classification(cases_of(truth), scores, names, seed=0, resamples=100)
+    row = scoring.classification(cases_of(truth), scores, names)
     aucs = [row["per_class"][name]["auc"] for name in CHEXPERT5]
     assert row["chexpert5_auc"] == pytest.approx(np.mean(aucs))
     assert row["chexpert5_auc"] != pytest.approx(row["macro_auc"])
-    values = scoring.scorer(truth, scores, names, among=np.arange(6) < 5)()
-    assert values["chexpert5_auc"] == pytest.approx(np.mean(aucs[1:]))  # all but the last column
+    row = scoring.classification(cases_of(truth), scores, names, untrained=["Atelectasis"])
+    assert row["chexpert5_auc"] == pytest.approx(np.mean(aucs[1:]))
     names = ("Fracture", "Mass", *CHEXPERT5[:4])
-    row = scoring.classification(cases_of(truth), scores, names, seed=0, resamples=100)
+    row = scoring.classification(cases_of(truth), scores, names)
     assert "chexpert5_auc" not in row
 
 
@@ -140,37 +133,40 @@ def test_thresholds_have_the_highest_youden_index():
 
 @pytest.mark.parametrize("labels", [np.full(3, -1), np.full((3, 2), NAN)])
 def test_without_labels_everything_is_undefined(labels):
-    row = scoring.classification(cases_of(labels), np.full((3, 2), 0.5), list("ab"), seed=0)
-    assert row["cases"] == 0 and np.isnan(row["macro_auc"]) and np.isnan(row["macro_auc_95"]).all()
+    row = scoring.classification(cases_of(labels), np.full((3, 2), 0.5), list("ab"))
+    assert row["cases"] == 0 and np.isnan(row["macro_auc"]) and row["macro_auc_95"] is None
 
 
 def test_one_patient_has_numbers_but_no_interval():
     labels = np.array([0, 1, 1])
     cases = cases_of(labels, np.zeros(3))
-    row = scoring.classification(cases, np.eye(2)[labels], list("ab"), seed=0)
-    assert row["top_1"] == 1 and np.isnan(row["top_1_95"]).all()
+    row = scoring.classification(cases, np.eye(2)[labels], list("ab"))
+    assert row["top_1"] == 1 and row["top_1_95"] is None
 
 
-def test_macro_averages_can_be_over_some_classes():
+def test_a_class_without_a_training_case_is_left_out_of_averages_and_named():
     labels, scores = one_class()
+    row = scoring.classification(cases_of(labels), scores, list("abcd"), untrained=["b", "d"])
     truth, scores = labels[labels >= 0], scores[labels >= 0]
-    values = scoring.scorer(
-        truth, scores, list("abcd"), among=np.array([True, False, True, False])
-    )()
-    assert values["macro_auc"] == pytest.approx(values["auc"][[0, 2]].mean())
+    aucs = metrics.per_class_areas(metrics.rankings(truth, scores))[0]
+    assert row["macro_auc"] == pytest.approx(aucs[[0, 2]].mean())
     recalls = metrics.recalls(truth, scores)
-    assert values["balanced_accuracy"] == pytest.approx(recalls[[0, 2]].mean())
+    assert row["balanced_accuracy"] == pytest.approx(recalls[[0, 2]].mean())
+    assert row["left_out"] == dict.fromkeys("bd", "no training case")
+    assert row["top_1"] == metrics.top_k(truth, scores, 1)  # its cases are cases all the same
+    assert row["per_class"]["b"]["auc"] == pytest.approx(aucs[1])
 
 
-def test_all_metrics_share_the_resamples():
-    labels, scores = one_class()
-    truth, scores = labels[labels >= 0], scores[labels >= 0]
-    drawn = resampling.resample(
-        scoring.scorer(truth, scores, list("abcd")),
-        np.arange(len(truth)),
-        resamples=70,
-        seed=0,
-        chunk=30,
-    )
-    assert drawn["auc"].shape == (4, 70) and drawn["ece"].shape == (70,)
-    np.testing.assert_allclose(drawn["macro_auc"], np.nanmean(drawn["auc"], axis=0))
+def test_enough_patients_have_every_interval_around_their_values():
+    rng = np.random.default_rng(3)
+    labels = rng.permutation(np.repeat([0, 1, 2], [30, 40, 60]))
+    logits = rng.normal(size=(130, 3)) + 1.2 * np.eye(3)[labels]
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    row = scoring.classification(cases_of(labels), scores, list("abc"))
+    assert list(row["no_interval"]) == ["ece"] and not row["left_out"]
+    for name in ("top_1", "balanced_accuracy", "macro_auc", "macro_ap"):
+        low, high = row[f"{name}_95"]
+        assert 0 < row[name] - low < 0.15 and 0 < high - row[name] < 0.15
+    thirds = [row["per_class"][name]["auc_95"] for name in "abc"]
+    low, high = np.mean(thirds, axis=0)  # averages vary less than their parts
+    assert low < row["macro_auc_95"][0] and row["macro_auc_95"][1] < high

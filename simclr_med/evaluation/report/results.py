@@ -147,5 +147,5 @@ def _subgroup_table(result: dict) -> list[tuple]:
 def _undefined(result: dict) -> list[str]:
     """Returns a line that names the classes that averages leave out, and why."""
     some = next(iter(result["classification"].values()))["trained"]
-    names = [f"{name} ({why})" for name, why in some["left_out"].items()]
+    names = [f"{name} ({why})" for name, why in some.get("left_out", {}).items()]
     return [f"Left out of averages over classes: {', '.join(names)}."] if names else []

@@ -78,7 +78,7 @@ def _meaning(name: str, row: dict) -> str:
 
 def _caution(row: dict) -> str:
     """Returns a box that names the classes whose numbers rest on few cases, or on none."""
-    left_out = [f"{name} ({why})" for name, why in row["left_out"].items()]
+    left_out = [f"{name} ({why})" for name, why in row.get("left_out", {}).items()]
     few = [
         f"{name} ({counts['positives']})"
         for name, counts in row["per_class"].items()
