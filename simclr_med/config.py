@@ -426,15 +426,17 @@ class ExperimentConfig:
 
     repeats: int = _knob(
         1,
-        "train_then_eval, label_efficiency, study: so many seeds, from --seed on; mean and standard "
-        "deviation (paper: 5 for dermatology, 10 for chest X-rays).",
+        "train_then_eval, label_efficiency, study: number of seeds, starting at --seed; mean and "
+        "standard deviation (paper: 5 for dermatology, 10 for chest X-rays). A study pretrains once for "
+        "each; below 3 it says nothing about recipes.",
         at_least=1,
         shapes_weights=False,
     )
     runs: str = _knob(
         "",
         "compare: A,B[,C...], each a model_dir, model_dir:EVAL_NAME or predictions.csv; B, C, ... "
-        "are compared with A on the same patients.",
+        "are compared with A on the same patients. Several runs of one recipe are joined by +, as in "
+        "A1+A2+A3,B1+B2+B3: then intervals are over runs and patients.",
         shapes_weights=False,
     )
     label_fractions: str = _knob(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct
+from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
 from simclr_med.metrics.predictions import read_predictions, runs_of
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 from simclr_med.run_folder import terminal
@@ -128,11 +128,6 @@ def verdict(found: dict) -> str:
         f"These trained models differ on these patients: {'; '.join(said)}. Whether the recipe does "
         f"cannot be said from {known} pretraining(s) a side: that takes {RUNS_FOR_A_RECIPE} each."
     )
-
-
-def is_better(metric: str, difference: float) -> bool:
-    """Returns whether a difference b - a speaks for b; of the calibration error, less is better."""
-    return (difference < 0) if metric == "ece" else (difference > 0)
 
 
 def _how(found: dict) -> str:

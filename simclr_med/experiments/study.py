@@ -1,10 +1,10 @@
 """The paper's study from one command: does pretraining help, does MICLe, and for whom.
 
-1. SimCLR pretraining, then as many steps again of MICLe or, as the control, of SimCLR: the two arms
-   differ in the positive pair of the second half only.
+1. For each seed: SimCLR pretraining, then as many steps again of MICLe or, as the control, of SimCLR:
+   the two arms differ in the positive pair of the second half only.
 2. Optionally each arm's own learning rate and weight decay, chosen on `--selection_split`.
-3. Every arm is fine-tuned with each label fraction and seed; evaluated inside and, with
-   `--shift_dataset`, outside the distribution.
+3. Every arm is fine-tuned with each label fraction and seed, from that seed's pretraining; evaluated
+   inside and, with `--shift_dataset`, outside the distribution.
 4. Arms are compared on the same patients (`study_compare`); `study_report` writes it down.
 """
 
@@ -54,6 +54,7 @@ def run(
     """
     builders = Builders(make_builder)
     study_plan.check(config, recipes, builders)
+    study_plan.check_folder(model_dir)
     with run_folder.locked(model_dir):
         arms = study_plan.arms(config, recipes, model_dir)
         pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)
@@ -65,7 +66,12 @@ def run(
         places = ["inside", *(["shift"] if config.experiment.shift_dataset else [])]
         study = {
             **_what_it_is(config, recipes, builders, arms, tuned),
-            "pretraining": {name: _without_files(result) for name, result in pretrained.items()},
+            "pretraining": {
+                name: [
+                    {"seed": seed, **_without_files(result)} for seed, result in of_seeds.items()
+                ]
+                for name, of_seeds in pretrained.items()
+            },
             "results": _table(arms, tuned, results, places),
             "comparisons": study_compare.compare_arms(
                 arms, tuned, model_dir, places, recipes["finetune"]
@@ -78,22 +84,34 @@ def run(
     return study
 
 
-def _pretrain(config, recipes, builders: Builders, model_dir, strategy, asked) -> dict[str, dict]:
-    """Returns {"simclr1", "micle", "simclr2": result}; their weights lie in pretrain_NAME/."""
+def _pretrain(
+    config, recipes, builders: Builders, model_dir, strategy, asked
+) -> dict[str, dict[int, dict]]:
+    """Returns {"simclr1", "micle", "simclr2": {seed: result}}; weights are in pretrain_NAME/seed_SEED/.
+
+    The stages of a seed follow each other, so that a study stopped early has whole seeds.
+    """
     print("Study, stage 1: pretraining.")
-    first = study_plan.first_stage(config, recipes["simclr"])
-    results = _run({"pretrain_simclr1": first}, builders(first), model_dir, strategy, asked)
     builder = builders(recipes["micle"])
-    start = os.path.join(model_dir, "pretrain_simclr1")
-    second = study_plan.second_stage(recipes["micle"], builder, start)
-    jobs = {f"pretrain_{name}": job for name, job in second.items()}
-    results |= _run(jobs, builder, model_dir, strategy, asked)
-    return {name.removeprefix("pretrain_"): result for name, result in results.items()}
+    results: dict[str, dict[int, dict]] = {"simclr1": {}, "micle": {}, "simclr2": {}}
+    for seed in study_plan.seeds(config, recipes["finetune"]):
+        first = study_plan.first_stage(config, recipes["simclr"], seed)
+        name = f"pretrain_simclr1/seed_{seed}"
+        (results["simclr1"][seed],) = _run(
+            {name: first}, builders(first), model_dir, strategy, asked
+        )
+        start = os.path.join(model_dir, name)
+        second = study_plan.second_stage(recipes["micle"], builder, start, seed)
+        jobs = {f"pretrain_{stage}/seed_{seed}": job for stage, job in second.items()}
+        for stage, result in zip(second, _run(jobs, builder, model_dir, strategy, asked)):
+            results[stage][seed] = result
+    return results
 
 
-def _run(jobs, builder, model_dir, strategy, asked) -> dict[str, dict]:
-    outcomes = runs.run_all(jobs, builder, model_dir, strategy, asked)
-    return {name: outcome.result for name, outcome in outcomes}
+def _run(jobs, builder, model_dir, strategy, asked) -> list[dict]:
+    """Returns the results of jobs, in their order."""
+    outcomes = dict(runs.run_all(jobs, builder, model_dir, strategy, asked))
+    return [outcomes[name].result for name in jobs]
 
 
 def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, asked) -> Config:
@@ -132,7 +150,7 @@ def _fine_tune(
     by_arm = [
         {
             study_compare.folder(arm, name): job
-            for name, job in label_efficiency.jobs(tuned[arm.name]).items()
+            for name, job in study_plan.fine_tunings(tuned[arm.name], arm).items()
         }
         for arm in arms
     ]
@@ -154,7 +172,7 @@ def _table(arms: list[Arm], tuned: dict[str, Config], results, places: list[str]
     """Returns a row per arm, place and fraction: means, deviations and values of each metric."""
     table = []
     for arm in arms:
-        jobs = label_efficiency.jobs(tuned[arm.name])
+        jobs = study_plan.fine_tunings(tuned[arm.name], arm)
         for place in places:
             by_job = {name: results[place][study_compare.folder(arm, name)] for name in jobs}
             for row in label_efficiency.rows(jobs, by_job):
@@ -165,7 +183,8 @@ def _table(arms: list[Arm], tuned: dict[str, Config], results, places: list[str]
 def _what_it_is(config, recipes, builders: Builders, arms: list[Arm], tuned) -> dict:
     """Returns the part of study.json that says what was done."""
     fine = recipes["finetune"]
-    second = study_plan.second_stage(recipes["micle"], builders(recipes["micle"]), "")
+    builder = builders(recipes["micle"])
+    second = study_plan.second_stage(recipes["micle"], builder, "", fine.run.seed)
     outside = config.experiment.shift_dataset
     name_outside = (
         study_plan.shift_builder(config, fine, builders).info.full_name if outside else ""
@@ -194,8 +213,8 @@ def _what_it_is(config, recipes, builders: Builders, arms: list[Arm], tuned) -> 
             for arm in arms
         ],
         "fractions": study_plan.fractions(config),
-        "seeds": list(range(fine.run.seed, fine.run.seed + config.experiment.repeats)),
-        "bootstrap_resamples": fine.eval.bootstrap_resamples,
+        "seeds": study_plan.seeds(config, fine),
+        "permutations": fine.eval.bootstrap_resamples,
     }
 
 
@@ -205,7 +224,11 @@ def _without_files(result: dict) -> dict:
         "contrastive": result["contrastive"],
         "classification": {
             evaluator: {
-                encoder: {key: row[key] for key in row if key.removesuffix("_95") in TITLES}
+                encoder: {
+                    key: row[key]
+                    for key in row
+                    if key.removesuffix("_95") in TITLES or key == "no_interval"
+                }
                 for encoder, row in by_encoder.items()
             }
             for evaluator, by_encoder in result["classification"].items()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 
-import numpy as np
-
 from simclr_med.config import Config
-from simclr_med.experiments import label_efficiency
+from simclr_med.experiments import study_plan
 from simclr_med.experiments.study_plan import Arm
-from simclr_med.metrics.compare import compare
+from simclr_med.metrics.compare import compare, correct
 from simclr_med.metrics.predictions import read_predictions
-from simclr_med.metrics.resampling import holm
 
+_KEPT = ("difference", "difference_95", "p", "why", "over")
 _FILES = {"inside": "predictions.csv", "shift": "predictions_shift.csv"}
 
 
@@ -28,11 +26,11 @@ def compare_arms(
     """Returns a row per place, label fraction, pair of arms and metric.
 
     A row is {"place", "fraction", "a", "b", "metric", "value_a", "value_b", "difference" (b - a),
-    "difference_95", "p", "p_holm"}. An arm's value is the mean over its seeds; resamples are of
-    patients, the same for both arms. Holm's correction is over all fractions and pairs of
-    one metric in one place: the number of times that the same question is asked of the same cases.
+    "difference_95", "p", "p_holm", "why", "over", "pretrainings"}, see `metrics.compare`; "pretrainings"
+    is the smaller number of the two arms. Holm's correction is over all that is asked of one metric:
+    every pair of arms, label fraction and place.
     """
-    jobs = label_efficiency.jobs(tuned[arms[0].name])
+    jobs = study_plan.fine_tunings(tuned[arms[0].name], arms[0])
     names: dict[float, list[str]] = {}
     for name, job in jobs.items():
         names.setdefault(job.data.label_fraction, []).append(name)
@@ -45,30 +43,24 @@ def compare_arms(
             ]
             for arm in arms
         }
+        origins = {
+            arm.name: [arm.pretraining(jobs[name].run.seed) for name in names[fraction]]
+            for arm in arms
+        }
         for a, b in itertools.combinations([arm.name for arm in arms], 2):
             found = compare(
                 predictions[a],
                 predictions[b],
                 seed=recipe.run.seed,
-                resamples=recipe.eval.bootstrap_resamples,
+                permutations=recipe.eval.bootstrap_resamples,
+                pretrainings=(origins[a], origins[b]),
             )
+            about = {"place": place, "fraction": fraction, "a": a, "b": b}
+            about["pretrainings"] = min(len(set(origins[a])), len(set(origins[b])))
             for metric, row in found.items():
-                rows.append(
-                    {
-                        "place": place,
-                        "fraction": fraction,
-                        "a": a,
-                        "b": b,
-                        "metric": metric,
-                        "value_a": row["a"],
-                        "value_b": row["b"],
-                        "difference": row["difference"],
-                        "difference_95": row["difference_95"],
-                        "p": row["p"],
-                    }
-                )
-    for family in {(row["place"], row["metric"]) for row in rows}:
-        members = [row for row in rows if (row["place"], row["metric"]) == family]
-        for row, corrected in zip(members, holm(np.array([row["p"] for row in members]))):
-            row["p_holm"] = float(corrected)
+                values = {"value_a": row["a"], "value_b": row["b"]}
+                kept = {key: row[key] for key in _KEPT}
+                rows.append({**about, "metric": metric, **values, **kept})
+    for metric in {row["metric"] for row in rows}:
+        correct(row for row in rows if row["metric"] == metric)
     return rows

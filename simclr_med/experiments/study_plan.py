@@ -6,6 +6,8 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+import tensorflow as tf
+
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError
@@ -24,14 +26,26 @@ class Arm:
     Attributes:
       name: as tables say it.
       folder: as folders say it.
-      checkpoint: the weights to start from; None: random.
+      checkpoint: the weights to start from, or the folder of one pretraining a seed; None: random.
       data: what it was pretrained on, as the paper's "Pretraining Dataset".
+      of_seeds: whether `checkpoint` is the folder of one pretraining a seed.
     """
 
     name: str
     folder: str
     checkpoint: str | None
     data: str
+    of_seeds: bool = False
+
+    def start(self, seed: int) -> str | None:
+        """Returns the weights that the runs of a seed start from."""
+        if self.checkpoint is None or not self.of_seeds:
+            return self.checkpoint
+        return os.path.join(self.checkpoint, f"seed_{seed}")
+
+    def pretraining(self, seed: int) -> str:
+        """Returns what tells the pretraining of a seed from others; from random, each is its own."""
+        return self.checkpoint if self.checkpoint and not self.of_seeds else f"seed {seed}"
 
 
 class Builders:
@@ -69,17 +83,22 @@ def arms(config: Config, recipes: dict[str, Config], model_dir: str) -> list[Arm
     return [
         Arm("random init", "scratch", None, "none"),
         *([Arm("given weights", "given", given, start)] if given else []),
-        Arm("SimCLR", "simclr", pretrained("simclr2"), data),
-        Arm("SimCLR → MICLe", "micle", pretrained("micle"), data),
+        Arm("SimCLR", "simclr", pretrained("simclr2"), data, of_seeds=True),
+        Arm("SimCLR → MICLe", "micle", pretrained("micle"), data, of_seeds=True),
     ]
 
 
-def first_stage(config: Config, recipe: Config) -> Config:
+def seeds(config: Config, tuned: Config) -> list[int]:
+    """Returns the seeds of the study: of pretraining and of the fine-tuning that starts from it."""
+    return list(range(tuned.run.seed, tuned.run.seed + config.experiment.repeats))
+
+
+def first_stage(config: Config, recipe: Config, seed: int) -> Config:
     """Returns SimCLR's configuration, from `--checkpoint` if there is one."""
-    return _pretraining(recipe).replace(micle=False, checkpoint=config.run.checkpoint)
+    return _pretraining(recipe).replace(micle=False, checkpoint=config.run.checkpoint, seed=seed)
 
 
-def second_stage(recipe: Config, builder, checkpoint: str) -> dict[str, Config]:
+def second_stage(recipe: Config, builder, checkpoint: str, seed: int) -> dict[str, Config]:
     """Returns {"micle", "simclr2"}: the same steps and learning rates, another positive pair.
 
     MICLe counts its epochs in bags, SimCLR in images; so epochs become the steps they mean to
@@ -92,7 +111,7 @@ def second_stage(recipe: Config, builder, checkpoint: str) -> dict[str, Config]:
     )
     warmup = num_warmup_steps(bags.num_bags, batch, recipe.optim.warmup_epochs)
     stretched = (warmup + 0.5) * batch / bags.num_images  # half a step, as it is rounded down
-    common = _pretraining(recipe).replace(train_steps=steps, checkpoint=checkpoint)
+    common = _pretraining(recipe).replace(train_steps=steps, checkpoint=checkpoint, seed=seed)
     return {
         "micle": common.replace(micle=True),
         "simclr2": common.replace(micle=False, warmup_epochs=stretched if warmup else 0.0),
@@ -107,16 +126,38 @@ def _pretraining(recipe: Config) -> Config:
 
 
 def fine_tuning(config: Config, recipe: Config, arm: Arm) -> Config:
-    """Returns the configuration of an arm's fine-tuning, before the choice of its learning rate."""
+    """Returns an arm's fine-tuning with the first seed, before the choice of its learning rate."""
     asked = config.experiment
     keys = ("repeats", "label_fractions", "sweep_learning_rates", "sweep_weight_decays")
     return recipe.replace(
         train_mode="finetune",
         micle=False,
-        checkpoint=arm.checkpoint,
+        checkpoint=arm.start(recipe.run.seed),
         eval_name=None,
         **{key: getattr(asked, key) for key in keys},
     )
+
+
+def fine_tunings(tuned: Config, arm: Arm) -> dict[str, Config]:
+    """Returns {folder: configuration} of an arm's runs: each seed from the pretraining of that seed."""
+    return {
+        name: job.replace(checkpoint=arm.start(job.run.seed))
+        for name, job in label_efficiency.jobs(tuned).items()
+    }
+
+
+def check_folder(model_dir: str) -> None:
+    """Refuses a study that was begun when all seeds shared one pretraining.
+
+    Raises:
+      UserError: it was.
+    """
+    old = os.path.join(model_dir, "pretrain_simclr1", "config.json")
+    if tf.io.gfile.exists(old):
+        raise UserError(
+            f"--model_dir={model_dir} holds a study of an earlier version, which pretrained once for "
+            "all seeds. A study now pretrains once for each seed: choose another --model_dir."
+        )
 
 
 def elsewhere(config: Config, tuned: Config) -> Config:

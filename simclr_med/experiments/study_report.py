@@ -6,8 +6,8 @@ import os
 
 from simclr_med import run_folder
 from simclr_med.experiments import figures, study_sentences
-from simclr_med.experiments.summary import markdown, percent, text, titles
-from simclr_med.metrics.text import TITLES
+from simclr_med.experiments.summary import markdown, percent, spread, text, titles
+from simclr_med.metrics.text import TITLES, signed
 from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
@@ -59,8 +59,8 @@ def page(study: dict, note: str) -> str:
     most = percent(study["fractions"][-1])
     parts = [
         f"# Study: {study['dataset']}, split {study['eval_split']}",
-        f"{study['architecture']}. {note} Intervals and p-values: {study['bootstrap_resamples']:,} "
-        f"resamples of patients. Main metric: {metric}.",
+        f"{study['architecture']}. {note} Intervals and p-values are over {_over(study)}. Main metric: "
+        f"{metric}.",
         "## What was found",
         "\n".join(f"- {line}" for line in study_sentences.findings(study)),
         "## What this cannot show",
@@ -68,8 +68,8 @@ def page(study: dict, note: str) -> str:
         f"## Table 1: pretraining data ({study['architecture']})",
         f"Fine-tuned with {most} of the labels:",
         markdown(*_table1(study)),
-        "Linear probes of frozen encoders, [95 % by patient]. An encoder that does not beat the "
-        "untrained one has learnt nothing a linear probe can use:",
+        "Linear probes of frozen encoders, mean ± standard deviation over pretrainings. An encoder that "
+        "does not beat the untrained one has learnt nothing a linear probe can use:",
         markdown(*_probes(study)),
         "## Table 2: MICLe",
         "Both rows of a pair saw equally many steps of equal learning rates; "
@@ -91,7 +91,7 @@ def page(study: dict, note: str) -> str:
         markdown(*_labels(study)),
         "## How",
         markdown(*_hyperparameters(study)),
-        "Every run is a folder of its own beside this file: pretrain_*/ and "
+        "Every run is a folder of its own beside this file: pretrain_*/seed_S/ and "
         "finetune/ARM/fraction_F/seed_S/, each with config.json, result.json and predictions.csv. "
         "All numbers: study.json.",
     ]
@@ -127,15 +127,19 @@ def _probes(study: dict):
     metrics = _metrics(study)
     cells: list[list[str]] = []
 
-    def line(name, row):
-        return [name, *(_with_interval(row, metric) for metric in metrics)]
+    def line(name, rows):
+        spreads = [spread([row.get(metric) for row in rows]) for metric in metrics]
+        return [name, *(text(values["mean"], values["sd"]) for values in spreads)]
 
     for name, title in _ENCODERS.items():
-        probe = study["pretraining"][name]["classification"].get("linear probe", {})
-        if "untrained" in probe and not cells:
-            cells.append(line("untrained", probe["untrained"]))
-        if "trained" in probe:
-            cells.append(line(title, probe["trained"]))
+        probes = [
+            result["classification"].get("linear probe", {})
+            for result in study["pretraining"][name]
+        ]
+        for encoder, row_title in (("untrained", "untrained"), ("trained", title)):
+            rows = [probe[encoder] for probe in probes if encoder in probe]
+            if rows and (encoder == "trained" or not cells):
+                cells.append(line(row_title, rows))
     return ["encoder", *titles(metrics)], cells
 
 
@@ -215,21 +219,16 @@ def comparison(study: dict, a: str, b: str, fraction: float, place: str = "insid
 
 
 def _difference(row: dict) -> str:
-    if row["difference"] is None:
-        return "–"
-    low, high = row["difference_95"]
-    return f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return signed(row["difference"], row["difference_95"], row["why"])
 
 
 def _p_values(row: dict) -> list[str]:
     return [study_sentences.p_text(row[key]) for key in ("p", "p_holm")]
 
 
-def _with_interval(row: dict, metric: str) -> str:
-    if row.get(metric) is None:
-        return "–"
-    low, high = row[f"{metric}_95"]
-    return f"{row[metric]:.3f} [{low:.3f}, {high:.3f}]"
+def _over(study: dict) -> str:
+    """Returns what intervals are over."""
+    return study["comparisons"][0]["over"]
 
 
 def _short(dataset: str) -> str:

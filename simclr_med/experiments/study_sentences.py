@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from simclr_med.experiments.summary import percent
-from simclr_med.metrics.text import TITLES
+from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, is_better
+from simclr_med.metrics.text import TITLES, signed
 
 _SIGNIFICANT = 0.05
 
@@ -20,44 +21,71 @@ def _finding(row: dict, study: dict) -> str:
     metric = TITLES[study["metric"]]
     if row["difference"] is None:
         return f"{start}, {row['a']} and {row['b']} cannot be compared: {metric} is undefined."
-    low, high = row["difference_95"]
     numbers = (
         f"{metric} {row['value_b']:.3f} against {row['value_a']:.3f}, difference "
-        f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}], p {p_text(row['p'])}, after Holm's "
-        f"correction {p_text(row['p_holm'])}"
+        f"{signed(row['difference'], row['difference_95'], row['why'])}, p {p_text(row['p'])}, after "
+        f"Holm's correction {p_text(row['p_holm'])}"
     )
     if row["p_holm"] is not None and row["p_holm"] < _SIGNIFICANT:
-        verb = "is better than" if row["difference"] > 0 else "is worse than"
-        return f"{start}, {row['b']} {verb} {row['a']}: {numbers}."
+        return f"{start}, {_apart(row)}: {numbers}."
     hint = (
         " Before the correction it would have passed; with so many questions asked, it does not."
         if row["p"] is not None and row["p"] < _SIGNIFICANT
         else ""
     )
+    unlikely = ""
+    if row["difference_95"] is not None:
+        low, high = row["difference_95"]
+        unlikely = (
+            f" A gain of more than {max(0.0, high):.3f} or a loss of more than "
+            f"{max(0.0, -low):.3f} is unlikely."
+        )
     return (
-        f"{start}, no significant difference between {row['b']} and {row['a']}: {numbers}. A gain "
-        f"of more than {max(0.0, high):.3f} or a loss of more than {max(0.0, -low):.3f} is unlikely."
-        f"{hint}"
+        f"{start}, no significant difference between {row['b']} and {row['a']}: {numbers}."
+        f"{unlikely}{hint}"
+    )
+
+
+def _apart(row: dict) -> str:
+    """Returns what a significant difference means: of recipes, or of the models that were trained."""
+    up = is_better(row["metric"], row["difference"])
+    if row["over"] == "runs and patients" and row["pretrainings"] >= RUNS_FOR_A_RECIPE:
+        verb = "is better than" if up else "is worse than"
+        return f"{row['b']} {verb} {row['a']} ({row['pretrainings']} pretrainings each)"
+    verb = "do better than" if up else "do worse than"
+    return (
+        f"the models trained by {row['b']} {verb} those by {row['a']} on these patients "
+        f"({row['pretrainings']} pretraining(s), which says nothing about the recipe)"
     )
 
 
 def limits(study: dict) -> list[str]:
     """Returns what a reader must know before believing the tables."""
     seeds = len(study["seeds"])
+    first = (
+        f"Each arm was pretrained and fine-tuned {seeds} times, with other seeds. Intervals and "
+        "p-values cover other runs and other patients."
+        if seeds > 1
+        else "Each encoder was pretrained once and fine-tuned once. Intervals and p-values cover other "
+        "patients; what another seed would change is not measured."
+    )
+    if 1 < seeds < RUNS_FOR_A_RECIPE:
+        first += (
+            f" From {seeds} runs their spread is hardly known: intervals are wide, and nothing is said "
+            f"about recipes below {RUNS_FOR_A_RECIPE}."
+        )
     said = [
-        "Each encoder was pretrained once. The intervals cover which patients were evaluated, and "
-        f"the {seeds} seed{'s' * (seeds != 1)} of fine-tuning are averaged; what another seed of "
-        "pretraining would change is not measured.",
+        first + " They do not cover another hospital, or another choice of hyperparameters.",
         "MICLe draws cases with equal chances and SimCLR images, so cases with many images weigh "
         "more in SimCLR: part of a difference between the two can come from that.",
-        "Holm's correction is over all pairs of arms and label fractions, of one metric on one test set."
-        " Other metrics than the main one were looked at too.",
+        "Holm's correction is over all pairs of arms, label fractions and test sets, of one metric. "
+        "Other metrics than the main one were looked at too.",
     ]
     if study["chosen_with_all_labels"]:
         said.append(
             "Learning rate and weight decay of an arm were chosen once, on the selection split, for "
-            "fine-tuning with all labels: with fewer labels another choice could be better, and the "
-            "choice has seen what those runs may not. It is so for every arm alike."
+            "fine-tuning the first seed with all labels: with fewer labels another choice could be "
+            "better, and the choice has seen what those runs may not. It is so for every arm alike."
         )
     if seeds == 1:
         said.append("With one seed there is no standard deviation: use --repeats.")

@@ -38,6 +38,7 @@ def compare(
     seed: int,
     permutations: int = 10_000,
     pretrainings: tuple[Sequence[str], Sequence[str]] | None = None,
+    only: Sequence[str] = SCALARS,
 ) -> dict[str, dict]:
     """Returns {metric: {"a", "a_95", "a_runs", "b", ..., "difference", "difference_95", "p", "why"}}.
 
@@ -57,6 +58,7 @@ def compare(
       a, b: the runs of the two sides.
       seed, permutations: of `permutation.p_value`.
       pretrainings: which pretraining each run of a and of b came from; None: each has its own.
+      only: the metrics, of `SCALARS`.
 
     Raises:
       UserError: the runs have different cases, truth or classes; equal scores twice on a side.
@@ -79,9 +81,9 @@ def compare(
     data = _Data(first.truth, first.class_names, patients, among)
     p_values = {}
     if not over_runs:
-        p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed)
+        p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed, only)
     result: dict[str, dict] = {}
-    for name in of_run[0]:
+    for name in (name for name in of_run[0] if name in only):
         one, other = (side.mean(name) for side in sides)
         row = result[name] = {"a": one.value, "b": other.value}
         row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
@@ -167,7 +169,12 @@ def _limits(estimate: Estimate, least: float = 0.0) -> list[float] | None:
 
 
 def _p_values(
-    data: _Data, a: list[np.ndarray], b: list[np.ndarray], permutations: int, seed: int
+    data: _Data,
+    a: list[np.ndarray],
+    b: list[np.ndarray],
+    permutations: int,
+    seed: int,
+    names: Sequence[str],
 ) -> dict[str, float]:
     """Returns {metric: p}, of the mean over all pairs of a run of a and one of b.
 
@@ -175,7 +182,7 @@ def _p_values(
     """
     pairs = [_Pair(data, one, other) for one in a for other in b]
     found = {}
-    for name in SCALARS:
+    for name in names:
         functions = [pair.difference(name) for pair in pairs]
         if functions[0] is None:
             continue
@@ -289,6 +296,11 @@ def correct(rows: Iterable[dict]) -> None:
     rows = list(rows)
     for row, p in zip(rows, permutation.holm(np.array([row["p"] for row in rows], float))):
         row["p_holm"] = float(p)
+
+
+def is_better(metric: str, difference: float) -> bool:
+    """Returns whether a difference b - a speaks for b; of the calibration error, less is better."""
+    return (difference < 0) if metric == "ece" else (difference > 0)
 
 
 def drop(inside: Predictions, outside: Predictions) -> dict[str, dict]:

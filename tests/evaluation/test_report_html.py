@@ -194,7 +194,14 @@ def test_shift_subgroups_and_fewer_labels_are_shown():
     ]
     page = report.render(result, dataclasses.replace(view, label_efficiency=curve))
     words = Balanced(page).words
-    for text in ("0.611 [0.522, 0.733]", "+0.099 [+0.044, +0.155]", "MICLe", "0.811", "0.799", "10 %"):
+    for text in (
+        "0.611 [0.522, 0.733]",
+        "+0.099 [+0.044, +0.155]",
+        "MICLe",
+        "0.811",
+        "0.799",
+        "10 %",
+    ):
         assert text in words
     assert words.index("sex = –") < words.index("sex = male")  # the smallest first
 

@@ -432,7 +432,7 @@ def test_label_efficiency_of_pretraining_is_refused(builder, tmp_path):
 
 STUDY = Config().replace(
     label_fractions="0.5,1",
-    repeats=2,
+    repeats=3,
     sweep_learning_rates="0.1",
     sweep_weight_decays="0",
     shift_dataset="elsewhere",
@@ -455,10 +455,11 @@ def stand_in_compare(monkeypatch, p=0.001):
         assert os.path.exists(path)
         return path
 
-    def compare(a, b, *, seed, resamples):
+    def compare(a, b, *, seed, permutations, pretrainings):
         values = [{"scratch": 0.5, "simclr": 0.7, "micle": 0.8}[arm(paths)] for paths in (a, b)]
         row = {"a": values[0], "b": values[1], "difference": values[1] - values[0], "p": p}
-        return {"macro_auc": {**row, "difference_95": [0.0, 0.2], "p_holm": p}}
+        over = "runs and patients" if len(a) > 1 else "patients"
+        return {"macro_auc": {**row, "difference_95": [0.0, 0.2], "why": "", "over": over}}
 
     def arm(paths):
         (name,) = {path.split("finetune/")[1].split("/")[0] for path in paths}
@@ -477,17 +478,26 @@ def test_a_study_has_every_arm_in_its_tables_and_runs_once(
         return study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
 
     found = go()
-    fine_tunings = 3 * 2 * 2
-    assert len(stand_ins.trained) == 3 + fine_tunings
-    assert len(stand_ins.evaluated) == 3 + 2 * fine_tunings
+    pretrainings, fine_tunings = 3 * 3, 3 * 2 * 3
+    assert len(stand_ins.trained) == pretrainings + fine_tunings
+    assert len(stand_ins.evaluated) == pretrainings + 2 * fine_tunings
     assert go() == found
-    assert len(stand_ins.trained) == 3 + fine_tunings
+    assert len(stand_ins.trained) == pretrainings + fine_tunings
+    for stage in ("simclr1", "micle", "simclr2"):
+        assert [row["seed"] for row in found["pretraining"][stage]] == [0, 1, 2]
+    for seed in range(3):  # each seed starts from its own pretraining
+        saved = tmp_path / "finetune" / "micle" / "fraction_0.5" / f"seed_{seed}" / "config.json"
+        config = json.loads(saved.read_text())
+        assert (
+            config["checkpoint"].endswith(f"pretrain_micle/seed_{seed}") and config["seed"] == seed
+        )
     page = (tmp_path / "study.md").read_text()
     for part in ("Table 1", "Table 2", "Table 3", "Figure 4", "Figure 5"):
         assert part in page
     for arm in ("random init", "SimCLR", "SimCLR → MICLe"):
         assert f"| 50 % | {arm} |" in page and f"| {arm} | 0.1 | 0 |" in page
-    assert "With 50 % of the labels, SimCLR → MICLe is better than SimCLR: macro-AUC 0.800" in page
+    better = "With 50 % of the labels, SimCLR → MICLe is better than SimCLR (3 pretrainings each)"
+    assert f"{better}: macro-AUC 0.800" in page
     assert (tmp_path / "figure4_shift.png").exists()
     assert (tmp_path / "figure5_labels.png").exists()
     assert json.loads((tmp_path / "study.json").read_text()) == found
@@ -517,7 +527,7 @@ def test_a_killed_study_goes_on(stand_ins, builder, tmp_path, monkeypatch):
             study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
     stand_ins.before = lambda config: None
     study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
-    assert len(stand_ins.trained) == 3 + 12 + 2
+    assert len(stand_ins.trained) == 9 + 18 + 2
 
 
 def test_the_study_starts_from_given_weights_and_adds_their_arm(builder, tmp_path):
@@ -529,7 +539,31 @@ def test_the_study_starts_from_given_weights_and_adds_their_arm(builder, tmp_pat
         ("SimCLR", "S/pretrain_simclr2"),
         ("SimCLR → MICLe", "S/pretrain_micle"),
     ]
-    assert study_plan.first_stage(given, recipes()["simclr"]).run.checkpoint == "IMAGENET"
+    assert [arm.start(7) for arm in arms[:2]] == [None, "IMAGENET"]
+    assert arms[3].start(7) == "S/pretrain_micle/seed_7"
+    assert [len({arm.pretraining(seed) for seed in range(4)}) for arm in arms] == [4, 1, 4, 4]
+    first = study_plan.first_stage(given, recipes()["simclr"], 7)
+    assert (first.run.checkpoint, first.run.seed) == ("IMAGENET", 7)
+
+
+def test_models_are_called_models_below_three_pretrainings(
+    stand_ins, builder, tmp_path, monkeypatch
+):
+    stand_in_compare(monkeypatch)
+    config = STUDY.replace(shift_dataset=None, repeats=2)
+    study.run(config, recipes(), lambda config: builder, str(tmp_path), None, {})
+    page = (tmp_path / "study.md").read_text()
+    assert "is better than" not in page
+    assert "the models trained by SimCLR do better than those by random init on these" in page
+    assert "nothing is said about recipes below 3" in page
+
+
+def test_a_study_of_the_earlier_layout_is_refused(stand_ins, builder, tmp_path):
+    (tmp_path / "pretrain_simclr1").mkdir()
+    (tmp_path / "pretrain_simclr1" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="of an earlier version, which pretrained once"):
+        study.run(STUDY, recipes(), lambda config: builder, str(tmp_path), None, {})
+    assert not stand_ins.trained
 
 
 def test_each_arm_of_a_study_gets_the_best_of_its_own_sweep(
@@ -561,7 +595,7 @@ def test_both_second_stages_have_the_same_steps_and_learning_rates(
     recipe = recipes()["micle"].replace(
         train_steps=0, train_epochs=10, warmup_epochs=warmup_epochs, train_batch_size=3
     )
-    stages = study_plan.second_stage(recipe, builder, "start")
+    stages = study_plan.second_stage(recipe, builder, "start", 0)
     bags = open_bags(recipe, builder, "train")
     assert bags.num_images != bags.num_bags
     rates = []
