@@ -1,6 +1,6 @@
 """What an evaluation measures: probes beside the untrained encoder, or the fine-tuned head.
 
-A case's features are the mean over its images, never an image alone; intervals resample patients.
+A case's features are the mean over its images, never an image alone; intervals are over patients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exact metrics of scores, their resamples by patient, and the comparison of two models."""
+"""Exact metrics of scores, their intervals over patients, and the comparison of models and recipes."""
 
 from simclr_med.metrics.exact import (
     average_precision,
