@@ -24,6 +24,7 @@ class Encoder(Composite):
     stem: Composite
     groups: list[list[Composite]]
     num_features: int
+    pooled_shortcuts = False  # ResNet-D's (arXiv:1812.01187)
 
     def __init__(self, *, input_range: str, remat: bool):
         super().__init__()

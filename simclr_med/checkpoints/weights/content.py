@@ -43,6 +43,8 @@ class Weights:
         of ours that was taken out of its run).
       input_range: that the encoder was trained with; None: nobody says.
       image_size: px, of the run that made them, if it is known.
+      pooled_shortcuts: whether a ResNet's shortcuts pool (ResNet-D), as with any --sk_ratio above 0;
+        None: nobody says.
       num_other: variables of no part of a model, as an optimizer's.
     """
 
@@ -52,6 +54,7 @@ class Weights:
     encoder: str | None
     input_range: str | None
     image_size: int | None = None
+    pooled_shortcuts: bool | None = None
     num_other: int = 0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

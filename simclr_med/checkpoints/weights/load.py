@@ -9,6 +9,7 @@ from simclr_med.checkpoints.weights.content import HEAD, Weights, told_if_damage
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
+from simclr_med.models.encoder import Encoder
 from simclr_med.run_folder import terminal
 
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
@@ -37,11 +38,11 @@ def load(model, weights: str | Weights) -> str:
         print(
             f"Note: no config.json of a run of ours lies beside {path}, so nothing says which family "
             f"its encoder is of; taken for {model.encoder.family} with pixels in range "
-            f"{model.encoder.input_range}."
+            f"{model.encoder.input_range}{', and shortcuts that pool' * model.encoder.pooled_shortcuts}."
         )
     variables = names_of_variables(model)
     wanted = {name: tuple(v.shape) for name, v in variables.items()}
-    _check_encoder(weights, wanted, model.encoder.family)
+    _check_encoder(weights, wanted, model.encoder)
     projection = _of(wanted, _PROJECTION)
     layers = tuple(f"{_PROJECTION}blocks/{i}/" for i in range(len(model.projection_head.blocks)))
     differing = _differing(projection, weights.shapes(), layers)
@@ -59,14 +60,21 @@ def load(model, weights: str | Weights) -> str:
     return f"Loaded variables of {path} ({weights.kind}): {', '.join(counts)}."
 
 
-def _check_encoder(weights: Weights, wanted: dict, family: str) -> None:
+def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
+    family, pooled = encoder.family, weights.pooled_shortcuts
     differing = _differing(_of(wanted, _ENCODER), weights.shapes(), (_ENCODER,))
     if weights.encoder not in (None, family):
         differing.insert(0, f"it is of --encoder={weights.encoder}, not of {family}")
+    if pooled is None:
+        pooled = encoder.pooled_shortcuts
+    elif pooled != encoder.pooled_shortcuts:
+        differing.append(
+            f"its shortcuts {'' if pooled else 'do not '}pool as with --sk_ratio above 0"
+        )
     if not differing:
         return
-    there = architecture(weights.shapes(), weights.encoder)
-    configured = architecture(wanted, family)
+    there = architecture(weights.shapes(), weights.encoder, pooled)
+    configured = architecture(wanted, family, encoder.pooled_shortcuts)
     if there and there.depth and configured and there != configured:
         advice = f"It holds {there.words()}: give {there.flags(configured)}."
     else:

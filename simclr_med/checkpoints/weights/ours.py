@@ -15,11 +15,12 @@ from simclr_med.run_folder.files import is_remote
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """An encoder's family, input range and image size, px; None where no file says so."""
+    """An encoder's family, input range, image size, px, and --sk_ratio; None where no file says so."""
 
     encoder: str | None
     input_range: str | None
     image_size: int | None
+    sk_ratio: float | None = None
 
 
 def beside(path: str, prefix: str) -> Said:
@@ -61,4 +62,4 @@ def _said(values: Any) -> Said | None:
     if encoder not in list(USUAL) or input_range not in ["auto", *INPUT_RANGES]:
         return None
     input_range = USUAL[encoder] if input_range == "auto" else input_range
-    return Said(encoder, input_range, values.get("image_size"))
+    return Said(encoder, input_range, values.get("image_size"), values.get("sk_ratio"))
