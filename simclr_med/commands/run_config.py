@@ -17,6 +17,16 @@ _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditi
 
 def config_of_run(given: dict, mode: str) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
+    saved = values_of_run(given, mode)
+    given = _without_contradiction(given, saved)
+    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
+        # Other data: how the run's own was built says nothing about it.
+        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
+    return flags.config_from({**saved, **given})
+
+
+def values_of_run(given: dict, mode: str) -> dict:
+    """Returns {field: value} of the run in --model_dir, without the fields that are newer than it."""
     model_dir = given.get("model_dir")
     if not model_dir:
         other = ", or --checkpoint" if mode in OF_A_MODEL else ""
@@ -26,12 +36,7 @@ def config_of_run(given: dict, mode: str) -> Config:
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_folder import read_json
 
-    saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
-    given = _without_contradiction(given, saved)
-    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
-        # Other data: how the run's own was built says nothing about it.
-        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
-    return flags.config_from({**saved, **given})
+    return {name: value for name, value in read_json(path).items() if name in FIELDS}
 
 
 def _exists(path: str) -> bool:
