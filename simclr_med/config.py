@@ -90,6 +90,13 @@ class RunConfig:
         "checkpoint or SavedModel of SimCLR TF2; BiT's .npz; a REMEDIS SavedModel; a ResNet's .h5 of "
         "Keras applications. Their encoder must be the configured one in every variable.",
     )
+    keep_head: bool = _knob(
+        False,
+        "Take the classifier of --checkpoint over too, where its classes are the dataset's, in the same "
+        "order: to go on from it with --train_mode=finetune, or, with --mode=eval in place of a run, to "
+        "evaluate published fine-tuned or supervised weights as they are. Without it the head is new "
+        "(SimCLR's code always loads it: it may have seen labels that --label_fraction hides).",
+    )
     seed: int = _knob(
         0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
     )
@@ -531,6 +538,7 @@ FIELDS: dict[str, dataclasses.Field] = {
 PREPARE = "prepare"  # a dataset, or open one that is prepared
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # train
 PROBE, SCORE = "probe", "score"  # evaluate a pretrained run, or a fine-tuned one
+ADOPT = "adopt"  # take weights of --checkpoint for a fine-tuned run, to evaluate them
 EXPORT, EMBED, COMPARE = "export", "embed", "compare"
 REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY = "repeat", "sweep", "label_efficiency", "study"
 _TRAIN, _EVALUATE = (PRETRAIN, FINETUNE), (PROBE, SCORE)
@@ -549,7 +557,7 @@ class Reach:
       set_in: values of --mode in which the command sets it itself.
       only_if: {another flag: the values of it with which this one has an effect; None: any but the
         empty or 0}.
-      unless: a flag that overrides this one where it is above 0.
+      unless: a flag that overrides this one where it is true, or above 0.
     """
 
     work: tuple[str, ...]
@@ -563,9 +571,10 @@ _RUNS = ("sweep", "label_efficiency", "study")  # modes that name the evaluation
 REACH: dict[str, Reach] = {
     # Run
     "mode": Reach(_ALL),
-    "train_mode": Reach(_TRAIN, set_in=("study",)),
+    "train_mode": Reach((*_TRAIN, ADOPT), set_in=("study",)),
     "model_dir": Reach((*_MODEL, COMPARE), shapes_results=False),
-    "checkpoint": Reach((*_TRAIN, EXPORT, EMBED)),
+    "checkpoint": Reach((*_TRAIN, EXPORT, EMBED, ADOPT)),
+    "keep_head": Reach((FINETUNE, ADOPT), only_if={"checkpoint": None}),
     "seed": Reach((*_ON_DEVICE, COMPARE)),
     "checkpoint_epochs": Reach(_TRAIN, shapes_results=False, unless="checkpoint_steps"),
     "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
@@ -616,7 +625,7 @@ REACH: dict[str, Reach] = {
     "nt_xent_chunk": Reach((PRETRAIN,), shapes_results=False),
     "micro_batch": Reach(_TRAIN),
     "lineareval_while_pretraining": Reach((PRETRAIN,), shapes_results=False),
-    "zero_init_logits_layer": Reach(_TRAIN),
+    "zero_init_logits_layer": Reach(_TRAIN, unless="keep_head"),
     "fine_tune_after_block": Reach((FINETUNE,)),
     "class_weights": Reach((FINETUNE,)),
     "train_batch_size": Reach(_TRAIN),
@@ -664,7 +673,7 @@ REACH: dict[str, Reach] = {
 }
 
 
-def work_of(mode: str, train_mode: str) -> tuple[str, ...]:
+def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
     """Returns what a command does, of the constants above.
 
     Training includes the evaluation that may follow by --mode=eval: it reads its flags from the run.
@@ -672,6 +681,7 @@ def work_of(mode: str, train_mode: str) -> tuple[str, ...]:
     Args:
       mode: the --mode.
       train_mode: of the run, which may be trained already.
+      of_run: of eval: whether a run in --model_dir is evaluated, or the weights of --checkpoint.
     """
     training = FINETUNE if train_mode == "finetune" else PRETRAIN
     evaluation = SCORE if train_mode == "finetune" else PROBE
@@ -679,7 +689,7 @@ def work_of(mode: str, train_mode: str) -> tuple[str, ...]:
     return {
         "train": run,
         "train_then_eval": (*run, REPEAT),
-        "eval": (PREPARE, evaluation),
+        "eval": (PREPARE, evaluation, *([] if of_run else [ADOPT])),
         "build": (PREPARE,),
         "verify": (PREPARE,),
         "export": (EXPORT,),

@@ -57,7 +57,7 @@ def parse(argv: list[str]) -> CommandLine:
     is_demo = not asked & {"dataset", "flagfile"}
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
-    of_a_run = "eval" in modes and "model_dir" in asked
+    of_a_run = "eval" in modes and asked & {"model_dir", "checkpoint"}
     is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed"}
     values = define()
     try:

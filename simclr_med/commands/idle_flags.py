@@ -25,6 +25,7 @@ _WORDS = {
     knobs.FINETUNE: "fine-tuning",
     knobs.PROBE: "evaluating a pretrained run",
     knobs.SCORE: "evaluating a fine-tuned run",
+    knobs.ADOPT: "evaluating weights of --checkpoint with --keep_head",
     knobs.EXPORT: "--mode=export",
     knobs.EMBED: "--mode=embed",
     knobs.COMPARE: "--mode=compare",
@@ -70,12 +71,12 @@ def idle(name: str, config: Config, of_run: dict | None) -> str:
     """
     reach, values, mode = REACH[name], config.to_dict(), config.run.mode
     value, default = values[name], FIELDS[name].default
-    if not set(reach.work) & set(work_of(mode, config.run.train_mode)):
+    if not set(reach.work) & set(work_of(mode, config.run.train_mode, of_run is not None)):
         usual = default if of_run is None else of_run.get(name, default)
         return "" if value == usual else _out_of_place(reach, config, of_run is not None, usual)
     if reach.unless and values[reach.unless] > 0:
         other = _flag(reach.unless, values[reach.unless])
-        return f"beside {other}, which overrides it: add --{reach.unless}=0, or leave it out."
+        return f"beside {other}, which overrides it: add --{_off(reach.unless)}, or leave it out."
     if value == default:
         return ""
     if mode in reach.set_in:
@@ -107,6 +108,10 @@ def _out_of_place(reach: Reach, config: Config, of_run: bool, usual: Any) -> str
     words = [word for work, word in _WORDS.items() if work in reach.work]
     joined = " and ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:])
     return f"{where}: it is for {joined}. Leave it out."
+
+
+def _off(name: str) -> str:
+    return f"no{name}" if FIELDS[name].type == "bool" else f"{name}=0"
 
 
 def _flag(name: str, value: Any) -> str:

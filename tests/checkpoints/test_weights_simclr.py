@@ -76,7 +76,7 @@ def test_our_own_come_back(kind, options, tmp_path, capsys):
     said = checkpoints.load(mine, write(kind, theirs, tmp_path))
     assert differing(theirs, mine) == {"supervised_head"} and "of ours" in said
     shown = capsys.readouterr().out
-    assert "never loaded" in shown and "not needed" in shown
+    assert "has seen labels" in shown and "not needed" in shown
 
 
 def test_other_classes_and_no_projection_head_are_no_obstacle(tmp_path):

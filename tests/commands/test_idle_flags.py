@@ -41,7 +41,8 @@ def test_each_flag_says_where_it_has_an_effect():
         assert {*reach.only_if, *filter(None, [reach.unless])} <= set(FIELDS), name
         assert set(reach.set_in) <= set(MODES), name
     assert set(itertools.chain(*(work_of(mode, "finetune") for mode in MODES))) | {
-        *work_of("train", "pretrain")
+        *work_of("train", "pretrain"),
+        *work_of("eval", "finetune", of_run=False),
     } == set(idle_flags._WORDS)
 
 
@@ -61,7 +62,7 @@ def test_every_flag_in_every_mode_has_an_effect_or_is_named(name, train_mode):
     line = flags.CommandLine({name: value}, False, by_hand=frozenset({name}))
     for mode in MODES:
         config = Config().replace(**{**needed, "mode": mode, "train_mode": train_mode, name: value})
-        refused, notes = checked(line, config)
+        refused, notes = checked(line, config, {} if mode == "eval" else None)
         reached = set(reach.work) & set(work_of(mode, train_mode)) and mode not in reach.set_in
         must_act = reach.shapes_results and mode not in ("build", "verify", *reach.set_in)
         assert bool(refused) == bool(not reached and must_act), mode

@@ -1,11 +1,13 @@
-"""Starts a model from weights: the whole encoder or nothing, the projection head where it fits."""
+"""Starts a model from weights: the whole encoder or nothing, the projection head where it fits; the
+head that classifies only when it is asked for, and then it must fit too."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from simclr_med.checkpoints.weights import head
 from simclr_med.checkpoints.weights.architecture import architecture
-from simclr_med.checkpoints.weights.content import HEAD, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
@@ -15,22 +17,24 @@ from simclr_med.run_folder import terminal
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
 
 
-def load(model, weights: str | Weights) -> str:
+def load(model, weights: str | Weights, classes: head.Classes | None = None) -> str:
     """Loads encoder and, where it fits, projection head; prints a table of what matched.
 
-    Never the supervised head: one trained beside pretraining has seen every label, which would
-    reach a fine-tuning that is to see a share of them.
+    The supervised head only with `classes`: one trained beside pretraining has seen every label,
+    which would reach a fine-tuning that is to see a share of them.
 
     Args:
       model: a built `Model`.
       weights: a path that `open_weights` knows, or what it returned.
+      classes: those that the model is to tell apart, to load the head too (--keep_head).
 
     Returns:
       A sentence that says what was loaded.
 
     Raises:
-      UserError: nothing there, a damaged file, or the encoder does not match in every variable; then
-        nothing was changed, and it says what differs and which flags would fit.
+      UserError: nothing there, a damaged file, or the encoder, or the head that is to be kept, does
+        not match in every variable; then nothing was changed, and it says what differs and which
+        flags would fit.
     """
     weights = open_weights(weights) if isinstance(weights, str) else weights
     path = weights.path
@@ -46,17 +50,23 @@ def load(model, weights: str | Weights) -> str:
     projection = _of(wanted, _PROJECTION)
     layers = tuple(f"{_PROJECTION}blocks/{i}/" for i in range(len(model.projection_head.blocks)))
     differing = _differing(projection, weights.shapes(), layers)
-    loaded = [*_of(wanted, _ENCODER), *([] if differing else projection)]
+    entries = {name: weights.entries[name] for name in _of(wanted, _ENCODER)}
+    if not differing:
+        entries |= {name: weights.entries[name] for name in projection}
+    if classes:
+        entries |= head.entries(model, weights, classes, differing)
     # All are read before anything changes, and once more below: but one at a time is in memory.
-    _check_values(weights, loaded)
-    for name in loaded:
-        variables[name].assign(weights.entries[name].read())
-    terminal.show([_table(weights, wanted, differing)])
+    _check_values(weights.path, entries)
+    for name, entry in entries.items():
+        variables[name].assign(entry.read())
+    terminal.show([_table(weights, wanted, differing, kept=classes is not None)])
     counts = [f"encoder {len(_of(wanted, _ENCODER))}/{len(_of(wanted, _ENCODER))}"]
     if projection and not differing:
         counts.append(f"projection head {len(projection)}/{len(projection)}")
     elif projection:
         counts.append("projection head new")
+    if classes:
+        counts.append(f"head 2/2, {len(classes.names):,} classes")
     return f"Loaded variables of {path} ({weights.kind}): {', '.join(counts)}."
 
 
@@ -85,13 +95,13 @@ def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
     )
 
 
-def _check_values(weights: Weights, names: list[str]) -> None:
-    for name in names:
-        with told_if_damaged(weights.path):
-            value = weights.entries[name].read()
+def _check_values(path: str, entries: dict[str, Entry]) -> None:
+    for name, entry in entries.items():
+        with told_if_damaged(path):
+            value = entry.read()
         if not np.isfinite(value).all():
             raise UserError(
-                f"--checkpoint={weights.path}: {name} holds values that are not finite. Its "
+                f"--checkpoint={path}: {name} holds values that are not finite. Its "
                 "training diverged; take an earlier one."
             )
 
@@ -126,16 +136,16 @@ def _differing(wanted: dict, there: dict, complete: tuple[str, ...]) -> list[str
 
 
 def _table(
-    weights: Weights, wanted: dict, differing: list[str]
+    weights: Weights, wanted: dict, differing: list[str], kept: bool
 ) -> tuple[str, list[str], list[list[str]]]:
     there = weights.shapes()
     rows = []
     for part, name in ((_ENCODER, "encoder"), (_PROJECTION, "projection head"), (HEAD, "head")):
         ours, theirs = len(_of(wanted, part)), len(_of(there, part))
         matched, remark = ours, ""
-        if part == HEAD:
+        if part == HEAD and not kept:
             matched = 0
-            remark = "never loaded: it has seen labels" if theirs else "new"
+            remark = "new: the file's has seen labels (--keep_head)" if theirs else "new"
         elif part == _PROJECTION and differing:
             matched = 0
             remark = f"new: {differing[0]}" if theirs else "new: the file has none"

@@ -140,6 +140,9 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             input_range=said.input_range,
             image_size=said.image_size,
             pooled_shortcuts=None if said.sk_ratio is None else said.sk_ratio > 0,
+            class_names=said.class_names,
+            multilabel=said.multilabel,
+            ft_proj_selector=said.ft_proj_selector,
             num_other=_num_other(shapes, len(found)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}
