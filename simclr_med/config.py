@@ -90,6 +90,13 @@ class RunConfig:
         "checkpoint or SavedModel of SimCLR TF2; BiT's .npz; a REMEDIS SavedModel; a ResNet's .h5 of "
         "Keras applications. Their encoder must be the configured one in every variable.",
     )
+    keep_head: bool = _knob(
+        False,
+        "Take the classifier of --checkpoint over too, where its classes are the dataset's, in the same "
+        "order: to go on from it with --train_mode=finetune, or, with --mode=eval in place of a run, to "
+        "evaluate published fine-tuned or supervised weights as they are. Without it the head is new "
+        "(SimCLR's code always loads it: it may have seen labels that --label_fraction hides).",
+    )
     seed: int = _knob(
         0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
     )
@@ -528,6 +535,173 @@ GROUPS: dict[str, type] = {
 FIELDS: dict[str, dataclasses.Field] = {
     field.name: field for group in GROUPS.values() for field in dataclasses.fields(group)
 }
+
+# What a command does. A flag reaches some of it, and has no effect on a command that does none of that:
+# commands/idle_flags.py refuses it or prints a note.
+PREPARE = "prepare"  # a dataset, or open one that is prepared
+PRETRAIN, FINETUNE = "pretrain", "finetune"  # train
+PROBE, SCORE = "probe", "score"  # evaluate a pretrained run, or a fine-tuned one
+ADOPT = "adopt"  # take weights of --checkpoint for a fine-tuned run, to evaluate them
+EXPORT, EMBED, COMPARE = "export", "embed", "compare"
+REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY = "repeat", "sweep", "label_efficiency", "study"
+_TRAIN, _EVALUATE = (PRETRAIN, FINETUNE), (PROBE, SCORE)
+_ON_DEVICE = (*_TRAIN, *_EVALUATE, EMBED)
+_MODEL = (*_ON_DEVICE, EXPORT)
+_ALL = (PREPARE, *_MODEL, COMPARE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Where a flag has an effect.
+
+    Attributes:
+      work: the kinds of work that it reaches.
+      shapes_results: whether who gives it expects other numbers, so that it must not be ignored.
+      set_in: values of --mode in which the command sets it itself.
+      only_if: {another flag: the values of it with which this one has an effect; None: any but the
+        empty or 0}.
+      unless: a flag that overrides this one where it is true, or above 0.
+    """
+
+    work: tuple[str, ...]
+    shapes_results: bool = True
+    set_in: tuple[str, ...] = ()
+    only_if: dict[str, tuple | None] = dataclasses.field(default_factory=dict)
+    unless: str = ""
+
+
+_RUNS = ("sweep", "label_efficiency", "study")  # modes that name the evaluations of their runs
+REACH: dict[str, Reach] = {
+    # Run
+    "mode": Reach(_ALL),
+    "train_mode": Reach((*_TRAIN, ADOPT), set_in=("study",)),
+    "model_dir": Reach((*_MODEL, COMPARE), shapes_results=False),
+    "checkpoint": Reach((*_TRAIN, EXPORT, EMBED, ADOPT)),
+    "keep_head": Reach((FINETUNE, ADOPT), only_if={"checkpoint": None}),
+    "seed": Reach((*_ON_DEVICE, COMPARE)),
+    "checkpoint_epochs": Reach(_TRAIN, shapes_results=False, unless="checkpoint_steps"),
+    "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
+    "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
+    "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
+    # Data
+    "dataset": Reach((PREPARE, EXPORT), shapes_results=False),  # of an export: its folder
+    "manual_dir": Reach((PREPARE,), shapes_results=False),
+    "data_dir": Reach((PREPARE,), shapes_results=False),
+    "train_split": Reach((*_TRAIN, *_EVALUATE)),
+    "eval_split": Reach((*_EVALUATE, EMBED)),
+    "selection_split": Reach((SCORE, SWEEP, EXPORT, EMBED)),
+    "label_fraction": Reach((*_TRAIN, PROBE), set_in=("label_efficiency", "study")),
+    "cache_dataset": Reach(_TRAIN, shapes_results=False),
+    "shuffle_buffer": Reach(_TRAIN),
+    "on_bad_image": Reach((PREPARE,)),
+    "build_long_side": Reach((PREPARE,)),
+    "top_conditions": Reach((PREPARE,)),
+    "bag_regex": Reach((PREPARE,)),
+    "beam_runner": Reach((PREPARE,), shapes_results=False),
+    "beam_options": Reach((PREPARE,), shapes_results=False, only_if={"beam_runner": None}),
+    **dict.fromkeys(
+        ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by"), Reach(_ON_DEVICE)
+    ),
+    "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
+    # Augmentation
+    "image_size": Reach(_MODEL),
+    "color_jitter_strength": Reach(_TRAIN),
+    "grayscale_probability": Reach(_TRAIN),
+    "use_blur": Reach(_TRAIN),
+    "rotation_degrees": Reach(_TRAIN),
+    # Model
+    **dict.fromkeys(
+        ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range"),
+        Reach(_MODEL),
+    ),
+    "remat": Reach(_TRAIN, shapes_results=False),
+    "batch_norm_decay": Reach(_TRAIN),
+    "global_bn": Reach(_TRAIN),
+    "proj_head_mode": Reach(_MODEL),
+    "proj_out_dim": Reach(_MODEL, only_if={"proj_head_mode": ("linear", "nonlinear")}),
+    "num_proj_layers": Reach(_MODEL, only_if={"proj_head_mode": ("nonlinear",)}),
+    "ft_proj_selector": Reach(_MODEL),
+    # Training
+    "micle": Reach((PRETRAIN,), set_in=("study",)),
+    "temperature": Reach((PRETRAIN,)),
+    "hidden_norm": Reach((PRETRAIN,)),
+    "nt_xent_chunk": Reach((PRETRAIN,), shapes_results=False),
+    "micro_batch": Reach(_TRAIN),
+    "lineareval_while_pretraining": Reach((PRETRAIN,), shapes_results=False),
+    "zero_init_logits_layer": Reach(_TRAIN, unless="keep_head"),
+    "fine_tune_after_block": Reach((FINETUNE,)),
+    "class_weights": Reach((FINETUNE,)),
+    "train_batch_size": Reach(_TRAIN),
+    "train_epochs": Reach(_TRAIN, unless="train_steps"),
+    "train_steps": Reach(_TRAIN),
+    # Optimiser
+    "optimizer": Reach(_TRAIN),
+    "learning_rate": Reach(_TRAIN, set_in=("sweep",)),
+    "learning_rate_scaling": Reach(_TRAIN),
+    "warmup_epochs": Reach(_TRAIN),
+    "weight_decay": Reach(_TRAIN, set_in=("sweep",)),
+    "momentum": Reach(_TRAIN, only_if={"optimizer": ("lars", "momentum")}),
+    # Evaluation
+    "eval_steps": Reach(_EVALUATE),
+    "eval_batch_size": Reach((*_EVALUATE, EMBED), shapes_results=False),
+    "eval_name": Reach((*_EVALUATE, EMBED), shapes_results=False, set_in=_RUNS),
+    "selection_metric": Reach((SCORE, SWEEP)),
+    "bootstrap_resamples": Reach((*_EVALUATE, COMPARE)),
+    "export_formats": Reach((EXPORT,), shapes_results=False),
+    "embed_unit": Reach((EMBED,)),
+    "subgroups": Reach(_EVALUATE),
+    # Experiments
+    "repeats": Reach((REPEAT,)),
+    "runs": Reach((COMPARE,)),
+    "label_fractions": Reach((LABEL_EFFICIENCY, STUDY)),
+    "sweep_learning_rates": Reach((SWEEP, STUDY)),
+    "sweep_weight_decays": Reach((SWEEP, STUDY)),
+    "simclr_recipe": Reach((STUDY,)),
+    "micle_recipe": Reach((STUDY,)),
+    "finetune_recipe": Reach((STUDY,)),
+    "shift_dataset": Reach((STUDY,)),
+    "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
+    "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
+    # Machine: other numbers by rounding at most
+    "use_tpu": Reach(_ON_DEVICE, shapes_results=False),
+    "tpu_name": Reach(_ON_DEVICE, shapes_results=False),
+    "tpu_zone": Reach(_ON_DEVICE, shapes_results=False),
+    "gcp_project": Reach(_ON_DEVICE, shapes_results=False),
+    "master": Reach(_ON_DEVICE, shapes_results=False),
+    "cpu_replicas": Reach(_ON_DEVICE, shapes_results=False),
+    "num_workers": Reach(_ALL, shapes_results=False),
+    "mixed_precision": Reach(_ON_DEVICE, shapes_results=False),
+    "jit_compile": Reach(_TRAIN, shapes_results=False),
+    "deterministic": Reach(_ON_DEVICE, shapes_results=False),
+}
+
+
+def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
+    """Returns what a command does, of the constants above.
+
+    Training includes the evaluation that may follow by --mode=eval: it reads its flags from the run.
+
+    Args:
+      mode: the --mode.
+      train_mode: of the run, which may be trained already.
+      of_run: of eval: whether a run in --model_dir is evaluated, or the weights of --checkpoint.
+    """
+    training = FINETUNE if train_mode == "finetune" else PRETRAIN
+    evaluation = SCORE if train_mode == "finetune" else PROBE
+    run = (PREPARE, training, evaluation)
+    return {
+        "train": run,
+        "train_then_eval": (*run, REPEAT),
+        "eval": (PREPARE, evaluation, *([] if of_run else [ADOPT])),
+        "build": (PREPARE,),
+        "verify": (PREPARE,),
+        "export": (EXPORT,),
+        "embed": (PREPARE, EMBED),
+        "compare": (COMPARE,),
+        "sweep": (*run, SWEEP),
+        "label_efficiency": (*run, REPEAT, LABEL_EFFICIENCY),
+        "study": (PREPARE, *_TRAIN, *_EVALUATE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY),
+    }[mode]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,22 @@
-"""--mode=eval: the newest checkpoint of a run, and each newer one while the run goes on."""
+"""--mode=eval: the newest checkpoint of a run, and each newer one while the run goes on; or, with
+--keep_head, weights of --checkpoint as the classifier that they are."""
 
 from __future__ import annotations
 
 from simclr_med import build
 from simclr_med.commands import dataset
 from simclr_med.commands.invocation import Invocation
-from simclr_med.evaluation import evaluate
+from simclr_med.commands.run_config import default_model_dir
+from simclr_med.evaluation import adopt, evaluate
 
 
 def run(invocation: Invocation) -> int:
-    """Evaluates the run in --model_dir; returns the exit code."""
+    """Evaluates the run in --model_dir, or the weights of --checkpoint; returns the exit code."""
     config = invocation.config
     builder = dataset.prepare(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
-    evaluate.follow(config, builder, invocation.given["model_dir"], strategy)
+    model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
+    if not invocation.of_run:
+        config = adopt.adopt(config, builder, model_dir, strategy, invocation.record)
+    evaluate.follow(config, builder, model_dir, strategy)
     return 0

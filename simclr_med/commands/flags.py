@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import re
@@ -31,10 +32,19 @@ file. Booleans: --micle, --nomicle. --version says which version this is.
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What was asked for: the values given, by file or by hand, and whether it is the demo."""
+    """What was asked for.
+
+    Attributes:
+      given: the values given, by file or by hand.
+      is_demo: whether it is the demo.
+      by_hand: names of the flags that are on the command line itself.
+      in_files: names of those in flag files of the user's own. Those of a recipe are in neither.
+    """
 
     given: dict
     is_demo: bool
+    by_hand: frozenset[str] = frozenset()
+    in_files: frozenset[str] = frozenset()
 
 
 def parse(argv: list[str]) -> CommandLine:
@@ -43,11 +53,11 @@ def parse(argv: list[str]) -> CommandLine:
     Raises:
       UserError: unknown flag, bad value, missing flag file, or a stray argument.
     """
-    asked = {argument.lstrip("-").split("=")[0] for argument in argv[1:]}
+    asked = _names(argv[1:])
     is_demo = not asked & {"dataset", "flagfile"}
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
-    of_a_run = "eval" in modes and "model_dir" in asked
+    of_a_run = "eval" in modes and asked & {"model_dir", "checkpoint"}
     is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed"}
     values = define()
     try:
@@ -57,8 +67,21 @@ def parse(argv: list[str]) -> CommandLine:
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
     return CommandLine(
-        {name: values[name].value for name in FIELDS if values[name].present}, is_demo
+        {name: values[name].value for name in FIELDS if values[name].present},
+        is_demo,
+        by_hand=_fields(asked),
+        in_files=_fields(_names(values.own_lines)),
     )
+
+
+def _names(arguments: list[str]) -> set[str]:
+    """Returns the names of the flags among arguments or lines, as they are spelled: noNAME too."""
+    return {argument.lstrip("-").split("=")[0].strip() for argument in arguments}
+
+
+def _fields(names: set[str]) -> frozenset[str]:
+    """Returns the fields of the configuration that flags of these names set."""
+    return frozenset(name for name in FIELDS if {name, f"no{name}"} & names)
 
 
 def _sentence(error: flags.Error) -> str:
@@ -115,10 +138,25 @@ def find_recipe(path: str) -> str:
 
 
 class _Flags(flags.FlagValues):
-    """absl's flags, whose flag files, nested ones too, may be recipes."""
+    """absl's flags, whose flag files, nested ones too, may be recipes.
+
+    Attributes:
+      own_lines: the flags that stand in files which are no recipes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        # absl takes other attributes for flags.
+        self.__dict__.update(own_lines=[], recipe_lines=collections.Counter())
 
     def _get_flag_file_lines(self, filename, parsed_file_stack=None):
-        return super()._get_flag_file_lines(find_recipe(filename), parsed_file_stack)
+        path = find_recipe(filename)
+        lines = super()._get_flag_file_lines(path, parsed_file_stack)  # of nested files too
+        if os.path.dirname(os.path.realpath(path)) == os.path.realpath(RECIPES):
+            self.recipe_lines.update(lines)
+        elif not parsed_file_stack:  # the outermost
+            self.own_lines.extend((collections.Counter(lines) - self.recipe_lines).elements())
+        return lines
 
 
 def define() -> flags.FlagValues:

@@ -10,9 +10,14 @@ import signal
 import sys
 
 from simclr_med import __version__, cluster, signals
-from simclr_med.commands import COMMANDS, flags
-from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL, TRAINING, Invocation
-from simclr_med.commands.run_config import config_of_run
+from simclr_med.commands import COMMANDS, flags, idle_flags
+from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
+from simclr_med.commands.run_config import (
+    config_of_run,
+    config_of_weights,
+    values_of_run,
+    works_on_run,
+)
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 
@@ -72,8 +77,15 @@ def _run(argv: list[str]) -> int:
     command_line = flags.parse(argv)
     given = command_line.given
     mode = given.get("mode", "train")
-    of_run = mode == "eval" or (mode in OF_A_MODEL and not given.get("checkpoint"))
-    config = config_of_run(given, mode) if of_run else flags.config_from(given)
+    of_run = works_on_run(given, mode)
+    if mode == "eval" and not of_run:
+        config = config_of_weights(given)
+    else:
+        config = config_of_run(given, mode) if of_run else flags.config_from(given)
+    for note in idle_flags.check(
+        command_line, config, values_of_run(given, mode) if of_run else None
+    ):
+        print(note)
     config, workers = _with_workers(config, given, mode)
     if workers and not workers.is_chief and mode not in TRAINING:
         print(f"Worker {workers.index}: --mode={mode} is work for worker 0 alone.")

@@ -11,27 +11,52 @@ from simclr_med.config import FIELDS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
-_ADDED_LATER = ("encoder", "input_range", "micro_batch")
+_ADDED_LATER = ("encoder", "input_range", "micro_batch", "keep_head")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 
 def config_of_run(given: dict, mode: str) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
+    saved = values_of_run(given, mode)
+    given = _without_contradiction(given, saved)
+    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
+        # Other data: how the run's own was built says nothing about it.
+        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
+    return flags.config_from({**saved, **given})
+
+
+def works_on_run(given: dict, mode: str) -> bool:
+    """Returns whether a command works on the run in --model_dir; else on weights of --checkpoint, if
+    on any."""
+    if mode == "eval":
+        return not (given.get("checkpoint") and given.get("keep_head"))
+    return mode in OF_A_MODEL and not given.get("checkpoint")
+
+
+def config_of_weights(given: dict) -> Config:
+    """Returns the configuration to evaluate --checkpoint with its head: that of a fine-tuning."""
+    if given.get("train_mode", "finetune") != "finetune":
+        raise UserError(
+            f"--train_mode={given['train_mode']}: --mode=eval with --keep_head evaluates --checkpoint "
+            "as a classifier. Leave that flag out."
+        )
+    return flags.config_from({**given, "train_mode": "finetune"})
+
+
+def values_of_run(given: dict, mode: str) -> dict:
+    """Returns {field: value} of the run in --model_dir, without the fields that are newer than it."""
     model_dir = given.get("model_dir")
     if not model_dir:
-        other = ", or --checkpoint" if mode in OF_A_MODEL else ""
+        other = ", or --checkpoint"
+        if mode not in OF_A_MODEL:
+            other += " with --keep_head, for weights that classify"
         raise UserError(f"--mode={mode} needs the --model_dir of a run{other}.")
     path = os.path.join(model_dir, "config.json")
     if not _exists(path):
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_folder import read_json
 
-    saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
-    given = _without_contradiction(given, saved)
-    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
-        # Other data: how the run's own was built says nothing about it.
-        saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
-    return flags.config_from({**saved, **given})
+    return {name: value for name, value in read_json(path).items() if name in FIELDS}
 
 
 def _exists(path: str) -> bool:
@@ -81,7 +106,7 @@ def default_model_dir(config: Config, dataset: str) -> str:
     identity = [dataset, *((name, values[name]) for name in names)]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     mode = config.run.mode
-    what = mode if mode in (*EXPERIMENTS, *OF_A_MODEL) else config.method
+    what = mode if mode in (*EXPERIMENTS, *OF_A_MODEL, "eval") else config.method
     if config.experiment.repeats > 1 and mode == "train_then_eval":
         what += "_repeats"
     first = str(config.data.dataset or dataset).replace("/", "-")

@@ -94,6 +94,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     result = {
         **_provenance(config, builder, chosen),
         "trained_on": trained_on,
+        "adopted_weights": of_run.get("adopted_weights"),  # then what they trained on is unknown
         "selection": {name: value for name, value in chosen.items() if name != "candidates"},
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),

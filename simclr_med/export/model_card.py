@@ -54,8 +54,9 @@ def model_card(
       model_dir: of the run; None if the weights are not a run's.
       files: name, bytes and SHA-256 of what was exported.
     """
-    of_run = model_dir is not None
     data = data_json.read(model_dir) if model_dir else {}
+    # Weights that were only evaluated here (--keep_head) have checkpoint 0 and no record of data.
+    of_run = model_dir is not None and not (data and "bags" not in data)
     sections = {
         "What it is": _what(config, facts, of_run),
         "Intended use and limits": _limits(facts),

@@ -60,12 +60,17 @@ def weights_only(config: Config) -> tuple[Config, Weights]:
             "--model_dir of a run."
         )
     weights = open_weights(str(config.run.checkpoint))
+    note_image_size(config, weights)
+    config = input_range.resolve(config, None, weights)
+    # Without a projection head.
+    return config.replace(train_mode="finetune", micle=False), weights
+
+
+def note_image_size(config: Config, weights: Weights) -> None:
+    """Prints a note where weights are not used at the size of images that they were trained at."""
     made_at, size = weights.image_size, config.augment.image_size
     if made_at not in (None, size):
         print(
             f"Note: --image_size={size}, and {config.run.checkpoint} was trained at {made_at} px; "
             f"--image_size={made_at} gives what its own evaluation saw."
         )
-    config = input_range.resolve(config, None, weights)
-    # Without a projection head.
-    return config.replace(train_mode="finetune", micle=False), weights

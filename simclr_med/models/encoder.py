@@ -24,6 +24,7 @@ class Encoder(Composite):
     stem: Composite
     groups: list[list[Composite]]
     num_features: int
+    pooled_shortcuts = False  # ResNet-D's (arXiv:1812.01187)
 
     def __init__(self, *, input_range: str, remat: bool):
         super().__init__()
@@ -31,7 +32,13 @@ class Encoder(Composite):
         self.remat = remat
 
     def freeze(self, num_groups: int) -> None:
-        """Fixes the stem and the first `num_groups` groups, BatchNorm statistics included."""
+        """Fixes the stem and the first `num_groups` groups, BatchNorm statistics included.
+
+        With all groups the whole encoder is fixed: also what comes after them, as BiT's last norm.
+        """
+        if num_groups >= len(self.groups):
+            self.trainable = False
+            return
         self.stem.trainable = False
         for group in self.groups[:num_groups]:
             for block in group:

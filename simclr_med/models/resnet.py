@@ -151,6 +151,7 @@ class ResNet(Encoder):
         super().__init__(input_range=input_range, remat=remat)
         norm = norm or NormSpec()
         self.family = "keras_resnet" if keras_style else "resnet"
+        self.pooled_shortcuts = sk_ratio > 0
         self.stem = Stem(width, sk_ratio, small_images, norm, padded_pool=keras_style)
         options: dict = dict(sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm)
         block: Any = ResidualBlock

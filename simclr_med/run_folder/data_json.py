@@ -41,7 +41,14 @@ def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]
     write_json(os.path.join(model_dir, FILE), facts)
 
 
+def write_classes(model_dir: str, bags) -> None:
+    """Writes data.json of weights that were trained elsewhere: nothing but what their logits mean."""
+    facts = {"class_names": list(bags.class_names), "several_labels": bags.multilabel}
+    write_json(os.path.join(model_dir, FILE), facts)
+
+
 def read(model_dir: str) -> dict[str, Any]:
-    """Returns what data.json says; {} of a run that is older than the file."""
+    """Returns what data.json says; {} of a run that is older than the file, and of weights that were
+    trained elsewhere just what `write_classes` says."""
     path = os.path.join(model_dir, FILE)
     return read_json(path) if tf.io.gfile.exists(path) else {}

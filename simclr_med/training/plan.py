@@ -85,10 +85,39 @@ def _with_labels(config: Config, method: Method, bags: Bags) -> tuple[Bags, np.n
         f"Labels of {chosen.sum():,} of {cases.labelled.sum():,} labelled cases "
         f"(--label_fraction={config.data.label_fraction:g} of the patients, by --seed)."
     )
+    check_kinds(config, bags, cases.labels[chosen])
     weights = None
     if config.train.class_weights == "balanced":
         weights = label_fraction.balanced_weights(cases.labels[chosen], len(bags.class_names))
     return label_fraction.keep_cases(bags, cases, chosen), weights
+
+
+def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
+    """Refuses labels that are all the same: then a constant is a perfect classifier.
+
+    Args:
+      config: of the run.
+      bags: of the training split.
+      labels: of the cases that train, as in `Cases`.
+    """
+    split = f"--train_split={config.data.train_split}"
+    if config.data.label_fraction < 1:
+        split += f" --label_fraction={config.data.label_fraction:g}"
+    todo = (
+        "Check the labels and splits with --mode=verify, or pretrain, which needs none "
+        "(--train_mode=pretrain)."
+    )
+    if bags.multilabel:
+        if not ((labels == 0).any(0) & (labels == 1).any(0)).any():
+            raise UserError(
+                f"{split}: no label is both present and absent among its {len(labels):,} labelled "
+                f"cases, so there is nothing to learn. {todo}"
+            )
+    elif len(kinds := np.unique(labels)) < 2:
+        raise UserError(
+            f"{split}: all {len(labels):,} labelled cases are of one class, "
+            f"'{bags.class_names[kinds[0]]}', so there is nothing to learn. {todo}"
+        )
 
 
 def make_schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosine:
@@ -110,6 +139,12 @@ def make_schedule(config: Config, num_examples: int, total_steps: int) -> Warmup
 def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, replicas: int):
     batch_size = config.train.train_batch_size
     what = "bags" if method.keeps_bags else "images"
+    if batch_size == 1 and not method.needs_labels:
+        raise UserError(
+            "--train_batch_size=1: a view's negatives are the other examples of its batch, and there "
+            "are none: the loss is 0 from the first step and nothing is learnt. Choose at least 2, "
+            "better hundreds; --micro_batch encodes a large batch a part at a time."
+        )
     if batch_size > num_examples and not method.whole_cases:  # a bag twice: a false negative
         raise UserError(
             f"--train_batch_size={batch_size} is more than the {num_examples} {what} of split "

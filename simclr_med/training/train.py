@@ -10,7 +10,7 @@ import tensorflow as tf
 from simclr_med import checkpoints, distribution, out_of_memory, run_folder
 from simclr_med.augment import device_ops
 from simclr_med.build import label_reading, make_model
-from simclr_med.checkpoints.weights import input_range, open_weights
+from simclr_med.checkpoints.weights import Classes, input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
 from simclr_med.optim import make_optimizer
@@ -61,7 +61,10 @@ def train(
         if start:
             print(f"Resuming at step {start} of {plan.total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
-            print(checkpoints.load(model, weights or config.run.checkpoint))
+            classes = None
+            if config.run.keep_head and config.run.train_mode == "finetune":
+                classes = Classes(bags.class_names, bags.multilabel)
+            print(checkpoints.load(model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
         run_folder.write_config(folder, *identity)

@@ -1,6 +1,7 @@
 """Paths that cannot be loaded: a sentence each that says what lies there and what to do."""
 
 import functools
+import json
 import os
 import shutil
 
@@ -84,15 +85,21 @@ def test_another_encoder_is_refused_with_the_flags_that_fit(saved, options, word
         dict(resnet_depth=18, width_multiplier=2),
         dict(sk_ratio=0.25),
         dict(se_ratio=0.5, resnet_depth=34),
+        dict(sk_ratio=0.25, resnet_depth=18),
+        dict(sk_ratio=0.25, resnet_depth=18, image_size=32, width_multiplier=2),
+        dict(sk_ratio=0.0625, se_ratio=0.25, resnet_depth=101, width_multiplier=2),
+        dict(encoder="keras_resnet", resnet_depth=101),
         dict(image_size=32),
         dict(encoder="bit", resnet_depth=101, width_multiplier=2),
     ],
     ids=str,
 )
-def test_the_flags_that_it_names_do_fit(options, tmp_path):
+@pytest.mark.parametrize(
+    "plain", [dict(resnet_depth=50), dict(resnet_depth=34, sk_ratio=0.25)], ids=str
+)
+def test_the_flags_that_it_names_do_fit(options, plain, tmp_path):
     theirs = make(1, **options)
     tf.train.Checkpoint(model=theirs).write(str(tmp_path / "w"))
-    plain = dict(resnet_depth=50)
     advice = refused(tmp_path / "w", **plain).split("give ")[-1].rstrip(".")
     named = {}
     for flag in (word for word in advice.split() if word.startswith("--") and "=" in word):
@@ -102,6 +109,30 @@ def test_the_flags_that_it_names_do_fit(options, tmp_path):
         )
     named["image_size"] = 32 if "--image_size of at most 32" in advice else 64
     assert "encoder" in checkpoints.load(make(3, **{**plain, **named}), str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("depth", [18, 34, 50])
+@pytest.mark.parametrize("kind", ["SimCLR", "a run", "an export"])
+def test_shortcuts_that_pool_are_told_from_others(kind, depth, image_size, tmp_path):
+    """At 32 px a ResNet-18 has the same variables with --sk_ratio and without, and computes others."""
+    options = dict(resnet_depth=depth, image_size=image_size)
+    for ratio, other in ((0.25, 0.0), (0.0, 0.25)):
+        folder = tmp_path / f"{ratio}"
+        folder.mkdir()
+        theirs = make(1, sk_ratio=ratio, **options)
+        path = folder / "w"
+        if kind == "SimCLR":
+            simclr_layout.write_checkpoint(theirs, str(path))
+        else:
+            tf.train.Checkpoint(model=theirs).write(str(path))
+            name = "config.json" if kind == "a run" else "simclr_med.json"
+            said = {"resnet_depth": depth, "sk_ratio": ratio, "image_size": image_size}
+            (folder / name).write_text(json.dumps(said))
+        words = refused(path, sk_ratio=other, **options)
+        nominal = 0.0625 if depth < 50 and ratio else ratio
+        assert f"--sk_ratio={nominal:g}" in words
+        checkpoints.load(make(2, sk_ratio=ratio, **options), str(path))
 
 
 def cut(path, share):

@@ -12,7 +12,7 @@ from helpers.weights_checks import differing, make
 from simclr_med import checkpoints
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
-from simclr_med.checkpoints.weights.simclr_tf2 import our_names
+from simclr_med.checkpoints.weights.simclr_tf2 import our_names, pools_shortcuts
 from simclr_med.config import ModelConfig
 from simclr_med.models import Model
 from simclr_med.optim import make_optimizer
@@ -76,7 +76,7 @@ def test_our_own_come_back(kind, options, tmp_path, capsys):
     said = checkpoints.load(mine, write(kind, theirs, tmp_path))
     assert differing(theirs, mine) == {"supervised_head"} and "of ours" in said
     shown = capsys.readouterr().out
-    assert "never loaded" in shown and "not needed" in shown
+    assert "has seen labels" in shown and "not needed" in shown
 
 
 def test_other_classes_and_no_projection_head_are_no_obstacle(tmp_path):
@@ -157,6 +157,7 @@ def test_all_names_of_the_reference_are_names_of_ours(golden, name, monkeypatch)
     names = our_names(theirs)
     assert set(names.values()) == set(names_of_variables(model)) and len(theirs) == len(set(theirs))
     assert len(set(names.values())) == len(theirs)
+    assert pools_shortcuts(theirs) == (document["sk_ratio"] > 0)
 
 
 def test_a_layer_that_we_have_not_is_no_silent_loss():

@@ -59,6 +59,7 @@ CHANGES = {
     "train_mode": ("training", "finetune", {"micle": False}),
     "model_dir": ("command", "elsewhere", {}),
     "checkpoint": ("training", "CHECKPOINT", {}),
+    "keep_head": ("training", True, {**FINETUNE, "checkpoint": "CHECKPOINT"}),
     "seed": ("model", 1, {}),
     "checkpoint_epochs": ("training", 2, {"checkpoint_steps": 0, "train_steps": 3}),
     "checkpoint_steps": ("training", 2, {}),
@@ -197,8 +198,10 @@ class Effects:
         elif value == "RECIPE":
             (self.root / "recipe.flags").write_text("--train_steps=77\n")
             value = str(self.root / "recipe.flags")
-        elif value == "CHECKPOINT":
-            value = self.train(BASE.replace(seed=7))
+        elif "CHECKPOINT" in (value, context.get("checkpoint")):
+            path = self.train(BASE.replace(seed=7))
+            value = path if value == "CHECKPOINT" else value
+            context = {**context, "checkpoint": path} if "checkpoint" in context else context
         config = BASE.replace(**context)
         return self.see(how, config), self.see(how, config.replace(**{name: value}))
 

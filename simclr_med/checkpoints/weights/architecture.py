@@ -10,6 +10,7 @@ from simclr_med.models.resnet import BLOCKS_PER_GROUP, SMALL_IMAGE
 
 Shapes = dict[str, tuple[int, ...]]
 
+ANY_SK = 0.0625  # as SimCLR recommends
 _FAMILIES = {"resnet": "SimCLR ResNet", "bit": "BiT ResNet", "keras_resnet": "Keras ResNet"}
 
 
@@ -21,7 +22,8 @@ class Architecture:
       family: 'resnet', 'bit' or 'keras_resnet'; None: one of the first and the last.
       depth: of a ResNet with so many blocks; None: there is none.
       width: multiplier of the channels.
-      sk_ratio, se_ratio: 0 without.
+      sk_ratio, se_ratio: 0 without. The blocks of a ResNet-18 or -34 have no selective kernels; any
+        `sk_ratio` above 0 gives it ResNet-D's stem and shortcuts, and ANY_SK stands for it here.
       small_images: the stem that keeps the resolution.
     """
 
@@ -35,10 +37,17 @@ class Architecture:
     def words(self) -> str:
         """Returns for instance 'a BiT ResNet-50, width 3'."""
         parts = [f"a {_FAMILIES.get(self.family or '', 'ResNet')}-{self.depth}, width {self.width}"]
-        parts += [f"sk_ratio {self.sk_ratio:g}"] * bool(self.sk_ratio)
+        if self.sk_ratio:
+            parts.append(
+                "any sk_ratio above 0" if self._is_basic else f"sk_ratio {self.sk_ratio:g}"
+            )
         parts += [f"se_ratio {self.se_ratio:g}"] * bool(self.se_ratio)
         parts += [f"made for images up to {SMALL_IMAGE} px"] * self.small_images
         return ", ".join(parts)
+
+    @property
+    def _is_basic(self) -> bool:
+        return (self.depth or 50) < 50
 
     def flags(self, configured: Architecture) -> str:
         """Returns the flags that make this encoder, coming from the configured one."""
@@ -53,12 +62,16 @@ class Architecture:
         return " ".join(said)
 
 
-def architecture(shapes: Shapes, family: str | None) -> Architecture | None:
+def architecture(
+    shapes: Shapes, family: str | None, pooled_shortcuts: bool = False
+) -> Architecture | None:
     """Returns the encoder that has these variables; None if they are those of no ResNet.
 
     Args:
       shapes: {name below our `Model`: shape}.
       family: if known; a BiT is known by its names.
+      pooled_shortcuts: whether they are ResNet-D's. Needed of a ResNet-18 or -34 for images up to
+        32 px, whose variables do not tell.
     """
     if "encoder/stem/conv/kernel" in shapes:
         family, first = "bit", "encoder/groups/0/0/convs/0/kernel"
@@ -73,13 +86,18 @@ def architecture(shapes: Shapes, family: str | None) -> Architecture | None:
     groups = 1 + max(place[0] for place in places)
     blocks = tuple(sum(place[0] == group for place in places) for group in range(groups))
     widest = filters * 2 ** (groups - 1)
+    bottleneck = family == "bit" or shapes[first][0] == 1
+    sk_ratio = _ratio(shapes, groups, "body/2/squeeze/conv2d/kernel", widest)
+    small = _is_small(shapes)
+    if not bottleneck and (pooled_shortcuts if small else _has_three_convs(shapes)):
+        sk_ratio = ANY_SK
     return Architecture(
         family=family,
-        depth=_depth(blocks, shapes[first][0] == 1, family),
+        depth=_depth(blocks, bottleneck, family),
         width=max(1, filters // 64),
-        sk_ratio=_ratio(shapes, groups, "body/2/squeeze/conv2d/kernel", widest),
+        sk_ratio=sk_ratio,
         se_ratio=_ratio(shapes, groups, "se/reduce/kernel", widest),
-        small_images=_is_small(shapes),
+        small_images=small,
     )
 
 
@@ -103,4 +121,9 @@ def _ratio(shapes: Shapes, groups: int, layer: str, filters: int) -> float:
 
 def _is_small(shapes: Shapes) -> bool:
     kernel = shapes.get("encoder/stem/body/0/conv2d/kernel", (7,))
-    return kernel[0] == 3 and "encoder/stem/body/2/conv2d/kernel" not in shapes
+    return kernel[0] == 3 and not _has_three_convs(shapes)
+
+
+def _has_three_convs(shapes: Shapes) -> bool:
+    """Returns whether the stem is ResNet-D's."""
+    return "encoder/stem/body/2/conv2d/kernel" in shapes

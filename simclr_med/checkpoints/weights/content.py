@@ -43,6 +43,11 @@ class Weights:
         of ours that was taken out of its run).
       input_range: that the encoder was trained with; None: nobody says.
       image_size: px, of the run that made them, if it is known.
+      pooled_shortcuts: whether a ResNet's shortcuts pool (ResNet-D), as with any --sk_ratio above 0;
+        None: nobody says.
+      class_names: of the head's logits, in order; None: nobody says.
+      multilabel: whether the head has a sigmoid for each label, not a softmax; None: nobody says.
+      ft_proj_selector: the layer of the projection head that the head sees; None: nobody says.
       num_other: variables of no part of a model, as an optimizer's.
     """
 
@@ -52,6 +57,10 @@ class Weights:
     encoder: str | None
     input_range: str | None
     image_size: int | None = None
+    pooled_shortcuts: bool | None = None
+    class_names: tuple[str, ...] | None = None
+    multilabel: bool | None = None
+    ft_proj_selector: int | None = None
     num_other: int = 0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -1,35 +1,40 @@
-"""Starts a model from weights: the whole encoder or nothing, the projection head where it fits."""
+"""Starts a model from weights: the whole encoder or nothing, the projection head where it fits; the
+head that classifies only when it is asked for, and then it must fit too."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from simclr_med.checkpoints.weights import head
 from simclr_med.checkpoints.weights.architecture import architecture
-from simclr_med.checkpoints.weights.content import HEAD, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
+from simclr_med.models.encoder import Encoder
 from simclr_med.run_folder import terminal
 
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
 
 
-def load(model, weights: str | Weights) -> str:
+def load(model, weights: str | Weights, classes: head.Classes | None = None) -> str:
     """Loads encoder and, where it fits, projection head; prints a table of what matched.
 
-    Never the supervised head: one trained beside pretraining has seen every label, which would
-    reach a fine-tuning that is to see a share of them.
+    The supervised head only with `classes`: one trained beside pretraining has seen every label,
+    which would reach a fine-tuning that is to see a share of them.
 
     Args:
       model: a built `Model`.
       weights: a path that `open_weights` knows, or what it returned.
+      classes: those that the model is to tell apart, to load the head too (--keep_head).
 
     Returns:
       A sentence that says what was loaded.
 
     Raises:
-      UserError: nothing there, a damaged file, or the encoder does not match in every variable; then
-        nothing was changed, and it says what differs and which flags would fit.
+      UserError: nothing there, a damaged file, or the encoder, or the head that is to be kept, does
+        not match in every variable; then nothing was changed, and it says what differs and which
+        flags would fit.
     """
     weights = open_weights(weights) if isinstance(weights, str) else weights
     path = weights.path
@@ -37,36 +42,49 @@ def load(model, weights: str | Weights) -> str:
         print(
             f"Note: no config.json of a run of ours lies beside {path}, so nothing says which family "
             f"its encoder is of; taken for {model.encoder.family} with pixels in range "
-            f"{model.encoder.input_range}."
+            f"{model.encoder.input_range}{', and shortcuts that pool' * model.encoder.pooled_shortcuts}."
         )
     variables = names_of_variables(model)
     wanted = {name: tuple(v.shape) for name, v in variables.items()}
-    _check_encoder(weights, wanted, model.encoder.family)
+    _check_encoder(weights, wanted, model.encoder)
     projection = _of(wanted, _PROJECTION)
     layers = tuple(f"{_PROJECTION}blocks/{i}/" for i in range(len(model.projection_head.blocks)))
     differing = _differing(projection, weights.shapes(), layers)
-    loaded = [*_of(wanted, _ENCODER), *([] if differing else projection)]
+    entries = {name: weights.entries[name] for name in _of(wanted, _ENCODER)}
+    if not differing:
+        entries |= {name: weights.entries[name] for name in projection}
+    if classes:
+        entries |= head.entries(model, weights, classes, differing)
     # All are read before anything changes, and once more below: but one at a time is in memory.
-    _check_values(weights, loaded)
-    for name in loaded:
-        variables[name].assign(weights.entries[name].read())
-    terminal.show([_table(weights, wanted, differing)])
+    _check_values(weights.path, entries)
+    for name, entry in entries.items():
+        variables[name].assign(entry.read())
+    terminal.show([_table(weights, wanted, differing, kept=classes is not None)])
     counts = [f"encoder {len(_of(wanted, _ENCODER))}/{len(_of(wanted, _ENCODER))}"]
     if projection and not differing:
         counts.append(f"projection head {len(projection)}/{len(projection)}")
     elif projection:
         counts.append("projection head new")
+    if classes:
+        counts.append(f"head 2/2, {len(classes.names):,} classes")
     return f"Loaded variables of {path} ({weights.kind}): {', '.join(counts)}."
 
 
-def _check_encoder(weights: Weights, wanted: dict, family: str) -> None:
+def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
+    family, pooled = encoder.family, weights.pooled_shortcuts
     differing = _differing(_of(wanted, _ENCODER), weights.shapes(), (_ENCODER,))
     if weights.encoder not in (None, family):
         differing.insert(0, f"it is of --encoder={weights.encoder}, not of {family}")
+    if pooled is None:
+        pooled = encoder.pooled_shortcuts
+    elif pooled != encoder.pooled_shortcuts:
+        differing.append(
+            f"its shortcuts {'' if pooled else 'do not '}pool as with --sk_ratio above 0"
+        )
     if not differing:
         return
-    there = architecture(weights.shapes(), weights.encoder)
-    configured = architecture(wanted, family)
+    there = architecture(weights.shapes(), weights.encoder, pooled)
+    configured = architecture(wanted, family, encoder.pooled_shortcuts)
     if there and there.depth and configured and there != configured:
         advice = f"It holds {there.words()}: give {there.flags(configured)}."
     else:
@@ -77,13 +95,13 @@ def _check_encoder(weights: Weights, wanted: dict, family: str) -> None:
     )
 
 
-def _check_values(weights: Weights, names: list[str]) -> None:
-    for name in names:
-        with told_if_damaged(weights.path):
-            value = weights.entries[name].read()
+def _check_values(path: str, entries: dict[str, Entry]) -> None:
+    for name, entry in entries.items():
+        with told_if_damaged(path):
+            value = entry.read()
         if not np.isfinite(value).all():
             raise UserError(
-                f"--checkpoint={weights.path}: {name} holds values that are not finite. Its "
+                f"--checkpoint={path}: {name} holds values that are not finite. Its "
                 "training diverged; take an earlier one."
             )
 
@@ -118,16 +136,16 @@ def _differing(wanted: dict, there: dict, complete: tuple[str, ...]) -> list[str
 
 
 def _table(
-    weights: Weights, wanted: dict, differing: list[str]
+    weights: Weights, wanted: dict, differing: list[str], kept: bool
 ) -> tuple[str, list[str], list[list[str]]]:
     there = weights.shapes()
     rows = []
     for part, name in ((_ENCODER, "encoder"), (_PROJECTION, "projection head"), (HEAD, "head")):
         ours, theirs = len(_of(wanted, part)), len(_of(there, part))
         matched, remark = ours, ""
-        if part == HEAD:
+        if part == HEAD and not kept:
             matched = 0
-            remark = "never loaded: it has seen labels" if theirs else "new"
+            remark = "new: the file's has seen labels (--keep_head)" if theirs else "new"
         elif part == _PROJECTION and differing:
             matched = 0
             remark = f"new: {differing[0]}" if theirs else "new: the file has none"

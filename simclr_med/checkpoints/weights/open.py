@@ -126,6 +126,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             found,
             encoder="resnet",
             input_range="unit",
+            pooled_shortcuts=simclr_tf2.pools_shortcuts(keys),
             num_other=_num_other(shapes, len(found)),
         )
     if graph and (root := graph.find("encoder/stem")) is not None:
@@ -138,6 +139,10 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             encoder=said.encoder,
             input_range=said.input_range,
             image_size=said.image_size,
+            pooled_shortcuts=None if said.sk_ratio is None else said.sk_ratio > 0,
+            class_names=said.class_names,
+            multilabel=said.multilabel,
+            ft_proj_selector=said.ft_proj_selector,
             num_other=_num_other(shapes, len(found)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}

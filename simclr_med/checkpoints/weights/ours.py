@@ -15,11 +15,25 @@ from simclr_med.run_folder.files import is_remote
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """An encoder's family, input range and image size, px; None where no file says so."""
+    """What a file says of weights, None where it does not.
+
+    Attributes:
+      encoder: family.
+      input_range: of the encoder.
+      image_size: px.
+      sk_ratio: of the flag.
+      class_names: of the head's logits.
+      multilabel: whether they are labels of which a case can have several.
+      ft_proj_selector: of the flag.
+    """
 
     encoder: str | None
     input_range: str | None
     image_size: int | None
+    sk_ratio: float | None = None
+    class_names: tuple[str, ...] | None = None
+    multilabel: bool | None = None
+    ft_proj_selector: int | None = None
 
 
 def beside(path: str, prefix: str) -> Said:
@@ -36,7 +50,7 @@ def beside(path: str, prefix: str) -> Said:
         folders = [path, os.path.dirname(os.path.dirname(path.rstrip("/")))]
     for folder in folders:
         for name in ("simclr_med.json", "config.json"):
-            if said := _said(_read(os.path.join(folder, name))):
+            if said := _said(_read(os.path.join(folder, name)), folder):
                 return said
     return Said(None, None, None)
 
@@ -52,7 +66,7 @@ def _read(file: str) -> Any:
             return None
 
 
-def _said(values: Any) -> Said | None:
+def _said(values: Any, folder: str) -> Said | None:
     """Returns what our own file says; None of one that others wrote (config.json is a usual name)."""
     if not isinstance(values, dict) or "resnet_depth" not in values:
         return None
@@ -61,4 +75,16 @@ def _said(values: Any) -> Said | None:
     if encoder not in list(USUAL) or input_range not in ["auto", *INPUT_RANGES]:
         return None
     input_range = USUAL[encoder] if input_range == "auto" else input_range
-    return Said(encoder, input_range, values.get("image_size"))
+    multilabel = values.get("several_labels")
+    if "several_labels" not in values:  # config.json; data.json is beside it
+        data = _read(os.path.join(folder, "data.json"))
+        multilabel = data.get("several_labels") if isinstance(data, dict) else None
+    return Said(
+        encoder,
+        input_range,
+        values.get("image_size"),
+        values.get("sk_ratio"),
+        tuple(values.get("class_names") or ()) or None,
+        multilabel,
+        values.get("ft_proj_selector"),
+    )

@@ -38,6 +38,12 @@ def our_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: _our_name(path, ranks) for path in paths}
 
 
+def pools_shortcuts(paths: Iterable[str]) -> bool:
+    """Returns whether shortcuts pool before they convolve: then the convolution is not the first."""
+    places = (re.fullmatch(r".*/(?:shortcut|projection)_layers/(\d+)/.+", path) for path in paths)
+    return min((int(found[1]) for found in places if found), default=0) > 0
+
+
 def _our_name(path: str, ranks: dict[tuple[str, int], int]) -> str:
     if found := _STEM.fullmatch(path):
         where, position, rest = found.groups()
