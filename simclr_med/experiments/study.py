@@ -54,6 +54,7 @@ def run(
     """
     builders = Builders(make_builder)
     study_plan.check(config, recipes, builders)
+    config = study_plan.with_shift_split(config, recipes, builders)
     with run_folder.locked(model_dir):
         arms = study_plan.arms(config, recipes, model_dir)
         pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)
