@@ -391,7 +391,7 @@ class EvalConfig:
         False,
         "Evaluate although patients of --eval_split were trained on, which is refused otherwise; "
         "the terminal, result.json and the report then say how many. Patients on whom the "
-        "checkpoint was chosen are never evaluated.",
+        "run or its checkpoint was chosen are never evaluated.",
         shapes_weights=False,
     )
     selection_metric: str = _knob(

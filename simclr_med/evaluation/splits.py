@@ -6,6 +6,7 @@ patients are compared, not names.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
@@ -21,10 +22,11 @@ from simclr_med.evaluation import lineage
 from simclr_med.evaluation.lineage import Stage
 
 _USUAL = ("train", "validation", "test")  # in this order, others after them
+_CHOOSE_RUNS = ("sweep", "study")  # modes
 _MADE = {
     "training": "that the run was trained on",
     "probe": "whose labels the probes are fitted on",
-    "selection": "that chose the checkpoint",
+    "selection": "that chose the run or its checkpoint",
 }
 
 
@@ -96,13 +98,11 @@ def check(
     """
     evaluated = _patients(config, builder, config.data.eval_split)
     known, not_known = lineage.stages(of_run)
-    own = known[0].dataset == builder.info.full_name
+    selected = _selected(config, builder, of_run, model_dir, known[0])
     if config.run.train_mode == "pretrain":
         known.insert(0, _here("probe", config, builder, config.data.train_split))
-    if selected := _selected(config, builder, of_run, model_dir, own):
-        known.insert(0, selected)
     rows, taken = [], frozenset[str]()
-    for stage in known:
+    for stage in [*selected, *known]:
         number, why = lineage.number_in_common(config, builder, evaluated, stage)
         rows.append(
             {
@@ -127,19 +127,27 @@ def check(
     return found
 
 
-def _selected(config: Config, builder, of_run: dict, model_dir: str | None, own: bool):
-    """Returns the split that chose, or is to choose, this run's checkpoint; None without a choice."""
-    split = config.data.selection_split
-    if not split:
-        return None
-    if own:
-        return _here("selection", config, builder, split)
+def _selected(
+    config: Config, builder, of_run: dict, model_dir: str | None, trained: Stage
+) -> list[Stage]:
+    """Returns the splits that chose this run or its checkpoint, or are to choose it.
+
+    Besides `--selection_split`: what a sweep chose the run on, whatever the command says now; and what
+    selection.json was made on, unless the choice is made again.
+    """
+    own, split = trained.dataset == builder.info.full_name, config.data.selection_split
+    chosen = [split] if own and split else []
+    if of_run.get("mode") in _CHOOSE_RUNS:
+        chosen.append(of_run.get("selection_split"))
     path = os.path.join(model_dir or "", "selection.json")
-    if not model_dir or not tf.io.gfile.exists(path):
-        return None
-    split = run_folder.read_json(path).get("split", split)
-    stage = lineage.stages(of_run)[0][0]
-    return Stage("selection", stage.dataset, split, stage.views, stage.manual_dir, stage.data_dir)
+    if model_dir and not (own and split) and tf.io.gfile.exists(path):
+        chosen.append(run_folder.read_json(path).get("split"))
+    return [
+        _here("selection", config, builder, split)
+        if own
+        else dataclasses.replace(trained, what="selection", split=split)
+        for split in dict.fromkeys(filter(None, chosen))
+    ]
 
 
 def _here(what: str, config: Config, builder, split: str) -> Stage:

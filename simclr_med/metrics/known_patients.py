@@ -36,7 +36,7 @@ def warnings(result: dict) -> list[str]:
         reason = {
             "training": f"the run was trained on them, with their labels (split '{row['split']}')",
             "probe": f"the probes are fitted on their labels (split '{row['split']}')",
-            "selection": f"they chose the checkpoint (split '{row['split']}')",
+            "selection": f"they chose the run or its checkpoint (split '{row['split']}')",
         }[row["with"]]
         said.append(
             f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients are known to the "

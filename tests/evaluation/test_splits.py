@@ -104,9 +104,15 @@ def in_common(result):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ([], "6 of its 6 patients are in 'validation', that chose the checkpoint"),  # the default
+        (
+            [],
+            "6 of its 6 patients are in 'validation', that chose the run or its checkpoint",
+        ),  # the default
         (["--eval_split=validation[:50%]"], "3 of its 3 patients are in 'validation'"),
-        (["--selection_split=test", "--eval_split=test"], "'test', that chose the checkpoint"),
+        (
+            ["--selection_split=test", "--eval_split=test"],
+            "'test', that chose the run or its checkpoint",
+        ),
         (["--eval_split=train"], "12 of its 12 patients are in 'train', that the run was trained"),
         (["--eval_split=train[50%:]"], "6 of its 6 patients are in 'train'"),
         (["--eval_split=all"], "6 of its 24 patients are in 'validation'"),
@@ -114,7 +120,7 @@ def in_common(result):
         (["--eval_split=train[50%:]", "--train_split=train[:50%]"], "are in 'train'"),
         (["--selection_split=train[:50%]", "--eval_split=test"], "share 6 patients"),
         # Patients who chose are not reported, whatever is allowed.
-        (["--allow_patient_overlap"], "that chose the checkpoint"),
+        (["--allow_patient_overlap"], "that chose the run or its checkpoint"),
     ],
 )
 def test_an_evaluation_on_known_patients_is_refused_and_told_the_splits(world, tuned, asked, words):
@@ -170,9 +176,45 @@ def test_a_point_of_a_sweep_may_be_judged_on_what_it_is_chosen_by(world, tuned, 
     result = evaluate.evaluate(config, world.builder, str(tuned), strategy, **how)
     assert in_common(result) == {"selection": 6, "training": 0}
     (warning,) = known_patients.warnings(result)
-    assert "6 of the 6 evaluated patients" in warning and "they chose the checkpoint" in warning
-    with pytest.raises(UserError, match="that chose the checkpoint"):
+    assert (
+        "6 of the 6 evaluated patients" in warning
+        and "they chose the run or its checkpoint" in warning
+    )
+    with pytest.raises(UserError, match="that chose the run or its checkpoint"):
         evaluate.evaluate(config, world.builder, str(tuned), strategy, pictures=False)
+
+
+@pytest.mark.parametrize("asked", ["--selection_split=", "--selection_split=test"])
+def test_what_a_sweep_chose_a_run_on_is_not_reported_by_another_choice(
+    world, tuned, tmp_path, asked
+):
+    run_of_sweep = tmp_path / "lr_0.1_wd_0"
+    shutil.copytree(tuned, run_of_sweep)
+    saved = json.loads((run_of_sweep / "config.json").read_text())
+    (run_of_sweep / "config.json").write_text(json.dumps({**saved, "mode": "sweep"}))
+    code, _, errors = world.eval(run_of_sweep, asked, "--eval_split=validation")
+    assert code == 2 and "'validation', that chose the run or its checkpoint" in errors
+
+
+def test_the_split_of_selection_json_counts_until_the_choice_is_made_again(world, tuned, tmp_path):
+    run_of_before = tmp_path / "run"
+    shutil.copytree(tuned, run_of_before)
+    (run_of_before / "selection.json").write_text('{"split": "validation", "checkpoint": "ckpt-1"}')
+    asked = ["--selection_split=", "--eval_split=validation"]
+    code, _, errors = world.eval(run_of_before, *asked)
+    assert code == 2 and "6 of its 6 patients are in 'validation'" in errors
+    saved = json.loads((run_of_before / "config.json").read_text())
+    config = TUNE.replace(selection_split="test", eval_split="validation")
+    of_run = {**saved, "prepared_dataset": world.builder.info.full_name}
+    found = splits.check(config, world.builder, of_run, str(run_of_before))  # test chooses again
+    assert found["in_common"][0]["split"] == "test" and len(found["in_common"]) == 2
+
+
+def test_training_alone_refuses_a_selection_split_that_it_trains_on(world, tmp_path, never_trained):
+    given = [*world.data, *flags_of(TUNE.replace(dataset=None)), f"--data_dir={world.root}/tfds"]
+    asked = ["--mode=train", "--selection_split=train[:50%]", f"--model_dir={tmp_path}/run"]
+    code, _, errors = run(*given, *asked)
+    assert code == 2 and "--train_split=train share 6 patients" in errors
 
 
 def test_probes_are_not_judged_on_the_patients_they_are_fitted_on(world, pretrained):

@@ -57,7 +57,7 @@ def test_only_labels_and_choices_make_numbers_too_good():
     rows = [row(what, 3) for what in ("selection", "probe", "training", "pretraining")]
     said = known_patients.warnings(result(*rows))
     assert len(said) == 3 and all(s.startswith("3 of the 7 evaluated patients") for s in said)
-    assert ["chose" in s for s in said] == [True, False, False]
+    assert ["they chose the run" in s for s in said] == [True, False, False]
     assert known_patients.warnings(result(row("training", 0), row("selection", None))) == []
 
 
