@@ -35,7 +35,7 @@ _METRICS: dict[str, Callable] = {
 }
 # Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is
 # reported, never what is chosen on.)
-_SHAPE_A_CHOICE = ("max_bag_size", "image_size", "input_range", "antialias", "ft_proj_selector")
+_SHAPE_A_CHOICE: tuple[str, ...] = ("max_bag_size", "image_size", "input_range", "antialias", "ft_proj_selector")
 _SHAPE_A_CHOICE += ("train_split", "mixed_precision", "seed")
 _OF_ONE_CLASS = ("balanced_accuracy", "top_1")  # metrics that need one class a case
 

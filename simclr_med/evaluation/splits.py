@@ -136,7 +136,7 @@ def _selected(
     selection.json was made on, unless the choice is made again.
     """
     own, split = trained.dataset == builder.info.full_name, config.data.selection_split
-    chosen = [split] if own and split else []
+    chosen: list[str | None] = [split] if own and split else []
     if of_run.get("mode") in _CHOOSE_RUNS:
         chosen.append(of_run.get("selection_split"))
     path = os.path.join(model_dir or "", "selection.json")
@@ -238,11 +238,10 @@ def evaluated_part(config: Config, builder, num_cases: int) -> dict:
 def divided_by_hash(builder) -> bool:
     """Returns whether the patients were put into splits by a hash of their ids, for want of a table."""
     said = (builder.info.metadata or {}).get("splits_from")
-    config = getattr(builder, "builder_config", None)  # of data prepared before that was kept
-    if said is None and getattr(config, "manifest", None):
-        said = config.manifest.splits_from
-    if said is None and getattr(config, "table", None):
-        said = config.table.facts.get("splits_from")
+    if said is None:  # prepared before that was kept: the folder's own table says
+        config = getattr(builder, "builder_config", None)
+        facts = getattr(getattr(config, "table", None), "facts", {})
+        said = getattr(getattr(config, "manifest", None), "splits_from", facts.get("splits_from"))
     return said == "hash"
 
 
