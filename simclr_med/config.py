@@ -142,7 +142,12 @@ class DataConfig:
         shapes_weights=False,
     )
     train_split: str = _knob("train", "Split to train on, and to fit the probes on.")
-    eval_split: str = _knob("validation", "Split to evaluate on.", shapes_weights=False)
+    eval_split: str = _knob(
+        "validation",
+        "Split to evaluate on; all: every split. Unset, a fine-tuned run is evaluated on all of a "
+        "dataset that it has never seen, unless a table names its splits.",
+        shapes_weights=False,
+    )
     selection_split: str | None = _knob(
         None,
         "Split on which are chosen: the best point of a sweep; of a fine-tuned run also the best of "
@@ -389,6 +394,13 @@ class EvalConfig:
         "Suffix of this evaluation's files: result_NAME.json, predictions_NAME.csv, ...",
         shapes_weights=False,
     )
+    allow_patient_overlap: bool = _knob(
+        False,
+        "Evaluate although patients of --eval_split were trained on, which is refused otherwise; "
+        "the terminal, result.json and the report then say how many. Patients on whom the "
+        "run or its checkpoint was chosen are never evaluated.",
+        shapes_weights=False,
+    )
     selection_metric: str = _knob(
         "macro_auc",
         "What the best has most of, on --selection_split.",
@@ -479,7 +491,11 @@ class ExperimentConfig:
         shapes_weights=False,
     )
     shift_manual_dir: str | None = _knob(None, "Its --manual_dir.", shapes_weights=False)
-    shift_split: str = _knob("test", "Its split.", shapes_weights=False)
+    shift_split: str = _knob(
+        "",
+        "Its split. Unset: all of it, unless a table of the dataset names splits; then test.",
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

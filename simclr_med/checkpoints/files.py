@@ -7,6 +7,7 @@ sealed last.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -77,6 +78,19 @@ def is_there(prefix: str) -> bool:
     """Returns whether a checkpoint is still among those of `kept`, whole or not."""
     folder, name = os.path.split(prefix)
     return f"{name}.index" in files.names(folder)  # as `kept` sees it: also a link to nowhere
+
+
+def identity(prefix: str) -> str | None:
+    """Returns a hash of what a checkpoint holds; None if it is gone.
+
+    Its index has a checksum of every tensor, so only that small file is read.
+    """
+    digest = hashlib.sha256()
+    try:
+        files.update_digest(digest, f"{prefix}.index")
+    except tf.errors.NotFoundError:
+        return None
+    return digest.hexdigest()[:16]
 
 
 def problem(prefix: str) -> str | None:

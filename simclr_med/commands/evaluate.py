@@ -7,7 +7,7 @@ from simclr_med import build
 from simclr_med.commands import dataset
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
-from simclr_med.evaluation import adopt, evaluate
+from simclr_med.evaluation import adopt, evaluate, splits
 
 
 def run(invocation: Invocation) -> int:
@@ -18,5 +18,8 @@ def run(invocation: Invocation) -> int:
     model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
     if not invocation.of_run:
         config = adopt.adopt(config, builder, model_dir, strategy, invocation.record)
+    if "eval_split" not in invocation.given:
+        of_run = splits.of_run(config, builder, model_dir)
+        config = splits.whole_if_unseen(config, builder, of_run)
     evaluate.follow(config, builder, model_dir, strategy)
     return 0

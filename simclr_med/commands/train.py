@@ -6,7 +6,7 @@ from simclr_med import build, distribution, signals
 from simclr_med.commands import dataset, experiments
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
-from simclr_med.evaluation import evaluate
+from simclr_med.evaluation import evaluate, splits
 from simclr_med.training import train
 
 
@@ -21,6 +21,10 @@ def run(invocation: Invocation) -> int:
     then_eval = invocation.mode == "train_then_eval"
     if then_eval:
         evaluate.check_splits(config, builder)
+    elif config.run.train_mode == "finetune" and config.data.selection_split:
+        splits.check_selection(
+            config, builder, to_choose=True
+        )  # an evaluation would find it too late
     try:
         train.train(config, builder, model_dir, strategy, invocation.record)
     except signals.Interrupted as interrupted:

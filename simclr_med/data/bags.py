@@ -60,8 +60,8 @@ def open_split(
 
     Args:
       builder: of a prepared dataset.
-      split: a split, a named part of one (CheXpert's paper_train), or a slice as TFDS writes them,
-        such as "train[:10%]".
+      split: a split, a named part of one (CheXpert's paper_train), a slice as TFDS writes them,
+        such as "train[:10%]", or "all": every split, one after the other.
       reading: which images and labels, and what these mean.
       with_metadata: yield what is known of each image, for subgroups (not of joined bags).
       with_image_ids: yield the images' names where the dataset has them (not of joined bags).
@@ -70,7 +70,7 @@ def open_split(
       UserError: no such split, a dataset without images, or one that cannot be read so.
     """
     info, views = builder.info, reading.views
-    split_info, tfds_split = _find_split(builder, split)
+    split_info, tfds_split = find_split(builder, split)
     key, by_patient = _image_feature(info), reading.bag_by == "patient"
     _check_reading(info, reading)
     policy = _policy(builder, reading)
@@ -112,17 +112,21 @@ class _KeepEncoded(tfds.decode.SkipDecoding):
         return serialized_example
 
 
-def _find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
-    """Returns TFDS's SplitInfo of a split, a named part or a slice, and TFDS's name for it."""
+def find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
+    """Returns TFDS's SplitInfo of a split, a named part or a slice, and TFDS's name for it.
+
+    Raises:
+      UserError: there is no such split, or nothing is in it.
+    """
     named = (builder.info.metadata or {}).get("named_splits", {})
     tfds_split = named.get(split, split)
     try:
         found = builder.info.splits[tfds_split]
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, NotImplementedError) as error:  # the last: all[:10%]
         names = ", ".join((*builder.info.splits, *named)) or "none"
         raise UserError(
-            f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}. "
-            "Choose with --train_split and --eval_split."
+            f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}, and all of "
+            "them as 'all'. Choose with --train_split and --eval_split."
         ) from error
     if not found.num_examples:
         raise UserError(f"Split '{split}' of {builder.info.full_name} is empty.")
@@ -224,6 +228,13 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
     without its images where they come in bags.
     """
     metadata = builder.info.metadata or {}
+    if split == "all" and split not in builder.info.splits:  # patients are in one split each
+        parts = [_count(builder, name, info, views) for name, info in builder.info.splits.items()]
+        return {
+            key: sum(part[key] for part in parts)
+            for key in parts[0]
+            if all(key in p for p in parts)
+        }
     if split in (by_views := metadata.get("num_by_views", {})):
         return by_views[split][views]
     features = builder.info.features
@@ -235,7 +246,7 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
     patients, bags, images = set(), 0, 0
     for example in tfds.as_numpy(
         builder.as_dataset(
-            split=_find_split(builder, split)[1],
+            split=find_split(builder, split)[1],
             decoders=tfds.decode.PartialDecoding(wanted),
             read_config=tfds.ReadConfig(try_autocache=False),
         )

@@ -28,8 +28,9 @@ def check_splits(config: Config, builder) -> None:
     """Finds mistakes of a run that is to be evaluated, before anything long begins.
 
     Raises:
-      UserError: a split that does not exist, a selection split that shares patients with another,
-        a metric or a metadata column that the data does not have.
+      UserError: a split that does not exist, one that is evaluated and shares patients with what the
+        model knows, a selection split that shares patients with another, a metric or a metadata
+        column that the data does not have.
     """
     data = config.data
     open_bags(config, builder, data.train_split)
@@ -38,10 +39,13 @@ def check_splits(config: Config, builder) -> None:
     if config.run.train_mode == "finetune" and data.selection_split:
         selection.check_metric(config, bags)
         splits.check_selection(config, builder)
+    splits.check(config, builder, splits.of_run(config, builder), None)
 
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
     """Evaluates the newest checkpoint; while the run goes on, each newer one too."""
+    of_run = splits.of_run(config, builder, model_dir)
+    splits.check(splits.as_trained(config, of_run), builder, of_run, model_dir)
     evaluated = None
     while True:
         running = run_folder.is_training(model_dir)
@@ -68,6 +72,7 @@ def evaluate(
     *,
     pictures: bool = True,
     label_efficiency: list[dict] | None = None,
+    to_choose: bool = False,
 ) -> dict:
     """Evaluates the run in `model_dir`; writes its files, prints the table.
 
@@ -78,6 +83,8 @@ def evaluate(
       strategy: from `build.set_up`.
       pictures: also draw report.html and embedding.png, which takes some ten seconds.
       label_efficiency: points of a curve to show in the report, see `report.html.View`.
+      to_choose: the evaluation is part of a choice, such as a point of a sweep; so it may be on the
+        split that is chosen on.
 
     Returns:
       What result.json holds.
@@ -86,7 +93,7 @@ def evaluate(
       UserError: a mistake of the user's.
     """
     config = input_range.resolve(config, model_dir)
-    found = measure(config, builder, model_dir, strategy)
+    found = measure(config, builder, model_dir, strategy, to_choose=to_choose)
     result, suffix = found.result, config.eval.suffix
     files = {"checkpoint": found.checkpoint}
     for name, scores in found.predictions.items():

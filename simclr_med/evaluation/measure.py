@@ -18,13 +18,14 @@ from simclr_med.config import Config
 from simclr_med.data import Bags, label_fraction
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.errors import UserError
-from simclr_med.evaluation import selection
+from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.scoring import classification
 from simclr_med.run_folder import data_json
 
+_OF_CHOICE = ("candidates", "checkpoints", "made_of")  # what a choice was made of: selection.json's
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
 
@@ -56,7 +57,9 @@ class Measured:
     shift_from: str | None
 
 
-def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
+def measure(
+    config: Config, builder, model_dir: str, strategy, *, to_choose: bool = False
+) -> Measured:
     """Returns what a run does on a split: features, scores and all metrics of them.
 
     Args:
@@ -64,13 +67,16 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
       builder: of the prepared dataset to evaluate on.
       model_dir: of the run.
       strategy: from `build.set_up`.
+      to_choose: the evaluation is part of a choice, and on the split that is chosen on.
 
     Raises:
-      UserError: a mistake of the user's.
+      UserError: a mistake of the user's, such as patients that the run was trained on.
     """
+    of_run = splits.of_run(config, builder, model_dir)
+    config = splits.as_trained(config, of_run)
+    patients = splits.check(config, builder, of_run, model_dir, to_choose=to_choose)
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
-    of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
-    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
+    trained_on = of_run["prepared_dataset"]
     is_its_own = trained_on == builder.info.full_name
     class_names = bags.class_names
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
@@ -82,7 +88,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
                 f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
                 f"{builder.info.full_name}, so that its own results are kept."
             )
-    chosen = selection.select(config, builder, model_dir, strategy, is_its_own)
+    chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     models = _models(config, strategy, checkpoint, len(class_names))
     features = case_features(config, strategy, models, bags, len(cases.ids))
@@ -95,7 +101,9 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         **_provenance(config, builder, chosen),
         "trained_on": trained_on,
         "adopted_weights": of_run.get("adopted_weights"),  # then what they trained on is unknown
-        "selection": {name: value for name, value in chosen.items() if name != "candidates"},
+        "patients": patients,
+        "evaluated": splits.evaluated_part(config, builder, len(cases.ids)),
+        "selection": {name: value for name, value in chosen.items() if name not in _OF_CHOICE},
         "contrastive": _contrastive(config, model_dir),
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),

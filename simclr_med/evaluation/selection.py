@@ -1,11 +1,13 @@
 """What validation data decides about a fine-tuned run: its best checkpoint, and thresholds.
 
 The choice is made once, on `--selection_split` of the dataset that was trained on, and kept in
-`selection.json`; evaluations on other data use it as it is.
+`selection.json` with all that shaped it; where that has changed it is made again. Evaluations on other
+data use it as it is.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable
@@ -16,10 +18,12 @@ from simclr_med import metrics, run_folder
 from simclr_med.build import make_model, open_bags
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
-from simclr_med.config import Config
+from simclr_med.config import FIELDS, Config
 from simclr_med.data import Bags
 from simclr_med.data.cases import read_cases
+from simclr_med.data.labels import LabelReading
 from simclr_med.errors import CheckpointGone, UserError
+from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics.scoring import choose_thresholds
 
@@ -29,10 +33,28 @@ _METRICS: dict[str, Callable] = {
     "balanced_accuracy": metrics.balanced_accuracy,
     "top_1": functools.partial(metrics.top_k, k=1),
 }
+# Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is
+# reported, never what is chosen on.)
+_SHAPE_A_CHOICE: tuple[str, ...] = (
+    "max_bag_size",
+    "image_size",
+    "input_range",
+    "antialias",
+    "ft_proj_selector",
+)
+_SHAPE_A_CHOICE += ("train_split", "mixed_precision", "seed")
 _OF_ONE_CLASS = ("balanced_accuracy", "top_1")  # metrics that need one class a case
 
 
-def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset: bool) -> dict:
+def select(
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy,
+    is_trained_dataset: bool,
+    *,
+    to_choose: bool = False,
+) -> dict:
     """Returns what selection.json holds, after making the choice if it has to be made.
 
     Args:
@@ -41,44 +63,94 @@ def select(config: Config, builder, model_dir: str, strategy, is_trained_dataset
       model_dir: of the run.
       strategy: from `build.set_up`.
       is_trained_dataset: whether `builder` is what the run was trained on.
+      to_choose: see `splits.check_selection`.
 
     Returns:
       {"checkpoint": its name in `model_dir`, "thresholds": {label: threshold} or None, and, where
-      validation data chose, "split", "metric", "value_of_step": {step: value}}.
+      validation data chose, "split", "metric", "value_of_step": {step: value}, and of what the choice
+      was made: "candidates", "checkpoints", "made_of"}.
 
     Raises:
-      UserError: no checkpoint; a metric, or a split, that the data does not have; or other data,
-        before the run was evaluated on its own.
+      UserError: no checkpoint; a metric, or a split, that the data does not have; a split with
+        patients who are trained on or reported; or other data, before the run was evaluated on its
+        own.
     """
     path = os.path.join(model_dir, "selection.json")
     split = config.data.selection_split if config.run.train_mode == "finetune" else None
+    if split and is_trained_dataset:
+        splits.check_selection(config, builder, to_choose=to_choose)
     at_most = None if split and is_trained_dataset else 1
     usable = checkpoint_files.usable(model_dir, at_most)
-    candidates = [os.path.basename(prefix) for prefix in usable]
-    if not candidates:
+    if not usable:
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
     if not split:
-        return {"checkpoint": candidates[-1], "thresholds": None}
+        return {"checkpoint": os.path.basename(usable[-1]), "thresholds": None}
     kept = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
-        if not kept or not checkpoint_files.is_there(os.path.join(model_dir, kept["checkpoint"])):
-            raise UserError(
-                f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
-                f"{split} of its own dataset. Evaluate it on that first "
-                "(--mode=eval), then on other data."
-            )
-        return kept
-    asked: dict = {
-        "split": split,
-        "metric": config.eval.selection_metric,
-        "candidates": candidates,
-    }
-    if kept and all(kept.get(name) == value for name, value in asked.items()):
-        return kept
+        return _frozen(kept, config, model_dir)
+    asked = _made_of(config, builder, usable)
+    if kept:
+        changed = _changed(kept, asked)
+        if not changed:
+            return kept
+        print(f"The checkpoint is chosen again, for what may have changed: {', '.join(changed)}.")
     bags = open_bags(config, builder, split)
-    chosen = {**asked, **_choose(config, bags, strategy, model_dir, candidates)}
+    chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
     run_folder.write_json(path, chosen)
     return chosen
+
+
+def _frozen(kept: dict | None, config: Config, model_dir: str) -> dict:
+    """Returns the choice that was made on the run's own data.
+
+    Raises:
+      UserError: there is none, or the checkpoint that it names is not the one that was chosen.
+    """
+    prefix = os.path.join(model_dir, kept["checkpoint"]) if kept else ""
+    if kept and checkpoint_files.is_there(prefix):
+        said = kept.get("checkpoints", {}).get(kept["checkpoint"])
+        if said is None:
+            print("Note: an older version chose the checkpoint and did not write down of what.")
+        if said in (None, checkpoint_files.identity(prefix)):
+            return kept
+    raise UserError(
+        f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
+        f"{config.data.selection_split} of its own dataset. Evaluate it on that first "
+        "(--mode=eval), then on other data."
+    )
+
+
+def _made_of(config: Config, builder, usable: list[str]) -> dict:
+    """Returns all that shapes a choice, as selection.json keeps it."""
+    values = config.to_dict()
+    names = [*(field.name for field in dataclasses.fields(LabelReading)), *_SHAPE_A_CHOICE]
+    return {
+        "split": config.data.selection_split,
+        "metric": config.eval.selection_metric,
+        "candidates": [os.path.basename(prefix) for prefix in usable],
+        "checkpoints": {
+            os.path.basename(prefix): checkpoint_files.identity(prefix) for prefix in usable
+        },
+        "made_of": {
+            "prepared_dataset": builder.info.full_name,
+            "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
+            **{name: values[name] for name in names if name in values},
+        },
+    }
+
+
+def _changed(kept: dict, asked: dict) -> list[str]:
+    """Returns in words what differs from what a kept choice was made of; [] if nothing does."""
+    titles = {"split": "--selection_split", "metric": "--selection_metric"}
+    changed = [title for key, title in titles.items() if kept.get(key) != asked[key]]
+    if "made_of" not in kept:
+        return [*changed, "all else, which an older version did not write down"]
+    if (kept.get("candidates"), kept["checkpoints"]) != (asked["candidates"], asked["checkpoints"]):
+        changed.append("the checkpoints")
+    before, now = kept["made_of"], asked["made_of"]
+    fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    changed += [f"--{name}" if name in FIELDS else "the data" for name in fields]
+    return list(dict.fromkeys(changed))
 
 
 def check_metric(config: Config, bags: Bags) -> None:

@@ -1,17 +1,42 @@
-"""What is chosen must not be chosen on what is reported."""
+"""What is reported must not have been trained or chosen on: whose patients are in which split.
+
+Splits can overlap by name or as slices ("train[:20%]" and "train"), and runs begin from other runs, so
+patients are compared, not names.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from simclr_med import run_folder
 from simclr_med.build import open_bags
 from simclr_med.config import Config
-from simclr_med.data.cases import read_cases
+from simclr_med.data.labels import LabelReading
+from simclr_med.data.patients import named_by, patients_of
 from simclr_med.errors import UserError
+from simclr_med.evaluation import lineage
+from simclr_med.evaluation.lineage import Stage
+
+_USUAL = ("train", "validation", "test")  # in this order, others after them
+_CHOOSE_RUNS = ("sweep", "study")  # modes
+_MADE = {
+    "training": "that the run was trained on",
+    "probe": "whose labels the probes are fitted on",
+    "selection": "that chose the run or its checkpoint",
+}
 
 
-def check_selection(config: Config, builder) -> None:
+def check_selection(config: Config, builder, *, to_choose: bool = False) -> None:
     """Refuses a `--selection_split` that is missing or shares a patient with the other two splits.
 
-    Splits can overlap by name or as slices ("train[:20%]" and "train"), so patients are compared.
+    Args:
+      config: of the run.
+      builder: of the dataset that it is trained on.
+      to_choose: the evaluation is itself part of the choice, and on that split: a point of a sweep.
 
     Raises:
       UserError: says which.
@@ -22,15 +47,214 @@ def check_selection(config: Config, builder) -> None:
             "--selection_split is missing: the split on which the best is chosen, such as "
             "validation. --eval_split is only for the final report."
         )
-    patients = {
-        split: set(read_cases(open_bags(config, builder, split), 0).patients)
-        for split in {selection, config.data.eval_split, config.data.train_split}
-    }
-    for flag in ("eval_split", "train_split"):
+    chosen = _patients(config, builder, selection)
+    for flag in ("train_split",) if to_choose else ("eval_split", "train_split"):
         other = getattr(config.data, flag)
-        if shared := len(patients[selection] & patients[other]):
+        if shared := len(chosen & _patients(config, builder, other)):
+            taken = chosen | _patients(config, builder, config.data.train_split)
             raise UserError(
                 f"--selection_split={selection} and --{flag}={other} share {shared:,} patients."
                 " Choose on patients that are neither trained on nor reported: 'validation', or a "
-                "split column of your manifest."
+                "split column of your manifest. " + _free_splits(config, builder, taken)
             )
+
+
+def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, Any]:
+    """Returns what config.json of a run holds, or, without a folder, would hold."""
+    values = {**config.to_dict(), "prepared_dataset": builder.info.full_name}
+    if model_dir:
+        saved = run_folder.read_json(os.path.join(model_dir, "config.json"))
+        values = {"prepared_dataset": builder.info.full_name, **saved}
+    return values
+
+
+def as_trained(config: Config, of_run: dict[str, Any]) -> Config:
+    """Returns the configuration with the split that a fine-tuned run was really trained on."""
+    if config.run.train_mode != "finetune" or "train_split" not in of_run:
+        return config
+    return config.replace(train_split=of_run["train_split"])
+
+
+def check(
+    config: Config, builder, of_run: dict[str, Any], model_dir: str | None, *, to_choose=False
+) -> dict:
+    """Returns what result.json says of patients that the model knows; refuses what would be too good.
+
+    Args:
+      config: of the run, as it is to be evaluated.
+      builder: of the prepared dataset to evaluate on.
+      of_run: what its config.json holds, or will hold.
+      model_dir: of the run; None: it has not begun.
+      to_choose: the evaluation is part of a choice, and on the split that is chosen on.
+
+    Returns:
+      {"evaluated": patients of the split, "told_apart_by": ..., "allowed":
+      --allow_patient_overlap, "in_common": [{"with": "training" | "pretraining" | "probe" |
+      "selection", "dataset", "split", "patients": number in common or None, "why": of None}, ...],
+      "not_known": what else is not, in words}.
+
+    Raises:
+      UserError: patients in common with the training, the probes' training or the selection.
+    """
+    evaluated = _patients(config, builder, config.data.eval_split)
+    known, not_known = lineage.stages(of_run)
+    last = known[0] if known else _here("training", config, builder, config.data.train_split)
+    selected = _selected(config, builder, of_run, model_dir, last)
+    if config.run.train_mode == "pretrain":
+        known.insert(0, _here("probe", config, builder, config.data.train_split))
+    rows, taken = [], frozenset[str]()
+    for stage in [*selected, *known]:
+        number, why = lineage.number_in_common(config, builder, evaluated, stage)
+        rows.append(
+            {
+                "with": stage.what,
+                "dataset": stage.dataset,
+                "split": stage.split,
+                "patients": number,
+                "why": why,
+            }
+        )
+        if number and stage.with_labels:
+            theirs = lineage.opened(builder, stage)
+            taken |= patients_of(theirs, stage.split, LabelReading(views=stage.views))
+    found = {
+        "evaluated": len(evaluated),
+        "told_apart_by": named_by(builder),
+        "allowed": config.eval.allow_patient_overlap,
+        "in_common": rows,
+        "not_known": not_known,
+    }
+    _refuse(config, builder, rows, taken, len(evaluated), to_choose=to_choose)
+    return found
+
+
+def _selected(
+    config: Config, builder, of_run: dict, model_dir: str | None, trained: Stage
+) -> list[Stage]:
+    """Returns the splits that chose this run or its checkpoint, or are to choose it.
+
+    Besides `--selection_split`: what a sweep chose the run on, whatever the command says now; and what
+    selection.json was made on, unless the choice is made again.
+    """
+    own, split = trained.dataset == builder.info.full_name, config.data.selection_split
+    chosen: list[str | None] = [split] if own and split else []
+    if of_run.get("mode") in _CHOOSE_RUNS:
+        chosen.append(of_run.get("selection_split"))
+    path = os.path.join(model_dir or "", "selection.json")
+    if model_dir and not (own and split) and tf.io.gfile.exists(path):
+        chosen.append(run_folder.read_json(path).get("split"))
+    return [
+        _here("selection", config, builder, split)
+        if own
+        else dataclasses.replace(trained, what="selection", split=split)
+        for split in dict.fromkeys(filter(None, chosen))
+    ]
+
+
+def _here(what: str, config: Config, builder, split: str) -> Stage:
+    data = config.data
+    name = builder.info.full_name
+    return Stage(what, name, split, data.views, data.manual_dir, data.data_dir)
+
+
+def _refuse(
+    config: Config, builder, rows: list[dict], taken: frozenset[str], total: int, *, to_choose: bool
+) -> None:
+    """Raises UserError for the first row that makes results too good, unless that was allowed."""
+    allowed = config.eval.allow_patient_overlap
+    for row in rows:
+        what = row["with"]
+        if not row["patients"] or what == "pretraining":
+            continue
+        if to_choose if what == "selection" else allowed:
+            continue
+        allow = (
+            "To look at them on purpose, add --allow_patient_overlap, and the report says so. "
+            if what != "selection"
+            else ""
+        )
+        raise UserError(
+            f"--eval_split={config.data.eval_split}: {row['patients']:,} of its {total:,} patients "
+            f"are in '{row['split']}', {_MADE[what]}: what is measured on them says nothing about "
+            f"others. {allow}{_free_splits(config, builder, taken)}"
+        )
+
+
+def _free_splits(config: Config, builder, taken: frozenset[str]) -> str:
+    """Returns which splits there are, and which hold no patient that is already taken."""
+    sizes = cases_of_splits(config, builder)
+    there = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
+    free = [name for name, n in sizes.items() if n and not _patients(config, builder, name) & taken]
+    words = (
+        f"Free of them: {', '.join(free)}." if free else "None of them is free of such patients."
+    )
+    return f"The splits are {there}. {words}"
+
+
+def _patients(config: Config, builder, split: str) -> frozenset[str]:
+    return patients_of(builder, split, LabelReading.of(config.data))
+
+
+def cases_of_splits(config: Config, builder) -> dict[str, int]:
+    """Returns {split: number of its cases, as they are read}, of every split of a dataset."""
+    sizes = {}
+    names = builder.info.splits
+    usual = [name for name in _USUAL if name in names]
+    for name in [*usual, *sorted(set(names) - set(usual))]:
+        try:
+            sizes[name] = open_bags(config, builder, name).num_bags
+        except UserError:  # no image of that view
+            sizes[name] = 0
+    return sizes
+
+
+def evaluated_part(config: Config, builder, num_cases: int) -> dict:
+    """Returns how much of a dataset was evaluated, for result.json.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset.
+      num_cases: that were evaluated.
+
+    Returns:
+      {"cases": `num_cases`, "of": cases of the dataset, "split": --eval_split, "cases_of_split": those
+      of it (more where --eval_steps cuts), "cases_of_splits": {split: cases}, "splits_from": "hash"
+      or "names of the dataset", "probes_fitted_on": None or [split, its cases]}.
+    """
+    sizes, data = cases_of_splits(config, builder), config.data
+    probes = None
+    if config.run.train_mode == "pretrain":
+        probes = [data.train_split, open_bags(config, builder, data.train_split).num_bags]
+    return {
+        "cases": num_cases,
+        "of": sum(sizes.values()),
+        "split": data.eval_split,
+        "cases_of_split": open_bags(config, builder, data.eval_split).num_bags,
+        "cases_of_splits": sizes,
+        "splits_from": "hash" if divided_by_hash(builder) else "names of the dataset",
+        "probes_fitted_on": probes,
+    }
+
+
+def divided_by_hash(builder) -> bool:
+    """Returns whether the patients were put into splits by a hash of their ids, for want of a table."""
+    said = (builder.info.metadata or {}).get("splits_from")
+    if said is None:  # prepared before that was kept: the folder's own table says
+        config = getattr(builder, "builder_config", None)
+        facts = getattr(getattr(config, "table", None), "facts", {})
+        said = getattr(getattr(config, "manifest", None), "splits_from", facts.get("splits_from"))
+    return said == "hash"
+
+
+def whole_if_unseen(config: Config, builder, of_run: dict[str, Any]) -> Config:
+    """Returns the configuration with `--eval_split=all` where no part of the data needs to be set aside.
+
+    That is data that a fine-tuned run has never seen and whose splits are only this tool's: nothing is
+    trained or chosen on it. Call it where the user named no split.
+    """
+    if config.run.train_mode != "finetune" or not divided_by_hash(builder):
+        return config
+    for stage in lineage.stages(of_run)[0]:
+        if lineage.comparable(config, builder, stage, lineage.opened(builder, stage)):
+            return config
+    return config.replace(eval_split="all")

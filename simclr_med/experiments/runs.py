@@ -23,7 +23,7 @@ from tensorflow.python.framework import ops
 from simclr_med import run_folder
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
-from simclr_med.config import GROUPS, Config
+from simclr_med.config import FIELDS, GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
@@ -35,6 +35,7 @@ _RECORD = "experiment.json"
 # prepared dataset, whose name tells.
 _NO_NUMBER = {"manual_dir", "data_dir", "cache_dataset", "beam_runner", "beam_options", "eval_name"}
 _NO_NUMBER |= {
+    "allow_patient_overlap",
     "export_formats",
     "embed_unit",
     "shuffle_buffer",
@@ -53,6 +54,7 @@ def train_and_evaluate(
     asked: dict,
     *,
     pictures: bool = False,
+    to_choose: bool = False,
 ) -> dict:
     """Returns the result of a run, which is stored, or else made: from its newest checkpoint on.
 
@@ -63,6 +65,7 @@ def train_and_evaluate(
       strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
       pictures: also draw the run's own report.html, which takes longer.
+      to_choose: see `evaluate.evaluate`.
 
     Raises:
       UserError: a mistake of the user's, such as a folder that holds another run.
@@ -72,7 +75,9 @@ def train_and_evaluate(
     if (result := stored_result(config, builder, model_dir)) is not None:
         return result
     _train(config, builder, model_dir, strategy, asked)
-    return evaluate_once(config, builder, model_dir, strategy, pictures=pictures)
+    return evaluate_once(
+        config, builder, model_dir, strategy, pictures=pictures, to_choose=to_choose
+    )
 
 
 def evaluate_once(
@@ -82,6 +87,7 @@ def evaluate_once(
     strategy: tf.distribute.Strategy,
     *,
     pictures: bool = False,
+    to_choose: bool = False,
 ) -> dict:
     """Returns the result of evaluating a trained run, which is stored, or else made.
 
@@ -94,7 +100,9 @@ def evaluate_once(
     if evaluations.pop(config.eval.eval_name or "", None):
         _write(model_dir, record)  # its files are about to change
     try:
-        result = evaluate.evaluate(config, builder, model_dir, strategy, pictures=pictures)
+        result = evaluate.evaluate(
+            config, builder, model_dir, strategy, pictures=pictures, to_choose=to_choose
+        )
     finally:
         _forget_models()
     evaluations[config.eval.eval_name or ""] = _made_of(config, builder, model_dir)
@@ -145,6 +153,7 @@ def run_all(
     *,
     may_diverge: bool = False,
     pictures: bool = False,
+    to_choose: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
     """Yields (name, outcome) of each run, in order; says which one it is at and for how long yet.
@@ -156,6 +165,7 @@ def run_all(
       strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
       pictures: also draw each run's own report.html.
+      to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
       clock: seconds.
     """
@@ -171,7 +181,13 @@ def run_all(
             )
             if result is None:
                 result = train_and_evaluate(
-                    config, builder, folder, strategy, asked, pictures=pictures
+                    config,
+                    builder,
+                    folder,
+                    strategy,
+                    asked,
+                    pictures=pictures,
+                    to_choose=to_choose,
                 )
             outcome = Outcome(result)
         except Diverged as error:
@@ -216,6 +232,8 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     if made_of is None or not tf.io.gfile.exists(path):
         return None
     now = _made_of(config, builder, model_dir)
+    # A field that was added since had its default.
+    made_of = {**{n: FIELDS[n].default for n in now if n in FIELDS}, **made_of}
     if now["weights"] is None:  # removed to save space: the result still stands
         now["weights"] = made_of["weights"]
     if made_of != now:

@@ -55,6 +55,7 @@ def run(
     builders = Builders(make_builder)
     study_plan.check(config, recipes, builders)
     study_plan.check_folder(model_dir)
+    config = study_plan.with_shift_split(config, recipes, builders)
     with run_folder.locked(model_dir):
         arms = study_plan.arms(config, recipes, model_dir)
         pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)

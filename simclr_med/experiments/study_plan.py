@@ -11,7 +11,7 @@ import tensorflow as tf
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.evaluation import evaluate
+from simclr_med.evaluation import evaluate, splits
 from simclr_med.experiments import grids, label_efficiency, sweep
 from simclr_med.models.resnet import SMALL_IMAGE
 from simclr_med.optim import num_train_steps, num_warmup_steps
@@ -172,6 +172,24 @@ def elsewhere(config: Config, tuned: Config) -> Config:
     )
 
 
+def with_shift_split(config: Config, recipes: dict[str, Config], builders: Builders) -> Config:
+    """Returns the study's configuration with `--shift_split`: where none is given, all or test.
+
+    All of a dataset that no stage was trained on, unless its table names splits.
+    """
+    asked = config.experiment
+    if not asked.shift_dataset or asked.shift_split:
+        return config
+    tuned = recipes["finetune"]
+    outside = shift_builder(config, tuned, builders)
+    shift = elsewhere(config.replace(shift_split="test"), tuned)
+    for recipe in recipes.values():
+        of_run = splits.of_run(recipe, builders(recipe))
+        if splits.whole_if_unseen(shift, outside, of_run).data.eval_split != "all":
+            return config.replace(shift_split="test")
+    return config.replace(shift_split="all")
+
+
 def check(config: Config, recipes: dict[str, Config], builders: Builders) -> None:
     """Finds mistakes that would otherwise show up after hours.
 
@@ -180,10 +198,11 @@ def check(config: Config, recipes: dict[str, Config], builders: Builders) -> Non
     """
     tuned = recipes["finetune"]
     _check_alike(recipes)
+    config = with_shift_split(config, recipes, builders)
     builder = builders(tuned)
     inside = open_bags(tuned, builder, tuned.data.eval_split)
-    for recipe in recipes.values():
-        open_bags(recipe, builders(recipe), recipe.data.train_split)
+    for recipe in (first_stage(config, recipes["simclr"]), _pretraining(recipes["micle"])):
+        evaluate.check_splits(recipe, builders(recipe))  # they are evaluated too, by probes
     if not inside.class_names:
         raise UserError(f"--mode=study fine-tunes, and {builder.info.full_name} has no labels.")
     trial = fine_tuning(config, tuned, Arm("", "", None, ""))
@@ -198,6 +217,7 @@ def check(config: Config, recipes: dict[str, Config], builders: Builders) -> Non
         shifted = shift_builder(config, tuned, builders)
         shift = elsewhere(config, tuned)
         outside = open_bags(shift, shifted, shift.data.eval_split)
+        splits.check(shift, shifted, splits.of_run(tuned, builder), None)
         if outside.class_names != inside.class_names:
             raise UserError(
                 f"--shift_dataset={config.experiment.shift_dataset} has the classes "

@@ -103,7 +103,9 @@ def search(
     metric = config.eval.selection_metric
     rows: list[dict] = []
     jobs = points(config)
-    for name, outcome in runs.run_all(jobs, builder, model_dir, strategy, asked, may_diverge=True):
+    for name, outcome in runs.run_all(
+        jobs, builder, model_dir, strategy, asked, may_diverge=True, to_choose=True
+    ):
         optim = jobs[name].optim
         row = {"run": name, "learning_rate": optim.learning_rate, "failure": outcome.failure}
         row["weight_decay"] = optim.weight_decay

@@ -15,7 +15,7 @@ from simclr_med import __version__, run_folder
 from simclr_med.config import FIELDS, Config
 from simclr_med.export import model_card_loading
 from simclr_med.keras_api import keras
-from simclr_med.metrics import text
+from simclr_med.metrics import known_patients, text
 from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import data_json, files
 
@@ -192,6 +192,8 @@ def _results(model_dir: str, facts: dict) -> str:
 def _result(result: dict, facts: dict) -> str:
     step = result["global_step"]
     said = f"{result['dataset']}, {result['eval_split']}, step {step}"
+    if words := known_patients.part(result):
+        said += f"; {words.rstrip('.')}"
     if step != facts["global_step"]:
         said += f" (NOT the step exported here, {facts['global_step']})"
     rows: list[list[str]] = []
@@ -203,7 +205,9 @@ def _result(result: dict, facts: dict) -> str:
             numbers = [text.estimate(row, name) for name in names]
             rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
-    words = f"{said}; 95 % intervals over patients.\n\n{_table(columns, rows)}"
+    words = f"{said}; 95 % intervals over patients."
+    words += "".join(f" {warning}" for warning in known_patients.warnings(result))
+    words += f"\n\n{_table(columns, rows)}"
     if groups := result.get("subgroups"):
         some = [name for name in names if name in groups[0]]
         rows = [

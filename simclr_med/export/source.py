@@ -30,7 +30,8 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
     latest = usable[-1]
     if said and not candidates:  # by an older version: among which, nobody knows
         return latest
-    if said and candidates == names:
+    contents = {os.path.basename(p): checkpoint_files.identity(p) for p in usable}
+    if said and candidates == names and said.get("checkpoints", contents) == contents:
         return os.path.join(model_dir, said["checkpoint"])
     if config.run.train_mode == "finetune" and config.data.selection_split:
         raise UserError(

@@ -85,7 +85,12 @@ class StandIns:
         weights = toy_weights(float(config.run.seed))
         tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)
 
-    def _evaluate(self, config, builder, model_dir, strategy, pictures=True, label_efficiency=None):
+    def _evaluate(
+        self, config, builder, model_dir, strategy, pictures=True, label_efficiency=None, **how
+    ):
+        # Only where it is part of the choice may an evaluation be on the split that chooses.
+        judges = config.data.eval_split == config.data.selection_split
+        assert how.get("to_choose", False) == judges, config.data
         name = config.eval.eval_name
         self.evaluated.append((os.path.basename(model_dir), config.data.eval_split))
         suffix = f"_{name}" if name else ""

@@ -22,6 +22,7 @@ from simclr_med import build, data, distribution, export, losses
 from simclr_med.commands import flags
 from simclr_med.commands.main import main
 from simclr_med.config import Config
+from simclr_med.errors import UserError
 from simclr_med.evaluation import embed, evaluate, features
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
@@ -125,6 +126,7 @@ CHANGES = {
     "eval_steps": ("evaluation", 1, {**FINETUNE, "eval_batch_size": 2}),
     "eval_batch_size": ("evaluation", 2, FINETUNE),
     "eval_name": ("evaluation", "again", FINETUNE),
+    "allow_patient_overlap": ("evaluation", True, {**FINETUNE, "eval_split": "train"}),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
     "bootstrap_resamples": ("evaluation", 500, FINETUNE),
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
@@ -321,9 +323,12 @@ class Effects:
             encoders.shorten(patch, blocks=())
             patch.setattr(features, "evaluation_batches", spy)
             patch.setattr(export, "save", lambda *args: kept.append(args[-1]) or "saved")
-            result = evaluate.evaluate(
-                config, self.builder, self.finished, self.strategy, pictures=False
-            )
+            try:
+                result = evaluate.evaluate(
+                    config, self.builder, self.finished, self.strategy, pictures=False
+                )
+            except UserError as error:
+                result = str(error)
         new = {}
         for name in set(os.listdir(self.finished)) - before:
             path = os.path.join(self.finished, name)

@@ -266,6 +266,7 @@ def test_round_trip(folder, tmp_path):
         "skipped_images": [],
         "source": str(root),
         "patient_id_from": "patient_id",
+        "splits_from": "table",
         "layout": "manifest",
     }
 

@@ -67,9 +67,11 @@ def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
         metadata_keys=METADATA_KEYS,
         salt=salt,
         # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
-        facts={"labels_from": files[-1], "expected": {}}
-        if name
-        else {"labels_from": "the tables", "expected": PUBLISHED},
+        facts={
+            "labels_from": files[-1] if name else "the tables",
+            "splits_from": "hash",
+            "expected": {} if name else PUBLISHED,
+        },
     )
     return dataclasses.replace(table, named_images={"paper_train": ("train", _paper_train(table))})
 

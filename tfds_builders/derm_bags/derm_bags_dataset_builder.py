@@ -142,6 +142,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 fingerprint=config.manifest.fingerprint,
                 source=config.manifest.folder,
                 patient_id_from=config.manifest.patient_id_from,
+                splits_from=config.manifest.splits_from,
                 layout=config.manifest.layout,
             )
             bags = folder_bags(

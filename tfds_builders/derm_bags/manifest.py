@@ -56,6 +56,7 @@ class Manifest:
     has_differentials: bool  # whether any case has labels with weights
     metadata_columns: tuple[str, ...]
     patient_id_from: str  # what named the patients
+    splits_from: str  # "table": the source names them; "hash": by a hash of the patients' ids
     missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
     fingerprint: str  # sha256, hex
 
@@ -110,6 +111,7 @@ def read_manifest(
         has_differentials=bool(classes) and _has_differentials(source),
         metadata_columns=source.metadata_columns,
         patient_id_from=source.patient_id_from,
+        splits_from="table" if "split" in source.rows.columns else "hash",
         missing=tuple(checker.missing),
         fingerprint=digest.hexdigest(),
     )

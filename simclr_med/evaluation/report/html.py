@@ -9,7 +9,15 @@ import numpy as np
 
 from simclr_med import run_folder
 from simclr_med.data.cases import Cases
-from simclr_med.evaluation.report import findings, gallery, page, provenance, strips, summary
+from simclr_med.evaluation.report import (
+    findings,
+    gallery,
+    page,
+    patients,
+    provenance,
+    strips,
+    summary,
+)
 from simclr_med.metrics.text import headline
 
 
@@ -53,7 +61,7 @@ def render(result: dict, view: View) -> str:
     """Returns the page; arguments as in `save`."""
     num_patients = len(np.unique(view.cases.patients))
     box = summary.box(result, len(view.cases.ids), num_patients)
-    sections = [("", box), ("Results", findings.results(result))]
+    sections = [("", box), ("", patients.box(result)), ("Results", findings.results(result))]
     sections += _of_classes(result, view)
     if view.label_efficiency:
         sections.append(("Fewer labels", findings.label_efficiency(view.label_efficiency)))

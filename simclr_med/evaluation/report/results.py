@@ -12,6 +12,7 @@ import rich.table
 from rich.markup import escape
 
 from simclr_med.data.cases import Cases
+from simclr_med.metrics import known_patients
 from simclr_med.metrics.text import TITLES, estimate, signed
 from simclr_med.run_folder import terminal
 
@@ -77,6 +78,7 @@ def print_table(result: dict) -> None:
             f"Checkpoint: step {result['global_step']}, the best {result['selection']['metric']} on "
             f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
         )
+    _print_patients(result)
     terminal.show([*_shift_table(result), *_subgroup_table(result)])
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
@@ -88,6 +90,16 @@ def print_table(result: dict) -> None:
     console.print("Everything lies here:")
     for name, path in result["files"].items():
         print(f"  {path}  {_WHAT[name]}")  # not through the console, which would break long paths
+
+
+def _print_patients(result: dict) -> None:
+    """Prints how much was evaluated, and which of the patients the model knows."""
+    if words := known_patients.part(result):
+        print(f"Evaluated: {words}")
+    for words in known_patients.warnings(result):
+        print(f"Warning: {words}")
+    for words in known_patients.notes(result):
+        print(f"Patients: {words}")
 
 
 def _table(result: dict) -> rich.table.Table:

@@ -1,0 +1,129 @@
+"""Who is in a split: the patients, without their images."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from simclr_med.data.bags import find_split, open_split
+from simclr_med.data.labels import AS_STORED, LabelReading
+
+_SPLITS_CSV = "splits.csv"  # of chest X-rays: patient_id, study, split of each stored bag
+
+
+def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> frozenset[str]:
+    """Returns the ids of the patients of a split: those that the bags of `open_split` have.
+
+    Where a dataset names no patients each bag, or image, counts as one (see `named_by`). What was read
+    once is remembered: the runs of a sweep ask for the same splits.
+
+    Args:
+      builder: of a prepared dataset.
+      split: a split, a named part of one, a slice, or "all".
+      reading: which images count: a patient without one of that view is not in the split.
+
+    Raises:
+      UserError: no such split.
+    """
+    return _patients(_Prepared(builder), split, reading.views)
+
+
+def named_by(builder) -> str:
+    """Returns what tells the patients of a dataset apart, in words."""
+    if said := (builder.info.metadata or {}).get("patient_id_from"):
+        return str(said)
+    for name in ("patient_id", "bag_id"):
+        if name in builder.info.features:
+            return name
+    return "nothing: each image counts as a patient"
+
+
+class _Prepared:
+    """A builder that equals any other of the same prepared dataset, so that it can be remembered by."""
+
+    def __init__(self, builder: Any):
+        self.builder = builder
+        self._key = str(builder.data_path), (builder.info.metadata or {}).get("fingerprint")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Prepared) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@functools.lru_cache(maxsize=64)
+def _patients(prepared: _Prepared, split: str, views: str) -> frozenset[str]:
+    builder = prepared.builder
+    _, tfds_split = find_split(builder, split)
+    path = builder.data_path / _SPLITS_CSV
+    whole = split == "all" or split in builder.info.splits
+    if whole and views == "all" and path.exists():  # instead of all the images
+        rows = csv.DictReader(io.StringIO(path.read_text()))
+        return frozenset(row["patient_id"] for row in rows if split in ("all", row["split"]))
+    features = builder.info.features
+    key = next((name for name in ("patient_id", "bag_id") if name in features), "tfds_id")
+    smallest = "label" if "label" in features else next(iter(features))  # it must read something
+    wanted = [smallest] if key == "tfds_id" else [key]
+    wanted += ["views"] * (views != "all")
+    dataset = builder.as_dataset(
+        split=tfds_split,
+        decoders=tfds.decode.PartialDecoding(
+            dict.fromkeys(wanted, True),
+            {"image": tfds.decode.SkipDecoding()} if "image" in wanted else None,
+        ),
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
+    )
+    if views != "all":
+        dataset = dataset.filter(lambda example: tf.reduce_any(example["views"] == views))
+    return frozenset(
+        example.decode()
+        for example in dataset.map(lambda example: example[key]).as_numpy_iterator()
+    )
+
+
+def same_pictures(one, other, most: int = 20) -> bool:
+    """Returns whether two prepared datasets are copies: cases of equal ids hold equal pictures.
+
+    Equal ids alone say little: many folders have a case 1. Some `most` of the common ids are looked at.
+    """
+    return _same_pictures(_Prepared(one), _Prepared(other), most)
+
+
+@functools.lru_cache(maxsize=64)
+def _same_pictures(one: _Prepared, other: _Prepared, most: int) -> bool:
+    features = one.builder.info.features, other.builder.info.features
+    if not all("images" in f and "bag_id" in f and "patient_id" in f for f in features):
+        return False
+    common = patients_of(one.builder, "all") & patients_of(other.builder, "all")
+    if not common:
+        return False
+    digests: dict[str, bytes] = {}
+    for bag, digest in _digests(one.builder, common):
+        digests[bag] = digest
+        if len(digests) == most:
+            break
+    left = set(digests)
+    for bag, digest in _digests(other.builder, common):
+        if digests.get(bag) == digest:
+            return True
+        left.discard(bag)
+        if not left:
+            break
+    return False
+
+
+def _digests(builder, patients: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    """Yields (id, hash of the encoded images) of the bags of some patients."""
+    for bag in open_split(builder, "all").dataset.as_numpy_iterator():
+        if bag["patient_id"].decode() in patients:
+            pictures = b"".join(hashlib.sha256(image).digest() for image in bag["images"])
+            yield bag["bag_id"].decode(), hashlib.sha256(pictures).digest()

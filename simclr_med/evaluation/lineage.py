@@ -1,0 +1,162 @@
+"""What a run was trained on, stage by stage: its own data, and that of the runs it began from.
+
+A stage is known by the config.json of its run. Weights from elsewhere end the list: nobody here knows
+whose images they saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from etils import epath
+
+from simclr_med import run_folder
+from simclr_med.config import FIELDS, Config
+from simclr_med.data.labels import LabelReading
+from simclr_med.data.patients import patients_of, same_pictures
+from simclr_med.errors import UserError
+
+# Datasets, and layouts of derm_bags, whose patient ids are the publisher's (or the demo's own): equal
+# ids are equal people in every copy.
+_PUBLISHED = ("chexpert_studies", "nih_cxr14")
+_PUBLISHED_LAYOUTS = ("ham10000", "pad_ufes_20", "scin", "demo")
+_SAVED_MODEL_DEPTH = 3  # RUN/saved_model/STEP, RUN/export/saved_model, RUN/ckpt-STEP
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Patients that shaped a model.
+
+    Attributes:
+      what: "training" (with labels), "pretraining" (without), "probe" (the labels that probes were
+        fitted on) or "selection" (what chose the checkpoint).
+      dataset: full name of the prepared dataset.
+      split: of it.
+      views: which images of it, as `--views` says.
+      manual_dir: the folder that it was prepared from, if there was one.
+      data_dir: where it was prepared.
+    """
+
+    what: str
+    dataset: str
+    split: str
+    views: str = "all"
+    manual_dir: str | None = None
+    data_dir: str | None = None
+
+    @property
+    def with_labels(self) -> bool:
+        """Whether the patients' labels were used, so that results on them are too good."""
+        return self.what != "pretraining"
+
+
+def stages(values: dict[str, Any]) -> tuple[list[Stage], str]:
+    """Returns the trainings of a run, the last one first, and what is not known of those before.
+
+    Args:
+      values: of its config.json, or `Config.to_dict()` and "prepared_dataset".
+
+    Returns:
+      The stages, none for weights that were taken over as they are (--keep_head); and "" where the
+      first of them began at random weights, else a few words.
+    """
+    found: list[Stage] = [] if values.get("adopted_weights") else [_stage(values)]
+    seen: set[str] = set()
+    while path := values.get("checkpoint"):
+        folder = _run_of(str(path))
+        if folder is None or folder in seen:
+            return found, "the images behind the weights it began from, which no run here made"
+        seen.add(folder)
+        values = run_folder.read_json(os.path.join(folder, "config.json"))
+        found.append(_stage(values))
+    return found, ""
+
+
+def _stage(values: dict[str, Any]) -> Stage:
+    values = {**{name: field.default for name, field in FIELDS.items()}, **values}
+    return Stage(
+        what="training" if values["train_mode"] == "finetune" else "pretraining",
+        dataset=values.get("prepared_dataset") or str(values["dataset"]),
+        split=values["train_split"],
+        views=values["views"],
+        manual_dir=values["manual_dir"],
+        data_dir=values["data_dir"],
+    )
+
+
+def _run_of(path: str) -> str | None:
+    """Returns the folder of the run whose checkpoint or export lies at a path; None if it is no run's."""
+    folder = path.rstrip("/")
+    for _ in range(_SAVED_MODEL_DEPTH):
+        file = os.path.join(folder, "config.json")
+        if tf.io.gfile.exists(file):
+            try:
+                values = run_folder.read_json(file)
+            except UserError:  # others write files of that name too
+                return None
+            return folder if isinstance(values, dict) and "train_split" in values else None
+        folder = os.path.dirname(folder)
+    return None
+
+
+def number_in_common(
+    config: Config, builder, evaluated: frozenset[str], stage: Stage
+) -> tuple[int | None, str]:
+    """Returns how many of the `evaluated` patients of a builder are in a stage; None and why, if unknown.
+
+    Ids are compared where they mean the same people: in one prepared dataset, in two copies of a
+    published one, of one folder, or where cases of equal names hold equal pictures.
+    """
+    theirs = opened(builder, stage)
+    if not comparable(config, builder, stage, theirs):
+        return None, "another dataset, whose patient ids need not mean the same people"
+    if theirs is None:
+        return None, "its prepared data is no longer there"
+    try:
+        return len(
+            evaluated & patients_of(theirs, stage.split, LabelReading(views=stage.views))
+        ), ""
+    except UserError:  # prepared again, with other splits
+        return None, f"its prepared data has no split '{stage.split}'"
+
+
+def comparable(config: Config, builder, stage: Stage, theirs: Any) -> bool:
+    """Returns whether equal patient ids of a builder and of a stage's data mean the same people.
+
+    Args:
+      config: with the `manual_dir` of `builder`.
+      builder: of the data evaluated.
+      stage: to compare with.
+      theirs: the builder of its data, as `opened` gives it.
+    """
+    name = builder.info.name
+    if stage.dataset == builder.info.full_name:
+        return True
+    if stage.dataset.split("/")[0] != name:
+        return False
+    one, other = config.data.manual_dir, stage.manual_dir
+    if name in _PUBLISHED or (one and other and os.path.realpath(one) == os.path.realpath(other)):
+        return True
+    if theirs is None:
+        return False
+    layouts = [(b.info.metadata or {}).get("layout") for b in (builder, theirs)]
+    if layouts[0] == layouts[1] and layouts[0] in _PUBLISHED_LAYOUTS:
+        return True
+    return same_pictures(builder, theirs)
+
+
+def opened(builder, stage: Stage) -> Any:
+    """Returns the builder of a stage's prepared data, None if that is no longer there."""
+    if stage.dataset == builder.info.full_name:
+        return builder
+    depth = len(builder.info.full_name.split("/"))
+    roots = [builder.data_path.parents[depth - 1]]
+    roots.append(epath.Path(stage.data_dir or tfds.core.constants.DATA_DIR))
+    for root in roots:
+        if (root / stage.dataset / "dataset_info.json").exists():
+            return tfds.builder_from_directory(root / stage.dataset)
+    return None

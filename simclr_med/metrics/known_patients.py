@@ -1,0 +1,80 @@
+"""In words: how much of a dataset a result is about, and which of its patients the model knows."""
+
+from __future__ import annotations
+
+
+def part(result: dict) -> str:
+    """Returns how many of the dataset's cases were evaluated; "" of a result that does not say.
+
+    Example: "81 of 81 cases: all splits (train 60, validation 9, test 12)."
+    """
+    found = result.get("evaluated")
+    if not found:
+        return ""
+    sizes = ", ".join(f"{name} {size:,}" for name, size in found["cases_of_splits"].items())
+    split = found["split"]
+    where = f"all splits ({sizes})" if split == "all" else f"split '{split}' (there are {sizes}"
+    if split != "all":
+        by_hash = "; by a hash of the patients' ids" if found["splits_from"] == "hash" else ""
+        where += f"{by_hash})"
+    words = f"{found['cases']:,} of {found['of']:,} cases: {where}"
+    if found["cases"] < found["cases_of_split"]:
+        words += f", its first {found['cases']:,} of {found['cases_of_split']:,} by --eval_steps"
+    if found["probes_fitted_on"]:
+        fitted, cases = found["probes_fitted_on"]
+        words += f". Probes are fitted on '{fitted}', {cases:,} cases of the same data"
+    return f"{words}."
+
+
+def warnings(result: dict) -> list[str]:
+    """Returns a sentence for each reason why the numbers are too good; [] if none is known."""
+    found = result.get("patients") or {"in_common": []}
+    said = []
+    for row in found["in_common"]:
+        if not row["patients"] or row["with"] == "pretraining":
+            continue
+        reason = {
+            "training": f"the run was trained on them, with their labels (split '{row['split']}')",
+            "probe": f"the probes are fitted on their labels (split '{row['split']}')",
+            "selection": f"they chose the run or its checkpoint (split '{row['split']}')",
+        }[row["with"]]
+        said.append(
+            f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients are known to the "
+            f"model: {reason}. These numbers say nothing about other patients."
+        )
+    return said
+
+
+def notes(result: dict) -> list[str]:
+    """Returns what else there is to say about the evaluated patients; [] of a result that is silent."""
+    found = result.get("patients")
+    if not found:
+        return []
+    said = []
+    of = {"training": "trained on", "probe": "fitted on", "selection": "chosen on"}
+    clean = [
+        f"{of[row['with']]} ('{row['split']}')"
+        for row in found["in_common"]
+        if row["patients"] == 0 and row["with"] in of
+    ]
+    if clean:
+        said.append(
+            f"None of the {found['evaluated']:,} evaluated patients was {' or '.join(clean)}; "
+            f"patients are told apart by {found['told_apart_by']}."
+        )
+    for row in found["in_common"]:
+        where = f"'{row['split']}' of {row['dataset']}"
+        if row["patients"] is None:
+            said.append(
+                f"Not known: patients in common with the {row['with']} on {where} ({row['why']})."
+            )
+        elif row["with"] == "pretraining" and row["patients"]:
+            said.append(
+                f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients were in the "
+                f"pretraining on {where}, without their labels: legitimate, and to be said."
+            )
+        elif row["with"] == "pretraining":
+            said.append(f"No evaluated patient was in the pretraining on {where}.")
+    if found["not_known"]:
+        said.append(f"Not known: {found['not_known']}.")
+    return said
