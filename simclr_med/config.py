@@ -114,7 +114,8 @@ class RunConfig:
     )
     keep_hub_module_max: int = _knob(
         1,
-        "Newest SavedModels of the encoder to keep; 0: export none.",
+        "Newest SavedModels of the encoder to keep; 0: export none (SimCLR's code then keeps all: for "
+        "that give a large number).",
         at_least=0,
         shapes_weights=False,
     )
@@ -239,16 +240,24 @@ class AugmentConfig:
 
     image_size: int = _knob(224, "Side of the network's input, px.", at_least=16, at_most=4096)
     color_jitter_strength: float = _knob(
-        1.0, "Strength of the colour jitter; 0 turns it off.", at_least=0.0
+        1.0,
+        "Strength of the colour jitter, in fine-tuning too (as in the paper; SimCLR's code fine-tunes "
+        "without). 0 turns it off; greyscale is a flag of its own, the next.",
+        at_least=0.0,
     )
     grayscale_probability: float = _knob(
         0.2,
-        "Share of the views that turn grey (0.2: SimCLR, appendix A). Lower it where colour is "
-        "diagnostic, as in dermatology.",
+        "Probability of converting a view to greyscale (0.2: SimCLR, appendix A), in fine-tuning too. "
+        "Lower it where colour is diagnostic, as in dermatology. In SimCLR's code it is part of the "
+        "jitter: with --color_jitter_strength=0 set this to 0 too for its behaviour.",
         at_least=0.0,
         at_most=1.0,
     )
-    use_blur: bool = _knob(True, "Gaussian blur of half of the views.")
+    use_blur: bool = _knob(
+        True,
+        "Gaussian blur of half of the views, in fine-tuning too (as in the paper; SimCLR's code "
+        "fine-tunes without), with a sigma for each image (there: one for each batch of views).",
+    )
     rotation_degrees: float = _knob(
         0.0,
         "Views are rotated by up to this much either way (paper, chest X-ray: 45).",
@@ -340,8 +349,9 @@ class TrainConfig:
     zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
     fine_tune_after_block: int = _knob(
         -1,
-        "finetune: freeze the stem and this many block groups; -1 trains everything, 4 just the "
-        "head.",
+        "finetune: freeze the stem and this many block groups, BatchNorm's statistics included "
+        "(SimCLR's code normalises frozen blocks by the batch); -1 trains everything, 4 just what is "
+        "above the encoder.",
         at_least=-1,
         at_most=4,
     )
