@@ -93,7 +93,7 @@ def select(
         changed = _changed(kept, asked)
         if not changed:
             return kept
-        print(f"The checkpoint is chosen again, for what may have changed: {', '.join(changed)}.")
+        print(f"The checkpoint is chosen again; changed since the last time: {', '.join(changed)}.")
     bags = open_bags(config, builder, split)
     chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
     run_folder.write_json(path, chosen)
@@ -144,7 +144,7 @@ def _changed(kept: dict, asked: dict) -> list[str]:
     titles = {"split": "--selection_split", "metric": "--selection_metric"}
     changed = [title for key, title in titles.items() if kept.get(key) != asked[key]]
     if "made_of" not in kept:
-        return [*changed, "all else, which an older version did not write down"]
+        return [*changed, "the version, which now writes down of what a choice is made"]
     if (kept.get("candidates"), kept["checkpoints"]) != (asked["candidates"], asked["checkpoints"]):
         changed.append("the checkpoints")
     before, now = kept["made_of"], asked["made_of"]

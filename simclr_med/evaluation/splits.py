@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -24,9 +24,9 @@ from simclr_med.evaluation.lineage import Stage
 _USUAL = ("train", "validation", "test")  # in this order, others after them
 _CHOOSE_RUNS = ("sweep", "study")  # modes
 _MADE = {
-    "training": "that the run was trained on",
+    "training": "which the run was trained on",
     "probe": "whose labels the probes are fitted on",
-    "selection": "that chose the run or its checkpoint",
+    "selection": "which chose the run or its checkpoint",
 }
 
 
@@ -48,15 +48,22 @@ def check_selection(config: Config, builder, *, to_choose: bool = False) -> None
             "validation. --eval_split is only for the final report."
         )
     chosen = _patients(config, builder, selection)
-    for flag in ("train_split",) if to_choose else ("eval_split", "train_split"):
-        other = getattr(config.data, flag)
-        if shared := len(chosen & _patients(config, builder, other)):
-            taken = chosen | _patients(config, builder, config.data.train_split)
-            raise UserError(
-                f"--selection_split={selection} and --{flag}={other} share {shared:,} patients."
-                " Choose on patients that are neither trained on nor reported: 'validation', or a "
-                "split column of your manifest. " + _free_splits(config, builder, taken)
-            )
+    trained = _patients(config, builder, config.data.train_split)
+    reported = _patients(config, builder, config.data.eval_split)
+    if shared := len(chosen & trained):
+        free = _free(config, builder, "selection", trained | reported)
+        _refuse_selection(config, "train_split", shared, free)
+    if (shared := len(chosen & reported)) and not to_choose:
+        free = _free(config, builder, "eval", trained | chosen)
+        _refuse_selection(config, "eval_split", shared, free)
+
+
+def _refuse_selection(config: Config, flag: str, shared: int, free: str) -> NoReturn:
+    raise UserError(
+        f"--selection_split={config.data.selection_split} and "
+        f"--{flag}={getattr(config.data, flag)} share {shared:,} patients. Choose on patients that "
+        f"are neither trained on nor reported. {free}"
+    )
 
 
 def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def check(
     selected = _selected(config, builder, of_run, model_dir, last)
     if config.run.train_mode == "pretrain":
         known.insert(0, _here("probe", config, builder, config.data.train_split))
-    rows, taken = [], frozenset[str]()
+    rows = []
     for stage in [*selected, *known]:
         number, why = lineage.number_in_common(config, builder, evaluated, stage)
         rows.append(
@@ -114,9 +121,6 @@ def check(
                 "why": why,
             }
         )
-        if number and stage.with_labels:
-            theirs = lineage.opened(builder, stage)
-            taken |= patients_of(theirs, stage.split, LabelReading(views=stage.views))
     found = {
         "evaluated": len(evaluated),
         "told_apart_by": named_by(builder),
@@ -124,7 +128,8 @@ def check(
         "in_common": rows,
         "not_known": not_known,
     }
-    _refuse(config, builder, rows, taken, len(evaluated), to_choose=to_choose)
+    if too_good := _too_good(rows, config.eval.allow_patient_overlap, to_choose=to_choose):
+        _refuse(config, builder, too_good, len(evaluated), [*selected, *known])
     return found
 
 
@@ -157,36 +162,43 @@ def _here(what: str, config: Config, builder, split: str) -> Stage:
     return Stage(what, name, split, data.views, data.manual_dir, data.data_dir)
 
 
-def _refuse(
-    config: Config, builder, rows: list[dict], taken: frozenset[str], total: int, *, to_choose: bool
-) -> None:
-    """Raises UserError for the first row that makes results too good, unless that was allowed."""
-    allowed = config.eval.allow_patient_overlap
+def _too_good(rows: list[dict], allowed: bool, *, to_choose: bool) -> dict | None:
+    """Returns the first row that makes results too good and is not allowed to; None if none does."""
     for row in rows:
-        what = row["with"]
-        if not row["patients"] or what == "pretraining":
-            continue
-        if to_choose if what == "selection" else allowed:
-            continue
-        allow = (
-            "To look at them on purpose, add --allow_patient_overlap, and the report says so. "
-            if what != "selection"
-            else ""
-        )
-        raise UserError(
-            f"--eval_split={config.data.eval_split}: {row['patients']:,} of its {total:,} patients "
-            f"are in '{row['split']}', {_MADE[what]}: what is measured on them says nothing about "
-            f"others. {allow}{_free_splits(config, builder, taken)}"
-        )
+        may_be = to_choose if row["with"] == "selection" else allowed
+        if row["patients"] and row["with"] != "pretraining" and not may_be:
+            return row
+    return None
 
 
-def _free_splits(config: Config, builder, taken: frozenset[str]) -> str:
-    """Returns which splits there are, and which hold no patient that is already taken."""
+def _refuse(
+    config: Config, builder, row: dict, num_evaluated: int, stages: list[Stage]
+) -> NoReturn:
+    """Raises the UserError for a row that makes results too good; says which splits would not."""
+    everyone, taken = _patients(config, builder, "all"), frozenset[str]()
+    for stage in stages:
+        if stage.with_labels and lineage.number_in_common(config, builder, everyone, stage)[0]:
+            theirs = lineage.opened(builder, stage)
+            taken |= patients_of(theirs, stage.split, LabelReading(views=stage.views))
+    on_purpose = (
+        "To look at them on purpose, add --allow_patient_overlap, and the report says so. "
+    ) * (row["with"] != "selection")
+    raise UserError(
+        f"--eval_split={config.data.eval_split}: {row['patients']:,} of its {num_evaluated:,} "
+        f"patients are in '{row['split']}', {_MADE[row['with']]}: what is measured on them says "
+        f"nothing about others. {on_purpose}{_free(config, builder, 'eval', taken)}"
+    )
+
+
+def _free(config: Config, builder, which: str, taken: frozenset[str]) -> str:
+    """Returns which splits there are, and which of them `--{which}_split` can be: without the taken."""
     sizes = cases_of_splits(config, builder)
     there = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
     free = [name for name, n in sizes.items() if n and not _patients(config, builder, name) & taken]
     words = (
-        f"Free of them: {', '.join(free)}." if free else "None of them is free of such patients."
+        f"Free for --{which}_split: {', '.join(free)}."
+        if free
+        else f"None is free for --{which}_split."
     )
     return f"The splits are {there}. {words}"
 

@@ -62,12 +62,12 @@ def notes(result: dict) -> list[str]:
             f"None of the {found['evaluated']:,} evaluated patients was {' or '.join(clean)}; "
             f"patients are told apart by {found['told_apart_by']}."
         )
+    unknown: dict[tuple[str, str], list[str]] = {}
     for row in found["in_common"]:
         where = f"'{row['split']}' of {row['dataset']}"
         if row["patients"] is None:
-            said.append(
-                f"Not known: patients in common with the {row['with']} on {where} ({row['why']})."
-            )
+            stage = f"the {row['with']} on '{row['split']}'"
+            unknown.setdefault((row["dataset"], row["why"]), []).append(stage)
         elif row["with"] == "pretraining" and row["patients"]:
             said.append(
                 f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients were in the "
@@ -75,6 +75,11 @@ def notes(result: dict) -> list[str]:
             )
         elif row["with"] == "pretraining":
             said.append(f"No evaluated patient was in the pretraining on {where}.")
+    for (dataset, why), stages in unknown.items():
+        said.append(
+            f"Not known: patients in common with {', '.join(dict.fromkeys(stages))} of {dataset} "
+            f"({why})."
+        )
     if found["not_known"]:
         said.append(f"Not known: {found['not_known']}.")
     return said

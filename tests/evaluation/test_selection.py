@@ -124,5 +124,5 @@ def test_the_choice_of_an_older_version_is_made_again_or_noted(chosen, capsys):
     assert chosen(own=False) == (old, False)  # other data cannot choose again
     assert "an older version chose the checkpoint" in capsys.readouterr().out
     assert chosen()[1]
-    assert "an older version did not write down" in capsys.readouterr().out
+    assert "which now writes down of what" in capsys.readouterr().out
     assert not chosen()[1]

@@ -65,9 +65,11 @@ def test_none_and_not_known_are_different_things():
     none = " ".join(known_patients.notes(result(row("training", 0), row("pretraining", 0))))
     assert "None of the 7 evaluated patients was trained on ('train')" in none
     assert "No evaluated patient was in the pretraining" in none and "Not known" not in none
-    unknown = known_patients.notes(result(row("training", None, why="why"), not_known="the rest"))
+    rows = [row("training", None, why="why"), row("pretraining", None, split="all", why="why")]
+    unknown = known_patients.notes(result(*rows, not_known="the rest"))
     assert unknown == [
-        "Not known: patients in common with the training on 'train' of d/1 (why).",
+        "Not known: patients in common with the training on 'train', the pretraining on 'all' of "
+        "d/1 (why).",
         "Not known: the rest.",
     ]
 
