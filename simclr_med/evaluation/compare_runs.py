@@ -14,7 +14,7 @@ from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.metrics.compare import compare
 from simclr_med.metrics.predictions import read_predictions, runs_of
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import spreadsheet, terminal
 
 _FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
 
@@ -90,5 +90,6 @@ def _csv(found: list[dict]) -> str:
             low, high = row["difference_95"]
             numbers = {**row, "low": low, "high": high}
             values = ["" if np.isnan(numbers[f]) else f"{numbers[f]:.6g}" for f in _FIELDS]
-            writer.writerow([comparison["a"], comparison["b"], name, *values])
+            names = spreadsheet.cells([comparison["a"], comparison["b"], name])
+            writer.writerow([*names, *values])
     return text.getvalue()

@@ -125,7 +125,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
 
 
 def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds) -> dict:
-    """Returns {"classification": {evaluator: {encoder: row}}, "subgroups": [row, ...]}.
+    """Returns "classification": {evaluator: {encoder: row}}, "subgroups": [row, ...], "min_subgroup".
 
     Args:
       config: of the run.
@@ -146,9 +146,18 @@ def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds
     main, groups = _main_scores(config, scores), []
     if main:
         groups = subgroups.subgroups(
-            cases, main["predictions"], class_names, config.eval.subgroups, **options
+            cases,
+            main["predictions"],
+            class_names,
+            config.eval.subgroups,
+            min_patients=config.eval.min_subgroup,
+            **options,
         )
-    return {"classification": rows, "subgroups": groups}
+    return {
+        "classification": rows,
+        "subgroups": groups,
+        "min_subgroup": config.eval.min_subgroup,
+    }
 
 
 def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
