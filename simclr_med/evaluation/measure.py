@@ -23,6 +23,7 @@ from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.scoring import classification
+from simclr_med.run_folder import data_json
 
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
@@ -69,8 +70,8 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     """
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
     of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
-    trained_on = of_run.get("prepared_dataset", builder.info.full_name)
-    is_its_own = trained_on == builder.info.full_name
+    trained_on = of_run.get("prepared_dataset", data_json.name_of(builder))
+    is_its_own = trained_on == data_json.name_of(builder)
     class_names = bags.class_names
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
     if config.run.train_mode == "finetune":  # else probes are fitted on the data that is evaluated
@@ -79,7 +80,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         if not is_its_own and not config.eval.eval_name:
             raise UserError(
                 f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
-                f"{builder.info.full_name}, so that its own results are kept."
+                f"{data_json.name_of(builder)}, so that its own results are kept."
             )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
@@ -115,7 +116,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
     """Returns what was evaluated: which step, on which data, with which labels."""
     return {
         "global_step": step_of(chosen["checkpoint"]),
-        "dataset": builder.info.full_name,
+        "dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         "train_split": config.data.train_split,
         "eval_split": config.data.eval_split,

@@ -147,7 +147,8 @@ def check_columns(columns: str, bags: Bags) -> None:
         if name not in there:
             has = ", ".join(there) or "none"
             raise UserError(
-                f"--subgroups={columns}: no metadata column {name!r}; there are: {has}."
+                f"--subgroups={columns}: no metadata column {name!r}; there are: {has}. "
+                "(--keep_metadata says which columns of a table the prepared copy stores.)"
             )
 
 
