@@ -236,9 +236,9 @@ def _subgroups(result: dict, names: list[str], config: Config) -> str:
     said = ""
     if any("pooled" in group for group in groups):
         said = (
-            "\n\nTo protect patients, groups of fewer are one group, “fewer than …”; where these have "
-            "too few patients even together, the smallest of the other groups is among them (“with "
-            "…”)."
+            "\n\nTo protect patients, small groups are one group, “fewer than …” patients; where "
+            "these have fewer even together, the smallest of the other groups is among them (“with "
+            "…”): else their numbers would follow from the other rows."
         )
     return f"\n\n{_table(columns, rows)}{said}"
 

@@ -466,7 +466,16 @@ def test_the_model_card_shows_usual_or_named_subgroups_and_no_small_one(world, t
     usual = card()
     assert "| site: leg | 60 | 30 | 0.444 [0.100, 0.900] |" in usual
     assert "| site: fewer than 10, with arm | – | – | – |" in usual
-    for text in ("site: lip", "site: ear", "0.111", "0.222", "0.333", "Dr Who", "Referring", "0.555"):
+    for text in (
+        "site: lip",
+        "site: ear",
+        "0.111",
+        "0.222",
+        "0.333",
+        "Dr Who",
+        "Referring",
+        "0.555",
+    ):
         assert text not in usual, text
     named = card(subgroups="Referring Physician")
     assert "| Referring Physician: Dr Who | 72 | 36 | 0.555 [0.100, 0.900] |" in named

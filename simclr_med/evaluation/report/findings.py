@@ -12,9 +12,9 @@ from simclr_med.metrics.text import TITLES, headline, metrics_of
 _MAX_CURVES = 8
 _MAX_DOTS = 40  # a page of A4
 _POOLED = (
-    " To protect patients, groups of fewer are one group, “fewer than …”. Where these have too few "
-    "patients even together, the smallest of the other groups is among them (“with …”), so that "
-    "nothing about them follows from the rows that are shown."
+    " To protect patients, groups of fewer than {0} patients are one group, “fewer than {0}”. Where "
+    "these have fewer than {0} even together, the smallest of the other groups is among them (“with "
+    "…”): else their numbers would follow from those of all patients and of the other groups."
 )
 
 
@@ -207,7 +207,8 @@ def subgroups(result: dict) -> str:
             for group in groups
         ],
         "Smallest first, with 95 % intervals by patient. Few cases make wide intervals; "
-        "differences between groups were not tested." + (_POOLED if pooled else ""),
+        "differences between groups were not tested."
+        + (_POOLED.format(result["min_subgroup"]) if pooled else ""),
     )
     row = headline(result)[1].get("trained", {})
     main = next((name for name in ("macro_auc", *metrics_of(row)) if name in names), None)
