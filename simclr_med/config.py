@@ -225,6 +225,14 @@ class DataConfig:
         "in one bag; labels in which they differ are unknown.",
         choices=("study", "patient"),
     )
+    keep_metadata: str = _knob(
+        "usual",
+        "derm_bags, chexpert, nih_cxr14: metadata columns that the prepared copy stores: usual (age, "
+        "sex, site, skin type, view, and the columns of --subgroups), all, none, or a list such as "
+        "usual,clinic. image_path in the list stores names of files too; else --embed_unit=image "
+        "names an image by its row in the table. all is what versions before this flag stored.",
+        shapes_weights=False,
+    )
     max_bag_size: int = _knob(
         6,
         "Images of one bag that fine-tuning and evaluation look at (paper: up to 6 a case); a "
@@ -438,8 +446,24 @@ class EvalConfig:
     )
     subgroups: str = _knob(
         "all",
-        "Metadata columns by whose values the metrics are shown too, e.g. sex,age: all, none or a "
-        "list.",
+        "Metadata columns by whose values the metrics are shown too, e.g. sex,age: none, a list, or "
+        "all, which is the usual ones: age, sex, site, skin type, view. Another column (a referrer, a "
+        "postcode) is shown, on a model card too, only when it is named.",
+        shapes_weights=False,
+    )
+    min_subgroup: int = _knob(
+        10,
+        "Subgroups of fewer patients are pooled, column by column, on the terminal, in result.json, "
+        "report and model card. A pool that stays below takes in the smallest of the other groups: "
+        "else its numbers would follow from theirs. 1 shows all groups, for yourself.",
+        at_least=1,
+        shapes_weights=False,
+    )
+    keep_identifiers: bool = _knob(
+        False,
+        "Keep ids of cases, file names, folders and machines in report.html and in the model card of "
+        "an export, for yourself; the page then says so at its top. Without it cases are numbered by "
+        "their row in predictions.csv.",
         shapes_weights=False,
     )
 
@@ -728,6 +752,16 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
         "label_efficiency": (*run, REPEAT, LABEL_EFFICIENCY),
         "study": (PREPARE, *_TRAIN, *_EVALUATE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY),
     }[mode]
+
+
+# Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
+PRIVATE = frozenset(
+    {
+        *("model_dir", "manual_dir", "data_dir", "checkpoint", "shift_manual_dir", "runs"),
+        *("simclr_recipe", "micle_recipe", "finetune_recipe", "bag_regex", "beam_runner"),
+        *("beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)

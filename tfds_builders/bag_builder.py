@@ -13,7 +13,7 @@ import itertools
 import json
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from tensorflow_datasets.core import splits as splits_lib
 from tfds_builders import bag_counts
 from tfds_builders.bag_table import BagTable, shards
 from tfds_builders.errors import DataError
+from tfds_builders.kept_metadata import USUAL, keep
 from tfds_builders.pixels import ImageError
 from tfds_builders.read_ahead import load_ahead
 
@@ -41,6 +42,17 @@ class FolderConfig(tfds.core.BuilderConfig):
     table: BagTable | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    file_names: bool = True
+
+    def paths(self) -> dict[str, str]:
+        """Returns {id of an image: its path in the folder}."""
+        if self.table is None or self.file_names:
+            return {}
+        rows = self.table.rows
+        return {
+            image_name(table, row): path
+            for table, row, path in zip(rows["table"], rows["row"], rows["path"])
+        }
 
 
 def make_config(
@@ -49,6 +61,8 @@ def make_config(
     manual_dir: str,
     on_bad_image: str,
     long_side: int,
+    keep_metadata: str = USUAL,
+    used_columns: Iterable[str] = (),
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
@@ -59,6 +73,8 @@ def make_config(
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
         images out, and bags that have no other, and lists them in `info.metadata`.
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
+      keep_metadata, used_columns: which columns of the table are stored, and whether names of image
+        files are: see `kept_metadata.keep`.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -66,10 +82,13 @@ def make_config(
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
     table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}")
+    kept = keep(keep_metadata, table.metadata_keys, used_columns)
+    facts = {**table.facts, "kept_metadata": kept.facts()}
     return FolderConfig(
-        name=f"folder_{table.fingerprint[:10]}",
+        name=kept.config_name(table.fingerprint),
         description=f"The folder {table.folder}.",
-        table=table,
+        table=dataclasses.replace(table, metadata_keys=kept.columns, facts=facts),
+        file_names=kept.file_names,
         on_bad_image=on_bad_image,
         long_side=long_side,
     )
@@ -92,8 +111,11 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             "image_ids": texts,
             "views": texts,
             "labels": {name: tfds.features.Scalar(np.float32) for name in self.LABELS},
-            "metadata": {key: texts for key in self.METADATA_KEYS},
         }
+        table = self.builder_config.table if self.builder_config else None
+        keys = table.metadata_keys if table else keep(USUAL, self.METADATA_KEYS).columns
+        if keys:
+            features["metadata"] = {key: texts for key in keys}
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
@@ -114,6 +136,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                     metadata_keys=config.table.metadata_keys,
                     skip_bad=config.on_bad_image == "skip",
                     long_side=config.long_side,
+                    file_names=config.file_names,
                     log=self.data_path / SKIPPED / f"{split}-{i:05d}.json",
                     title=f"{split}, file {i + 1} of {len(pieces)}",
                 )
@@ -195,6 +218,7 @@ class ShardReader:
     metadata_keys: tuple[str, ...]
     skip_bad: bool
     long_side: int
+    file_names: bool
     log: epath.Path  # where images that are left out are written
     title: str
 
@@ -245,11 +269,23 @@ class ShardReader:
             "bag_id": rows[0]["bag_id"],
             "patient_id": rows[0]["patient_id"],
             "images": images,
-            "image_ids": [row["path"] for row in rows],
+            "image_ids": [
+                row["path"] if self.file_names else image_name(row["table"], row["row"])
+                for row in rows
+            ],
             "views": [row["view"] for row in rows],
             "labels": {name: rows[0][name] for name in self.labels},
-            "metadata": {key: [row[key] for row in rows] for key in self.metadata_keys},
+            **(
+                {"metadata": {key: [row[key] for row in rows] for key in self.metadata_keys}}
+                if self.metadata_keys
+                else {}
+            ),
         }
+
+
+def image_name(table: str, row: int) -> str:
+    """Returns what a copy without names of files calls an image."""
+    return f"{table}, row {row}"
 
 
 def _has_bag(readers: list[ShardReader]) -> bool:

@@ -17,8 +17,9 @@ from typing import Any
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, nih_cxr14
+from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14
 from tfds_builders.errors import DataError
+from tfds_builders.kept_metadata import USUAL
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
@@ -35,6 +36,8 @@ class BuildOptions:
     long_side: int = 0  # px
     top_conditions: int = 0
     bag_regex: str = ""
+    keep_metadata: str = USUAL
+    used_columns: tuple[str, ...] = ()  # stored too, where they are: those of subgroups
 
     def given(self) -> dict[str, Any]:
         """Returns {name: value} of the options that differ from their defaults."""
@@ -74,6 +77,8 @@ def prepare(
     builder = _builder(name, manual_dir, data_dir, options)
     if builder.is_prepared():
         return builder
+    if (older := _with_everything(builder, name, manual_dir, data_dir, options)) is not None:
+        return older
     print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -91,6 +96,31 @@ def prepare(
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
     return builder
+
+
+def _with_everything(builder, name: str, manual_dir, data_dir, options: BuildOptions):
+    """Returns the copy of the same folder that stores all metadata, where there is one; else None.
+
+    Versions before --keep_metadata made no other. It stands in for the usual columns alone, as to
+    build it again may take hours; that is printed.
+    """
+    if name not in FOLDERS or options.keep_metadata != USUAL:
+        return None
+    fuller = kept_metadata.name_with_everything(builder.builder_config.name)
+    if not fuller:
+        return None
+    folder = builder.data_path.parent.parent / fuller / builder.data_path.name
+    if not folder.exists():
+        return None
+    everything = dataclasses.replace(options, keep_metadata=kept_metadata.ALL, used_columns=())
+    older = _builder(name, manual_dir, data_dir, everything)
+    if not older.is_prepared():
+        return None
+    print(
+        f"Using the copy that was prepared in {older.data_path}: it stores every metadata column and "
+        "the names of the image files. Delete it, and one with the usual columns alone is prepared."
+    )
+    return older
 
 
 def _download(name: str, builder, download: tfds.download.DownloadConfig) -> None:
@@ -164,7 +194,9 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
         )
     package = FOLDERS.get(name)
     known = inspect.signature(package.folder_config).parameters if package else ()
-    for option in options.given():
+    for option, value in options.given().items():
+        if not package and (option, value) == ("keep_metadata", kept_metadata.ALL):
+            continue  # no choice, and no less
         if option not in known:
             flag = _FLAGS.get(option, f"--{option}")
             raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")

@@ -55,9 +55,19 @@ def prepare(config: Config):
                 long_side=data.build_long_side,
                 top_conditions=data.top_conditions,
                 bag_regex=data.bag_regex,
+                keep_metadata=data.keep_metadata,
+                used_columns=_columns_of_subgroups(config),
             ),
             beam_runner=data.beam_runner,
             beam_options=data.beam_options,
         )
     except DataError as error:
         raise UserError(str(error)) from error
+
+
+def _columns_of_subgroups(config: Config) -> tuple[str, ...]:
+    """Returns the columns that --subgroups names, which the copy of a folder has to store."""
+    named = config.eval.subgroups
+    if named in ("all", "none") or config.data.dataset not in preparation.FOLDERS:
+        return ()
+    return tuple(sorted({name.strip() for name in named.split(",")}))

@@ -7,6 +7,7 @@ from simclr_med.commands import dataset
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import check_not_both, default_model_dir
 from simclr_med.evaluation import embed
+from simclr_med.run_folder import data_json
 
 
 def run(invocation: Invocation) -> int:
@@ -16,7 +17,7 @@ def run(invocation: Invocation) -> int:
     builder = dataset.prepare(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     model_dir = invocation.given.get("model_dir") or default_model_dir(
-        config, builder.info.full_name
+        config, data_json.name_of(builder)
     )
     embed.embed(config, builder, model_dir, strategy, of_run=invocation.of_run)
     return 0

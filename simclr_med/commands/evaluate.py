@@ -8,6 +8,7 @@ from simclr_med.commands import dataset
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.evaluation import adopt, evaluate, splits
+from simclr_med.run_folder import data_json
 
 
 def run(invocation: Invocation) -> int:
@@ -15,7 +16,7 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     builder = dataset.prepare(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
-    model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
+    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     if not invocation.of_run:
         config = adopt.adopt(config, builder, model_dir, strategy, invocation.record)
     if "eval_split" not in invocation.given:

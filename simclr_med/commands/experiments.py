@@ -8,6 +8,7 @@ from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.evaluation import evaluate
 from simclr_med.experiments import label_efficiency, repeats, study, sweep
+from simclr_med.run_folder import data_json
 
 
 def run(invocation: Invocation) -> int:
@@ -16,7 +17,7 @@ def run(invocation: Invocation) -> int:
     recipes = flags.study_recipes(invocation.given) if mode == "study" else {}
     first = recipes.get("finetune", config)
     builder = dataset.prepare(first)
-    model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
+    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
     try:
         if recipes:

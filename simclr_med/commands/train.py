@@ -7,6 +7,7 @@ from simclr_med.commands import dataset, experiments
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.evaluation import evaluate, splits
+from simclr_med.run_folder import data_json
 from simclr_med.training import train
 
 
@@ -16,7 +17,7 @@ def run(invocation: Invocation) -> int:
         return experiments.run(invocation)
     config, workers = invocation.config, invocation.workers
     builder = dataset.prepare(config)
-    model_dir = config.run.model_dir or default_model_dir(config, builder.info.full_name)
+    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     then_eval = invocation.mode == "train_then_eval"
     if then_eval:

@@ -49,7 +49,7 @@ def adopt(
             f"--keep_head needs a dataset with labels; {builder.info.full_name} has none."
         )
     path = os.path.join(model_dir, "config.json")
-    identity = (config, builder.info.full_name, bags.class_names)
+    identity = (config, data_json.name_of(builder), bags.class_names)
     if tf.io.gfile.exists(path):
         if KEY not in run_folder.read_json(path):
             raise UserError(

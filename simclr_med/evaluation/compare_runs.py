@@ -15,7 +15,7 @@ from simclr_med.errors import UserError
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
 from simclr_med.metrics.predictions import read_predictions, runs_of
 from simclr_med.metrics.text import DASH, TITLES, number, signed
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import spreadsheet, terminal
 
 _SIGNIFICANT = 0.05
 _FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
@@ -182,5 +182,6 @@ def _csv(found: list[dict]) -> str:
             low, high = row["difference_95"] or (np.nan, np.nan)
             numbers = {**row, "low": low, "high": high}
             values = ["" if np.isnan(numbers[f]) else f"{numbers[f]:.6g}" for f in _FIELDS]
-            writer.writerow([comparison["a"], comparison["b"], name, *values])
+            names = spreadsheet.cells([comparison["a"], comparison["b"], name])
+            writer.writerow([*names, *values])
     return text.getvalue()

@@ -22,7 +22,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.export import source, writable
 from simclr_med.models import Model
-from simclr_med.run_folder import files, terminal
+from simclr_med.run_folder import data_json, files, terminal
 
 _SECONDS_BETWEEN_LINES = 5.0
 _ROW_GROUP = 4096
@@ -60,7 +60,7 @@ def embed(
         embeddings, columns, labels = _per_case(config, strategy, model, bags, rows)
     about = {
         "weights": weights,
-        "dataset": builder.info.full_name,
+        "dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         "split": split,
         "unit": config.eval.embed_unit,
@@ -76,7 +76,7 @@ def embed(
     _write_npz(paths[1], columns, labels, bags.class_names, embeddings, about)
     print(
         f"{len(embeddings):,} embeddings of {embeddings.shape[1]:,} numbers, a row per "
-        f"{config.eval.embed_unit}, of {builder.info.full_name} {split}:"
+        f"{config.eval.embed_unit}, of {data_json.name_of(builder)} {split}:"
     )
     for path in paths:
         print(f"  {path}  {terminal.file_size(tf.io.gfile.stat(path).length)}")
@@ -107,11 +107,11 @@ def _per_image(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) 
 
 def _check_name(config: Config, builder, model_dir: str) -> None:
     saved = run_folder.read_json(os.path.join(model_dir, "config.json"))
-    trained_on = saved.get("prepared_dataset", builder.info.full_name)
-    if trained_on != builder.info.full_name and not config.eval.eval_name:
+    trained_on = saved.get("prepared_dataset", data_json.name_of(builder))
+    if trained_on != data_json.name_of(builder) and not config.eval.eval_name:
         raise UserError(
             f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to embed "
-            f"{builder.info.full_name}, so that the two are not mixed up."
+            f"{data_json.name_of(builder)}, so that the two are not mixed up."
         )
 
 

@@ -164,5 +164,6 @@ def _save_report(
         pictures=pictures,
         config=config.to_dict(),
         label_efficiency=label_efficiency,
+        identifiers=config.eval.keep_identifiers,
     )
     html.save(path, found.result, view)

@@ -19,6 +19,7 @@ from simclr_med.config import FIELDS, Config
 from simclr_med.data.labels import LabelReading
 from simclr_med.data.patients import patients_of, same_pictures
 from simclr_med.errors import UserError
+from simclr_med.run_folder import data_json
 
 # Datasets, and layouts of derm_bags, whose patient ids are the publisher's (or the demo's own): equal
 # ids are equal people in every copy.
@@ -134,7 +135,7 @@ def comparable(config: Config, builder, stage: Stage, theirs: Any) -> bool:
       theirs: the builder of its data, as `opened` gives it.
     """
     name = builder.info.name
-    if stage.dataset == builder.info.full_name:
+    if stage.dataset == data_json.name_of(builder):
         return True
     if stage.dataset.split("/")[0] != name:
         return False
@@ -151,7 +152,7 @@ def comparable(config: Config, builder, stage: Stage, theirs: Any) -> bool:
 
 def opened(builder, stage: Stage) -> Any:
     """Returns the builder of a stage's prepared data, None if that is no longer there."""
-    if stage.dataset == builder.info.full_name:
+    if stage.dataset == data_json.name_of(builder):
         return builder
     depth = len(builder.info.full_name.split("/"))
     roots = [builder.data_path.parents[depth - 1]]

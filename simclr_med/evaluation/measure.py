@@ -76,8 +76,8 @@ def measure(
     config = splits.as_trained(config, of_run)
     patients = splits.check(config, builder, of_run, model_dir, to_choose=to_choose)
     bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
-    trained_on = of_run["prepared_dataset"]
-    is_its_own = trained_on == builder.info.full_name
+    trained_on = of_run.get("prepared_dataset", data_json.name_of(builder))
+    is_its_own = trained_on == data_json.name_of(builder)
     class_names = bags.class_names
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
     if config.run.train_mode == "finetune":  # else probes are fitted on the data that is evaluated
@@ -86,7 +86,7 @@ def measure(
         if not is_its_own and not config.eval.eval_name:
             raise UserError(
                 f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
-                f"{builder.info.full_name}, so that its own results are kept."
+                f"{data_json.name_of(builder)}, so that its own results are kept."
             )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
@@ -127,7 +127,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
     """Returns what was evaluated: which step, on which data, with which labels."""
     return {
         "global_step": step_of(chosen["checkpoint"]),
-        "dataset": builder.info.full_name,
+        "dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         "train_split": config.data.train_split,
         "eval_split": config.data.eval_split,
@@ -139,7 +139,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
 def _metrics(
     config: Config, cases: Cases, class_names, scores: dict, thresholds, untrained: list[str]
 ) -> dict:
-    """Returns {"classification": {evaluator: {encoder: row}}, "subgroups": [row, ...]}.
+    """Returns "classification": {evaluator: {encoder: row}}, "subgroups": [row, ...], "min_subgroup".
 
     Args:
       config: of the run.
@@ -159,8 +159,18 @@ def _metrics(
         )
     main, groups = _main_scores(config, scores), []
     if main:
-        groups = subgroups.subgroups(cases, main["predictions"], class_names, config.eval.subgroups)
-    return {"classification": rows, "subgroups": groups}
+        groups = subgroups.subgroups(
+            cases,
+            main["predictions"],
+            class_names,
+            config.eval.subgroups,
+            min_patients=config.eval.min_subgroup,
+        )
+    return {
+        "classification": rows,
+        "subgroups": groups,
+        "min_subgroup": config.eval.min_subgroup,
+    }
 
 
 def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:

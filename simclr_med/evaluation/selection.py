@@ -26,6 +26,7 @@ from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics.scoring import choose_thresholds
+from simclr_med.run_folder import data_json
 
 _METRICS: dict[str, Callable] = {
     "macro_auc": metrics.macro_roc_auc,
@@ -132,7 +133,7 @@ def _made_of(config: Config, builder, usable: list[str]) -> dict:
             os.path.basename(prefix): checkpoint_files.identity(prefix) for prefix in usable
         },
         "made_of": {
-            "prepared_dataset": builder.info.full_name,
+            "prepared_dataset": data_json.name_of(builder),
             "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
             **{name: values[name] for name in names if name in values},
         },

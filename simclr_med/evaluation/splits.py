@@ -20,6 +20,7 @@ from simclr_med.data.patients import named_by, patients_of
 from simclr_med.errors import UserError
 from simclr_med.evaluation import lineage
 from simclr_med.evaluation.lineage import Stage
+from simclr_med.run_folder import data_json
 
 _USUAL = ("train", "validation", "test")  # in this order, others after them
 _CHOOSE_RUNS = ("sweep", "study")  # modes
@@ -68,10 +69,10 @@ def _refuse_selection(config: Config, flag: str, shared: int, free: str) -> NoRe
 
 def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, Any]:
     """Returns what config.json of a run holds, or, without a folder, would hold."""
-    values = {**config.to_dict(), "prepared_dataset": builder.info.full_name}
+    values = {**config.to_dict(), "prepared_dataset": data_json.name_of(builder)}
     if model_dir:
         saved = run_folder.read_json(os.path.join(model_dir, "config.json"))
-        values = {"prepared_dataset": builder.info.full_name, **saved}
+        values = {"prepared_dataset": data_json.name_of(builder), **saved}
     return values
 
 
@@ -141,7 +142,7 @@ def _selected(
     Besides `--selection_split`: what a sweep chose the run on, whatever the command says now; and what
     selection.json was made on, unless the choice is made again.
     """
-    own, split = trained.dataset == builder.info.full_name, config.data.selection_split
+    own, split = trained.dataset == data_json.name_of(builder), config.data.selection_split
     chosen: list[str | None] = [split] if own and split else []
     if of_run.get("mode") in _CHOOSE_RUNS:
         chosen.append(of_run.get("selection_split"))
@@ -158,7 +159,7 @@ def _selected(
 
 def _here(what: str, config: Config, builder, split: str) -> Stage:
     data = config.data
-    name = builder.info.full_name
+    name = data_json.name_of(builder)
     return Stage(what, name, split, data.views, data.manual_dir, data.data_dir)
 
 

@@ -18,7 +18,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.experiments import figures, grids, repeats, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import data_json, spreadsheet, terminal
 
 
 def jobs(config: Config) -> dict[str, Config]:
@@ -69,7 +69,7 @@ def run(
         outcomes = runs.run_all(wanted, builder, model_dir, strategy, asked)
         results = {name: outcome.result for name, outcome in outcomes}
         curve = {
-            "dataset": builder.info.full_name,
+            "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
             "checkpoint": config.run.checkpoint,
             "fixed": what_is_fixed(config),
@@ -126,7 +126,8 @@ def _save(curve: dict, model_dir: str, main_metric: str) -> None:
             spread = row[name]
             seeds, values = (" ".join(map(str, v)) for v in (row["seeds"], spread["values"]))
             numbers = ["" if spread[k] is None else spread[k] for k in ("mean", "sd")]
-            writer.writerow([row["fraction"], name, *numbers, seeds, values])
+            cells = [row["fraction"], name, *numbers, seeds, values]
+            writer.writerow(spreadsheet.cells(cells))
     run_folder.write_atomically(f"{stem}.csv", text.getvalue())
 
     columns = ["labels", *(TITLES[name] for name in metrics)]

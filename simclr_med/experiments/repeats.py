@@ -15,7 +15,7 @@ from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.experiments import runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import data_json, terminal
 
 
 def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
@@ -38,7 +38,7 @@ def run(
         }
         seeds = [job.run.seed for job in wanted.values()]
         repeats = {
-            "dataset": builder.info.full_name,
+            "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
             "seeds": seeds,
             "rows": rows(list(results.values())),

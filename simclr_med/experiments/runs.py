@@ -27,7 +27,7 @@ from simclr_med.config import FIELDS, GROUPS, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
-from simclr_med.run_folder import files
+from simclr_med.run_folder import data_json, files
 from simclr_med.training import train
 
 _RECORD = "experiment.json"
@@ -122,7 +122,7 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
         return None
     config = input_range.resolve(config, model_dir)
     class_names = tuple(run_folder.read_json(config_path).get("class_names", ()))
-    run_folder.check_same_run(model_dir, config, builder.info.full_name, class_names)
+    run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
     record = _read(model_dir)
     began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
     if began and now and began != now:
@@ -236,6 +236,8 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     made_of = {**{n: FIELDS[n].default for n in now if n in FIELDS}, **made_of}
     if now["weights"] is None:  # removed to save space: the result still stands
         now["weights"] = made_of["weights"]
+    # An evaluation older than a field was made as the field's default has it.
+    made_of = {**{k: FIELDS[k].default for k in now if k in FIELDS}, **made_of}
     if made_of != now:
         return None
     result = run_folder.read_json(path)
@@ -256,7 +258,7 @@ def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
         del shown["selection_metric"]
     return {
         "weights": _weights(model_dir),
-        "prepared_dataset": builder.info.full_name,
+        "prepared_dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         **shown,
     }

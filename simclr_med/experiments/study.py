@@ -28,6 +28,7 @@ from simclr_med.experiments import (
 )
 from simclr_med.experiments.study_plan import Arm, Builders
 from simclr_med.metrics.text import TITLES
+from simclr_med.run_folder import data_json
 
 
 def run(
@@ -188,11 +189,11 @@ def _what_it_is(config, recipes, builders: Builders, arms: list[Arm], tuned) -> 
     second = study_plan.second_stage(recipes["micle"], builder, "", fine.run.seed)
     outside = config.experiment.shift_dataset
     name_outside = (
-        study_plan.shift_builder(config, fine, builders).info.full_name if outside else ""
+        data_json.name_of(study_plan.shift_builder(config, fine, builders)) if outside else ""
     )
     metric = fine.eval.selection_metric
     return {
-        "dataset": builders(fine).info.full_name,
+        "dataset": data_json.name_of(builders(fine)),
         "eval_split": fine.data.eval_split,
         "shift_dataset": name_outside,
         "shift_split": config.experiment.shift_split if outside else "",

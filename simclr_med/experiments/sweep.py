@@ -19,7 +19,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import splits
 from simclr_med.experiments import figures, grids, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
-from simclr_med.run_folder import files, terminal
+from simclr_med.run_folder import files, spreadsheet, terminal
 
 _TEST = "test"  # the name of the final evaluation's files
 
@@ -170,7 +170,7 @@ def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: spreadsheet.cell(value) for key, value in row.items()} for row in rows)
     run_folder.write_atomically(os.path.join(model_dir, "sweep.csv"), text.getvalue())
     table = summary.markdown(*_cells(rows, metric, best))
     run_folder.write_atomically(

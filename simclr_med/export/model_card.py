@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import __version__, run_folder
-from simclr_med.config import FIELDS, Config
+from simclr_med.config import FIELDS, PRIVATE, Config
 from simclr_med.export import model_card_loading
 from simclr_med.keras_api import keras
-from simclr_med.metrics import known_patients, text
+from simclr_med.metrics import known_patients, subgroups, text
 from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import data_json, files
 
@@ -25,13 +26,16 @@ FILES = {
     "encoder.weights.h5": "its weights alone",
     "model.onnx": "images to embeddings (and logits), for onnxruntime",
 }
-# Of the machine and the folders of whoever trained; no reader needs them.
-_PRIVATE = {
-    *("model_dir", "manual_dir", "data_dir", "shift_manual_dir", "runs", "beam_options"),
-    *("simclr_recipe", "micle_recipe", "finetune_recipe"),
-    *("tpu_name", "tpu_zone", "gcp_project", "master"),
-}
 _OF_EXPORT = {"mode", "export_formats", "checkpoint", "eval_name", "embed_unit"}
+_OF_EXPORT |= {"subgroups", "min_subgroup", "keep_identifiers", "keep_metadata"}
+# Files that everybody can fetch: their names tell nothing of whoever did.
+_PUBLISHED = re.compile(
+    r"BiT-[SM]-R\d+x\d+\.npz|resnet\d+_weights_tf_dim_ordering_tf_kernels(_notop)?\.h5"
+)
+_NOT_TO_HAND_ON = (
+    "**Not to hand on: this card was made with `--keep_identifiers` and holds names of files, folders "
+    "and machines. Export again without that flag for a card without them.**\n"
+)
 _METHODS = {
     "simclr": "SimCLR: contrastive pretraining, a pair is two views of one image",
     "micle": "MICLe: contrastive pretraining, a pair is two images of one case",
@@ -62,7 +66,7 @@ def model_card(
         "Intended use and limits": _limits(facts),
         "Training data": _data(config, data) if of_run else _UNTRAINED,
         "Training": _training(config, facts, of_run),
-        "Results": _results(model_dir, facts) if model_dir else "None were measured.",
+        "Results": _results(model_dir, facts, config) if model_dir else "None were measured.",
         "Preprocessing": _preprocessing(facts),
         "How to load it": model_card_loading.snippets(facts, [name for name, *_ in files]),
         "Files": _table(
@@ -72,6 +76,8 @@ def model_card(
         "Software": _software(),
     }
     title = f"# {_network(facts)}, {facts['dataset'] or 'weights brought along'}\n"
+    if config.eval.keep_identifiers:
+        title += f"\n{_NOT_TO_HAND_ON}"
     return title + "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
 
 
@@ -94,7 +100,7 @@ def _what(config: Config, facts: dict, of_run: bool) -> str:
         f"An encoder of images: {_network(facts)}, {facts['embedding_size']} numbers an image.",
         f"The run's last stage: {_method(config)}."
         if of_run
-        else f"The weights of {_name(config.run.checkpoint)}, not trained further.",
+        else f"The weights of {_name(config)}, not trained further.",
     ]
     if facts["ft_proj_selector"]:
         lines.append(
@@ -121,9 +127,13 @@ def _method(config: Config) -> str:
     return f"supervised fine-tuning, with the encoder's {part} frozen"
 
 
-def _name(path: str | None) -> str | None:
-    """Returns the last part of a path: where it lay is nobody else's business."""
-    return os.path.basename(path.rstrip("/")) if path else None
+def _name(config: Config) -> str:
+    """Returns what --checkpoint may be called: a published file by its name, else no name."""
+    path = str(config.run.checkpoint)
+    name = os.path.basename(path.rstrip("/"))
+    if config.eval.keep_identifiers:
+        return path
+    return name if _PUBLISHED.fullmatch(name) else "a file or folder whose name is left out here"
 
 
 def _limits(facts: dict) -> str:
@@ -159,14 +169,14 @@ def _data(config: Config, data: dict) -> str:
 
 def _training(config: Config, facts: dict, of_run: bool) -> str:
     begin = (
-        f"Initial weights: {_name(config.run.checkpoint)}"
+        f"Initial weights: {_name(config)}"
         if config.run.checkpoint
         else f"Initial weights: random, seed {config.run.seed}"
     )
     begin += f" (input range {facts['input_range']})."
     if not of_run:
         return begin + " Not trained further here."
-    hidden = _PRIVATE | _OF_EXPORT
+    hidden = _OF_EXPORT - {"checkpoint"} if config.eval.keep_identifiers else PRIVATE | _OF_EXPORT
     changed = [
         [name, text.plain(value), text.plain(FIELDS[name].default)]
         for name, value in config.to_dict().items()
@@ -175,21 +185,21 @@ def _training(config: Config, facts: dict, of_run: bool) -> str:
     return (
         f"{begin} Then {_method(config)}; {facts['global_step']:,} steps, batch "
         f"{config.train.train_batch_size}, {config.optim.optimizer}. Flags that differ from their "
-        "defaults (folders and machines left out):\n\n"
+        f"defaults{'' if config.eval.keep_identifiers else ' (folders and machines left out)'}:\n\n"
         + _table(["flag", "value", "default"], changed)
     )
 
 
-def _results(model_dir: str, facts: dict) -> str:
+def _results(model_dir: str, facts: dict, config: Config) -> str:
     names = [n for n in files.names(model_dir) if n.startswith("result") and n.endswith(".json")]
     results = [run_folder.read_json(os.path.join(model_dir, name)) for name in names]
     results = [result for result in results if result.get("classification")]
     if not results:
         return "None: the run was not evaluated on labelled cases (`--mode=eval`)."
-    return "\n\n".join(_result(result, facts) for result in results)
+    return "\n\n".join(_result(result, facts, config) for result in results)
 
 
-def _result(result: dict, facts: dict) -> str:
+def _result(result: dict, facts: dict, config: Config) -> str:
     step = result["global_step"]
     said = f"{result['dataset']}, {result['eval_split']}, step {step}"
     if words := known_patients.part(result):
@@ -208,16 +218,34 @@ def _result(result: dict, facts: dict) -> str:
     words = f"{said}; 95 % intervals over patients."
     words += "".join(f" {warning}" for warning in known_patients.warnings(result))
     words += f"\n\n{_table(columns, rows)}"
-    if groups := result.get("subgroups"):
-        some = [name for name in names if name in groups[0]]
-        rows = [
-            [f"{group['column']}: {group['value']}", str(group["cases"]), str(group["patients"])]
-            + [text.estimate(group, name) for name in some]
-            for group in groups
-        ]
-        columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in some)]
-        words += f"\n\n{_table(columns, rows)}"
-    return words
+    return words + _subgroups(result, names, config)
+
+
+def _subgroups(result: dict, names: list[str], config: Config) -> str:
+    """Returns the table of the usual subgroups, or of those of --subgroups; "" without any.
+
+    The result may be older than the rules for small groups: they are applied again.
+    """
+    options = config.eval.subgroups, config.eval.min_subgroup
+    groups = subgroups.publishable(result.get("subgroups") or [], *options)
+    if not groups:
+        return ""
+    some = [name for name in names if any(name in group for group in groups)]
+    rows = [
+        [f"{group['column']}: {group['value']}"]
+        + [text.plain(group["cases"]), text.plain(group["patients"])]
+        + [text.estimate(group, name) for name in some]
+        for group in groups
+    ]
+    columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in some)]
+    said = ""
+    if any("pooled" in group for group in groups):
+        said = (
+            "\n\nTo protect patients, small groups are one group, “fewer than …” patients; where "
+            "these have fewer even together, the smallest of the other groups is among them (“with "
+            "…”): else their numbers would follow from the other rows."
+        )
+    return f"\n\n{_table(columns, rows)}{said}"
 
 
 def _preprocessing(facts: dict) -> str:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from simclr_med.config import suffix_of
 from simclr_med.errors import UserError
-from simclr_med.run_folder import files
+from simclr_med.run_folder import files, spreadsheet
 
 _SEED = re.compile(r"seed_(\d+)$")
 _TRUTH_OF = "truth: "
@@ -130,7 +130,8 @@ def read_predictions(path: str) -> Predictions:
     """
     try:
         table = io.StringIO(files.read_text(path).removeprefix("\ufeff"), newline="")
-        header, *rows = [row for row in csv.reader(table) if row] or [[]]
+        cells = ([spreadsheet.original(cell) for cell in row] for row in csv.reader(table) if row)
+        header, *rows = list(cells) or [[]]
     except (tf.errors.OpError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table: {error}.") from error
     several = any(name.startswith(_TRUTH_OF) for name in header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,16 @@ from simclr_med.config import Config
 from simclr_med.run_folder.folder import read_json, write_json
 
 FILE = "data.json"
+_KEPT = re.compile(r"(/folder_[0-9a-f]{10})_[0-9a-f]{6}(?=/|$)")
+
+
+def name_of(builder) -> str:
+    """Returns the full name of a prepared dataset, whatever metadata this copy of it stores.
+
+    Two copies of one folder that differ in their metadata alone (--keep_metadata) hold the same
+    images, labels and splits in the same order: a run of one goes on with the other.
+    """
+    return _KEPT.sub(r"\1", builder.info.full_name)
 
 
 def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]) -> None:
@@ -25,7 +36,7 @@ def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]
     """
     metadata = builder.info.metadata or {}
     facts = {
-        "dataset": builder.info.full_name,
+        "dataset": name_of(builder),
         "fingerprint": metadata.get("fingerprint"),
         "split": config.data.train_split,
         "bags": bags.num_bags,

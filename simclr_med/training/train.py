@@ -48,7 +48,7 @@ def train(
     with workers.together(strategy, model_dir) as folder, stop_signals() as stop:
         # 2. The folder is this run's, and other workers do the same.
         workers.check_same(strategy, startup.common(config, builder, bags))
-        identity = (config, builder.info.full_name, bags.class_names)
+        identity = (config, data_json.name_of(builder), bags.class_names)
         run_folder.check_same_run(model_dir, *identity)
         # 3. Model and optimizer, as they were when the run stopped or as they begin.
         with strategy.scope():

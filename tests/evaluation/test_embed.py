@@ -2,7 +2,7 @@
 
 import errno
 import json
-import pathlib
+import os
 import re
 import shutil
 import tempfile
@@ -46,11 +46,12 @@ def embed(run, *flags):
 def one_by_one(run, builder, split):
     """Returns [(case, patient, label, image, its name, embedding)], each image alone."""
     model, rows = model_of(run), []
-    photos = pathlib.Path(builder.builder_config.manifest.folder)
+    photos, paths = builder.builder_config.manifest.folder, builder.builder_config.paths()
     bags = data.open_split(builder, split, with_image_ids=True)
     for bag in bags.dataset.as_numpy_iterator():
         for i, name in enumerate(bag["image_ids"]):
-            pixels = np.asarray(Image.open(photos / name.decode()))
+            assert re.fullmatch(r"row \d+", name.decode())  # of the table: not the file's name
+            pixels = np.asarray(Image.open(os.path.join(photos, paths[name.decode()])))
             start = pixels[(40 - 35 + 1) // 2 :, (48 - 35 + 1) // 2 :][:35, :35] / np.float32(255)
             view = tf.clip_by_value(tf.image.resize(start[None], [34, 34], "bicubic"), 0, 1)
             embedding = model(view, training=False)["features"][0].numpy()

@@ -36,6 +36,7 @@ CONFIG = tiny_runs.FINETUNE.replace(
     eval_split="test",
     selection_split="validation",
     bootstrap_resamples=100,
+    min_subgroup=1,
 )
 NAMES = ("blue", "green", "red")
 

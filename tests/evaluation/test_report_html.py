@@ -1,18 +1,22 @@
 """report.html: it parses, shows every number, escapes, reads offline; its curves are the metrics."""
 
+import base64
 import dataclasses
 import html.parser
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from simclr_med import metrics
-from simclr_med.config import Config
+from simclr_med.config import FIELDS, Config
 from simclr_med.data.cases import Cases
 from simclr_med.evaluation.report import html as report
 from simclr_med.evaluation.report import points, strips
+from simclr_med.evaluation.report.results import predictions_csv
 
 _VOID = {"meta", "img", "br"}
 
@@ -165,7 +169,7 @@ def test_text_of_users_is_escaped():
     names = ("<script>alert(1)</script>", 'a "quoted" & <b>', "$x_1$", "湿疹")
     result, view = _case(names=names, num_classes=4)
     result["subgroups"] = [{"column": "<i>", "value": "<u>", "cases": 3, "patients": 2}]
-    page = report.render(result, view)
+    page = report.render(result, dataclasses.replace(view, identifiers=True))
     assert "<script" not in page and "<b>alert" not in page and "<i>" not in page
     words = Balanced(page).words
     for text in (*names, "<i> = <u>", "derm_bags/x<y", "/runs/<r>/result.json", "/a&b.png"):
@@ -365,3 +369,83 @@ def test_queries_are_of_different_classes_and_repeat():
         *first.queries.tolist(),
         *first.neighbours.ravel().tolist(),
     }
+
+
+_WHO = "anna"  # in every id, path, name of a machine and free text of those who made the run
+_PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
+    *("dataset", "train_split", "eval_split", "selection_split", "shift_dataset", "shift_split"),
+    *("uncertain_policy", "export_formats", "label_fractions", "sweep_learning_rates"),
+    *("sweep_weight_decays", "subgroups", "keep_metadata", "eval_name"),
+}
+
+
+def _of_anna():
+    """Returns (result, view) of which each id, path and machine names its owner."""
+    result, view = _case()
+    ids = np.array([f"{_WHO}-case-{i}" for i in range(len(view.cases.ids))])
+    cases = dataclasses.replace(
+        view.cases, ids=ids, patients=np.array([f"{_WHO}-{p}" for p in view.cases.patients])
+    )
+    told = {
+        name: f"/home/{_WHO}/{name}"
+        for name, field in FIELDS.items()
+        if field.type.startswith("str") and not field.metadata["choices"]
+    }
+    told = {name: value for name, value in told.items() if name not in _PUBLIC_TEXT}
+    assert len(told) > 10
+    config = {**view.config, **told, "flags": f"--x=/home/{_WHO}", "host": f"{_WHO}s-laptop"}
+    result["skipped_images"] = [[3, f"/{_WHO}.png", f"broken image (of /home/{_WHO}/x.png)"]]
+    result["files"] = {"result": f"/home/{_WHO}/result.json", "report": f"/home/{_WHO}/r.html"}
+    return result, dataclasses.replace(view, cases=cases, config=config)
+
+
+def test_the_page_names_no_case_patient_file_folder_or_machine():
+    result, view = _of_anna()
+    page = report.render(result, view)
+    words = Balanced(page).words
+    assert _WHO not in page
+    assert "Set, and left out here as they name folders, files or machines: model_dir" in words
+    assert "row of the table" in words and "broken image" in words
+    assert "It names no patient, case id, file or folder" in words
+
+
+def test_a_case_is_called_by_its_row_in_the_predictions():
+    result, view = _of_anna()
+    shown = strips.wanted(view.cases, view.scores, view.features)
+    words = Balanced(report.render(result, view)).words
+    table = predictions_csv(view.cases, view.scores, view.class_names).splitlines()
+    for i in [*shown.errors, *shown.queries]:
+        assert f"case {i + 1}" in words
+        assert table[i + 1].startswith(f"{view.cases.ids[i]},")  # below the header
+
+
+def test_identifiers_are_kept_when_asked_for_and_the_page_says_so_first():
+    result, view = _of_anna()
+    page = report.render(result, dataclasses.replace(view, identifiers=True))
+    words = Balanced(page).words
+    for text in (
+        str(view.cases.ids[strips.wanted(view.cases, view.scores, view.features).errors[0]]),
+        f"/home/{_WHO}/manual_dir",
+        f"/home/{_WHO}/result.json",
+        f"/{_WHO}.png",
+    ):
+        assert text in words
+    assert words.index("Not to hand on") < words.index("Results")
+    assert "keep it to yourself" in words and "It names no patient" not in words
+
+
+def test_pictures_and_charts_in_the_page_hold_nothing_beside_their_pixels():
+    result, view = _of_anna()
+    found = re.findall(
+        r"data:image/([a-z+]+);base64,([A-Za-z0-9+/=]+)", report.render(result, view)
+    )
+    assert {kind for kind, _ in found} == {"jpeg", "svg+xml"}
+    for kind, data in found:
+        data = base64.b64decode(data)
+        if kind == "jpeg":
+            image = Image.open(io.BytesIO(data))
+            assert not image.getexif() and set(image.info) <= {
+                *("jfif", "jfif_version", "jfif_unit", "jfif_density")
+            }
+        else:
+            assert _WHO.encode() not in data and b"<dc:date>" not in data

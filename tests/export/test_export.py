@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from simclr_med.augment.crop import decode_center_crop, evaluation_view
 from simclr_med.build import make_model
 from simclr_med.checkpoints.restore import restore
 from simclr_med.commands.main import main
+from simclr_med.config import PRIVATE
 from simclr_med.errors import UserError
 from simclr_med.export import model_card, model_card_loading, network, saved_model, source
 from simclr_med.keras_api import keras
@@ -393,7 +396,13 @@ def test_other_peoples_weights_are_exported_without_a_run(world, tmp_path, monke
     assert_close(loaded(tf.constant(images))["embeddings"], expected)
     card = (folder / "export" / "README.md").read_text()
     assert "exported as they are" in card
-    assert "The weights of pretrained, not trained further" in card and str(world) not in card
+    assert "The weights of a file or folder whose name is left out here, not trained" in card
+    assert str(world) not in card
+    (kept,) = [f"--model_dir={tmp_path / 'kept'}"]
+    assert main(["run.py", "--mode=export", "--keep_identifiers", kept, *flags]) == 0
+    card = (tmp_path / "kept" / "export" / "README.md").read_text()
+    assert card.index("Not to hand on") < card.index("What it is")
+    assert f"The weights of {world / 'pretrained'}, not trained further" in card
 
 
 @pytest.mark.parametrize(
@@ -408,18 +417,87 @@ def test_other_peoples_weights_are_exported_without_a_run(world, tmp_path, monke
 def test_the_model_card_says_what_was_trained_and_from_what_but_no_folder(
     world, tmp_path, frozen, words
 ):
-    folders = ("model_dir", "manual_dir", "data_dir", "shift_manual_dir", "runs", "simclr_recipe")
-    folders += ("micle_recipe", "finetune_recipe", "beam_options", "master")
+    folders = PRIVATE - {"checkpoint"}
     config = tiny_runs.FINETUNE.replace(
         fine_tune_after_block=frozen,
-        checkpoint="/home/anna/pretrained/",
+        checkpoint="/home/anna/of_anna/",
         **{name: "/home/anna/x" for name in folders},
     )
     facts = run_folder.read_json(os.path.join(saved_model_of(world, "tuned"), "simclr_med.json"))
     card = model_card.model_card(config, facts, str(tmp_path), [])
     assert card.count(words) == 2  # what it is, how it was trained
-    assert "Initial weights: pretrained (input range unit)" in card
+    unnamed = "Initial weights: a file or folder whose name is left out here (input range unit)"
+    assert unnamed in card
     assert "anna" not in card
+    published = config.replace(checkpoint="/home/anna/BiT-M-R50x1.npz")
+    card = model_card.model_card(published, facts, str(tmp_path), [])
+    assert "Initial weights: BiT-M-R50x1.npz (input range unit)" in card and "anna" not in card
+    kept = model_card.model_card(config.replace(keep_identifiers=True), facts, str(tmp_path), [])
+    assert kept.count("/home/anna/x") == len(folders) and "/home/anna/of_anna/" in kept
+    assert kept.index("Not to hand on") < kept.index("What it is")
+
+
+def _with_groups(folder, groups, **more):
+    """Writes the result of an evaluation with such subgroups."""
+    row = {"cases": 90, "patients": 36, "top_1": 0.512, "top_1_95": [0.4, 0.6]}
+    result = {"dataset": "derm_bags/x", "eval_split": "test", "global_step": 2, **more}
+    result |= {"classification": {"supervised head": {"trained": row}}, "subgroups": groups}
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def test_the_model_card_shows_usual_or_named_subgroups_and_no_small_one(world, tmp_path):
+    """Of a result of before there was a minimum: nothing can be pooled, so it is left out."""
+    facts = run_folder.read_json(os.path.join(saved_model_of(world, "tuned"), "simclr_med.json"))
+
+    def row(column, value, patients, top_1):
+        return {"column": column, "value": value, "cases": 2 * patients, "patients": patients} | {
+            "top_1": top_1,
+            "top_1_95": [0.1, 0.9],
+        }
+
+    groups = [row("site", "lip", 1, 0.111), row("site", "ear", 5, 0.222)]
+    groups += [row("site", "arm", 12, 0.333), row("site", "leg", 30, 0.444)]
+    groups += [row("Referring Physician", "Dr Who", 36, 0.555)]
+    _with_groups(tmp_path, groups)
+
+    def card(**flags):
+        return model_card.model_card(tiny_runs.FINETUNE.replace(**flags), facts, str(tmp_path), [])
+
+    usual = card()
+    assert "| site: leg | 60 | 30 | 0.444 [0.100, 0.900] |" in usual
+    assert "| site: fewer than 10, with arm | – | – | – |" in usual
+    for text in (
+        "site: lip",
+        "site: ear",
+        "0.111",
+        "0.222",
+        "0.333",
+        "Dr Who",
+        "Referring",
+        "0.555",
+    ):
+        assert text not in usual, text
+    named = card(subgroups="Referring Physician")
+    assert "| Referring Physician: Dr Who | 72 | 36 | 0.555 [0.100, 0.900] |" in named
+    assert "site" not in named.split("## Results")[1].split("## Preprocessing")[0]
+    assert "Dr Who" not in card(subgroups="none") and "leg" not in card(subgroups="none")
+    assert "| site: lip | 2 | 1 | 0.111 [0.100, 0.900] |" in card(min_subgroup=1)
+
+
+def test_exported_files_hold_no_path_name_or_machine(world):
+    """All bytes of the SavedModel, the Keras files and simclr_med.json; the model card too."""
+    told = {str(world), os.path.expanduser("~"), socket.gethostname(), "manual_dir", "photos"}
+    told = {text for text in told if len(text) > 4}  # less may be there by chance
+    told |= {os.path.dirname(os.path.dirname(model_card.__file__))}  # of the code
+    files = [path for path in (world / "tuned" / "export").rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    for path in files:
+        parts = [path.read_bytes()]
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                parts += [archive.read(name) for name in archive.namelist()]
+        for text in told:
+            assert not any(text.encode() in part for part in parts), (path, text)
 
 
 @pytest.mark.parametrize("flag", ["--model_dir", "--checkpoint"])

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -86,6 +87,7 @@ CHANGES = {
     "blank_policy": ("bags", "ignore", {}),
     "views": ("bags", "frontal", {}),
     "bag_by": ("bags", "patient", {}),
+    "keep_metadata": ("command", "none", {}),
     "max_bag_size": ("training", 1, FINETUNE),
     "image_size": ("model", 20, {}),
     "color_jitter_strength": ("training", 0.5, {}),
@@ -132,6 +134,8 @@ CHANGES = {
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
     "embed_unit": ("embedding", "image", FINETUNE),
     "subgroups": ("evaluation", "none", FINETUNE),
+    "min_subgroup": ("evaluation", 1, FINETUNE),
+    "keep_identifiers": ("report", True, FINETUNE),
     "repeats": ("plan", 3, {}),
     "runs": ("plan", "PREDICTIONS", {}),
     "label_fractions": ("plan", "0.1,1", {}),
@@ -209,7 +213,7 @@ class Effects:
 
     def of_the_same(self, how):
         """Returns what is seen of a configuration twice."""
-        config = TUNED if how in ("evaluation", "embedding") else BASE
+        config = TUNED if how in ("evaluation", "embedding", "report") else BASE
         return self.see(how, config), getattr(self, f"see_{how}")(config)
 
     @contextlib.contextmanager
@@ -336,6 +340,16 @@ class Effects:
                 new[name] = file.read()
             os.remove(path)
         return json.dumps(result, default=str), new, sizes, kept
+
+    def see_report(self, config):
+        """The page of an evaluation, without the time when it was written."""
+        with pytest.MonkeyPatch.context() as patch:
+            encoders.shorten(patch, blocks=())
+            patch.setattr(evaluate.embedding, "save", lambda *args: None)
+            patch.setattr(export, "save", lambda *args: "saved")
+            result = evaluate.evaluate(config, self.builder, self.finished, self.strategy)
+        with open(result["files"]["report"], encoding="utf-8") as file:
+            return re.sub(r"written [^<]*UTC", "", file.read())
 
     def see_export(self, config):
         """Which files an export of a pretraining makes."""

@@ -343,8 +343,10 @@ def test_paper_train_is_a_share_of_a_part_and_the_number_of_the_whole(twin, monk
 
 
 def test_round_trip(twin, tmp_path):
-    prepare(folder_config(str(twin.parent)), tmp_path / "tfds")
-    builder = Builder(config=folder_config(str(twin)), data_dir=tmp_path / "tfds")
+    prepare(folder_config(str(twin.parent), keep_metadata="all"), tmp_path / "tfds")
+    builder = Builder(
+        config=folder_config(str(twin), keep_metadata="all"), data_dir=tmp_path / "tfds"
+    )
     assert builder.is_prepared()  # given as the folder itself or its parent, it is the same
     assert builder.name == "chexpert_studies" and "chexpert" in tfds.list_builders()
     source = read_table(twin).rows

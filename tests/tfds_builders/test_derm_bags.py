@@ -228,7 +228,9 @@ def test_fingerprint_follows_whatever_decides_the_content(folder):
     (root / "manifest.csv").write_text(GOOD.replace("mel", "bcc"))
     names.add(folder_config(str(root)).name)
     assert len(names) == 5
-    assert all(len(name) == len("folder_") + 10 for name in names)
+    assert all(len(name) == len("folder_") + 10 + 7 for name in names)
+    everything = folder_config(str(root), keep_metadata="all")  # as before there was a choice
+    assert everything.name == folder_config(str(root)).name[: len("folder_") + 10]
 
 
 # Build
@@ -241,8 +243,10 @@ def test_round_trip(folder, tmp_path):
         "x,c.jpg,mel,P2,validation,6,arm\ny,d.jpg,,P1,train,7,leg\n"
     )
     root = folder(manifest)
-    prepare(folder_config(str(root)), tmp_path / "tfds")
-    builder = Builder(config=folder_config(str(root)), data_dir=tmp_path / "tfds")
+    prepare(folder_config(str(root), keep_metadata="all"), tmp_path / "tfds")
+    builder = Builder(
+        config=folder_config(str(root), keep_metadata="all"), data_dir=tmp_path / "tfds"
+    )
     assert builder.name == "derm_bags" and builder.is_prepared()
     train = read(builder, "train")
     assert set(train) == {"007", "y"} and set(read(builder, "validation")) == {"x"}
@@ -260,6 +264,7 @@ def test_round_trip(folder, tmp_path):
     info = dict(builder.info.metadata)
     assert len(info.pop("fingerprint")) == 64
     assert info == {
+        "kept_metadata": {"columns": ["age (y)", "ort"], "file_names": True},
         "num_images": {"train": 3, "validation": 1},
         "num_bags": {"train": 2, "validation": 1},
         "num_patients": 2,
@@ -300,7 +305,7 @@ def test_skip_leaves_out_and_records(folder, tmp_path):
     (root / "c.jpg").write_text("no image")  # the only image of the only validation case
     (root / "d.jpg").unlink()
     (root / "d.jpg").write_bytes(b"\xff\xd8\xff")
-    config = folder_config(str(root), on_bad_image="skip")
+    config = folder_config(str(root), on_bad_image="skip", keep_metadata="all")
     prepare(config, tmp_path / "tfds")
     builder = Builder(config=config, data_dir=tmp_path / "tfds")
     assert set(builder.info.splits) == {"train"}

@@ -270,7 +270,7 @@ def test_scin_round_trip(tmp_path):
         (IN_TRAIN[0], ["10", "11", "12"], {"Acne": 1}),
     ]
     scin_folder(tmp_path / "scin", cases, ends="\r\n")
-    builder = prepare(tmp_path / "scin", tmp_path / "tfds")
+    builder = prepare(tmp_path / "scin", tmp_path / "tfds", keep_metadata="all")
     bags = read(builder)
     assert set(bags) == {*BIG, IN_TRAIN[0]}
     names = builder.info.features["label"].names
@@ -413,7 +413,7 @@ def test_ham_is_split_by_hash_though_sorted_by_class(tmp_path):
 
 def test_ham_round_trip(tmp_path):
     ham_folder(tmp_path / "ham", [(i, "nv", 2) for i in range(6)])
-    builder = prepare(tmp_path / "ham", tmp_path / "tfds")
+    builder = prepare(tmp_path / "ham", tmp_path / "tfds", keep_metadata="all")
     bag = read(builder)["HAM_0000000"]
     assert bag["image_ids"].tolist() == [
         b"HAM10000_images_part_1/ISIC_0024306.jpg",

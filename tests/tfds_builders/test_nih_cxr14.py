@@ -241,8 +241,10 @@ def test_fingerprint_follows_whatever_decides_the_content(twin):
 
 def test_round_trip(twin, tmp_path, monkeypatch):
     monkeypatch.setattr(bag_builder, "shards", lambda rows: shards(rows, 10_000))
-    prepare(folder_config(str(twin)), tmp_path / "tfds")
-    builder = Builder(config=folder_config(str(twin)), data_dir=tmp_path / "tfds")
+    prepare(folder_config(str(twin), keep_metadata="all"), tmp_path / "tfds")
+    builder = Builder(
+        config=folder_config(str(twin), keep_metadata="all"), data_dir=tmp_path / "tfds"
+    )
     assert builder.is_prepared() and builder.info.splits["train"].num_shards > 5
     rows, source = table_rows(twin), read_table(twin).rows
     stored = {split: read(builder, split) for split in ("train", "validation", "test")}

@@ -122,6 +122,7 @@ def _read_bags(
     loaded = load_ahead(paths, long_side)
     for case in cases:
         kept, encoded = [], []
+        names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
                 kept.append(image)
@@ -141,7 +142,24 @@ def _read_bags(
                 patient_id=case.patient_id,
                 label=case.label,
                 images=tuple(encoded),
-                image_ids=tuple(image.path for image in kept),
+                image_ids=tuple(names[image.path] for image in kept),
                 metadata=dict(columns),
                 label_weights=manifest.class_weights(case),
             )
+
+
+def image_names(manifest: Manifest, case: Case) -> dict[str, str]:
+    """Returns {path: name} of a case's images: the path itself, or what means nothing elsewhere.
+
+    That is the row of the table or, without one, the number of the image in the order of paths. A row
+    of several images (SCIN) also counts them.
+    """
+    if manifest.kept.file_names:
+        return {image.path: image.path for image in case.images}
+    rows = [image.row for image in case.images]
+    what = "row" if manifest.file else "image"
+    return {
+        image.path: f"{what} {image.row}"
+        + (f", image {rows[: i + 1].count(image.row)}" if rows.count(image.row) > 1 else "")
+        for i, image in enumerate(case.images)
+    }

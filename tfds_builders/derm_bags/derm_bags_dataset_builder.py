@@ -23,10 +23,12 @@ from tfds_builders.derm_bags.bags import (
     demo_bags,
     demo_metadata_keys,
     folder_bags,
+    image_names,
 )
 from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError
+from tfds_builders.kept_metadata import USUAL
 
 CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
@@ -42,6 +44,12 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
 
+    def paths(self) -> dict[str, str]:
+        """Returns {id of an image: its path in the folder}; {} for the demo."""
+        cases = self.manifest.cases if self.manifest else ()
+        names = (image_names(self.manifest, case) for case in cases)
+        return {name: path for of_case in names for path, name in of_case.items()}
+
 
 def folder_config(
     manual_dir: str,
@@ -50,11 +58,13 @@ def folder_config(
     *,
     top_conditions: int = 0,
     bag_regex: str = "",
+    keep_metadata: str = USUAL,
+    used_columns: Iterable[str] = (),
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
     Its name carries the fingerprint of tables, images (path, size, time of change), options and
-    version, so a folder that has changed is always built anew.
+    version, so a folder that has changed is always built anew, and says if not all columns are kept.
 
     Args:
       manual_dir: the folder; README.md says what it may hold.
@@ -64,6 +74,8 @@ def folder_config(
       top_conditions: the number of labels to keep, the commonest of the training split; all others
         become "Other". 26 makes the paper's 27 classes; 0 keeps all.
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
+      keep_metadata, used_columns: which columns of the table are stored, and whether names of image
+        files are: see `kept_metadata.keep`.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -76,9 +88,11 @@ def folder_config(
         skip_missing=on_bad_image == "skip",
         top_conditions=top_conditions,
         bag_regex=bag_regex,
+        keep_metadata=keep_metadata,
+        used_columns=used_columns,
     )
     return DermBagsConfig(
-        name=f"folder_{manifest.fingerprint[:10]}",
+        name=manifest.kept.config_name(manifest.fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
@@ -144,6 +158,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 patient_id_from=config.manifest.patient_id_from,
                 splits_from=config.manifest.splits_from,
                 layout=config.manifest.layout,
+                kept_metadata=config.manifest.kept.facts(),
             )
             bags = folder_bags(
                 config.manifest,

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 
 from tfds_builders.derm_bags.labels import (
     OTHER,
@@ -20,6 +21,7 @@ from tfds_builders.derm_bags.labels import (
 from tfds_builders.derm_bags.layouts import REQUIRED, Source, place, read_source
 from tfds_builders.errors import DataError
 from tfds_builders.folders import MissingError, PathError, look_up
+from tfds_builders.kept_metadata import Kept, keep
 from tfds_builders.splits import hash_split
 
 
@@ -58,7 +60,8 @@ class Manifest:
     patient_id_from: str  # what named the patients
     splits_from: str  # "table": the source names them; "hash": by a hash of the patients' ids
     missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
-    fingerprint: str  # sha256, hex
+    fingerprint: str  # sha256, hex; of the folder, whatever is kept of it
+    kept: Kept = Kept((), True, True)  # its columns are `metadata_columns`
 
     def place(self, image: ImageRow) -> str:
         """Returns what a sentence about an image begins with."""
@@ -77,6 +80,8 @@ def read_manifest(
     skip_missing: bool = False,
     top_conditions: int = 0,
     bag_regex: str = "",
+    keep_metadata: str = "all",
+    used_columns: Iterable[str] = (),
 ) -> Manifest:
     """Returns the checked contents of the folder `manual_dir`.
 
@@ -87,14 +92,16 @@ def read_manifest(
       top_conditions: 0, or the number of labels to keep: those of most cases in the training split,
         ties by name. All others become "Other".
       bag_regex: for folders of images only, see layouts/loose.py.
+      keep_metadata, used_columns: see `kept_metadata.keep`; what is not kept is not read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
     source = read_source(manual_dir, bag_regex)
+    kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
     options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
     digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
-    checker = _Checker(source, digest, skip_missing)
+    checker = _Checker(source, digest, skip_missing, kept_columns.columns)
     cases = checker.cases()
     _check_train(source, cases)
     classes = sorted({name for case in cases for name, _ in case.weights})
@@ -109,11 +116,12 @@ def read_manifest(
         cases=cases,
         classes=tuple(classes),
         has_differentials=bool(classes) and _has_differentials(source),
-        metadata_columns=source.metadata_columns,
+        metadata_columns=kept_columns.columns,
         patient_id_from=source.patient_id_from,
         splits_from="table" if "split" in source.rows.columns else "hash",
         missing=tuple(checker.missing),
         fingerprint=digest.hexdigest(),
+        kept=kept_columns,
     )
 
 
@@ -162,8 +170,9 @@ def _gather(case: Case, kept: set[str]) -> Case:
 class _Checker:
     """Goes through the rows once; remembers where each case, patient and image was first seen."""
 
-    def __init__(self, source: Source, digest, skip_missing: bool):
+    def __init__(self, source: Source, digest, skip_missing: bool, columns: tuple[str, ...]):
         self._source = source
+        self._columns = columns  # of metadata, that are kept
         self._folder = os.path.realpath(source.folder)
         self._digest = digest  # updated with path, size and time of change of every image
         self._skip_missing = skip_missing
@@ -173,7 +182,7 @@ class _Checker:
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
-        table, extra = self._source.rows, self._source.metadata_columns
+        table, extra = self._source.rows, self._columns
         images: dict = {}  # case_id -> its images
         # One row at a time: 100,000 rows as a list of dicts would be most of the memory needed.
         for row, *values in zip(table.index.tolist(), *(table[name] for name in table.columns)):

@@ -6,19 +6,28 @@ lie in the order (sha256 of the patient, follow-up), never split by a file's end
 bags by patient by joining neighbours.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
 from tfds_builders.bag_builder import BagBuilder, FolderConfig, make_config
+from tfds_builders.kept_metadata import USUAL
 from tfds_builders.nih_cxr14.table import LABELS, METADATA_KEYS, read_table
 
 CODE_VERSION = "1.0.0"
 
 
-def folder_config(manual_dir: str, on_bad_image: str = "error", long_side: int = 0) -> FolderConfig:
+def folder_config(
+    manual_dir: str,
+    on_bad_image: str = "error",
+    long_side: int = 0,
+    keep_metadata: str = USUAL,
+    used_columns: Iterable[str] = (),
+) -> FolderConfig:
     """Returns the config for a folder with NIH's table and images; see `bag_builder.make_config`."""
-    return make_config(read_table, CODE_VERSION, manual_dir, on_bad_image, long_side)
+    options = on_bad_image, long_side, keep_metadata, used_columns
+    return make_config(read_table, CODE_VERSION, manual_dir, *options)
 
 
 class Builder(BagBuilder):

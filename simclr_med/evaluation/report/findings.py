@@ -11,6 +11,11 @@ from simclr_med.metrics.text import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
 _MAX_DOTS = 40  # a page of A4
+_POOLED = (
+    " To protect patients, groups of fewer than {0} patients are one group, “fewer than {0}”. Where "
+    "these have fewer than {0} even together, the smallest of the other groups is among them (“with "
+    "…”): else their numbers would follow from those of all patients and of the other groups."
+)
 
 
 def results(result: dict) -> str:
@@ -193,6 +198,7 @@ def shift(result: dict) -> str:
 def subgroups(result: dict) -> str:
     """Returns the table of the subgroups, the smallest first, and a chart of the main metric."""
     groups = sorted(result["subgroups"], key=lambda group: group["cases"])
+    pooled = any("pooled" in group for group in groups)
     names = [name for name in TITLES if any(name in group for group in groups)]
     table = page.table(
         ["subgroup", "cases", "patients", *(TITLES[name] for name in names)],
@@ -203,7 +209,8 @@ def subgroups(result: dict) -> str:
             for group in groups
         ],
         "Smallest first, with 95 % intervals over patients. Few cases make wide intervals; "
-        "differences between groups were not tested.",
+        "differences between groups were not tested."
+        + (_POOLED.format(result["min_subgroup"]) if pooled else ""),
     )
     row = headline(result)[1].get("trained", {})
     main = next((name for name in ("macro_auc", *metrics_of(row)) if name in names), None)

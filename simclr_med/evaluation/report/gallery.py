@@ -20,14 +20,14 @@ def errors(view, strips: Strips) -> str:
     items = [
         {
             "picture": _picture(view.pictures.get(int(i))),
-            "alt": f"case {view.cases.ids[i]}",
-            "lines": [str(view.cases.ids[i]), f"truth: {_label(view, i)}", *_said(view, i)],
+            "alt": view.name_of(i),
+            "lines": [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)],
         }
         for i in strips.errors
     ]
     return page.paragraph(
         "The cases whose truth the model thought least likely, the worst first: look here for "
-        "wrong labels, unusual images, and what the model has not learnt."
+        "wrong labels, unusual images, and what the model has not learnt." + _numbers(view)
     ) + page.strip(items)
 
 
@@ -45,14 +45,25 @@ def neighbours(view, strips: Strips) -> str:
     return page.paragraph(
         "On the left of each row a case; beside it the cases of other patients that the encoder "
         "finds most similar (cosine of the features). Labels played no part in the choice."
+        + _numbers(view)
     ) + "".join(rows)
+
+
+def _numbers(view) -> str:
+    """Returns what the numbers of cases mean, where no ids are shown."""
+    if view.identifiers:
+        return ""
+    return (
+        " Case 1 is the first row below the header of predictions.csv, which stays with whoever made "
+        "this page."
+    )
 
 
 def _neighbour(view, i: int, said: str, query: bool = False) -> dict:
     return {
         "picture": _picture(view.pictures.get(int(i))),
-        "alt": f"case {view.cases.ids[i]}",
-        "lines": [_label(view, i), said, str(view.cases.ids[i])],
+        "alt": view.name_of(i),
+        "lines": [_label(view, i), said, view.name_of(i)],
         "query": query,
     }
 

@@ -20,6 +20,11 @@ from simclr_med.evaluation.report import (
 )
 from simclr_med.metrics.text import headline
 
+_NOT_TO_HAND_ON = (
+    "Not to hand on: this page was made with --keep_identifiers and holds ids of cases, names of "
+    "files and folders. Evaluate again without that flag for a page without them."
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
@@ -35,6 +40,8 @@ class View:
         one that is missing is left grey.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
+      identifiers: whether to show ids of cases, names of files and folders, which are for whoever
+        made the run; else a case is called by its row in predictions.csv.
     """
 
     cases: Cases
@@ -44,6 +51,11 @@ class View:
     pictures: dict[int, np.ndarray]
     config: dict
     label_efficiency: list[dict] | None = None
+    identifiers: bool = False
+
+    def name_of(self, case: int) -> str:
+        """Returns what the page calls a case: its id, or its number, from 1, as in predictions.csv."""
+        return str(self.cases.ids[case]) if self.identifiers else f"case {case + 1}"
 
 
 def save(path: str, result: dict, view: View) -> None:
@@ -60,8 +72,10 @@ def save(path: str, result: dict, view: View) -> None:
 def render(result: dict, view: View) -> str:
     """Returns the page; arguments as in `save`."""
     num_patients = len(np.unique(view.cases.patients))
-    box = summary.box(result, len(view.cases.ids), num_patients)
+    box = summary.box(result, len(view.cases.ids), num_patients, identifiers=view.identifiers)
     sections = [("", box), ("", patients.box(result)), ("Results", findings.results(result))]
+    if view.identifiers:
+        sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), warning=True)))
     sections += _of_classes(result, view)
     if view.label_efficiency:
         sections.append(("Fewer labels", findings.label_efficiency(view.label_efficiency)))
@@ -74,8 +88,11 @@ def render(result: dict, view: View) -> str:
         sections.append(("Worst errors", gallery.errors(view, shown)))
     sections += [
         ("Nearest neighbours", gallery.neighbours(view, shown)),
-        ("Configuration", provenance.configuration(view.config)),
-        ("Data, seeds, versions, files", provenance.data_and_versions(result)),
+        ("Configuration", provenance.configuration(view.config, view.identifiers)),
+        (
+            "Data, seeds, versions, files",
+            provenance.data_and_versions(result, view.identifiers),
+        ),
     ]
     now = datetime.datetime.now(datetime.timezone.utc)
     lead = (

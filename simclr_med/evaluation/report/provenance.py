@@ -7,16 +7,31 @@ import platform
 import numpy as np
 import tensorflow as tf
 
-from simclr_med.config import FIELDS
+from simclr_med.config import FIELDS, PRIVATE
 from simclr_med.evaluation.report import page
 from simclr_med.metrics import text
 
+# What else config.json holds that says nothing of people, files or machines.
+_WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
 
-def configuration(config: dict) -> str:
-    """Returns the fields that differ from their defaults, and the others to open."""
+
+def configuration(config: dict, identifiers: bool = False) -> str:
+    """Returns the fields that differ from their defaults, and the others to open.
+
+    Args:
+      config: what config.json holds.
+      identifiers: whether to show folders, files and machines too; else their flags are named.
+    """
     changed: list[list[str]] = []
     others: list[list[str]] = []
+    left_out: list[str] = []
     for name, value in config.items():
+        if not identifiers and (
+            name in PRIVATE or (name not in FIELDS and name not in _WRITTEN_BY_THE_RUN)
+        ):
+            if name not in FIELDS or value != FIELDS[name].default:
+                left_out.append(name)
+            continue
         if name not in FIELDS:
             changed.append([name, text.plain(value), text.DASH, "written by the run"])
             continue
@@ -24,13 +39,23 @@ def configuration(config: dict) -> str:
         row = [name, text.plain(value), text.plain(field.default), field.metadata["help"]]
         (others if value == field.default else changed).append(row)
     columns = ["field", "value", "default", "meaning"]
-    return page.table(columns, changed, words=True) + page.details(
-        f"The {len(others)} fields at their defaults", page.table(columns, others, words=True)
+    said = f"Set, and left out here as they name folders, files or machines: {', '.join(left_out)}."
+    return (
+        page.table(columns, changed, words=True)
+        + (page.paragraph(said) if left_out else "")
+        + page.details(
+            f"The {len(others)} fields at their defaults", page.table(columns, others, words=True)
+        )
     )
 
 
-def data_and_versions(result: dict) -> str:
-    """Returns what the data was, how labels were read, seeds, versions, and files."""
+def data_and_versions(result: dict, identifiers: bool = False) -> str:
+    """Returns what the data was, how labels were read, seeds, versions, and files.
+
+    Args:
+      result: what result.json holds.
+      identifiers: whether to show paths; else rows of the table, and files by kind alone.
+    """
     rows = [
         ["dataset", result["dataset"]],
         ["trained on", result["train_split"]],
@@ -54,12 +79,23 @@ def data_and_versions(result: dict) -> str:
         ]
     )
     body = page.table(["what", "value"], rows, words=True)
-    skipped = result.get("skipped_images") or []
-    if skipped:
-        listed = [[str(row), str(path), str(reason)] for row, path, reason in skipped]
-        body += page.details(
-            f"{len(skipped)} unreadable images were left out",
-            page.table(["row", "path", "reason"], listed, words=True),
+    body += _skipped(result.get("skipped_images") or [], identifiers)
+    files = result.get("files") or {}
+    if not identifiers:
+        return body + page.paragraph(
+            f"Written beside this page: {', '.join(files) or text.DASH}. They hold ids and paths."
         )
-    files = [[name, path] for name, path in (result.get("files") or {}).items()]
-    return body + page.table(["file", "where it lies"], files, words=True)
+    return body + page.table(["file", "path"], [list(row) for row in files.items()], words=True)
+
+
+def _skipped(skipped: list, identifiers: bool) -> str:
+    """Returns the list of images that were left out, [row, path, reason] each; "" without any."""
+    if not skipped:
+        return ""
+    title = f"{len(skipped)} unreadable images were left out"
+    if identifiers:
+        listed = [[str(row), str(path), str(reason)] for row, path, reason in skipped]
+        return page.details(title, page.table(["row", "path", "reason"], listed, words=True))
+    # What a library says in brackets may quote the file.
+    listed = [[str(row), str(reason).split(" (")[0]] for row, _, reason in skipped]
+    return page.details(title, page.table(["row of the table", "reason"], listed, words=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.markup import escape
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
 from simclr_med.metrics.text import TITLES, estimate, signed
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import spreadsheet, terminal
 
 _OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
 _OF_SUBGROUPS = ("balanced_accuracy", "macro_auc")
@@ -35,6 +36,8 @@ _WHAT = {
 def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
     """Returns a row per case: ids, metadata, the truth, and a score for each class or label.
 
+    Text that a spreadsheet would execute is quoted: `metrics.predictions` reads it back.
+
     Args:
       cases: labelled with `class_names`.
       scores: float [n, classes].
@@ -49,12 +52,15 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
     else:
         columns["truth"] = [class_names[label] if label >= 0 else "" for label in cases.labels]
         columns["prediction"] = [class_names[best] for best in scores.argmax(axis=1)]
-    table = pd.DataFrame(columns)
+    table = pd.DataFrame({name: spreadsheet.cells(values) for name, values in columns.items()})
     # Beside, not into: a class may be called "truth".
-    of_classes = pd.DataFrame(scores, columns=list(class_names))
-    return pd.concat([table, of_classes], axis=1).to_csv(
-        index=False, float_format="%.9g", lineterminator="\n"
-    )
+    of_classes = pd.DataFrame(scores, columns=spreadsheet.cells(class_names))
+    written = pd.concat([table, of_classes], axis=1)
+    options = dict(index=False, float_format="%.9g", lineterminator="\n")
+    text = written.to_csv(**options)
+    if "\r" in text:  # Python's csv module, before 3.13, quotes no carriage return
+        text = written.to_csv(**options, quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def print_table(result: dict) -> None:
@@ -140,7 +146,7 @@ def _shift_table(result: dict) -> list[tuple]:
 def _subgroup_table(result: dict) -> list[tuple]:
     """Returns the table of the smallest subgroups, if there are any."""
     groups = result["subgroups"]
-    names = [name for name in _OF_SUBGROUPS if groups and name in groups[0]]
+    names = [name for name in _OF_SUBGROUPS if any(name in group for group in groups)]
     rows = [
         [
             f"{group['column']}: {group['value']}",
@@ -152,6 +158,8 @@ def _subgroup_table(result: dict) -> list[tuple]:
     ]
     left = len(groups) - len(rows)
     title = "Subgroups, smallest first" + (f" ({left} more in the report)" if left else "")
+    if any("pooled" in group for group in groups):
+        title += f"; those below {result['min_subgroup']} patients are pooled (--min_subgroup)"
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
     return [(title, columns, rows)] if rows else []
 

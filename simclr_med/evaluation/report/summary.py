@@ -16,8 +16,14 @@ _MADE_BY = {
 }
 
 
-def box(result: dict, num_cases: int, num_patients: int) -> str:
-    """Returns the summary of a result, over `num_cases` cases of `num_patients` patients."""
+def box(result: dict, num_cases: int, num_patients: int, *, identifiers: bool = False) -> str:
+    """Returns the summary of a result, over `num_cases` cases of `num_patients` patients.
+
+    Args:
+      result: what result.json holds.
+      num_cases, num_patients: that were looked at.
+      identifiers: whether the page holds ids, names of files and folders.
+    """
     evaluator, rows = headline(result)
     where = f"the split “{result['eval_split']}” of {result['dataset']}"
     everyone = f"{num_cases:,} cases of {num_patients:,} patients"
@@ -27,7 +33,7 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
             "training split, so nothing could be measured; below stand the nearest neighbours and "
             "the configuration."
         )
-        return page.box(body) + _disclaimer()
+        return page.box(body) + _disclaimer(identifiers)
     row = rows["trained"]
     share = result.get("label_fraction") or 1.0
     fewer = f" Labels of only {100 * share:g} % of the training patients were used."
@@ -52,7 +58,7 @@ def box(result: dict, num_cases: int, num_patients: int) -> str:
             f"For comparison, the same network before any training reaches: {said}. What the "
             "training is worth is the distance from there, not from zero."
         )
-    return page.box(body) + _caution(row) + _disclaimer()
+    return page.box(body) + _caution(row) + _disclaimer(identifiers)
 
 
 def _meaning(name: str, row: dict) -> str:
@@ -95,12 +101,19 @@ def _caution(row: dict) -> str:
     return page.box("".join(map(page.paragraph, said)), warning=True) if said else ""
 
 
-def _disclaimer() -> str:
+def _disclaimer(identifiers: bool) -> str:
+    holds = (
+        "The page holds images of patients, with the ids of their cases and names of files and "
+        "folders: keep it to yourself."
+        if identifiers
+        else "The page holds images of patients. It names no patient, case id, file or folder, but "
+        "nobody has looked for names inside the images, or for a face or a tattoo: do, and pass it "
+        "on only as you may pass on the images."
+    )
     return page.box(
         page.paragraph(
             "This is a report of research. The model is not a medical device: it has not been "
-            "assessed for safety or benefit, and must not guide the care of a patient. The page "
-            "holds images and identifiers of cases: pass it on only as you may pass on those."
+            f"assessed for safety or benefit, and must not guide the care of a patient. {holds}"
         ),
         warning=True,
     )
