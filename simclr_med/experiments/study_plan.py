@@ -201,7 +201,10 @@ def check(config: Config, recipes: dict[str, Config], builders: Builders) -> Non
     config = with_shift_split(config, recipes, builders)
     builder = builders(tuned)
     inside = open_bags(tuned, builder, tuned.data.eval_split)
-    for recipe in (first_stage(config, recipes["simclr"]), _pretraining(recipes["micle"])):
+    for recipe in (
+        first_stage(config, recipes["simclr"], tuned.run.seed),
+        _pretraining(recipes["micle"]),
+    ):
         evaluate.check_splits(recipe, builders(recipe))  # they are evaluated too, by probes
     if not inside.class_names:
         raise UserError(f"--mode=study fine-tunes, and {builder.info.full_name} has no labels.")
