@@ -82,14 +82,14 @@ def _run(argv: list[str]) -> int:
         config = config_of_weights(given)
     else:
         config = config_of_run(given, mode) if of_run else flags.config_from(given)
-    for note in idle_flags.check(
-        command_line, config, values_of_run(given, mode) if of_run else None
-    ):
-        print(note)
+    saved = values_of_run(given, mode) if of_run else None
+    notes = idle_flags.check(command_line, config, saved)
     config, workers = _with_workers(config, given, mode)
     if workers and not workers.is_chief and mode not in TRAINING:
         print(f"Worker {workers.index}: --mode={mode} is work for worker 0 alone.")
         return 0
+    for note in notes:
+        print(note)
     if command_line.is_demo:
         print(
             "No --dataset given: this is the embedded demo, drawn by our own code "

@@ -144,7 +144,7 @@ def test_the_command_trains_in_a_thread(folder, tiny_data, one_block):
         (["--jit_compile"], "--jit_compile needs --nodeterministic"),
         (["stray"], "'stray' is not a flag"),
         (["--flagfile=nowhere.flags"], "'nowhere.flags'"),
-        (["--mode=eval"], "--mode=eval needs the --model_dir of a run."),
+        (["--mode=eval"], "--mode=eval needs the --model_dir of a run, or --checkpoint with"),
         (["--mode=eval", "--model_dir=nowhere"], "--model_dir=nowhere holds no run"),
     ],
 )
