@@ -305,6 +305,13 @@ class TrainConfig:
     )
     temperature: float = _knob(0.1, "Temperature of the contrastive loss.", above=0.0)
     hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
+    same_patient_negatives: str = _knob(
+        "mask",
+        "Pretraining, two images (MICLe: bags) of one patient in a batch. mask: they are no negatives "
+        "of each other, since they often show the same. keep: they are, as in the paper's Eq. (1) and "
+        "SimCLR's code, which know no patients.",
+        choices=("mask", "keep"),
+    )
     nt_xent_chunk: int = _knob(
         0,
         "Rows of the contrastive loss's logits held at a time, for large batches: of 16,384 pairs "

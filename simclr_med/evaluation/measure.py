@@ -199,15 +199,31 @@ def _all_scores(config, builder, strategy, models, features, bags: Bags, num_cla
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:
-    """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives."""
+    """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives.
+
+    Chance is that of the negatives that were really there; `negatives`, their mean number per view,
+    is None of a run that did not count them, and chance then that of all other views.
+    """
     rows = run_folder.read_metrics(model_dir)
     if config.run.train_mode == "finetune" or not rows:
         return {}
     last = rows[-max(1, int(len(rows) * _LAST_SHARE)) :]
     n = config.train.train_batch_size
+    all_others = {
+        "contrast_negatives": None,
+        "contrast_chance_loss": 2 * math.log(2 * n - 1),
+        "contrast_chance_acc": 1 / n,
+    }
+    counted = [row for row in last if "contrast_negatives" in row]
+    chance = {
+        name: float(np.mean([row[name] for row in counted])) if counted else value
+        for name, value in all_others.items()
+    }
     return {
         "loss": float(np.mean([row["contrast_loss"] for row in last])) / 2,
-        "chance_loss": math.log(2 * n - 1) if n > 1 else 0.0,
+        "chance_loss": chance["contrast_chance_loss"] / 2,
         "accuracy": float(np.mean([row["contrast_acc"] for row in last])),
-        "chance_accuracy": 1 / n,
+        "chance_accuracy": chance["contrast_chance_acc"],
+        "negatives": chance["contrast_negatives"],
+        "same_patient_negatives": config.train.same_patient_negatives,
     }

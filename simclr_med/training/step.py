@@ -157,6 +157,7 @@ def _make_loss(config: Config, method: Method, trained: Trained):
             temperature=config.train.temperature,
             hidden_norm=config.train.hidden_norm,
             nt_xent_chunk=config.train.nt_xent_chunk,
+            same_patient_negatives=config.train.same_patient_negatives,
             class_weights=trained.class_weights,
         )
         if _trains_head_beside(method, model):

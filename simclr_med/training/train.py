@@ -134,7 +134,10 @@ def _loop(
     log = run_folder.RunLog(saved.model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:
         path = os.path.join(saved.model_dir, "views.png")
-        log.picture("views", views.save(path, next(iter(batches)), ops, config.run.seed), step=0)
+        batch = next(iter(batches))
+        log.picture("views", views.save(path, batch, ops, config.run.seed), step=0)
+        if config.method != "finetune" and config.train.same_patient_negatives == "mask":
+            print(startup.negatives(workers.gather(strategy, batch["patient"].numpy())), flush=True)
     run_steps = make_run_steps(config, plan.method, strategy, trained, ops)
     stops_at = _Stops(plan, distribution.is_tpu(strategy))
     iterator = iter(

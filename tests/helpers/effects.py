@@ -106,6 +106,7 @@ CHANGES = {
     "micle": ("training", False, {}),
     "temperature": ("training", 0.5, {}),
     "hidden_norm": ("training", False, {}),
+    "same_patient_negatives": ("training", "keep", {"micle": False, "train_batch_size": 12}),
     "nt_xent_chunk": ("training", 3, {}),
     "micro_batch": ("training", 2, {}),
     "lineareval_while_pretraining": ("training", False, {}),

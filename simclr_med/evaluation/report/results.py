@@ -61,10 +61,12 @@ def print_table(result: dict) -> None:
     console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
     contrastive = result["contrastive"]
     if contrastive:
+        negatives = contrastive.get("negatives")  # of a view; not counted by older runs
+        among = f"among {negatives:,.1f} negatives" if negatives is not None else "ln(2N-1)"
         console.print(
-            f"Contrastive loss {contrastive['loss']:.3f} (chance, ln(2N-1): "
-            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance, "
-            f"1/N: {contrastive['chance_accuracy']:.3f}), on training batches at the end."
+            f"Contrastive loss {contrastive['loss']:.3f} (chance, {among}: "
+            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance: "
+            f"{contrastive['chance_accuracy']:.3f}), on training batches at the end."
         )
     if result["classification"]:
         console.print(_table(result))
