@@ -330,7 +330,10 @@ class TrainConfig:
         at_least=0,
     )
     lineareval_while_pretraining: bool = _knob(
-        True, "Train a linear head beside, on features cut off from its gradient."
+        True,
+        "Train a linear head beside, on features cut off from its gradient, by an optimiser of its own: "
+        "Adam, at a rate that does not depend on --learning_rate. (SimCLR's code trains it at that, "
+        "and under LARS it diverges.)",
     )
     zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
     fine_tune_after_block: int = _knob(
@@ -345,6 +348,11 @@ class TrainConfig:
         "finetune: balanced weighs a class, or the presence and the absence of a label, by the "
         "inverse of its share of the training cases.",
         choices=("none", "balanced"),
+    )
+    soft_labels: bool = _knob(
+        True,
+        "finetune: a case with a differential (labels with weights) is trained towards the weights' "
+        "shares; off: towards its heaviest label alone. Other data is not affected.",
     )
     train_batch_size: int = _knob(
         512, "Bags (SimCLR: images) in a batch, over all replicas.", at_least=1

@@ -11,7 +11,7 @@ from simclr_med.config import FIELDS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
-_ADDED_LATER = ("encoder", "input_range", "micro_batch", "same_patient_negatives")
+_ADDED_LATER = ("encoder", "input_range", "micro_batch", "same_patient_negatives", "soft_labels")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 

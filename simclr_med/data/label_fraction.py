@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -82,6 +83,23 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:
     return tf.data.Dataset.zip((bags.dataset, tf.data.Dataset.from_tensor_slices(kept)))
+
+
+def without_cases(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Returns the classes that no case has, or the labels that no case has or that no case lacks.
+
+    Nothing can be learnt of them, chosen by them or measured with them.
+
+    Args:
+      labels: int [n], below 0 none; or float [n, L], NaN unknown.
+      class_names: of the classes or labels.
+    """
+    if labels.ndim == 1:
+        counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
+        missing = counts == 0
+    else:
+        missing = ~((labels == 1).any(0) & (labels == 0).any(0))
+    return [name for name, m in zip(class_names, missing, strict=True) if m]
 
 
 def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:

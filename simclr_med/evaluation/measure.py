@@ -19,6 +19,7 @@ from simclr_med.data import Bags
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.errors import UserError
 from simclr_med.evaluation import selection
+from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
@@ -34,11 +35,11 @@ class Measured:
     Attributes:
       result: of result.json, without files.
       checkpoint: its path; a run that goes on may have removed it.
-      models: {"trained" | "untrained": model}.
+      models: {"trained" | "before this run" | "untrained": model}; see `_models`.
       bags: of the split.
       cases: of the split.
       class_names: of the scores.
-      features: {"trained" | "untrained": float [n, d]}.
+      features: the same keys, float [n, d].
       predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
         labels.
       shift_from: dataset that a fine-tuned run was trained on, if this is another.
@@ -67,7 +68,8 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
     Raises:
       UserError: a mistake of the user's.
     """
-    bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
+    split = config.data.eval_split
+    bags = open_bags(config, builder, split, with_metadata=True, with_differential=True)
     of_run = run_folder.read_json(os.path.join(model_dir, "config.json"))
     trained_on = of_run.get("prepared_dataset", builder.info.full_name)
     is_its_own = trained_on == builder.info.full_name
@@ -83,7 +85,9 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
             )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
-    models = _models(config, strategy, checkpoint, len(class_names))
+    models, encoders = _models(
+        config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
+    )
     features = case_features(config, strategy, models, bags, len(cases.ids))
     scores = {}
     if class_names and cases.labelled.any():
@@ -93,6 +97,7 @@ def measure(config: Config, builder, model_dir: str, strategy) -> Measured:
         "trained_on": trained_on,
         "selection": {name: value for name, value in chosen.items() if name != "candidates"},
         "contrastive": _contrastive(config, model_dir),
+        "encoders": encoders,
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
         **_metrics(config, cases, class_names, scores, chosen["thresholds"]),
@@ -154,28 +159,40 @@ def _metrics(config: Config, cases: Cases, class_names, scores: dict, thresholds
 def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
     """Returns {name of the file: scores [n, classes]} of the evaluator that counts; {} if none."""
     main = "supervised head" if config.run.train_mode == "finetune" else "linear probe"
-    files = {"predictions": "trained", "predictions_untrained": "untrained"}
+    files = {
+        "predictions": "trained",
+        "predictions_before": BEFORE,
+        "predictions_untrained": UNTRAINED,
+    }
     return {file: scores[main, which] for file, which in files.items() if (main, which) in scores}
 
 
-def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:
-    """Returns {"trained": the checkpoint's model, "untrained": its start}; fine-tuned only the first.
+def _models(
+    config: Config, builder, model_dir: str, strategy, checkpoint: str, bags: Bags, num_classes: int
+):
+    """Returns ({"trained": the checkpoint's model, ...}, what result.json says of the others).
 
-    The linear head that a pretraining run may have trained beside is left out: probes judge the
-    encoder, and the data evaluated may have other classes.
+    Beside a pretrained one: "before this run", where the run began at --checkpoint, and "untrained",
+    see baselines.py. The linear head that pretraining may have trained beside is left out: probes
+    judge the encoder, and the data evaluated may have other classes.
     """
     finetune = config.run.train_mode == "finetune"
     bare = config if finetune else config.replace(lineareval_while_pretraining=False)
     with strategy.scope():
-        models = {"trained": make_model(bare, num_classes)}
-        if not finetune:
-            models["untrained"] = make_model(bare, num_classes)
-    restore(models["trained"], checkpoint)
-    return models
+        trained = make_model(bare, num_classes)
+    restore(trained, checkpoint)
+    models, said = {"trained": trained}, {}
+    if finetune:
+        return models, said
+    if config.run.checkpoint:
+        model, said[BEFORE] = before_run(bare, model_dir, strategy, num_classes)
+        models |= {BEFORE: model} if model is not None else {}
+    models[UNTRAINED], said[UNTRAINED] = untrained(bare, builder, bags, strategy, num_classes)
+    return models, said
 
 
 def _all_scores(config, builder, strategy, models, features, bags: Bags, num_classes: int) -> dict:
-    """Returns {(evaluator, 'trained' | 'untrained'): scores [n, classes]} of the evaluated cases."""
+    """Returns {(evaluator, key of `models`): scores [n, classes]} of the evaluated cases."""
     if config.run.train_mode == "finetune":
         probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
         return {("supervised head", "trained"): probabilities}

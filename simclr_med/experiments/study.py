@@ -203,6 +203,7 @@ def _without_files(result: dict) -> dict:
     return {
         "global_step": result["global_step"],
         "contrastive": result["contrastive"],
+        "encoders": result.get("encoders", {}),
         "classification": {
             evaluator: {
                 encoder: {key: row[key] for key in row if key.removesuffix("_95") in TITLES}

@@ -7,7 +7,7 @@ import os
 from simclr_med import run_folder
 from simclr_med.experiments import figures, study_sentences
 from simclr_med.experiments.summary import markdown, percent, text, titles
-from simclr_med.metrics.text import TITLES
+from simclr_med.metrics.text import TITLES, encoder_title
 from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
@@ -131,9 +131,12 @@ def _probes(study: dict):
         return [name, *(_with_interval(row, metric) for metric in metrics)]
 
     for name, title in _ENCODERS.items():
-        probe = study["pretraining"][name]["classification"].get("linear probe", {})
+        found = study["pretraining"][name]
+        probe = found["classification"].get("linear probe", {})
         if "untrained" in probe and not cells:
-            cells.append(line("untrained", probe["untrained"]))
+            cells.append(line(encoder_title(found, "untrained"), probe["untrained"]))
+        if name == "simclr1" and "before this run" in probe:  # of the others it is simclr1
+            cells.append(line("the study's --checkpoint", probe["before this run"]))
         if "trained" in probe:
             cells.append(line(title, probe["trained"]))
     return ["encoder", *titles(metrics)], cells

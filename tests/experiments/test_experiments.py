@@ -80,7 +80,7 @@ class StandIns:
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, builder.info.full_name, ("a", "b"))
         run_folder.check_same_run(*identity)
-        run_folder.write_config(*identity)
+        run_folder.write_config(*identity, data_order=2)
         self.before(config)
         weights = toy_weights(float(config.run.seed))
         tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)

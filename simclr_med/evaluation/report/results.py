@@ -12,7 +12,7 @@ import rich.table
 from rich.markup import escape
 
 from simclr_med.data.cases import Cases
-from simclr_med.metrics.text import TITLES, estimate
+from simclr_med.metrics.text import TITLES, encoder_title, estimate
 from simclr_med.run_folder import terminal
 
 _OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
@@ -21,6 +21,7 @@ _MOST_GROUPS = 12
 _WHAT = {
     "report": "all of it, to read or to hand on",
     "predictions": "scores of every case",
+    "predictions_before": "the same of the encoder before this run",
     "predictions_untrained": "the same of the untrained encoder",
     "embedding": "the cases in two dimensions",
     "saved_model": "the encoder, for use elsewhere",
@@ -70,7 +71,7 @@ def print_table(result: dict) -> None:
         )
     if result["classification"]:
         console.print(_table(result))
-        for line in _undefined(result):
+        for line in [*_calibrated(result), *_undefined(result)]:
             console.print(line, markup=False)
     else:
         console.print("No labelled cases: nothing was probed.")
@@ -103,8 +104,21 @@ def _table(result: dict) -> rich.table.Table:
         table.add_column(column)
     for evaluator, row in result["classification"].items():
         for which, value in row.items():
-            table.add_row(evaluator, which, *(escape(estimate(value, name)) for name in metrics))
+            star = " *" if encoder_title(result, which) != which else ""
+            table.add_row(
+                evaluator, which + star, *(escape(estimate(value, name)) for name in metrics)
+            )
     return table
+
+
+def _calibrated(result: dict) -> list[str]:
+    """Returns what the star in the table means, if there is one."""
+    return [
+        f"* BatchNorm calibrated on {said['batch_norm_images']:,} images of split "
+        f"'{said['batch_norm_split']}': random weights, right statistics."
+        for said in result.get("encoders", {}).values()
+        if said.get("batch_norm_images")
+    ]
 
 
 def _shift_table(result: dict) -> list[tuple]:
