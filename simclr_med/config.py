@@ -334,6 +334,13 @@ class TrainConfig:
     )
     temperature: float = _knob(0.1, "Temperature of the contrastive loss.", above=0.0)
     hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
+    same_patient_negatives: str = _knob(
+        "mask",
+        "Pretraining, two images (MICLe: bags) of one patient in a batch. mask: they are no negatives "
+        "of each other, since they often show the same. keep: they are, as in the paper's Eq. (1) and "
+        "SimCLR's code, which know no patients.",
+        choices=("mask", "keep"),
+    )
     nt_xent_chunk: int = _knob(
         0,
         "Rows of the contrastive loss's logits held at a time, for large batches: of 16,384 pairs "
@@ -352,7 +359,10 @@ class TrainConfig:
         at_least=0,
     )
     lineareval_while_pretraining: bool = _knob(
-        True, "Train a linear head beside, on features cut off from its gradient."
+        True,
+        "Train a linear head beside, on features cut off from its gradient, by an optimiser of its own: "
+        "Adam, at a rate that does not depend on --learning_rate. (SimCLR's code trains it at that, "
+        "and under LARS it diverges.)",
     )
     zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
     fine_tune_after_block: int = _knob(
@@ -368,6 +378,11 @@ class TrainConfig:
         "finetune: balanced weighs a class, or the presence and the absence of a label, by the "
         "inverse of its share of the training cases.",
         choices=("none", "balanced"),
+    )
+    soft_labels: bool = _knob(
+        True,
+        "finetune: a case with a differential (labels with weights) is trained towards the weights' "
+        "shares; off: towards its heaviest label alone. Other data is not affected.",
     )
     train_batch_size: int = _knob(
         512, "Bags (SimCLR: images) in a batch, over all replicas.", at_least=1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ from simclr_med.signals import Interrupted
 
 
 class RunCheckpoints:
-    """The checkpoints of one run: model, optimiser (with its step) in `model_dir/ckpt-STEP`.
+    """The checkpoints of one run: model, optimisers (with the step) in `model_dir/ckpt-STEP`.
 
     `save` copies all variables to the host's memory, and a thread writes that copy while training
     goes on; one write at a time. What reads or changes the training's own variables happens in the
@@ -25,12 +26,17 @@ class RunCheckpoints:
     Used as a context manager it waits, in the end, for what is still being written.
     """
 
-    def __init__(self, model_dir: str, model, optimizer, max_to_keep: int):
+    def __init__(
+        self, model_dir: str, model, optimizer, max_to_keep: int, head_optimizer: Any = None
+    ):
         self.model_dir = model_dir
         self._model, self._optimizer, self._max_to_keep = model, optimizer, max_to_keep
-        self._checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=optimizer, global_step=optimizer.iterations
-        )
+        parts = dict(model=model, optimizer=optimizer, global_step=optimizer.iterations)
+        # Without the head's optimiser: what runs of before it was there have saved.
+        self._older = tf.train.Checkpoint(**parts)
+        others = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
+        self._checkpoint = tf.train.Checkpoint(**parts, **others)
+        self._has_head_optimizer = bool(others)
         self._copy: _HostCopy | None = None
         self._latest: str | None = None
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -75,7 +81,15 @@ class RunCheckpoints:
         """
         self._latest = checkpoint_files.newest_usable(self.model_dir)
         if self._latest:
-            self._checkpoint.restore(self._latest).assert_existing_objects_matched()
+            held = self._checkpoint
+            if self._has_head_optimizer and not _names_below(self._latest, "head_optimizer"):
+                held = self._older
+                print(
+                    "Note: until now --learning_rate was the supervised head's too (it is trained "
+                    "beside and reaches no other weight). From here on it has an optimiser of its "
+                    "own, which begins afresh."
+                )
+            held.restore(self._latest).assert_existing_objects_matched()
         if tidy:
             self._tidy()
         return self.step
@@ -166,6 +180,12 @@ class _HostCopy:
         for variable, copy in self._pairs:
             copy.assign(variable)
         self.checkpoint.save_counter.assign_add(1)  # as Checkpoint.save does; restoring expects it
+
+
+def _names_below(prefix: str, part: str) -> list[str]:
+    """Returns the names under which a checkpoint holds variables of `part`."""
+    names = tf.compat.v1.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
+    return [name for name in names if name.startswith(f"{part}/")]
 
 
 def diverged(step: int, latest: str | None) -> Diverged:

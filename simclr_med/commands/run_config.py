@@ -12,6 +12,7 @@ from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
 _ADDED_LATER = ("encoder", "input_range", "micro_batch", "keep_head")
+_ADDED_LATER += ("same_patient_negatives", "soft_labels")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 _OF_ONE_DATASET += ("keep_metadata",)
 

@@ -27,7 +27,9 @@ class Bags:
     Attributes:
       open: makes `dataset`, each time anew.
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
-        if asked for, "metadata": {key: string [K]} and "image_ids": string [K]. `label` is int64,
+        if asked for, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
+        has it, "differential": float32 [classes], shares that add up to 1 (0 without a label), all of
+        it on the label where a case has no other. `label` is int64,
         NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN
         (unknown). Images of one bag may differ in size.
       num_bags: elements of `dataset`.
@@ -55,6 +57,7 @@ def open_split(
     *,
     with_metadata: bool = False,
     with_image_ids: bool = False,
+    with_differential: bool = False,
 ) -> Bags:
     """Returns the bags of a split, in the order in which they are stored.
 
@@ -65,6 +68,7 @@ def open_split(
       reading: which images and labels, and what these mean.
       with_metadata: yield what is known of each image, for subgroups (not of joined bags).
       with_image_ids: yield the images' names where the dataset has them (not of joined bags).
+      with_differential: yield the shares of a case's labels where the dataset has them.
 
     Raises:
       UserError: no such split, a dataset without images, or one that cannot be read so.
@@ -80,7 +84,10 @@ def open_split(
     named = with_image_ids and not by_patient
     read = ["bag_id", "patient_id", key, "label", "labels"]  # what is not read costs nothing
     read += (
-        ["image_ids"] * named + ["metadata", "views"] * bool(keys) + ["views"] * (views != "all")
+        ["label_weights"] * with_differential
+        + ["image_ids"] * named
+        + ["metadata", "views"] * bool(keys)
+        + ["views"] * (views != "all")
     )
     read = [name for name in read if name in info.features]
 
@@ -218,7 +225,19 @@ def _as_bag(
         "label": policy.apply(example["labels"]) if policy else label,
         **({"metadata": metadata} if metadata else {}),
         **({"image_ids": example["image_ids"]} if named and "image_ids" in example else {}),
+        **(
+            {"differential": _shares(example["label_weights"], label)}
+            if "label_weights" in example
+            else {}
+        ),
     }
+
+
+def _shares(weights: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Returns the weights of a case's labels, float32 [classes], as shares; see `Bags`."""
+    total = tf.reduce_sum(weights)
+    alone = tf.one_hot(label, tf.size(weights))  # zeros of no label, -1
+    return tf.where((total > 0) & (label >= 0), tf.math.divide_no_nan(weights, total), alone)
 
 
 def _count(builder, split: str, split_info, views: str) -> dict[str, int]:

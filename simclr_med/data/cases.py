@@ -22,6 +22,8 @@ class Cases:
       num_images: images of each case, int [n].
       metadata: {key: text of each case, [n]}, "" unknown; what images of one case disagree about
         reads "several".
+      differential: shares of the labels of each case, float [n, classes], see `Bags`; None where the
+        data has none, or they were not asked for.
     """
 
     ids: np.ndarray
@@ -29,6 +31,7 @@ class Cases:
     labels: np.ndarray
     num_images: np.ndarray
     metadata: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    differential: np.ndarray | None = None
 
     @property
     def labelled(self) -> np.ndarray:
@@ -54,6 +57,9 @@ def read_cases(bags: Bags, max_cases: int) -> Cases:
             key: np.array([_one_value(row["metadata"][key]) for row in rows])
             for key in rows[0].get("metadata", {})
         },
+        differential=np.array([row["differential"] for row in rows])
+        if "differential" in rows[0]
+        else None,
     )
 
 
@@ -89,7 +95,13 @@ def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...])
         other = trained.index("Other") if "Other" in trained else -1
         number = [trained.index(name) if name in trained else other for name in there]
         labels = np.append(number, -1)[cases.labels]  # the last for "no label", -1
-    return dataclasses.replace(cases, labels=labels)
+    differential = None
+    if cases.differential is not None:
+        differential = np.zeros((len(cases.ids), len(trained)), cases.differential.dtype)
+        for column, at in zip(cases.differential.T, number):
+            if at >= 0:
+                differential[:, at] += column
+    return dataclasses.replace(cases, labels=labels, differential=differential)
 
 
 def _one_value(values: np.ndarray) -> str:

@@ -15,7 +15,10 @@ import tensorflow as tf
 from simclr_med.augment.crop import decode_center_crop, decode_random_crops
 from simclr_med.data.bags import Bags
 
-_USES = range(3)  # of a seed: the order of examples, the pair of a bag, the crops
+# Of a seed: the order of examples, the pair of a bag, the crops. Below 0, because evaluation folds the
+# numbers of bags into the same root.
+_USES = (-1, -2, -3)
+DATA_ORDER = 2  # how a seed decides batches; runs that began with 1 go on with it, see `_keys`
 _INT32_IDS, _INT64_IDS = 2**31 - 1, 2**63 - 1
 
 
@@ -31,13 +34,15 @@ def training_batches(
     shuffle_buffer: int = 10000,
     cache: bool = False,
     part: tuple[int, int] = (0, 1),
+    data_order: int = DATA_ORDER,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
     Batches are full and run across the ends of epochs. An element is {"images": uint8 [B, V,
     image_size, image_size, 3], "real": bool [B, V], "label": int64 [B] or float32 [B, L] (see
-    `Bags`), "patient": int32 [B]}. `real` says which places hold an image (others are black: a case
-    that has fewer); `patient` is a hash of the patient's id (two patients collide with probability
+    `Bags`), "patient": int32 [B]}, and of bags that have it "differential", float32
+    [B, classes]. `real` says which places hold an image (others are black: a case that has fewer);
+    `patient` is a hash of the patient's id (two patients collide with probability
     5e-10).
 
     Args:
@@ -54,12 +59,12 @@ def training_batches(
       cache: keep the encoded split in memory.
       part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]; the other
         examples pass by encoded.
+      data_order: how `seed` decides, DATA_ORDER or, of a run that began before, 1.
     """
     examples = bags.dataset.cache() if cache else bags.dataset
     num_examples = bags.num_bags if keep_bags else bags.num_images
-    root = tf.constant([seed, 0], tf.int32)
-    order, pair, pixels = (tf.cast(_fold(root, use)[0], tf.int64) for use in _USES)
-    num_views = int(draw_views(tf.constant(1), root).shape[0])
+    order, pair, pixels = _keys(seed, data_order)
+    num_views = int(draw_views(tf.constant(1), tf.constant([seed, 0])).shape[0])
     size = batch_size // part[1]
 
     def one_epoch(epoch):
@@ -145,7 +150,8 @@ def _draw(draw_views: Callable, seed: tf.Tensor, bag: dict) -> dict:
     of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
     drawn = draw_views(tf.size(bag["images"]), _fold(seed, of_bag))
     images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
-    return {"images": images, "label": bag["label"], "patient": _patient(bag)}
+    kept = {"images": images, "label": bag["label"], "patient": _patient(bag)}
+    return kept | ({"differential": bag["differential"]} if "differential" in bag else {})
 
 
 def _split(bag: dict) -> dict:
@@ -177,12 +183,7 @@ def _with_pixels(example: dict, seeds: tf.Tensor, size: int) -> dict:
     else:
         pixels = decode_random_crops(example["images"], seeds, size)
         real = tf.ones([seeds.shape[0]], tf.bool)
-    return {
-        "images": pixels,
-        "real": real,
-        "label": example["label"],
-        "patient": example["patient"],
-    }
+    return {**example, "images": pixels, "real": real}
 
 
 def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:
@@ -233,6 +234,21 @@ def _shuffle(examples: tf.data.Dataset, buffer: int, key: tf.Tensor, epoch: tf.T
         output_shapes=[part.shape for part in parts],
     )
     return tf.data.experimental.from_variant(shuffled, spec)
+
+
+def _keys(seed: int, data_order: int = DATA_ORDER) -> list[tf.Tensor]:
+    """Returns a key, int64, for each use of a run's seed.
+
+    Folded, then drawn: a folded seed is [draw of the seed, number], whose first word knows nothing
+    of the number. The uses of `data_order` 1 had just that word, one key for all three.
+    """
+    root = tf.constant([seed, 0], tf.int32)
+    if data_order == 1:
+        return [_fold(root, 0)[0] for _ in _USES]
+    return [
+        tf.random.stateless_uniform([], _fold(root, use), None, None, tf.int64, "philox")
+        for use in _USES
+    ]
 
 
 def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:

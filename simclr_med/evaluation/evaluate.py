@@ -19,6 +19,7 @@ from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import embedding, html, results, strips
 from simclr_med.metrics import compare, subgroups
 from simclr_med.metrics.predictions import read_predictions
+from simclr_med.metrics.text import encoder_title
 
 _POLL_SECONDS = 5.0
 _PICTURE_SIZE = 96  # px, in report.html
@@ -104,7 +105,10 @@ def evaluate(
         result["shift"] = _shift(config, model_dir, found, files["predictions"])
     if pictures:
         files["embedding"] = os.path.join(model_dir, f"embedding{suffix}.png")
-        titled = {f"{which} encoder": value for which, value in found.features.items()}
+        titled = {
+            f"encoder: {encoder_title(result, which)}": value
+            for which, value in found.features.items()
+        }
         embedding.save(files["embedding"], titled, found.cases.labels, found.class_names)
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(

@@ -19,6 +19,7 @@ from simclr_med.data import Bags, label_fraction
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.errors import UserError
 from simclr_med.evaluation import selection, splits
+from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 from simclr_med.metrics import subgroups
@@ -36,11 +37,11 @@ class Measured:
     Attributes:
       result: of result.json, without files.
       checkpoint: its path; a run that goes on may have removed it.
-      models: {"trained" | "untrained": model}.
+      models: {"trained" | "before this run" | "untrained": model}; see `_models`.
       bags: of the split.
       cases: of the split.
       class_names: of the scores.
-      features: {"trained" | "untrained": float [n, d]}.
+      features: the same keys, float [n, d].
       predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
         labels.
       shift_from: dataset that a fine-tuned run was trained on, if this is another.
@@ -75,7 +76,8 @@ def measure(
     of_run = splits.of_run(config, builder, model_dir)
     config = splits.as_trained(config, of_run)
     patients = splits.check(config, builder, of_run, model_dir, to_choose=to_choose)
-    bags = open_bags(config, builder, config.data.eval_split, with_metadata=True)
+    split = config.data.eval_split
+    bags = open_bags(config, builder, split, with_metadata=True, with_differential=True)
     trained_on = of_run.get("prepared_dataset", data_json.name_of(builder))
     is_its_own = trained_on == data_json.name_of(builder)
     class_names = bags.class_names
@@ -90,7 +92,9 @@ def measure(
             )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
-    models = _models(config, strategy, checkpoint, len(class_names))
+    models, encoders = _models(
+        config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
+    )
     features = case_features(config, strategy, models, bags, len(cases.ids))
     scores, untrained = {}, []
     if class_names and cases.labelled.any():
@@ -105,6 +109,7 @@ def measure(
         "evaluated": splits.evaluated_part(config, builder, len(cases.ids)),
         "selection": {name: value for name, value in chosen.items() if name not in _OF_CHOICE},
         "contrastive": _contrastive(config, model_dir),
+        "encoders": encoders,
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
         **_metrics(config, cases, class_names, scores, chosen["thresholds"], untrained),
@@ -176,24 +181,36 @@ def _metrics(
 def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
     """Returns {name of the file: scores [n, classes]} of the evaluator that counts; {} if none."""
     main = "supervised head" if config.run.train_mode == "finetune" else "linear probe"
-    files = {"predictions": "trained", "predictions_untrained": "untrained"}
+    files = {
+        "predictions": "trained",
+        "predictions_before": BEFORE,
+        "predictions_untrained": UNTRAINED,
+    }
     return {file: scores[main, which] for file, which in files.items() if (main, which) in scores}
 
 
-def _models(config: Config, strategy, checkpoint: str, num_classes: int) -> dict:
-    """Returns {"trained": the checkpoint's model, "untrained": its start}; fine-tuned only the first.
+def _models(
+    config: Config, builder, model_dir: str, strategy, checkpoint: str, bags: Bags, num_classes: int
+):
+    """Returns ({"trained": the checkpoint's model, ...}, what result.json says of the others).
 
-    The linear head that a pretraining run may have trained beside is left out: probes judge the
-    encoder, and the data evaluated may have other classes.
+    Beside a pretrained one: "before this run", where the run began at --checkpoint, and "untrained",
+    see baselines.py. The linear head that pretraining may have trained beside is left out: probes
+    judge the encoder, and the data evaluated may have other classes.
     """
     finetune = config.run.train_mode == "finetune"
     bare = config if finetune else config.replace(lineareval_while_pretraining=False)
     with strategy.scope():
-        models = {"trained": make_model(bare, num_classes)}
-        if not finetune:
-            models["untrained"] = make_model(bare, num_classes)
-    restore(models["trained"], checkpoint)
-    return models
+        trained = make_model(bare, num_classes)
+    restore(trained, checkpoint)
+    models, said = {"trained": trained}, {}
+    if finetune:
+        return models, said
+    if config.run.checkpoint:
+        model, said[BEFORE] = before_run(bare, model_dir, strategy, num_classes)
+        models |= {BEFORE: model} if model is not None else {}
+    models[UNTRAINED], said[UNTRAINED] = untrained(bare, builder, bags, strategy, num_classes)
+    return models, said
 
 
 def _all_scores(
@@ -224,15 +241,31 @@ def _all_scores(
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:
-    """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives."""
+    """Returns the training loss and accuracy at the end of metrics.jsonl, and what chance gives.
+
+    Chance is that of the negatives that were really there; `negatives`, their mean number per view,
+    is None of a run that did not count them, and chance then that of all other views.
+    """
     rows = run_folder.read_metrics(model_dir)
     if config.run.train_mode == "finetune" or not rows:
         return {}
     last = rows[-max(1, int(len(rows) * _LAST_SHARE)) :]
     n = config.train.train_batch_size
+    all_others = {
+        "contrast_negatives": None,
+        "contrast_chance_loss": 2 * math.log(2 * n - 1),
+        "contrast_chance_acc": 1 / n,
+    }
+    counted = [row for row in last if "contrast_negatives" in row]
+    chance = {
+        name: float(np.mean([row[name] for row in counted])) if counted else value
+        for name, value in all_others.items()
+    }
     return {
         "loss": float(np.mean([row["contrast_loss"] for row in last])) / 2,
-        "chance_loss": math.log(2 * n - 1) if n > 1 else 0.0,
+        "chance_loss": chance["contrast_chance_loss"] / 2,
         "accuracy": float(np.mean([row["contrast_acc"] for row in last])),
-        "chance_accuracy": 1 / n,
+        "chance_accuracy": chance["contrast_chance_acc"],
+        "negatives": chance["contrast_negatives"],
+        "same_patient_negatives": config.train.same_patient_negatives,
     }

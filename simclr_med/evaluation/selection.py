@@ -8,13 +8,11 @@ data use it as it is.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
-from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med import metrics, run_folder
+from simclr_med import run_folder
 from simclr_med.build import make_model, open_bags
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
@@ -28,12 +26,6 @@ from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics.scoring import choose_thresholds
 from simclr_med.run_folder import data_json
 
-_METRICS: dict[str, Callable] = {
-    "macro_auc": metrics.macro_roc_auc,
-    "macro_ap": metrics.macro_average_precision,
-    "balanced_accuracy": metrics.balanced_accuracy,
-    "top_1": functools.partial(metrics.top_k, k=1),
-}
 # Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is
 # reported, never what is chosen on.)
 _SHAPE_A_CHOICE: tuple[str, ...] = (
@@ -169,7 +161,8 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     labelled = cases.labelled
     if not labelled.any():
         raise UserError(f"--selection_split={config.data.selection_split} has no labelled case.")
-    metric = _METRICS[config.eval.selection_metric]
+    names, metric = bags.class_names, config.eval.selection_metric
+    untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
     with strategy.scope():
         model = make_model(config, len(bags.class_names))
     values, scores = {}, {}
@@ -180,7 +173,10 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
             continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)
-        values[path] = float(metric(cases.labels[labelled], scores[path][labelled]))
+        truth, its = cases.labels[labelled], scores[path][labelled]
+        among = Averaged.of(truth, its, names, untrained)  # the head could not learn the others
+        found = estimates(truth, its, names, Patients(cases.patients[labelled]), among=among)
+        values[path] = found.scalars[metric].value
     if not values:
         raise CheckpointGone(f"All checkpoints that were in {model_dir} are removed by now.")
     defined = [path for path, value in values.items() if value == value]

@@ -224,6 +224,7 @@ def _without_files(result: dict) -> dict:
     return {
         "global_step": result["global_step"],
         "contrastive": result["contrastive"],
+        "encoders": result.get("encoders", {}),
         "classification": {
             evaluator: {
                 encoder: {

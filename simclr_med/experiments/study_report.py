@@ -7,7 +7,7 @@ import os
 from simclr_med import run_folder
 from simclr_med.experiments import figures, study_sentences
 from simclr_med.experiments.summary import markdown, percent, spread, text, titles
-from simclr_med.metrics.text import TITLES, signed
+from simclr_med.metrics.text import TITLES, encoder_title, signed
 from simclr_med.run_folder import terminal
 
 SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
@@ -132,13 +132,14 @@ def _probes(study: dict):
         return [name, *(text(values["mean"], values["sd"]) for values in spreads)]
 
     for name, title in _ENCODERS.items():
-        probes = [
-            result["classification"].get("linear probe", {})
-            for result in study["pretraining"][name]
-        ]
-        for encoder, row_title in (("untrained", "untrained"), ("trained", title)):
-            rows = [probe[encoder] for probe in probes if encoder in probe]
-            if rows and (encoder == "trained" or not cells):
+        found = study["pretraining"][name]
+        probes = [result["classification"].get("linear probe", {}) for result in found]
+        untrained = encoder_title(found[0], "untrained")
+        lines = [("untrained", untrained)] if not cells else []
+        if name == "simclr1":  # of the others it is simclr1
+            lines.append(("before this run", "the study's --checkpoint"))
+        for encoder, row_title in (*lines, ("trained", title)):
+            if rows := [probe[encoder] for probe in probes if encoder in probe]:
                 cells.append(line(row_title, rows))
     return ["encoder", *titles(metrics)], cells
 

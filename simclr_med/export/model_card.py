@@ -211,7 +211,7 @@ def _result(result: dict, facts: dict, config: Config) -> str:
     for evaluator, by_encoder in result["classification"].items():
         for which, row in by_encoder.items():
             names = names or [name for name in TITLES if name in row]
-            who = f"{evaluator}, {which} encoder"
+            who = f"{evaluator}, encoder: {text.encoder_title(result, which)}"
             numbers = [text.estimate(row, name) for name in names]
             rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]

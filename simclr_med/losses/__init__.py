@@ -3,6 +3,7 @@
 from simclr_med.losses.contrastive import (
     contrastive_accuracy,
     contrastive_entropy,
+    negative_pairs,
     nt_xent,
     nt_xent_in_chunks,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "contrastive_entropy",
     "masked_binary_cross_entropy",
     "masked_cross_entropy",
+    "negative_pairs",
     "nt_xent",
     "nt_xent_in_chunks",
     "supervised",

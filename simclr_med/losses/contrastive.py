@@ -111,6 +111,26 @@ def contrastive_entropy(logits_ab: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(_entropies(logits_ab))
 
 
+def negative_pairs(b: int, group_ids: tf.Tensor | None = None) -> tf.Tensor:
+    """Returns how many pairs of the global batch are negatives of each local one, float32 [b].
+
+    Two views each: a view has twice as many negatives, and without information its half of the loss
+    is ln(1 + 2 negative_pairs). B - 1 where no two pairs have one group.
+
+    Args:
+      b: pairs of this replica.
+      group_ids: as of `nt_xent`, int [b].
+    """
+    B = b * distribution.num_replicas()
+    if group_ids is None:
+        return tf.fill([b], tf.constant(B - 1, tf.float32))
+    # Sorted, not compared with each other: [b, B] is what chunks are there to avoid.
+    ordered = tf.sort(distribution.all_gather(group_ids))
+    after = tf.searchsorted(ordered, group_ids, side="right")
+    same = after - tf.searchsorted(ordered, group_ids, side="left")  # itself among them
+    return tf.cast(B - same, tf.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rows:
     """Computes rows of logits, and their part of the loss and of its gradient.

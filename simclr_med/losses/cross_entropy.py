@@ -12,19 +12,26 @@ from simclr_med.keras_api import at_least_float32
 
 
 def supervised(
-    labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor | None = None
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    class_weights: tf.Tensor | None = None,
+    shares: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy): of one class a bag (int labels [b]) or several labels (float [b, L]).
 
-    `class_weights` is as in `masked_cross_entropy`, or `masked_binary_cross_entropy`.
+    `class_weights` is as in `masked_cross_entropy`, or `masked_binary_cross_entropy`; `shares` as in
+    the first.
     """
     if labels.dtype.is_floating:
         return masked_binary_cross_entropy(labels, logits, class_weights)
-    return masked_cross_entropy(labels, logits, class_weights)
+    return masked_cross_entropy(labels, logits, class_weights, shares)
 
 
 def masked_cross_entropy(
-    labels: tf.Tensor, logits: tf.Tensor, class_weights: tf.Tensor | None = None
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    class_weights: tf.Tensor | None = None,
+    shares: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy) over the labelled examples of the *global* batch.
 
@@ -36,13 +43,24 @@ def masked_cross_entropy(
       labels: class numbers, int [b]; below 0 means no label.
       logits: float [b, classes].
       class_weights: weight of each class, float [classes]; None: all 1.
+      shares: soft targets, float [b, classes], each labelled row adding up to 1: the loss of an
+        example is sum_c shares_c weight_c (-log p_c), and its weight sum_c shares_c weight_c. None:
+        all of it on the label.
     """
     logits = at_least_float32(logits)
+    hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+    if shares is not None:
+        weighed = tf.cast(shares, logits.dtype)  # [b, classes]
+        if class_weights is not None:
+            weighed *= tf.cast(class_weights, logits.dtype)
+        weights = tf.reduce_sum(weighed, axis=-1)
+        losses = -tf.reduce_sum(weighed * tf.nn.log_softmax(logits), axis=-1)
+        losses = tf.math.divide_no_nan(losses, weights)
+        return _mean_over_known(labels >= 0, losses, hits, weights)
     classes = tf.maximum(labels, 0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
-    hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
-    weights = None if class_weights is None else tf.gather(class_weights, classes)
-    return _mean_over_known(labels >= 0, losses, hits, weights)
+    of_example = None if class_weights is None else tf.gather(class_weights, classes)
+    return _mean_over_known(labels >= 0, losses, hits, of_example)
 
 
 def masked_binary_cross_entropy(

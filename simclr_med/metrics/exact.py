@@ -198,3 +198,18 @@ def sensitivity_specificity(
         return np.moveaxis(ratio(weights @ (right & of).astype(float), weights @ of), -1, 0)
 
     return shares(yes, known & positive), shares(~yes, known & ~positive)
+
+
+def in_differential(differential: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Returns whether one of the k highest scores is of a label in the differential, bool [n].
+
+    False of a case without a label. Of equal scores the lower number ranks higher, as in `in_top_k`.
+
+    Args:
+      differential: shares or weights of the labels of each case, float [n, classes], 0 where a label
+        is not in it.
+      scores: float [n, classes].
+      k: how many answers count.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return (np.take_along_axis(differential, best, axis=1) > 0).any(axis=1)

@@ -27,6 +27,12 @@ def headline(result: dict) -> tuple[str, dict]:
     return "", {}
 
 
+def encoder_title(result: dict, which: str) -> str:
+    """Returns what an encoder of a result's rows is called: "untrained, BatchNorm calibrated"."""
+    calibrated = result.get("encoders", {}).get(which, {}).get("batch_norm_images")
+    return f"{which}, BatchNorm calibrated" if calibrated else which
+
+
 def metrics_of(row: dict) -> list[str]:
     """Returns the names of the metrics that a row of the result has."""
     return [name for name in TITLES if name in row]

@@ -3,6 +3,7 @@
 from simclr_med.run_folder.files import write_atomically
 from simclr_med.run_folder.folder import (
     check_same_run,
+    data_order,
     is_training,
     locked,
     read_json,
@@ -15,6 +16,7 @@ from simclr_med.run_folder.log import RunLog
 __all__ = [
     "RunLog",
     "check_same_run",
+    "data_order",
     "is_training",
     "locked",
     "read_json",

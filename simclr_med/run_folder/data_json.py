@@ -24,7 +24,14 @@ def name_of(builder) -> str:
     return _KEPT.sub(r"\1", builder.info.full_name)
 
 
-def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]) -> None:
+def write(
+    model_dir: str,
+    config: Config,
+    builder,
+    bags,
+    reading: dict[str, str],
+    without_cases: dict[str, list[str]],
+) -> None:
     """Writes data.json: name, fingerprint and counts of the data, and how it was read.
 
     Args:
@@ -33,6 +40,8 @@ def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]
       builder: of the prepared dataset.
       bags: the `data.Bags` that are trained on; fine-tuning leaves out what has no label.
       reading: how several labels a bag are read; {} where there is one or none.
+      without_cases: {"training" | "selection": the classes, or labels, without a case there}; {} of a
+        pretraining.
     """
     metadata = builder.info.metadata or {}
     facts = {
@@ -48,6 +57,7 @@ def write(model_dir: str, config: Config, builder, bags, reading: dict[str, str]
         "class_names": list(bags.class_names),
         "several_labels": bags.multilabel,
         "reading": reading,
+        **{f"classes_without_{of}_cases": names for of, names in without_cases.items()},
     }
     write_json(os.path.join(model_dir, FILE), facts)
 

@@ -129,11 +129,25 @@ def check_same_run(
 
 
 def write_config(
-    model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
+    model_dir: str,
+    config: Config,
+    dataset: str,
+    class_names: tuple[str, ...],
+    data_order: int,
 ) -> None:
     """Writes config.json: from here on the folder holds this run."""
     mine = _of_run(model_dir, config, dataset, class_names)
-    write_json(os.path.join(model_dir, "config.json"), mine)
+    path = os.path.join(model_dir, "config.json")
+    write_json(path, {**mine, "data_order": data_order})
+
+
+def data_order(model_dir: str) -> int | None:
+    """Returns how the seed of the run in a folder decides its batches (`data.training_batches`).
+
+    1 for a run that is older than the record; None if none has begun.
+    """
+    path = os.path.join(model_dir, "config.json")
+    return read_json(path).get("data_order", 1) if tf.io.gfile.exists(path) else None
 
 
 def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]) -> dict:

@@ -41,7 +41,7 @@ def make_cached_step(
 
     Args:
       model: whose outputs the loss is of; a built `Model`.
-      optimizer: built; sums gradients over replicas.
+      optimizer: its `apply_gradients`, of an optimiser or of several, sums gradients over replicas.
       views: (a chunk of the batch, its number i, how many there are) to (images, further arguments
         of the model), the same at each call.
       loss: (outputs of the whole local batch, the batch) to (loss to differentiate, metrics).

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
-from simclr_med.data import Bags, label_fraction, training_batches
+from simclr_med.data import DATA_ORDER, Bags, label_fraction, training_batches
+from simclr_med.data.cases import read_cases
 from simclr_med.errors import UserError
 from simclr_med.optim import (
     WarmupCosine,
@@ -33,6 +34,9 @@ class Plan:
       num_examples: of an epoch: bags or images.
       total_steps: of the whole run.
       schedule: of the learning rate.
+      data_order: how the seed decides batches, see `training_batches`.
+      without_cases: {"training" | "selection": the classes, or labels, without a case there}, of a
+        fine-tuning; see `label_fraction.without_cases`.
     """
 
     config: Config
@@ -42,24 +46,31 @@ class Plan:
     num_examples: int
     total_steps: int
     schedule: WarmupCosine
+    data_order: int = DATA_ORDER
+    without_cases: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
-def make_plan(config: Config, builder, num_replicas: int) -> Plan:
+def make_plan(config: Config, builder, num_replicas: int, data_order: int | None = None) -> Plan:
     """Returns the plan of a run; prints what is unusual about it.
 
     Args:
       config: of the run, its input range settled.
       builder: a prepared TFDS builder.
       num_replicas: which share a batch equally.
+      data_order: of a run that has begun; None: of a new one.
 
     Raises:
-      UserError: labels are needed and missing, or the batch does not fit the data or the replicas.
+      UserError: labels are needed and missing, or all alike; or the batch does not fit the data or the
+        replicas.
     """
     method = METHODS[config.method]
-    bags = open_bags(config, builder, config.data.train_split)
+    is_older = data_order not in (None, DATA_ORDER)
+    soft = method.needs_labels and config.train.soft_labels and not is_older
+    bags = open_bags(config, builder, config.data.train_split, with_differential=soft)
     if method.needs_labels and not bags.class_names:
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
-    bags, class_weights = _with_labels(config, method, bags)
+    bags, labels, class_weights = _with_labels(config, method, bags)
+    without_cases = _without_cases(config, builder, labels, bags) if method.needs_labels else {}
     num_examples = bags.num_bags if method.keeps_bags else bags.num_images
     _check_batch(config, method, bags, num_examples, num_replicas)
     train = config.train
@@ -67,20 +78,35 @@ def make_plan(config: Config, builder, num_replicas: int) -> Plan:
         num_examples, train.train_batch_size, train.train_epochs, train.train_steps
     )
     schedule = make_schedule(config, num_examples, total_steps)
-    return Plan(config, method, bags, class_weights, num_examples, total_steps, schedule)
+    if is_older:
+        print(
+            "Note: this run began with an older version; --seed goes on to mean the same batches, and "
+            "differentials are not used."
+        )
+    return Plan(
+        config,
+        method,
+        bags,
+        class_weights,
+        num_examples,
+        total_steps,
+        schedule,
+        data_order or DATA_ORDER,
+        without_cases,
+    )
 
 
-def _with_labels(config: Config, method: Method, bags: Bags) -> tuple[Bags, np.ndarray | None]:
-    """Returns the bags to train on, and the weights of the classes if they are to be balanced.
+def _with_labels(config: Config, method: Method, bags: Bags):
+    """Returns (the bags to train on, their labels, the weights of the classes if to be balanced).
 
     Fine-tuning sees the chosen labelled cases only; pretraining sees all, and hides other labels
-    from the linear head that may train beside.
+    from the linear head that may train beside. Its labels are not returned, which takes reading them.
     """
     if not bags.class_names or (not method.needs_labels and config.data.label_fraction == 1):
-        return bags, None
+        return bags, None, None
     cases, chosen = labelled_cases(config, bags)
     if not method.needs_labels:
-        return label_fraction.hide_labels(bags, chosen), None
+        return label_fraction.hide_labels(bags, chosen), None, None
     print(
         f"Labels of {chosen.sum():,} of {cases.labelled.sum():,} labelled cases "
         f"(--label_fraction={config.data.label_fraction:g} of the patients, by --seed)."
@@ -89,7 +115,26 @@ def _with_labels(config: Config, method: Method, bags: Bags) -> tuple[Bags, np.n
     weights = None
     if config.train.class_weights == "balanced":
         weights = label_fraction.balanced_weights(cases.labels[chosen], len(bags.class_names))
-    return label_fraction.keep_cases(bags, cases, chosen), weights
+    return label_fraction.keep_cases(bags, cases, chosen), cases.labels[chosen], weights
+
+
+def _without_cases(config: Config, builder, labels: np.ndarray, bags: Bags) -> dict:
+    """Returns `Plan.without_cases`; prints which classes, or labels, those are."""
+    names, kind = bags.class_names, "label" if bags.multilabel else "class"
+    data = config.data
+    found = {"training": label_fraction.without_cases(labels, names)}
+    splits = {"training": data.train_split, "selection": data.selection_split}
+    if data.selection_split:
+        chosen_on = read_cases(open_bags(config, builder, data.selection_split), 0)
+        found["selection"] = label_fraction.without_cases(chosen_on.labels, names)
+    for of, missing in found.items():
+        if missing:
+            lacks = "case with it, or none without it" if bags.multilabel else "case"
+            print(
+                f"Note: no {of} {lacks}, in split '{splits[of]}', of {kind} {', '.join(missing)}: "
+                + ("it cannot be learnt." if of == "training" else "it takes no part in choosing.")
+            )
+    return found
 
 
 def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
@@ -183,6 +228,7 @@ def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.
         shuffle_buffer=config.data.shuffle_buffer,
         cache=config.data.cache_dataset,
         part=part,
+        data_order=plan.data_order,
     )
 
 

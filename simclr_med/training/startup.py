@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_med import distribution
@@ -24,12 +25,28 @@ def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
         f"{batch_size // replicas} examples per replica",
     ]
     if config.run.train_mode == "pretrain":  # the views of the other examples of all replicas
-        parts.append(f"{2 * batch_size - 2:,} negatives per view")
+        masks = config.train.same_patient_negatives == "mask"  # then `negatives` says how many
+        parts.append(f"{'up to ' * masks}{2 * batch_size - 2:,} negatives per view")
     precision = (
         "bfloat16 (weights and loss float32)" if config.device.mixed_precision else "float32"
     )
     compiled = config.device.jit_compile or distribution.is_tpu(strategy)
     return ", ".join([*parts, precision, f"step {'' if compiled else 'not '}compiled by XLA"])
+
+
+def negatives(patients: np.ndarray) -> str:
+    """Returns a line: how many negatives a view has, and how many are masked, in a batch.
+
+    Args:
+      patients: a number for the patient of each example of the global batch, int [B].
+    """
+    _, number, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    most, masked = 2 * len(patients) - 2, 2 * (counts[number] - 1)  # [B]
+    return (
+        f"First batch: {most - masked.mean():,.1f} negatives per view on average, of {most:,}; "
+        f"{masked.mean():,.1f} are views of the same patient and are masked "
+        "(--same_patient_negatives=keep keeps them)."
+    )
 
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:

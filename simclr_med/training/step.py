@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from simclr_med.augment import augment_views, fold_in
 from simclr_med.config import Config
 from simclr_med.losses import supervised
 from simclr_med.models import Model
-from simclr_med.optim import l2_penalty
+from simclr_med.optim import l2_penalty, supervised_variables
 from simclr_med.training.grad_cache import call_here, make_cached_step
 from simclr_med.training.methods import Method
 
@@ -22,11 +22,29 @@ _AUGMENT = 1  # second word of the seed of device-side augmentation
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What an update changes, and the weights of the classes in the loss (see `losses`), or None."""
+    """What an update changes, and what it needs beside.
+
+    Attributes:
+      model: built.
+      optimizer: of all trainable variables, but for those of `head_optimizer`.
+      class_weights: of the classes in the loss (see `losses`), or None.
+      head_optimizer: of the supervised head's variables; None: they have no other than the rest, as in
+        SimCLR's code.
+    """
 
     model: Model
     optimizer: tf.Module
     class_weights: np.ndarray | None = None
+    head_optimizer: tf.Module | None = None
+
+    def apply_gradients(self, pairs: Iterable[tuple[tf.Tensor, tf.Variable]]) -> None:
+        """Makes one update from (gradient, variable) of all trainable variables."""
+        pairs = list(pairs)
+        of_head: set = set()
+        if self.head_optimizer is not None:
+            of_head = {v.ref() for v in supervised_variables(self.model)}
+            self.head_optimizer.apply_gradients([p for p in pairs if p[1].ref() in of_head])
+        self.optimizer.apply_gradients([p for p in pairs if p[1].ref() not in of_head])
 
 
 def make_run_steps(
@@ -86,8 +104,8 @@ def make_one_step(
     With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it. With
     `run`, which is `strategy.run`, the function is for the batches of all replicas together.
     """
-    model, optimizer = trained.model, trained.optimizer
-    views = _make_views(config, method, ops, optimizer, fixed_shapes=fixed_shapes)
+    model = trained.model
+    views = _make_views(config, method, ops, trained.optimizer, fixed_shapes=fixed_shapes)
     loss_of = _make_loss(config, method, trained)
     if config.train.micro_batch:
         rows = {"logits": 1} if method.whole_cases else {"projection": 2}
@@ -95,7 +113,7 @@ def make_one_step(
             rows["logits"] = 2
         return make_cached_step(
             model,
-            optimizer,
+            trained,
             views=views,
             loss=loss_of,
             rows=rows,
@@ -110,7 +128,7 @@ def make_one_step(
             outputs = model(images, training=True, **cases)
             local_loss, metrics = loss_of(outputs, batch)
         variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
+        trained.apply_gradients(zip(tape.gradient(local_loss, variables), variables))
         return metrics
 
     return one_step
@@ -157,6 +175,7 @@ def _make_loss(config: Config, method: Method, trained: Trained):
             temperature=config.train.temperature,
             hidden_norm=config.train.hidden_norm,
             nt_xent_chunk=config.train.nt_xent_chunk,
+            same_patient_negatives=config.train.same_patient_negatives,
             class_weights=trained.class_weights,
         )
         if _trains_head_beside(method, model):

@@ -10,10 +10,10 @@ import tensorflow as tf
 from simclr_med import checkpoints, distribution, out_of_memory, run_folder
 from simclr_med.augment import device_ops
 from simclr_med.build import label_reading, make_model
-from simclr_med.checkpoints.weights import Classes, input_range, open_weights
+from simclr_med.checkpoints.weights import Classes, initial, input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
-from simclr_med.optim import make_optimizer
+from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
 from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.training import curves, startup, views, workers
@@ -43,7 +43,8 @@ def train(
     # 1. Data, initial weights and length: mistakes show before anything is written.
     weights = _initial_weights(config, model_dir)
     config = input_range.resolve(config, model_dir, weights)
-    plan = make_plan(config, builder, strategy.num_replicas_in_sync)
+    order = run_folder.data_order(model_dir)
+    plan = make_plan(config, builder, strategy.num_replicas_in_sync, order)
     bags = plan.bags
     with workers.together(strategy, model_dir) as folder, stop_signals() as stop:
         # 2. The folder is this run's, and other workers do the same.
@@ -52,10 +53,8 @@ def train(
         run_folder.check_same_run(model_dir, *identity)
         # 3. Model and optimizer, as they were when the run stopped or as they begin.
         with strategy.scope():
-            model, optimizer = _model_and_optimizer(plan)
-        saved = checkpoints.RunCheckpoints(
-            model_dir, model, optimizer, config.run.keep_checkpoint_max
-        )
+            trained = _trained(plan)
+        saved = _checkpoints(model_dir, trained, config.run.keep_checkpoint_max)
         start = saved.restore_latest(tidy=folder == model_dir)
         workers.check_same(strategy, {"the step they go on from": start})
         if start:
@@ -64,18 +63,20 @@ def train(
             classes = None
             if config.run.keep_head and config.run.train_mode == "finetune":
                 classes = Classes(bags.class_names, bags.multilabel)
-            print(checkpoints.load(model, weights or config.run.checkpoint, classes))
+            print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
-        run_folder.write_config(folder, *identity)
+        run_folder.write_config(folder, *identity, plan.data_order)
         run_folder.write_json(os.path.join(folder, "flags.json"), asked)
-        data_json.write(folder, config, builder, bags, label_reading(config, bags))
+        if not start and config.run.checkpoint:
+            initial.write(folder, trained.model, config.run.checkpoint)
+        reading = label_reading(config, bags)
+        data_json.write(folder, config, builder, bags, reading, plan.without_cases)
         print(_summary(plan, model_dir), startup.machine(config, strategy), sep="\n", flush=True)
         # 5. The steps that are left. What other workers than the first save is not kept.
         if folder != model_dir:
-            saved = checkpoints.RunCheckpoints(folder, model, optimizer, max_to_keep=0)
+            saved = _checkpoints(folder, trained, max_to_keep=0)
         if start < plan.total_steps:
-            trained = Trained(model, optimizer, plan.class_weights)
             with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(plan, strategy, trained, saved, stop)
         # 6. The picture of how it went.
@@ -88,10 +89,15 @@ def _initial_weights(config: Config, model_dir: str) -> Weights | None:
     return open_weights(config.run.checkpoint) if config.run.checkpoint and not begun else None
 
 
-def _model_and_optimizer(plan: Plan) -> tuple:
-    """Returns both, built; call it in the strategy's scope."""
+def _trained(plan: Plan) -> Trained:
+    """Returns model and optimisers, built; call it in the strategy's scope."""
     model = make_model(plan.config, len(plan.bags.class_names))
-    optim = plan.config.optim
+    optim, head_optimizer = plan.config.optim, None
+    of_head: list[tf.Variable] = []
+    if not plan.method.needs_labels and model.supervised_head is not None:
+        of_head = supervised_variables(model)
+        head_optimizer = make_head_optimizer(model, plan.total_steps)
+        head_optimizer.build(of_head)
     optimizer = make_optimizer(
         optim.optimizer,
         plan.schedule,
@@ -99,8 +105,16 @@ def _model_and_optimizer(plan: Plan) -> tuple:
         weight_decay=optim.weight_decay,
         model=model,
     )
-    optimizer.build(model.trainable_variables)
-    return model, optimizer
+    own = {variable.ref() for variable in of_head}
+    optimizer.build([v for v in model.trainable_variables if v.ref() not in own])
+    return Trained(model, optimizer, plan.class_weights, head_optimizer)
+
+
+def _checkpoints(folder: str, trained: Trained, max_to_keep: int) -> checkpoints.RunCheckpoints:
+    """Returns the checkpoints in a folder, of everything that is trained."""
+    return checkpoints.RunCheckpoints(
+        folder, trained.model, trained.optimizer, max_to_keep, trained.head_optimizer
+    )
 
 
 def _summary(plan: Plan, model_dir: str) -> str:
@@ -137,7 +151,10 @@ def _loop(
     log = run_folder.RunLog(saved.model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:
         path = os.path.join(saved.model_dir, "views.png")
-        log.picture("views", views.save(path, next(iter(batches)), ops, config.run.seed), step=0)
+        batch = next(iter(batches))
+        log.picture("views", views.save(path, batch, ops, config.run.seed), step=0)
+        if config.method != "finetune" and config.train.same_patient_negatives == "mask":
+            print(startup.negatives(workers.gather(strategy, batch["patient"].numpy())), flush=True)
     run_steps = make_run_steps(config, plan.method, strategy, trained, ops)
     stops_at = _Stops(plan, distribution.is_tpu(strategy))
     iterator = iter(

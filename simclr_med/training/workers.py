@@ -119,6 +119,18 @@ def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.n
     return distribution.first_replica(strategy, _gather_over(strategy)(mine)).numpy()
 
 
+def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
+    """Returns the numbers, below 2^31, of all workers, one worker's after the other's, int [W n].
+
+    Every worker has to call it, at the same place, with as many.
+    """
+    count = distribution.worker_of(strategy)[1]
+    if count == 1:
+        return np.asarray(numbers)
+    of_replicas = everywhere(strategy, numbers)  # each replica has its worker's
+    return of_replicas[:: len(of_replicas) // count].reshape(-1)
+
+
 @functools.cache  # or it would be traced anew each time
 def _gather_over(strategy: tf.distribute.Strategy):
     return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)

@@ -16,7 +16,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.errors import Diverged, UserError
 from simclr_med.keras_api import keras
-from simclr_med.optim import make_optimizer
+from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
 from simclr_med.signals import Interrupted
 
 NAMES = [f"ckpt-{step}" for step in (1, 2, 3)]
@@ -437,3 +437,37 @@ def test_a_worker_that_keeps_none_reads_all_and_writes_none(tmp_path):
     assert os.listdir(tmp_path) == []
     pairs = [(of.numpy(), copy.numpy()) for of, copy in saved._copy._pairs]
     assert len(pairs) > 8 and all(np.array_equal(of, copy) for of, copy in pairs)
+
+
+@pytest.mark.parametrize("name", ["lars", "momentum", "adam"])
+def test_a_run_of_before_the_heads_own_optimiser_goes_on(tmp_path, capsys, name):
+    """Its optimiser had the head's variables too, and last; those of the others keep their places."""
+    rng = np.random.default_rng(0)
+    model, old = make_model(name)
+    at_step(model, old, 7)
+    slots = [v for v in old.variables if v is not old.iterations and v.shape.rank]
+    for variable in slots:
+        variable.assign(rng.normal(size=variable.shape))
+    with checkpoints.RunCheckpoints(str(tmp_path), model, old, 5) as saved:
+        saved.save()
+    model, _ = make_model(name)
+    of_head = supervised_variables(model)
+    head = make_head_optimizer(model, 10)
+    head.build(of_head)
+    new = make_optimizer(name, 0.1, momentum=0.9, weight_decay=0.0, model=model)
+    others = [v for v in model.trainable_variables if all(v is not h for h in of_head)]
+    new.build(others)
+    with checkpoints.RunCheckpoints(str(tmp_path), model, new, 5, head) as saved:
+        assert saved.restore_latest() == 7
+        assert "has an optimiser of its own" in capsys.readouterr().out
+        found = [v for v in new.variables if v is not new.iterations and v.shape.rank]
+        assert 0 < len(found) < len(slots)
+        for variable, expected in zip(found, slots):
+            np.testing.assert_array_equal(variable, expected)
+        head.iterations.assign(3)
+        new.iterations.assign(8)
+        saved.save()
+    with checkpoints.RunCheckpoints(str(tmp_path), model, new, 5, head) as saved:
+        head.iterations.assign(0)
+        assert saved.restore_latest() == 8 and int(head.iterations) == 3
+    assert not capsys.readouterr().out

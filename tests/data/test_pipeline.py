@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from helpers.png_bags import SIZES, make_bags
-from simclr_med.data import Bags, evaluation_batches, training_batches
+from simclr_med.data import Bags, evaluation_batches, pipeline, training_batches
 from simclr_med.training.methods import METHODS, micle
 
 
@@ -188,3 +188,69 @@ def test_a_cache_keeps_the_batches_resumable(bags):
     uninterrupted = batches(bags, "micle", cache=True)
     seen = [next(uninterrupted) for _ in range(5)]
     assert equal(seen[4], next(batches(bags, "micle", start_step=4, cache=True)))
+
+
+def test_the_uses_of_a_seed_have_keys_of_their_own():
+    """No two of the keys of 300 seeds are equal, and the draws of one tell nothing of another's."""
+    found = np.array(
+        [[key.numpy() for key in pipeline._keys(seed)] for seed in range(300)]
+    )  # [seeds, uses]
+    assert found.dtype == np.int64 and len(np.unique(found)) == found.size
+    assert (np.abs(found) > 2**40).mean() > 0.99  # of 64 bits, all used
+
+    @tf.function
+    def draws(keys, epoch):  # as a pair, or a crop, is drawn: [seeds]
+        seeds = tf.stack([keys, tf.fill(tf.shape(keys), tf.cast(epoch, tf.int64))], axis=1)
+        uniform = tf.random.stateless_uniform
+        return tf.map_fn(lambda s: uniform([], s), seeds, fn_output_signature=tf.float32)
+
+    columns = np.stack(
+        [draws(found[:, use], epoch) for use in range(3) for epoch in (0, 1, 2**40)]
+        + [draws(np.roll(found[:, 0], 1), 0)]
+    )
+    correlation = np.corrcoef(columns) - np.eye(len(columns))
+    assert np.abs(correlation).max() < 4 / np.sqrt(300)
+
+
+def test_another_seed_changes_order_pairs_and_crops_each(bags, monkeypatch):
+    """A use whose key depends on nothing, or on another use, would not notice."""
+    real = pipeline._keys
+    base = [batch for batch, _ in zip(batches(bags, "micle", shuffle_buffer=7), range(20))]
+    order = [b["label"].numpy().tolist() for b in base]
+
+    def with_key(use):
+        def keys(seed, data_order):
+            own = real(seed, data_order)
+            return [real(seed + 1)[i] if i == use else key for i, key in enumerate(own)]
+
+        monkeypatch.setattr(pipeline, "_keys", keys)
+        return [b for b, _ in zip(batches(bags, "micle", shuffle_buffer=7), range(20))]
+
+    def greys(found):  # which image of which bag, whatever the crop
+        return [b["images"].numpy()[..., 0, 0, 0].tolist() for b in found]
+
+    by_order, by_pair, by_pixels = map(with_key, range(3))
+    assert [b["label"].numpy().tolist() for b in by_order] != order
+    assert [b["label"].numpy().tolist() for b in by_pair] == order
+    assert greys(by_pair) != greys(base)
+    assert greys(by_pixels) == greys(base)  # a crop of one grey is that grey
+
+
+# Three batches of seed 7 at commit e8753c1, before the keys: the grey of each view, 30 k + i.
+OF_BEFORE = {
+    "micle": [[[62, 61], [0, 0], [150, 154]], [[30, 31], [120, 120], [180, 181]]]
+    + [[[91, 90], [0, 0], [30, 31]]],
+    "simclr": [[[31, 31], [0, 0], [62, 62]], [[30, 30], [61, 61], [92, 92]]]
+    + [[[60, 60], [93, 93], [150, 150]]],
+}
+
+
+@pytest.mark.parametrize("method", OF_BEFORE)
+def test_a_run_of_before_goes_on_with_its_batches(bags, method):
+    old = batches(bags, method, seed=7, shuffle_buffer=4, data_order=1)
+    new = batches(bags, method, seed=7, shuffle_buffer=4)
+    found, others = (
+        [next(which)["images"].numpy()[..., 0, 0, 0].tolist() for _ in range(3)]
+        for which in (old, new)
+    )
+    assert found == OF_BEFORE[method] != others

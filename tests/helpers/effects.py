@@ -110,12 +110,14 @@ CHANGES = {
     "micle": ("training", False, {}),
     "temperature": ("training", 0.5, {}),
     "hidden_norm": ("training", False, {}),
+    "same_patient_negatives": ("training", "keep", {"micle": False, "train_batch_size": 12}),
     "nt_xent_chunk": ("training", 3, {}),
     "micro_batch": ("training", 2, {}),
     "lineareval_while_pretraining": ("training", False, {}),
     "zero_init_logits_layer": ("model", True, {}),
     "fine_tune_after_block": ("model", 1, FINETUNE),
     "class_weights": ("training", "balanced", {**FINETUNE, "train_split": "validation"}),
+    "soft_labels": ("training", False, FINETUNE),
     "train_batch_size": ("training", 3, {}),
     "train_epochs": ("training", 2, {"train_steps": 0, "train_epochs": 1}),
     "train_steps": ("training", 1, {}),
@@ -161,11 +163,14 @@ CHANGES = {
 
 
 def draw_photos(folder, seed=0):
-    """Writes 16 cases of 1 to 9 noisy images in three classes, and returns the folder."""
+    """Writes 16 cases of 1 to 9 noisy images in three classes, and returns the folder.
+
+    Those of the third have a differential.
+    """
     return draw_cases(
         folder,
         {"train": 9, "validation": 4, "more": 3},
-        classes=3,
+        classes=["label0", "label1", "\"{'label2': 0.6, 'label0': 0.4}\""],
         images=lambda case: 9 if case == 12 else 1 + case % 3,
         seed=seed,
         columns={"sex": lambda case: "female" if case % 2 else "male"},
@@ -231,11 +236,11 @@ class Effects:
             finally:
                 tf.config.run_functions_eagerly(False)
 
-    def _open_bags(self, config, builder, split):
+    def _open_bags(self, config, builder, split, **also):
         """Returns the bags that were opened before, whose batches may be known."""
-        key = config.data, split
+        key = config.data, split, *also.items()
         if key not in self._bags:
-            self._bags[key] = build.open_bags(config, builder, split)
+            self._bags[key] = build.open_bags(config, builder, split, **also)
         return self._bags[key]
 
     def _training_batches(self, bags, **options):

@@ -137,7 +137,8 @@ def main(replicas: int, out: str) -> None:
         lars.apply_gradients(zip(gradients, net.trainable_variables))
         supervised = losses.masked_cross_entropy(batch["label"], batch["logits"])
         summed = [distribution.sum_over_replicas(g) for g in gradients]
-        return loss, supervised, summed
+        pairs = tf.reduce_mean(losses.negative_pairs(b, batch["group"]))
+        return loss, supervised, summed, pairs
 
     batch = {"a": VIEWS[0], "b": VIEWS[1], "group": GROUPS, "label": LABELS, "logits": LOGITS}
     batch |= {"cases": CASES, "real": REAL}
@@ -147,7 +148,7 @@ def main(replicas: int, out: str) -> None:
         return {name: tf.constant(value[at : at + b]) for name, value in batch.items()}
 
     local = strategy.experimental_distribute_values_from_function(values)
-    loss, supervised, gradients = strategy.run(tf.function(step), (local,))
+    loss, supervised, gradients, pairs = strategy.run(tf.function(step), (local,))
     case_loss, case_gradients = strategy.run(tf.function(case_step(case_net)), (local,))
     mean = tf.distribute.ReduceOp.MEAN
     rows = PROJECTIONS.reshape(2, replicas, b, -1).swapaxes(0, 1)  # [R, 2, b, p]
@@ -156,6 +157,7 @@ def main(replicas: int, out: str) -> None:
     np.savez(
         out,
         loss=strategy.reduce(mean, loss, axis=None),
+        negative_pairs=strategy.reduce(mean, pairs, axis=None),
         loss_alone=losses_alone.mean(),
         projections_gradient=gradient_alone.swapaxes(0, 1).reshape(PROJECTIONS.shape),
         loss_in_chunks=in_chunks.mean(),

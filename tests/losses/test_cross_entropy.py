@@ -35,3 +35,32 @@ def test_unknown_labels_have_no_gradient():
     gradient = tape.gradient(loss, logits).numpy()
     assert np.isfinite(gradient).all()
     assert (gradient == 0).tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
+def test_soft_targets_equal_a_loop(weights):
+    """Shares are targets; an unlabelled case counts for nothing; a weight is a class's, not a case's."""
+    logits = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
+    labels = np.array([2, -1, 0, 1])
+    shares = np.array([[0.4, 0, 0.6], [0, 0, 0], [1, 0, 0], [0.2, 0.5, 0.3]], np.float32)
+    given = None if weights is None else tf.constant(weights)
+    loss, accuracy = losses.supervised(tf.constant(labels), tf.constant(logits), given, shares)
+    total = norm = 0.0
+    for case in range(4):
+        for c in range(3):
+            weight = shares[case, c] * (1.0 if weights is None else weights[c])
+            probability = np.exp(logits[case, c]) / np.exp(logits[case]).sum()
+            total, norm = total - weight * np.log(probability), norm + weight
+    assert float(loss) == pytest.approx(total / norm, rel=1e-5)
+    seen = labels >= 0
+    assert float(accuracy) == pytest.approx((logits.argmax(1) == labels)[seen].mean())
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
+def test_shares_of_one_label_are_that_label(weights):
+    logits = tf.constant(np.random.default_rng(4).normal(size=(5, 3)).astype(np.float32))
+    labels = tf.constant([2, -1, 0, 1, 1])
+    given = None if weights is None else tf.constant(weights)
+    hard = losses.supervised(labels, logits, given)
+    soft = losses.supervised(labels, logits, given, tf.one_hot(labels, 3))
+    np.testing.assert_allclose(soft, hard, rtol=1e-6)

@@ -63,6 +63,36 @@ def test_both_methods_leave_other_images_of_a_patient_out():
         np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.5, patients), rtol=1e-6)
 
 
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_kept_they_are_negatives_as_in_equation_1(chunk):
+    z1, z2 = np.random.default_rng(5).normal(size=(2, 4, 3)).astype(np.float32)
+    outputs = {"projection": tf.constant(np.concatenate([z1, z2]))}
+    batch = {"patient": tf.constant([1, 2, 1, 1])}
+    options = dict(temperature=0.5, hidden_norm=True, nt_xent_chunk=chunk)
+    for name in ("simclr", "micle"):
+        loss, metrics = METHODS[name].loss(outputs, batch, same_patient_negatives="keep", **options)
+        np.testing.assert_allclose(loss, slow_nt_xent(z1, z2, 0.5), rtol=1e-6)
+        assert float(metrics["contrast_negatives"]) == 6
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+@pytest.mark.parametrize("patients", [[1, 2, 1, 1, 3], [4, 3, 2, 1, 0], [7, 7, 7, 7, 7]])
+def test_chance_is_the_loss_of_views_that_are_all_alike(patients, chunk):
+    """Counted, too, by a loop over who may be told apart from whom."""
+    loss, metrics = METHODS["simclr"].loss(
+        {"projection": tf.ones([10, 3])},
+        {"patient": tf.constant(patients)},
+        temperature=0.5,
+        hidden_norm=True,
+        nt_xent_chunk=chunk,
+    )
+    np.testing.assert_allclose(metrics["contrast_chance_loss"], loss, rtol=1e-6, atol=1e-6)
+    others = [sum(p != q for q in patients) for p in patients]
+    assert float(metrics["contrast_negatives"]) == pytest.approx(2 * np.mean(others))
+    chance = np.mean([1 / (1 + n) for n in others])
+    assert float(metrics["contrast_chance_acc"]) == pytest.approx(chance)
+
+
 def test_nt_xent_without_information_is_twice_ln_2n_minus_1():
     z = tf.ones([6, 3])
     loss, _, _ = losses.nt_xent(z, z, temperature=0.1)

@@ -172,13 +172,13 @@ def test_two_workers_train_as_one_process_does(alone, undisturbed):
 
 def test_the_start_up_lines_say_what_runs(alone, undisturbed):
     assert (
-        "OneDeviceStrategy, 1 x CPU, 8 examples per replica, 14 negatives per view, float32, step "
-        "not compiled by XLA" in alone[1]
+        "OneDeviceStrategy, 1 x CPU, 8 examples per replica, up to 14 negatives per view, float32, "
+        "step not compiled by XLA" in alone[1]
     )
     chief, other = undisturbed[1]
     assert (
-        "MultiWorkerMirroredStrategy over 2 workers, 2 x CPU, 4 examples per replica, 14 negatives "
-        "per view, float32, step not compiled by XLA" in chief
+        "MultiWorkerMirroredStrategy over 2 workers, 2 x CPU, 4 examples per replica, up to 14 "
+        "negatives per view, float32, step not compiled by XLA" in chief
     )
     assert "Worker 1 of 2 trains; worker 0 reports." in other
 

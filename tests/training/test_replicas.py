@@ -48,6 +48,15 @@ def test_the_step_is_not_trivial(results):
     assert sum(np.abs(g).max() > 1e-4 for g in gradients) > 6
 
 
+def test_negatives_are_counted_over_all_replicas(results):
+    from helpers.replicas_worker import GROUPS
+
+    expected = np.mean([sum(g != h for h in GROUPS) for g in GROUPS])
+    assert expected < len(GROUPS) - 1
+    for replicas in (1, 2, 4):
+        assert results[replicas]["negative_pairs"] == pytest.approx(expected)
+
+
 def test_unevenly_spread_labels_weigh_alike(results):
     from helpers.replicas_worker import LABELS, LOGITS
 

@@ -31,7 +31,11 @@ def results(result: dict) -> str:
     return page.table(
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
-            [f"{evaluator}, {which}", f"{row['cases']}", f"{row['patients']}"]
+            [
+                f"{evaluator}, {text.encoder_title(result, which)}",
+                f"{row['cases']}",
+                f"{row['patients']}",
+            ]
             + [text.estimate(row, name, "\n") for name in names]
             for evaluator, which, row in rows
         ],

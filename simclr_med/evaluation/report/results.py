@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
-from simclr_med.metrics.text import TITLES, estimate, signed
+from simclr_med.metrics.text import TITLES, encoder_title, estimate, signed
 from simclr_med.run_folder import spreadsheet, terminal
 
 _OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
@@ -23,6 +23,7 @@ _MOST_GROUPS = 12
 _WHAT = {
     "report": "all of it, to read or to hand on",
     "predictions": "scores of every case",
+    "predictions_before": "the same of the encoder before this run",
     "predictions_untrained": "the same of the untrained encoder",
     "embedding": "the cases in two dimensions",
     "saved_model": "the encoder, for use elsewhere",
@@ -68,14 +69,16 @@ def print_table(result: dict) -> None:
     console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
     contrastive = result["contrastive"]
     if contrastive:
+        negatives = contrastive.get("negatives")  # of a view; not counted by older runs
+        among = f"among {negatives:,.1f} negatives" if negatives is not None else "ln(2N-1)"
         console.print(
-            f"Contrastive loss {contrastive['loss']:.3f} (chance, ln(2N-1): "
-            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance, "
-            f"1/N: {contrastive['chance_accuracy']:.3f}), on training batches at the end."
+            f"Contrastive loss {contrastive['loss']:.3f} (chance, {among}: "
+            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance: "
+            f"{contrastive['chance_accuracy']:.3f}), on training batches at the end."
         )
     if result["classification"]:
         console.print(_table(result))
-        for line in _undefined(result):
+        for line in [*_calibrated(result), *_undefined(result)]:
             console.print(line, markup=False)
     else:
         console.print("No labelled cases: nothing was probed.")
@@ -119,8 +122,21 @@ def _table(result: dict) -> rich.table.Table:
         table.add_column(column)
     for evaluator, row in result["classification"].items():
         for which, value in row.items():
-            table.add_row(evaluator, which, *(escape(estimate(value, name)) for name in metrics))
+            star = " *" if encoder_title(result, which) != which else ""
+            table.add_row(
+                evaluator, which + star, *(escape(estimate(value, name)) for name in metrics)
+            )
     return table
+
+
+def _calibrated(result: dict) -> list[str]:
+    """Returns what the star in the table means, if there is one."""
+    return [
+        f"* BatchNorm calibrated on {said['batch_norm_images']:,} images of split "
+        f"'{said['batch_norm_split']}': random weights, right statistics."
+        for said in result.get("encoders", {}).values()
+        if said.get("batch_norm_images")
+    ]
 
 
 def _shift_table(result: dict) -> list[tuple]:

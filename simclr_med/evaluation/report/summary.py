@@ -58,6 +58,17 @@ def box(result: dict, num_cases: int, num_patients: int, *, identifiers: bool = 
             f"For comparison, the same network before any training reaches: {said}. What the "
             "training is worth is the distance from there, not from zero."
         )
+    if "before this run" in rows:
+        said = "; ".join(f"{TITLES[n]} {text.estimate(rows['before this run'], n)}" for n in names)
+        body += page.paragraph(
+            f"The run began with weights that were trained before. They reach: {said}. What this run "
+            "alone added is the distance from there."
+        )
+    elif "before this run" in result.get("encoders", {}):  # no path: it may name people
+        body += page.paragraph(
+            "The run began with weights that were trained before. They are gone, or were changed, so "
+            "what this run alone added is not known."
+        )
     return page.box(body) + _caution(row) + _disclaimer(identifiers)
 
 

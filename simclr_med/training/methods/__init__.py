@@ -18,8 +18,9 @@ class Method:
       draw_views: (number of images of the bag, seed int32 [2]) to the V to show, int32 [V], -1 for
         none; with `whole_cases` there is a third argument, the number of places.
       keeps_bags: an example is a bag (True), or each image by itself (False).
-      loss: (outputs of the model, batch, temperature, hidden_norm, nt_xent_chunk, class_weights) to
-        (loss, metrics); the outputs are those of the local batch's views, first views before second.
+      loss: (outputs of the model, batch, temperature, hidden_norm, nt_xent_chunk,
+        same_patient_negatives, class_weights) to (loss, metrics); the outputs are those of the local
+        batch's views, first views before second.
       whole_cases: the views of an example are averaged to one feature, which is classified.
       needs_labels: whether training is possible without labels.
     """

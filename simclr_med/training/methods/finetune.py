@@ -24,6 +24,11 @@ def draw_views(num_images: tf.Tensor, seed: tf.Tensor, max_images: int) -> tf.Te
 
 
 def loss(outputs: dict, batch: dict, *, class_weights: tf.Tensor | None = None, **_):
-    """Returns (cross-entropy, metrics) of logits [b, classes], one row a case, over labelled cases."""
-    value, accuracy = supervised(batch["label"], outputs["logits"], class_weights)
+    """Returns (cross-entropy, metrics) of logits [b, classes], one row a case, over labelled cases.
+
+    A case's target is its differential where the batch has those, else its label.
+    """
+    value, accuracy = supervised(
+        batch["label"], outputs["logits"], class_weights, batch.get("differential")
+    )
     return value, {"supervised_loss": value, "supervised_acc": accuracy}

@@ -20,26 +20,36 @@ def loss(
     temperature: float,
     hidden_norm: bool,
     nt_xent_chunk: int = 0,
+    same_patient_negatives: str = "mask",
     **_,
 ):
     """Returns (NT-Xent, metrics) of projections [2b, p], first views before second ones.
 
-    Two images, or bags, of one patient are no negatives of each other. In SimCLR's code they are:
-    there an image is its own patient, and nothing changes. X-rays of a patient lie side by side on
-    disk, so half the images of a batch of 1,024 would have a false negative.
+    The paper's Eq. (1) has every other view as a negative, and so has `same_patient_negatives`
+    "keep". "mask" leaves other images, or bags, of the same patient out of the denominator: X-rays of
+    a patient are stored side by side, so half the images of a batch of 1,024 would have a false
+    negative. Where each image is its own patient, as in SimCLR's code, the two are one.
+
+    The metrics say how many negatives a view really had, and what loss (a + b) and accuracy chance
+    gives with so many.
 
     `nt_xent_chunk` rows of logits are held at a time; 0: all.
     """
     z1, z2 = tf.split(outputs["projection"], 2)
-    options = dict(temperature=temperature, normalize=hidden_norm, group_ids=batch["patient"])
+    groups = batch["patient"] if same_patient_negatives == "mask" else None
+    options = dict(temperature=temperature, normalize=hidden_norm, group_ids=groups)
     if nt_xent_chunk:
         value, accuracy, entropy = losses.nt_xent_in_chunks(z1, z2, **options, chunk=nt_xent_chunk)
     else:
         value, logits_ab, labels = losses.nt_xent(z1, z2, **options)
         accuracy = losses.contrastive_accuracy(logits_ab, labels)
         entropy = losses.contrastive_entropy(logits_ab)
+    pairs = losses.negative_pairs(z1.shape[0], groups)  # [b]
     return value, {
         "contrast_loss": value,
         "contrast_acc": accuracy,
         "contrast_entropy": entropy,
+        "contrast_negatives": tf.reduce_mean(2 * pairs),
+        "contrast_chance_loss": tf.reduce_mean(2 * tf.math.log1p(2 * pairs)),
+        "contrast_chance_acc": tf.reduce_mean(1 / (1 + pairs)),  # among second views
     }

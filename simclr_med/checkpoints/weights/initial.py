@@ -1,0 +1,35 @@
+"""Which weights a run began with, so that they are known again: a digest beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import tensorflow as tf
+
+from simclr_med.checkpoints.weights.object_graph import names_of_variables
+from simclr_med.run_folder import read_json, write_json
+
+FILE = "initial_weights.json"
+
+
+def digest(model) -> str:
+    """Returns SHA-256 of the names and values of the encoder's variables."""
+    found = hashlib.sha256()
+    for name, variable in sorted(names_of_variables(model).items()):
+        if name.startswith("encoder/"):
+            found.update(name.encode())
+            found.update(tf.convert_to_tensor(variable).numpy().tobytes())
+    return found.hexdigest()
+
+
+def write(model_dir: str, model, checkpoint: str) -> None:
+    """Writes the digest of a model as its run begins, and where its weights came from."""
+    facts = {"checkpoint": checkpoint, "encoder_sha256": digest(model)}
+    write_json(os.path.join(model_dir, FILE), facts)
+
+
+def read(model_dir: str) -> str | None:
+    """Returns the digest of what a run began with; None of one that kept none."""
+    path = os.path.join(model_dir, FILE)
+    return read_json(path)["encoder_sha256"] if tf.io.gfile.exists(path) else None
