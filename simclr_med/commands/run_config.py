@@ -7,11 +7,11 @@ import os
 
 from simclr_med.commands import flags
 from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL
-from simclr_med.config import FIELDS, Config, fields_that_shape_weights
+from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
-_ADDED_LATER = ("encoder", "input_range", "micro_batch")
+_ADDED_LATER = ("encoder", "input_range", "micro_batch", "antialias")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 
 
@@ -27,6 +27,7 @@ def config_of_run(given: dict, mode: str) -> Config:
     from simclr_med.run_folder import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
+    saved = {**OF_OLDER_RUNS, **saved}
     given = _without_contradiction(given, saved)
     if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
         # Other data: how the run's own was built says nothing about it.
@@ -44,7 +45,8 @@ def _exists(path: str) -> bool:
 
 
 def _without_contradiction(given: dict, saved: dict) -> dict:
-    """Returns the given flags; refuses an encoder or input range that fits a run and is not its own."""
+    """Returns the given flags; refuses an encoder, input range or rule of
+    --antialias that fits a run and is not its own."""
     from simclr_med.models.input_range import USUAL
 
     encoder = saved.get("encoder", "resnet")  # a run older than the field
@@ -52,6 +54,7 @@ def _without_contradiction(given: dict, saved: dict) -> dict:
     own = {
         "encoder": encoder,
         "input_range": USUAL.get(encoder) if input_range == "auto" else input_range,
+        "antialias": "true" if saved["antialias"] == "auto" else saved["antialias"],
     }
     for name, value in own.items():
         if given.get(name, "auto") not in ("auto", value):

@@ -86,6 +86,7 @@ CHANGES = {
     "bag_by": ("bags", "patient", {}),
     "max_bag_size": ("training", 1, FINETUNE),
     "image_size": ("model", 20, {}),
+    "antialias": ("training", "false", {}),
     "color_jitter_strength": ("training", 0.5, {}),
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),

@@ -42,6 +42,8 @@ class Weights:
       encoder: 'resnet', 'bit' or 'keras_resnet'; None where names alone cannot tell (a checkpoint
         of ours that was taken out of its run).
       input_range: that the encoder was trained with; None: nobody says.
+      antialias: "true" or "false", the rule by which they were shown images, see --antialias; None:
+        nobody says.
       image_size: px, of the run that made them, if it is known.
       num_other: variables of no part of a model, as an optimizer's.
     """
@@ -52,6 +54,7 @@ class Weights:
     encoder: str | None
     input_range: str | None
     image_size: int | None = None
+    antialias: str | None = None
     num_other: int = 0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

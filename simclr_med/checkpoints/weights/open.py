@@ -126,6 +126,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             found,
             encoder="resnet",
             input_range="unit",
+            antialias="false",  # tf2/data_util.py: tf.image.resize(..., BICUBIC)
             num_other=_num_other(shapes, len(found)),
         )
     if graph and (root := graph.find("encoder/stem")) is not None:
@@ -138,6 +139,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             encoder=said.encoder,
             input_range=said.input_range,
             image_size=said.image_size,
+            antialias=said.antialias,
             num_other=_num_other(shapes, len(found)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}
@@ -150,6 +152,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             found,
             encoder="bit",
             input_range="symmetric",
+            antialias=bit.ANTIALIAS,
             num_other=_num_other(shapes, len(found)),
         )
     raise UserError(f"--checkpoint={path} {_no_known(tf_names, is_tf1=graph is None)}")

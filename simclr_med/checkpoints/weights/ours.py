@@ -9,17 +9,19 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_med.config import OF_OLDER_RUNS
 from simclr_med.models.input_range import INPUT_RANGES, USUAL
 from simclr_med.run_folder.files import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
 class Said:
-    """An encoder's family, input range and image size, px; None where no file says so."""
+    """An encoder's family, input range, image size in px, and rule of --antialias; None: no file says."""
 
     encoder: str | None
     input_range: str | None
     image_size: int | None
+    antialias: str | None
 
 
 def beside(path: str, prefix: str) -> Said:
@@ -38,7 +40,7 @@ def beside(path: str, prefix: str) -> Said:
         for name in ("simclr_med.json", "config.json"):
             if said := _said(_read(os.path.join(folder, name))):
                 return said
-    return Said(None, None, None)
+    return Said(None, None, None, None)
 
 
 def _read(file: str) -> Any:
@@ -61,4 +63,10 @@ def _said(values: Any) -> Said | None:
     if encoder not in list(USUAL) or input_range not in ["auto", *INPUT_RANGES]:
         return None
     input_range = USUAL[encoder] if input_range == "auto" else input_range
-    return Said(encoder, input_range, values.get("image_size"))
+    return Said(encoder, input_range, values.get("image_size"), _antialias(values))
+
+
+def _antialias(values: dict) -> str:
+    """Returns "true" or "false"; an export says it as a boolean, a file older than the field not."""
+    value = values.get("antialias", OF_OLDER_RUNS["antialias"])
+    return "false" if value in (False, "false") else "true"
