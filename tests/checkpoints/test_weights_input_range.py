@@ -26,7 +26,9 @@ def run_folder(path, **config):
     model = make(encoder=config.get("encoder", "resnet"))
     checkpoint = tf.train.Checkpoint(model=model)
     tf.train.CheckpointManager(checkpoint, str(path), 1).save(0)
-    (path / "config.json").write_text(json.dumps({"resnet_depth": 50, **config}))
+    (path / "config.json").write_text(
+        json.dumps({"resnet_depth": 50, "antialias": "true", **config})
+    )
     return str(path)
 
 
