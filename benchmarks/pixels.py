@@ -2,9 +2,10 @@
 
     python benchmarks/pixels.py [--tree OTHER_CLONE]
 
-A drawn photograph of 1,024 px (edges, texture, noise) and a drawn X-ray of 2,000 to 3,000 px, in
-each format. Evaluation's window of each, and one whose edges are multiples of 8 px, are shown by training's input, by evaluation, by what an exported
-SavedModel computes of the decoded array (uint8, uint16), and by the matrices of model.onnx. The
+A drawn photograph of 1,024 px (edges, texture, noise) and a drawn X-ray of 2,000 to 3,000 px, in each
+format. Evaluation's window of each is shown by training's input, by evaluation, by what an exported
+SavedModel computes of the decoded array (uint8, uint16), and by the matrices of model.onnx; a window
+whose edges are multiples of 8 px (of a JPEG, training decodes it smaller) by training's and ONNX's. The
 definition: area means of the decoded pixels, in float64. --tree measures another version of simclr_med.
 """
 
@@ -49,7 +50,7 @@ def files_of(pixels: np.ndarray) -> dict[str, bytes]:
 
 
 def windows_of(pixels: np.ndarray, crop) -> list[tuple[int, int, int, int]]:
-    """Returns evaluation's window (top, left, height, width), and one that a JPEG is decoded smaller for."""
+    """Returns evaluation's window (top, left, height, width), and the same on a grid of 8 px."""
     side = round(crop.CENTER_CROP_PROPORTION * min(pixels.shape[:2]))
     top, left = ((length - side + 1) // 2 for length in pixels.shape[:2])
     return [(top, left, side, side), (top // 8 * 8, left // 8 * 8, side // 8 * 8, side // 8 * 8)]
@@ -120,9 +121,7 @@ def main() -> None:
                     off = np.abs(shown - expected)
                     contrast = np.abs(np.diff(shown, axis=1)).mean()
                     cells.append(f"{path} {off.mean():.2f} / {off.max():.1f}, {contrast:.1f}")
-                print(
-                    f"{name} {height}x{width} {kind} to {size} px: {'; '.join(cells)}", flush=True
-                )
+                print(f"{name} {kind}, {window} to {size} px: {'; '.join(cells)}", flush=True)
 
 
 if __name__ == "__main__":
