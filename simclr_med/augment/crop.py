@@ -17,10 +17,12 @@ ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, times the output's own
 MIN_OBJECT_COVERED = 0.1
 MAX_ATTEMPTS = 100  # then the whole image
 CENTER_CROP_PROPORTION = 0.875  # ImageNet's convention
-# A JPEG is decoded at 1/f while its crops keep this many times the output's size. A mean of f x f pixels
-# that straddles two output pixels is then shared between them by area: on average 0.3 to 0.7 grey levels
-# off, at a hard edge up to an eighth of its height for each axis (benchmarks/pixels.py).
+# A JPEG is decoded at 1/f while its crops keep this many times the output's size, and this many px. A
+# mean of f x f pixels that straddles two output pixels is then shared between them by area: at twice the
+# size 0.3 to 0.7 grey levels off on average, at a hard edge up to an eighth of its height for each axis;
+# at four times half of that. Small outputs can afford more pixels (benchmarks/pixels.py).
 _SPARE = 2
+_LEAST = 256
 _FACTORS = np.array([2, 4, 8])
 # TensorFlow's usual inverse DCT, the fast one, is half a grey level too dark on average; the reduced
 # ones are not, nor is Pillow's. The reference decodes by the usual one.
@@ -79,13 +81,18 @@ def decode_random_crops(
 def _halvings(begin: tf.Tensor, extent: tf.Tensor, size: int) -> tf.Tensor:
     """Returns log2 of the fraction, 0 to 3, that a JPEG may be decoded at for crops [V, 2].
 
-    All begin and end on a boundary of what is averaged, so that no pixel outside counts, and keep
-    _SPARE times `size`. Decoded larger, a crop looks the same: the windows alone decide.
+    All begin and end on a boundary of what is averaged, so that no pixel outside counts, and keep enough
+    pixels. Decoded larger, a crop looks the same: the windows alone decide.
     """
-    large = tf.reduce_min(extent) >= _SPARE * size * _FACTORS
+    large = tf.reduce_min(extent) >= _enough(size) * _FACTORS
     edges = tf.concat([begin, extent], axis=0)[..., tf.newaxis]  # [2V, 2, 1]
     aligned = tf.reduce_all(edges % _FACTORS == 0, axis=[0, 1])
     return tf.reduce_sum(tf.cast(large & aligned, tf.int32))
+
+
+def _enough(size: int) -> int:
+    """Returns the shorter side that a crop keeps in a JPEG decoded smaller, px."""
+    return max(_SPARE * size, _LEAST)
 
 
 def _decode_jpeg(
@@ -130,8 +137,8 @@ def random_crop_window(
 ) -> tf.Tensor:
     """Returns [top, left, height, width], px, of a random crop of an image of `shape` [3].
 
-    Of a large image, whatever its format, a crop of at least 2, 4 or 8 times _SPARE * `size` is drawn
-    at multiples of 2, 4 or 8 px (at most a quarter of an output pixel), where a JPEG can be decoded
+    Of a large image, whatever its format, a crop with enough pixels at a half, a quarter or an eighth
+    is drawn at multiples of 2, 4 or 8 px, less than half an output pixel, where a JPEG can be decoded
     smaller. Without `antialias`: to the pixel, as the reference draws.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -147,7 +154,7 @@ def random_crop_window(
     window = tf.concat([begin[:2], extent[:2]], axis=0)
     if not antialias:
         return window
-    large = tf.reduce_min(extent[:2]) >= _SPARE * size * _FACTORS
+    large = tf.reduce_min(extent[:2]) >= _enough(size) * _FACTORS
     grid = tf.bitwise.left_shift(1, tf.reduce_sum(tf.cast(large, tf.int32)))
     return window // grid * grid
 

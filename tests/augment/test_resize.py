@@ -120,6 +120,9 @@ def test_every_path_and_format_shows_the_window(monkeypatch, kind, height, width
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_jpeg_decoded_smaller_shows_the_same_within_the_tolerance(monkeypatch, factor, channels):
     """One view's window is that of evaluation, or near it; the other is off the grid by a pixel."""
+    monkeypatch.setattr(
+        crop, "_LEAST", 0
+    )  # as at 128 px and more; the smaller, the faster this test
     size = 32
     side = 2 * factor * size + 8 * factor
     pixels = picture(side + 171, side + 93)
@@ -163,13 +166,13 @@ def test_a_photograph_looks_the_same_as_jpeg_and_as_png():
 def test_large_crops_are_drawn_where_a_jpeg_can_be_decoded_smaller():
     grids = set()
     for i in range(40):
-        size, seed, shape = 24 + 4 * i, tf.constant([i, 3]), tf.constant([1203, 999, 3])
+        size, seed, shape = 24 + 4 * i, tf.constant([i, 3]), tf.constant([3203, 2999, 3])
         exact = crop.random_crop_window(shape, seed).numpy()
         window = crop.random_crop_window(shape, seed, size, True).numpy()
-        grid = max(f for f in (1, 2, 4, 8) if f == 1 or exact[2:].min() >= 2 * size * f)
+        grid = max(f for f in (1, 2, 4, 8) if f == 1 or exact[2:].min() >= max(2 * size, 256) * f)
         np.testing.assert_array_equal(window, exact // grid * grid)
         np.testing.assert_array_equal(crop.random_crop_window(shape, seed, size, False), exact)
-        assert window[2:].min() >= min(2 * size * grid, exact[2:].min())
+        assert window[2:].min() >= min(max(2 * size, 256) * grid, exact[2:].min())
         grids.add(grid)
     assert grids == {1, 2, 4, 8}
 
