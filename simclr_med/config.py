@@ -14,6 +14,7 @@ from typing import Any
 from simclr_med.errors import UserError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
+OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has no such field
 
 
 def _knob(
@@ -247,6 +248,15 @@ class AugmentConfig:
     """Augmentation"""
 
     image_size: int = _knob(224, "Side of the network's input, px.", at_least=16, at_most=4096)
+    antialias: str = _knob(
+        "auto",
+        "How images are reduced to --image_size in training, evaluation and exports alike. true: a pixel "
+        "is the mean of the area that it covers. false: bicubic without a low-pass filter, as SimCLR's "
+        "code does, which turns fine texture of large images into false detail; for parity. auto: as the "
+        "weights of --checkpoint were trained (SimCLR's, BiT's and REMEDIS's: false), else true, which "
+        "is where the default differs from SimCLR's. Enlargement is bicubic in both.",
+        choices=("auto", "true", "false"),
+    )
     color_jitter_strength: float = _knob(
         1.0,
         "Strength of the colour jitter, in fine-tuning too (as in the paper; SimCLR's code fine-tunes "
@@ -272,6 +282,11 @@ class AugmentConfig:
         at_least=0.0,
         at_most=180.0,
     )
+
+    @property
+    def is_antialiased(self) -> bool:
+        """Whether reduction has a low-pass filter; 'auto' that nothing has settled means it has."""
+        return self.antialias != "false"
 
 
 @dataclasses.dataclass(frozen=True)

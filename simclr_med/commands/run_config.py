@@ -7,12 +7,12 @@ import os
 
 from simclr_med.commands import flags
 from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL
-from simclr_med.config import FIELDS, Config, fields_that_shape_weights
+from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
 _ADDED_LATER = ("encoder", "input_range", "micro_batch", "keep_head")
-_ADDED_LATER += ("same_patient_negatives", "soft_labels")
+_ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
 _OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
 _OF_ONE_DATASET += ("keep_metadata",)
 
@@ -46,7 +46,7 @@ def config_of_weights(given: dict) -> Config:
 
 
 def values_of_run(given: dict, mode: str) -> dict:
-    """Returns {field: value} of the run in --model_dir, without the fields that are newer than it."""
+    """Returns {field: value} of the run in --model_dir; of newer fields those of `OF_OLDER_RUNS`."""
     model_dir = given.get("model_dir")
     if not model_dir:
         other = ", or --checkpoint"
@@ -58,7 +58,8 @@ def values_of_run(given: dict, mode: str) -> dict:
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_folder import read_json
 
-    return {name: value for name, value in read_json(path).items() if name in FIELDS}
+    saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
+    return {**OF_OLDER_RUNS, **saved}
 
 
 def _exists(path: str) -> bool:
@@ -71,7 +72,8 @@ def _exists(path: str) -> bool:
 
 
 def _without_contradiction(given: dict, saved: dict) -> dict:
-    """Returns the given flags; refuses an encoder or input range that fits a run and is not its own."""
+    """Returns the given flags; refuses an encoder, input range or rule of
+    --antialias that fits a run and is not its own."""
     from simclr_med.models.input_range import USUAL
 
     encoder = saved.get("encoder", "resnet")  # a run older than the field
@@ -79,6 +81,7 @@ def _without_contradiction(given: dict, saved: dict) -> dict:
     own = {
         "encoder": encoder,
         "input_range": USUAL.get(encoder) if input_range == "auto" else input_range,
+        "antialias": "true" if saved["antialias"] == "auto" else saved["antialias"],
     }
     for name, value in own.items():
         if given.get(name, "auto") not in ("auto", value):

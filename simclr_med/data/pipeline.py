@@ -29,6 +29,7 @@ def training_batches(
     keep_bags: bool,
     batch_size: int,
     image_size: int,
+    antialias: bool = True,
     seed: int,
     start_step: int = 0,
     shuffle_buffer: int = 10000,
@@ -52,6 +53,7 @@ def training_batches(
       keep_bags: an example is a bag (True) or an image, its own bag (False).
       batch_size: B.
       image_size: px.
+      antialias: see `augment.resize`.
       seed: of the run.
       start_step: batches to leave out.
       shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
@@ -83,7 +85,7 @@ def training_batches(
         seeds = tf.random.stateless_uniform(
             [num_views, 2], tf.stack([pixels, number]), None, None, tf.int32, "philox"
         )
-        return _with_pixels(example, seeds, image_size)
+        return _with_pixels(example, seeds, image_size, antialias)
 
     start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = tf.data.Options()
@@ -105,7 +107,14 @@ def training_batches(
 
 
 def evaluation_batches(
-    bags: Bags, *, batch_size: int, image_size: int, max_bag_size: int, max_bags: int, seed: int
+    bags: Bags,
+    *,
+    batch_size: int,
+    image_size: int,
+    max_bag_size: int,
+    max_bags: int,
+    seed: int,
+    antialias: bool = True,
 ) -> tf.data.Dataset:
     """Returns the images of a split, centre-cropped, in full batches.
 
@@ -120,6 +129,7 @@ def evaluation_batches(
       max_bag_size: a larger bag gives a random draw of this many images.
       max_bags: stop after so many bags; 0 means all.
       seed: of that draw.
+      antialias: see `augment.resize`.
     """
     root = tf.constant([seed, 0], tf.int32)
     numbered = bags.dataset.take(max_bags if max_bags else -1).enumerate()
@@ -132,7 +142,8 @@ def evaluation_batches(
         return images.map(lambda e, image: (e, number, image))
 
     def decode(encoded, number, image):
-        return {"images": decode_center_crop(encoded, image_size), "bag": number, "image": image}
+        pixels = decode_center_crop(encoded, image_size, antialias)
+        return {"images": pixels, "bag": number, "image": image}
 
     padding = tf.data.Dataset.from_tensors(
         {
@@ -170,29 +181,31 @@ def _patient(bag: dict) -> tf.Tensor:
     return tf.cast(tf.strings.to_hash_bucket_fast(bag["patient_id"], _INT32_IDS), tf.int32)
 
 
-def _with_pixels(example: dict, seeds: tf.Tensor, size: int) -> dict:
+def _with_pixels(example: dict, seeds: tf.Tensor, size: int, antialias: bool) -> dict:
     """Returns an example with its images decoded, cropped at random and resized.
 
     Args:
       example: whose "images" are string [V], or one image (string), of which all views are made.
       seeds: of the crops, int32 [V, 2].
       size: px.
+      antialias: see `augment.resize`.
     """
     if example["images"].shape.rank:
-        pixels, real = _pixels_of_views(example["images"], seeds, size)
+        pixels, real = _pixels_of_views(example["images"], seeds, size, antialias)
     else:
-        pixels = decode_random_crops(example["images"], seeds, size)
+        pixels = decode_random_crops(example["images"], seeds, size, antialias)
         real = tf.ones([seeds.shape[0]], tf.bool)
     return {**example, "images": pixels, "real": real}
 
 
-def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:
+def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int, antialias: bool) -> tuple:
     """Returns the pixels, uint8 [V, size, size, 3], and which views are real, bool [V].
 
     Args:
       encoded: string [V]; "" gives a black view, which is not real.
       seeds: of the crops, int32 [V, 2].
       size: px.
+      antialias: see `augment.resize`.
     """
     num_views = seeds.shape[0]
 
@@ -200,7 +213,7 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:
         black = tf.zeros([1, size, size, 3], tf.uint8)
 
         def view(v):
-            return decode_random_crops(encoded[v], seeds[v : v + 1], size)
+            return decode_random_crops(encoded[v], seeds[v : v + 1], size, antialias)
 
         pixels = [tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
         return tf.concat(pixels, axis=0)
@@ -210,7 +223,7 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int) -> tuple:
         return one_by_one(), real
     pixels = tf.cond(  # a bag of one image is decoded once
         tf.reduce_all(encoded == encoded[0]),
-        lambda: decode_random_crops(encoded[0], seeds, size),
+        lambda: decode_random_crops(encoded[0], seeds, size, antialias),
         one_by_one,
     )
     return pixels, real

@@ -52,7 +52,7 @@ def embed(
     if of_run:
         _check_name(config, builder, model_dir)
     bags = open_bags(config, builder, split, with_image_ids=by_image)
-    model, weights = _model(config, model_dir, strategy, of_run)
+    config, model, weights = _model(config, model_dir, strategy, of_run)
     rows = _read(bags)
     if by_image:
         embeddings, columns, labels = _per_image(config, strategy, model, bags, rows)
@@ -66,6 +66,7 @@ def embed(
         "unit": config.eval.embed_unit,
         "image_size": config.augment.image_size,
         "input_range": model.encoder.input_range,
+        "antialias": config.augment.is_antialiased,
     }
     tf.io.gfile.makedirs(model_dir)
     stem = os.path.join(
@@ -115,21 +116,22 @@ def _check_name(config: Config, builder, model_dir: str) -> None:
         )
 
 
-def _model(config: Config, model_dir: str, strategy, of_run: bool) -> tuple[Model, str]:
-    """Returns the model with its weights, and in words which they are."""
+def _model(config: Config, model_dir: str, strategy, of_run: bool) -> tuple[Config, Model, str]:
+    """Returns the configuration with what follows from the weights, the model with them, and in words
+    which they are."""
     if of_run:
         path = source.newest_or_chosen(config, model_dir)
-        config = config.replace(lineareval_while_pretraining=False)
+        without = config.replace(lineareval_while_pretraining=False)
         with strategy.scope():
-            model = make_model(config, len(source.class_names_of(config, model_dir)))
+            model = make_model(without, len(source.class_names_of(config, model_dir)))
         restore(model, path)
         print(f"The model of {path}.")
-        return model, path
+        return config, model, path
     config, weights = source.weights_only(config)
     with strategy.scope():
         model = make_model(config, 0)
     print(checkpoints.load(model, weights))
-    return model, weights.path
+    return config, model, weights.path
 
 
 @dataclasses.dataclass(frozen=True)

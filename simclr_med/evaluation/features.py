@@ -93,6 +93,7 @@ def _forward(
         bags,
         batch_size=math.ceil(config.eval.eval_batch_size / replicas) * replicas,
         image_size=config.augment.image_size,
+        antialias=config.augment.is_antialiased,
         max_bag_size=max_bag_size,
         max_bags=max_cases,
         seed=config.run.seed,
@@ -139,7 +140,9 @@ def case_probabilities(model, features: np.ndarray, several_labels: bool) -> np.
     return np.concatenate(parts).astype(float)
 
 
-def case_pictures(bags: Bags, wanted: set[int], size: int) -> dict[int, np.ndarray]:
+def case_pictures(
+    bags: Bags, wanted: set[int], size: int, antialias: bool = True
+) -> dict[int, np.ndarray]:
     """Returns {place of the case in the split: its first image, uint8 [size, size, 3]}."""
     last = max(wanted, default=-1)
     numbered = bags.dataset.take(last + 1).enumerate()
@@ -147,7 +150,7 @@ def case_pictures(bags: Bags, wanted: set[int], size: int) -> dict[int, np.ndarr
     keys = tf.constant(sorted(wanted) or [-1], tf.int64)
     for number, image in (
         numbered.filter(lambda number, _: tf.reduce_any(number == keys))
-        .map(lambda number, bag: (number, decode_center_crop(bag["images"][0], size)))
+        .map(lambda number, bag: (number, decode_center_crop(bag["images"][0], size, antialias)))
         .as_numpy_iterator()
     ):
         found[int(number)] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)

@@ -23,7 +23,8 @@ from simclr_med.data.labels import LabelReading
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
-from simclr_med.metrics.scoring import choose_thresholds
+from simclr_med.metrics.intervals import Patients
+from simclr_med.metrics.scoring import Averaged, choose_thresholds, estimates
 from simclr_med.run_folder import data_json
 
 # Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is

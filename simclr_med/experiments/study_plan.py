@@ -257,8 +257,9 @@ def fractions(config: Config) -> list[float]:
 
 def _check_alike(recipes: dict[str, Config]) -> None:
     """Raises UserError where an encoder could not take over the weights of the one before."""
-    alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range")
-    for field in (*alike, "image_size"):
+    alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
+    shown = ("input_range", "antialias")
+    for field in (*alike, *shown, "image_size"):
         found = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
         kinds = set(found.values())
         if field == "image_size":  # any size fits, but small images have another stem

@@ -255,6 +255,11 @@ def _preprocessing(facts: dict) -> str:
         if size > 32
         else "the whole image (no crop),"
     )
+    resize = (
+        "reduced by area means (enlarged: bicubic)"
+        if facts["antialias"]
+        else "bicubic without a low-pass filter"
+    )
     ranges = {
         "unit": "as they are",
         "symmetric": "as 2x - 1",
@@ -262,8 +267,8 @@ def _preprocessing(facts: dict) -> str:
     }
     return (
         "The SavedModel and the ONNX file do it all: they take 8-bit RGB images of any size (the "
-        f"SavedModel also 16-bit ones, where 65535 is white): {crop} bicubic to {size} x {size} "
-        "px without antialiasing, clipped to [0, 1]. The Keras files take RGB in [0, 1] after that. "
+        f"SavedModel also 16-bit ones, where 65535 is white): {crop} {resize} to {size} x {size} "
+        "px, clipped to [0, 1]. The Keras files take RGB in [0, 1] after that. "
         f"In all of them the encoder's first layer sees pixels {ranges[facts['input_range']]}. Grey "
         "images: repeat the channel three times. A case of several images: average their embeddings."
     )

@@ -83,7 +83,8 @@ except ImportError:  # TensorFlow 2.15
 encoder = keras.models.load_model("encoder.keras")
 images = tf.zeros([2, 480, 640, 3], tf.uint8)
 CROP
-pixels = tf.image.resize(tf.cast(images, tf.float32) / 255, [SIZE, SIZE], "bicubic")
+pixels = tf.cast(images, tf.float32) / 255
+RESIZE
 features = encoder(tf.clip_by_value(pixels, 0, 1))
 ```
 """
@@ -92,6 +93,11 @@ height, width = images.shape[1:3]
 side = round(0.875 * min(height, width))
 top, left = (height - side + 1) // 2, (width - side + 1) // 2
 images = images[:, top : top + side, left : left + side]"""
+_ANTIALIASED = """\
+smaller = [min(length, SIZE) for length in pixels.shape[1:3]]
+pixels = tf.image.resize(pixels, smaller, "area")
+pixels = tf.image.resize(pixels, [SIZE, SIZE], "bicubic")"""
+_ALIASED = 'pixels = tf.image.resize(pixels, [SIZE, SIZE], "bicubic")'
 _ONNX = """
 ONNX:
 
@@ -131,6 +137,7 @@ def snippets(facts: dict[str, Any], files: list[str]) -> str:
         ("LOSSES", losses),
         ("HEAD", head),
         ("LOGITS", logits),
+        ("RESIZE", _ANTIALIASED if facts["antialias"] else _ALIASED),
         ("EMBEDDING_SIZE", str(facts["embedding_size"])),
         ("CLASSES", str(len(facts["class_names"]))),
         ("SIZE", str(facts["image_size"])),

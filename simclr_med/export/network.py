@@ -75,6 +75,7 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
         **{name: getattr(network, name) for name in names},
         "input_range": model.encoder.input_range,
         "image_size": config.augment.image_size,
+        "antialias": config.augment.is_antialiased,
         "ft_proj_selector": network.ft_proj_selector,
         "embedding_size": _width(model),
         "class_names": list(class_names),

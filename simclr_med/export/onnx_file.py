@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from simclr_med.augment.crop import SMALLEST_CROPPED_SIZE, center
 from simclr_med.errors import UserError
-from simclr_med.export import bicubic, network
+from simclr_med.export import matrices, network
 from simclr_med.models import Model
 from simclr_med.run_folder.files import writing
 
@@ -56,7 +56,9 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
     def call(images):
         if image_size > SMALLEST_CROPPED_SIZE:
             images = center(images)
-        pixels = bicubic.resize(tf.cast(images, tf.float32) / 255.0, image_size)
+        pixels = matrices.resize(
+            tf.cast(images, tf.float32) / 255.0, image_size, facts["antialias"]
+        )
         return network.outputs(model, tf.clip_by_value(pixels, 0.0, 1.0))
 
     with writing(os.path.join(folder, FILES[0])) as local:

@@ -7,6 +7,7 @@ https://www.tensorflow.org/hub/reusable_saved_models: `loaded(images, training=F
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -69,16 +70,20 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
     unfinished = os.path.join(os.path.dirname(path), f"unfinished-{os.path.basename(path)}")
     if tf.io.gfile.exists(unfinished):
         tf.io.gfile.rmtree(unfinished)
-    root, signatures = _reusable(model, facts["image_size"], facts["embedding_size"])
+    root, signatures = _reusable(model, facts)
     tf.saved_model.save(root, unfinished, signatures=signatures)
     run_folder.write_json(os.path.join(unfinished, FACTS), facts)
     files.replace_folder(unfinished, path)
 
 
-def _reusable(model: Model, image_size: int, width: int) -> tuple[tf.train.Checkpoint, dict]:
+def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint, dict]:
+    view = functools.partial(
+        evaluation_view, size=facts["image_size"], antialias=facts["antialias"]
+    )
+
     @tf.function(autograph=False)  # nothing to convert: a third less time
     def call(images, training=False):
-        return network.outputs(model, evaluation_view(images, image_size), training)
+        return network.outputs(model, view(images), training)
 
     def traced(dtype, training):
         images = tf.TensorSpec([None, None, None, 3], dtype, "images")
@@ -91,7 +96,9 @@ def _reusable(model: Model, image_size: int, width: int) -> tuple[tf.train.Check
     if model.supervised_head is not None:
         signatures["classify"] = tf.function(
             lambda embeddings: {"logits": model.classify(embeddings)},
-            input_signature=[tf.TensorSpec([None, width], tf.float32, "embeddings")],
+            input_signature=[
+                tf.TensorSpec([None, facts["embedding_size"]], tf.float32, "embeddings")
+            ],
         )
     parts = network.parts(model)
     # Names alone: a Keras layer would bring a trace of each of its calls along, twice time and size.

@@ -13,7 +13,7 @@ from typing import IO, Any
 import filelock
 import tensorflow as tf
 
-from simclr_med.config import FIELDS, Config, fields_that_shape_weights
+from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
@@ -115,7 +115,8 @@ def check_same_run(
     mine = _of_run(model_dir, config, dataset, class_names)
     if tf.io.gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
-        theirs = {**defaults, **read_json(path)}  # a run older than a field had its default
+        # A run older than a field had its default, or what `OF_OLDER_RUNS` says.
+        theirs = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
         differing = [
             f"{name} was {theirs.get(name)}, now {mine[name]}"
             for name in (*fields_that_shape_weights(), "prepared_dataset")

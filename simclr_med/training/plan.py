@@ -223,6 +223,7 @@ def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.
         keep_bags=method.keeps_bags,
         batch_size=config.train.train_batch_size,
         image_size=config.augment.image_size,
+        antialias=config.augment.is_antialiased,
         seed=config.run.seed,
         start_step=start_step,
         shuffle_buffer=config.data.shuffle_buffer,

@@ -26,7 +26,9 @@ def run_folder(path, **config):
     model = make(encoder=config.get("encoder", "resnet"))
     checkpoint = tf.train.Checkpoint(model=model)
     tf.train.CheckpointManager(checkpoint, str(path), 1).save(0)
-    (path / "config.json").write_text(json.dumps({"resnet_depth": 50, **config}))
+    (path / "config.json").write_text(
+        json.dumps({"resnet_depth": 50, "antialias": "true", **config})
+    )
     return str(path)
 
 
@@ -153,7 +155,8 @@ def test_evaluation_refuses_another_range_than_the_runs(tmp_path, given):
 def test_older_runs_are_found_in_their_default_folder():
     """The folder as it was named before these flags came."""
     config = flags.config_from({"dataset": "derm_bags/demo"})
-    later = ("encoder", "input_range", "micro_batch", "keep_head")
+    later = ("encoder", "input_range", "micro_batch", "keep_head", "antialias")
+    later += ("same_patient_negatives", "soft_labels")
     names = [n for n in fields_that_shape_weights() if n not in later]
     identity = ["demo/1.0", *((name, config.to_dict()[name]) for name in names)]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]

@@ -53,7 +53,7 @@ def one_by_one(run, builder, split):
             assert re.fullmatch(r"row \d+", name.decode())  # of the table: not the file's name
             pixels = np.asarray(Image.open(os.path.join(photos, paths[name.decode()])))
             start = pixels[(40 - 35 + 1) // 2 :, (48 - 35 + 1) // 2 :][:35, :35] / np.float32(255)
-            view = tf.clip_by_value(tf.image.resize(start[None], [34, 34], "bicubic"), 0, 1)
+            view = tf.image.resize(start[None], [34, 34], "area")
             embedding = model(view, training=False)["features"][0].numpy()
             ids = bag["bag_id"].decode(), bag["patient_id"].decode()
             label = bags.class_names[bag["label"]]

@@ -14,7 +14,7 @@ from helpers import encoders, tiny_runs
 from simclr_med.augment.crop import evaluation_view
 from simclr_med.commands.main import main
 from simclr_med.errors import UserError
-from simclr_med.export import bicubic, model_card_loading, network, onnx_file
+from simclr_med.export import model_card_loading, network, onnx_file
 
 needs_onnx = pytest.mark.skipif(
     importlib.util.find_spec("tf2onnx") is None or importlib.util.find_spec("onnxruntime") is None,
@@ -89,12 +89,3 @@ def test_a_model_beyond_onnx_s_2_gib_is_an_error_message(tmp_path, monkeypatch):
 
     with pytest.raises(UserError, match=r"2.0 GiB.*less than 2 GiB"):
         onnx_file.write(Large(), {"image_size": 34}, str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "height, width, size", [(40, 48, 34), (100, 73, 224), (34, 34, 34), (7, 5, 32), (1, 3, 16)]
-)
-def test_the_resize_of_onnx_is_tensorflows(height, width, size):
-    images = np.random.default_rng(0).random((2, height, width, 3), np.float32)
-    expected = tf.image.resize(images, [size, size], "bicubic")
-    np.testing.assert_allclose(bicubic.resize(tf.constant(images), size), expected, atol=1e-6)

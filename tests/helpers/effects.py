@@ -90,6 +90,7 @@ CHANGES = {
     "keep_metadata": ("command", "none", {}),
     "max_bag_size": ("training", 1, FINETUNE),
     "image_size": ("model", 20, {}),
+    "antialias": ("training", "false", {}),
     "color_jitter_strength": ("training", 0.5, {}),
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),

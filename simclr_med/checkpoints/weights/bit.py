@@ -18,6 +18,9 @@ import numpy as np
 from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
 from simclr_med.errors import UserError
 
+# Big Transfer's input_pipeline_tf2_or_jax.py: tf.image.resize(im, ...), whose antialias is off; REMEDIS's
+# data_util.py: tf.image.resize_bicubic, which has none.
+ANTIALIAS = "false"
 _ROOT = "root_block/standardized_conv2d/kernel"
 _UNIT = re.compile(r"block(\d+)/unit(\d+)/(.+)")
 # An optimizer's, as .../kernel/Momentum: its name goes on after that of a variable.
@@ -114,6 +117,7 @@ def open_npz(path: str) -> Weights:
         entries,
         encoder="bit",
         input_range="symmetric",
+        antialias=ANTIALIAS,
         num_other=len(headers) - len(entries),
     )
 

@@ -42,6 +42,8 @@ class Weights:
       encoder: 'resnet', 'bit' or 'keras_resnet'; None where names alone cannot tell (a checkpoint
         of ours that was taken out of its run).
       input_range: that the encoder was trained with; None: nobody says.
+      antialias: "true" or "false", the rule by which they were shown images, see --antialias; None:
+        nobody says.
       image_size: px, of the run that made them, if it is known.
       pooled_shortcuts: whether a ResNet's shortcuts pool (ResNet-D), as with any --sk_ratio above 0;
         None: nobody says.
@@ -61,6 +63,7 @@ class Weights:
     class_names: tuple[str, ...] | None = None
     multilabel: bool | None = None
     ft_proj_selector: int | None = None
+    antialias: str | None = None
     num_other: int = 0
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

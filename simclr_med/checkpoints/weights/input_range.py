@@ -1,4 +1,7 @@
-"""Which input range a run's encoder has: the flag, else its weights', else the usual one."""
+"""How a run's encoder is shown images: by the flags, else as its weights were, else as is usual.
+
+`input_range` (the scale of pixels) and `antialias` (how windows are reduced, augment/resize.py).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import tensorflow as tf
 
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.checkpoints.weights.open import open_weights
-from simclr_med.config import Config
+from simclr_med.config import OF_OLDER_RUNS, Config
 from simclr_med.models.input_range import USUAL
 from simclr_med.run_folder import read_json
 
 
 def resolve(config: Config, model_dir: str | None, weights: Weights | None = None) -> Config:
-    """Returns the configuration with `input_range` settled, so that config.json says what it is.
+    """Returns the configuration with `input_range` and `antialias` settled, as config.json says them.
 
     From pretraining it goes on to MICLe and to fine-tuning in this way, each by --checkpoint.
 
@@ -28,11 +31,14 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
     """
     path = os.path.join(model_dir, "config.json") if model_dir else ""
     if path and tf.io.gfile.exists(path):
-        begun = read_json(path).get("input_range", "auto")  # 'auto': older than the field
+        saved = read_json(path)
+        begun = saved.get("input_range", "auto")  # 'auto': older than the field
         asked = config.model.input_range
-        return config.replace(input_range=begun) if asked == "auto" else config
+        config = config.replace(input_range=begun) if asked == "auto" else config
+        return _antialias_of_run(config, saved, model_dir)
     if config.run.checkpoint and not weights:
         weights = open_weights(config.run.checkpoint)
+    config = _antialias_of_weights(config, weights)
     trained_with = weights.input_range if weights else None
     if config.model.input_range == "auto":
         return config.replace(input_range=trained_with or USUAL[config.model.encoder])
@@ -40,5 +46,36 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
         print(
             f"Note: --input_range={config.model.input_range}, and {config.run.checkpoint} was "
             f"trained with {trained_with}: its first layers will see another scale of pixels."
+        )
+    return config
+
+
+def _antialias_of_run(config: Config, saved: dict, model_dir: str) -> Config:
+    """Returns the configuration with the rule that the run in `model_dir` began with."""
+    if config.augment.antialias != "auto":
+        return config
+    if "antialias" not in saved:
+        print(
+            f"Note: {model_dir} began before --antialias was there, with images reduced without a "
+            "low-pass filter, and goes on so. A new run has one."
+        )
+    return config.replace(antialias=saved.get("antialias", OF_OLDER_RUNS["antialias"]))
+
+
+def _antialias_of_weights(config: Config, weights: Weights | None) -> Config:
+    """Returns the configuration with the rule of --checkpoint's weights, or of the flag; says which."""
+    trained_with = weights.antialias if weights else None
+    asked = config.augment.antialias
+    if asked == "auto":
+        if trained_with == "false":
+            print(
+                "Note: images are reduced without a low-pass filter (--antialias=false), as "
+                f"{config.run.checkpoint} was trained."
+            )
+        return config.replace(antialias=trained_with or "true")
+    if trained_with not in (None, asked):
+        print(
+            f"Note: --antialias={asked}, and {config.run.checkpoint} was trained with {trained_with}: "
+            "it will see smoother or rougher images than it knows."
         )
     return config

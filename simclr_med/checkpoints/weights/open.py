@@ -127,6 +127,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             encoder="resnet",
             input_range="unit",
             pooled_shortcuts=simclr_tf2.pools_shortcuts(keys),
+            antialias="false",  # tf2/data_util.py: tf.image.resize(..., BICUBIC)
             num_other=_num_other(shapes, len(found)),
         )
     if graph and (root := graph.find("encoder/stem")) is not None:
@@ -143,6 +144,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             class_names=said.class_names,
             multilabel=said.multilabel,
             ft_proj_selector=said.ft_proj_selector,
+            antialias=said.antialias,
             num_other=_num_other(shapes, len(found)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}
@@ -155,6 +157,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
             found,
             encoder="bit",
             input_range="symmetric",
+            antialias=bit.ANTIALIAS,
             num_other=_num_other(shapes, len(found)),
         )
     raise UserError(f"--checkpoint={path} {_no_known(tf_names, is_tf1=graph is None)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_med.config import OF_OLDER_RUNS
 from simclr_med.models.input_range import INPUT_RANGES, USUAL
 from simclr_med.run_folder.files import is_remote
 
@@ -21,6 +22,7 @@ class Said:
       encoder: family.
       input_range: of the encoder.
       image_size: px.
+      antialias: "true" or "false", the rule of --antialias.
       sk_ratio: of the flag.
       class_names: of the head's logits.
       multilabel: whether they are labels of which a case can have several.
@@ -34,6 +36,7 @@ class Said:
     class_names: tuple[str, ...] | None = None
     multilabel: bool | None = None
     ft_proj_selector: int | None = None
+    antialias: str | None = None
 
 
 def beside(path: str, prefix: str) -> Said:
@@ -87,4 +90,11 @@ def _said(values: Any, folder: str) -> Said | None:
         tuple(values.get("class_names") or ()) or None,
         multilabel,
         values.get("ft_proj_selector"),
+        _antialias(values),
     )
+
+
+def _antialias(values: dict) -> str:
+    """Returns "true" or "false"; an export says it as a boolean, a file older than the field not."""
+    value = values.get("antialias", OF_OLDER_RUNS["antialias"])
+    return "false" if value in (False, "false") else "true"
