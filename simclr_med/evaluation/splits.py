@@ -37,7 +37,8 @@ def check_selection(config: Config, builder, *, to_choose: bool = False) -> None
     Args:
       config: of the run.
       builder: of the dataset that it is trained on.
-      to_choose: the evaluation is itself part of the choice, and on that split: a point of a sweep.
+      to_choose: nothing is reported yet: a training alone, or a point of a sweep, whose evaluation
+        is part of the choice. Then `--eval_split` is not looked at.
 
     Raises:
       UserError: says which.
@@ -50,11 +51,11 @@ def check_selection(config: Config, builder, *, to_choose: bool = False) -> None
         )
     chosen = _patients(config, builder, selection)
     trained = _patients(config, builder, config.data.train_split)
-    reported = _patients(config, builder, config.data.eval_split)
+    reported = frozenset[str]() if to_choose else _patients(config, builder, config.data.eval_split)
     if shared := len(chosen & trained):
         free = _free(config, builder, "selection", trained | reported)
         _refuse_selection(config, "train_split", shared, free)
-    if (shared := len(chosen & reported)) and not to_choose:
+    if shared := len(chosen & reported):
         free = _free(config, builder, "eval", trained | chosen)
         _refuse_selection(config, "eval_split", shared, free)
 

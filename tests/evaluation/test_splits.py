@@ -216,6 +216,8 @@ def test_training_alone_refuses_a_selection_split_that_it_trains_on(world, tmp_p
     asked = ["--mode=train", "--selection_split=train[:50%]", f"--model_dir={tmp_path}/run"]
     code, _, errors = run(*given, *asked)
     assert code == 2 and "--train_split=train share 6 patients" in errors
+    config = TUNE.replace(selection_split="validation", eval_split="nowhere")  # not looked at yet
+    splits.check_selection(config, world.builder, to_choose=True)
 
 
 def test_probes_are_not_judged_on_the_patients_they_are_fitted_on(world, pretrained):
