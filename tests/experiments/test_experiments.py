@@ -38,6 +38,7 @@ from simclr_med.experiments import (
     study_plan,
     sweep,
 )
+from simclr_med.run_folder import data_json
 from simclr_med.training import train
 from tfds_builders.derm_bags import Builder, folder_config
 
@@ -78,7 +79,7 @@ class StandIns:
     def _train(self, config, builder, model_dir, strategy, asked):
         self.trained.append(os.path.basename(model_dir))
         config = input_range.resolve(config, model_dir)  # as train.train does
-        identity = (model_dir, config, builder.info.full_name, ("a", "b"))
+        identity = (model_dir, config, data_json.name_of(builder), ("a", "b"))
         run_folder.check_same_run(*identity)
         run_folder.write_config(*identity)
         self.before(config)
@@ -99,7 +100,7 @@ class StandIns:
         row |= {"top_1": value / 2, "top_1_95": [0.0, 1.0]}
         result = {
             "global_step": 2,
-            "dataset": builder.info.full_name,
+            "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
             "contrastive": {},
             "classification": {"supervised head": {"trained": row}},
