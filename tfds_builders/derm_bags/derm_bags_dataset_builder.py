@@ -46,8 +46,10 @@ class DermBagsConfig(tfds.core.BuilderConfig):
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
-        cases = self.manifest.cases if self.manifest else ()
-        names = (image_names(self.manifest, case) for case in cases)
+        manifest = self.manifest
+        if manifest is None:
+            return {}
+        names = (image_names(manifest, case) for case in manifest.cases)
         return {name: path for of_case in names for path, name in of_case.items()}
 
 
