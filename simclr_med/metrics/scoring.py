@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simclr_med.data.cases import Cases
 
 SCALARS = ("top_1", "top_3", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc", "ece")
+DIFFERENTIAL = {"top_1_differential": 1, "top_3_differential": 3}  # of the highest scores
 NO_TRAINING_CASE = "no training case"
 _BIASED = "biased upwards where it is near 0"
 
@@ -89,6 +90,7 @@ def estimates(
     *,
     among: Averaged,
     thresholds: np.ndarray | None = None,
+    differential: np.ndarray | None = None,
 ) -> Estimates:
     """Returns all metrics that apply, with their intervals.
 
@@ -99,6 +101,7 @@ def estimates(
       patients: of the cases.
       among: the classes of averages.
       thresholds: of several labels, float [L]; NaN for a label that has none.
+      differential: shares of the labels of a case's differential, float [n, classes]; None: none.
     """
     positive, known = metrics.positives(truth, len(class_names))
     columns = [
@@ -127,9 +130,14 @@ def estimates(
             found[name] = intervals.mean(of_class, patients)
     ece = float(metrics.expected_calibration_error(truth, scores))
     found["ece"] = Estimate(ece, np.nan, np.nan, np.zeros(len(patients)), _BIASED)
+    for name, k in DIFFERENTIAL.items():
+        if differential is not None and k < len(class_names):
+            hits = metrics.in_differential(differential, scores, k)
+            found[name] = intervals.share(hits, patients)
     if thresholds is not None:
         areas |= _at_thresholds(positive, known, scores, thresholds, patients)
-    return Estimates({name: found[name] for name in SCALARS if name in found}, areas)
+    names = (*SCALARS, *DIFFERENTIAL)
+    return Estimates({name: found[name] for name in names if name in found}, areas)
 
 
 def _at_thresholds(
@@ -193,7 +201,16 @@ def classification(
     truth, scores = cases.labels[labelled], scores[labelled]
     patients = Patients(cases.patients[labelled])
     among = Averaged.of(truth, scores, class_names, untrained)
-    found = estimates(truth, scores, class_names, patients, among=among, thresholds=thresholds)
+    differential = None if cases.differential is None else cases.differential[labelled]
+    found = estimates(
+        truth,
+        scores,
+        class_names,
+        patients,
+        among=among,
+        thresholds=thresholds,
+        differential=differential,
+    )
     row: dict = {"cases": len(truth), "patients": len(patients), **_row(found.scalars)}
     row["left_out"] = among.left_out
     positive, known = metrics.positives(truth, len(class_names))

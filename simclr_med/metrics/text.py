@@ -15,6 +15,8 @@ TITLES = {
     "macro_ap": "macro-AP",
     "chexpert5_auc": "AUC of CheXpert's five",
     "ece": "calibration error",
+    "top_1_differential": "top-1 in the differential",
+    "top_3_differential": "top-3 meets the differential",
 }
 
 

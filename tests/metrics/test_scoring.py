@@ -1,5 +1,6 @@
 """Rows of result.json: schema, undefined values with their counts, thresholds against a search."""
 
+import dataclasses
 import json
 import re
 import warnings
@@ -155,6 +156,23 @@ def test_a_class_without_a_training_case_is_left_out_of_averages_and_named():
     assert row["left_out"] == dict.fromkeys("bd", "no training case")
     assert row["top_1"] == metrics.top_k(truth, scores, 1)  # its cases are cases all the same
     assert row["per_class"]["b"]["auc"] == pytest.approx(aucs[1])
+
+
+def test_answers_are_measured_against_the_differential_too():
+    labels, scores = one_class()
+    shares = np.where(np.random.default_rng(1).uniform(size=scores.shape) < 0.4, 0.5, 0.0)
+    shares[np.arange(40), labels] = 0.5
+    cases = dataclasses.replace(cases_of(labels), differential=shares)
+    row = scoring.classification(cases, scores, list("abcd"))
+    known = labels >= 0
+    for k in (1, 3):
+        slow = [
+            any(s[c] > 0 for c in np.argsort(-x)[:k]) for s, x in zip(shares[known], scores[known])
+        ]
+        found = row[f"top_{k}_differential"]
+        assert found == pytest.approx(np.mean(slow)) and found >= row[f"top_{k}"]
+    plain = scoring.classification(cases_of(labels), scores, list("abcd"))
+    assert "top_1_differential" not in plain
 
 
 def test_enough_patients_have_every_interval_around_their_values():

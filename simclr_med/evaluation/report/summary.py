@@ -88,6 +88,10 @@ def _meaning(name: str, row: dict) -> str:
         f"averaged over all cut-offs and conditions; a random order gives about {chance}.",
         "chexpert5_auc": "– the same as macro-AUC, for atelectasis, cardiomegaly, consolidation, "
         "oedema and pleural effusion only, as published results report it.",
+        "top_1_differential": "– in this share of the cases the class with the highest probability is "
+        "one of those that the case's differential names.",
+        "top_3_differential": "– in this share of the cases one of the first three classes is one of "
+        "those that the case's differential names.",
         "ece": "– how far, on average, a stated probability lies from the share that came true; 0 "
         "is perfect.",
     }[name]
