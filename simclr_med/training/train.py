@@ -13,6 +13,7 @@ from simclr_med.build import label_reading, make_model
 from simclr_med.checkpoints.weights import Classes, initial, input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
+from simclr_med.data import Bags
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
 from simclr_med.run_folder import data_json
 from simclr_med.signals import Interrupted, stop_signals
@@ -60,9 +61,7 @@ def train(
         if start:
             print(f"Resuming at step {start} of {plan.total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
-            classes = None
-            if config.run.keep_head and config.run.train_mode == "finetune":
-                classes = Classes(bags.class_names, bags.multilabel)
+            classes = _kept_classes(config, bags)
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
@@ -87,6 +86,18 @@ def _initial_weights(config: Config, model_dir: str) -> Weights | None:
     """Returns the opened weights of --checkpoint; None without them, or if the run has begun."""
     begun = tf.io.gfile.exists(os.path.join(model_dir, "config.json"))
     return open_weights(config.run.checkpoint) if config.run.checkpoint and not begun else None
+
+
+def _kept_classes(config: Config, bags: Bags) -> Classes | None:
+    """Returns the classes of the head that --keep_head takes over; None: the head is new."""
+    if not config.run.keep_head or config.run.train_mode != "finetune":
+        return None
+    if config.data.label_fraction < 1:
+        print(
+            "Note: the head of --keep_head may have been trained with labels that "
+            f"--label_fraction={config.data.label_fraction:g} hides."
+        )
+    return Classes(bags.class_names, bags.multilabel)
 
 
 def _trained(plan: Plan) -> Trained:

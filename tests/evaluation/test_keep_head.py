@@ -95,11 +95,14 @@ def test_fine_tuning_goes_on_from_the_kept_head(simclr, of_data, tiny_tuned, tmp
         "--warmup_epochs=0",
         "--weight_decay=0",
     ]
+    step += ["--label_fraction=0.9"]
     heads = {}
     for keep in ("--keep_head", "--nokeep_head"):
         out = tmp_path / keep
-        code, _, errors = run(*step, *simclr, *of_data, keep, f"--model_dir={out}")
+        code, said, errors = run(*step, *simclr, *of_data, keep, f"--model_dir={out}")
         assert code == 0, errors
+        hidden = "trained with labels that --label_fraction=0.9 hides" in said
+        assert hidden == (keep == "--keep_head")
         heads[keep] = open_weights(str(out)).entries["supervised_head/dense/kernel"].read()
     original = open_weights(str(tiny_tuned)).entries["supervised_head/dense/kernel"].read()
     np.testing.assert_allclose(heads["--keep_head"], original, atol=1e-6)
