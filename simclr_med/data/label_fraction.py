@@ -85,7 +85,9 @@ def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:
     return tf.data.Dataset.zip((bags.dataset, tf.data.Dataset.from_tensor_slices(kept)))
 
 
-def without_cases(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+def without_cases(
+    labels: np.ndarray, class_names: Sequence[str], shares: np.ndarray | None = None
+) -> list[str]:
     """Returns the classes that no case has, or the labels that no case has or that no case lacks.
 
     Nothing can be learnt of them, chosen by them or measured with them.
@@ -93,16 +95,18 @@ def without_cases(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
     Args:
       labels: int [n], below 0 none; or float [n, L], NaN unknown.
       class_names: of the classes or labels.
+      shares: of each case's differential, float [n, classes], where those are what is learnt.
     """
     if labels.ndim == 1:
-        counts = np.bincount(labels[labels >= 0], minlength=len(class_names))
-        missing = counts == 0
+        missing = _counts(labels, len(class_names), shares) == 0
     else:
         missing = ~((labels == 1).any(0) & (labels == 0).any(0))
     return [name for name, m in zip(class_names, missing, strict=True) if m]
 
 
-def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+def balanced_weights(
+    labels: np.ndarray, num_classes: int, shares: np.ndarray | None = None
+) -> np.ndarray:
     """Returns the weight of each class, float32 [classes], or of absence and presence, [L, 2].
 
     n / (k * count): scikit-learn's "balanced"; k is the number of classes, or 2. A class, presence
@@ -111,12 +115,21 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
     Args:
       labels: int [n], below 0 none; or float [n, L], NaN unknown.
       num_classes: classes or labels.
+      shares: of each case's differential, as in `without_cases`: a share counts as that of a case.
     """
     if labels.ndim == 1:
-        counts = np.bincount(labels[labels >= 0], minlength=num_classes).astype(float)
+        counts = _counts(labels, num_classes, shares)
         total, kinds = counts.sum(), num_classes
     else:
         counts = np.stack([(labels == 0).sum(0), (labels == 1).sum(0)], axis=1).astype(float)
         total, kinds = counts.sum(1, keepdims=True), 2
-    weights = np.where(counts > 0, total / (kinds * np.maximum(counts, 1)), 0.0)
+    weights = np.where(counts > 0, total / (kinds * np.where(counts > 0, counts, 1)), 0.0)
     return weights.astype(np.float32)
+
+
+def _counts(labels: np.ndarray, num_classes: int, shares: np.ndarray | None) -> np.ndarray:
+    """Returns how many labelled cases each class has, float [classes], shares of a case counted."""
+    labelled = labels >= 0
+    if shares is not None:
+        return shares[labelled].astype(float).sum(0)
+    return np.bincount(labels[labelled], minlength=num_classes).astype(float)

@@ -203,7 +203,8 @@ def _models(
     with strategy.scope():
         trained = make_model(bare, num_classes)
     restore(trained, checkpoint)
-    models, said = {"trained": trained}, {}
+    models: dict = {"trained": trained}
+    said: dict = {}
     if finetune:
         return models, said
     if config.run.checkpoint:
@@ -251,13 +252,13 @@ def _contrastive(config: Config, model_dir: str) -> dict:
         return {}
     last = rows[-max(1, int(len(rows) * _LAST_SHARE)) :]
     n = config.train.train_batch_size
-    all_others = {
+    all_others: dict = {
         "contrast_negatives": None,
         "contrast_chance_loss": 2 * math.log(2 * n - 1),
         "contrast_chance_acc": 1 / n,
     }
     counted = [row for row in last if "contrast_negatives" in row]
-    chance = {
+    chance: dict = {
         name: float(np.mean([row[name] for row in counted])) if counted else value
         for name, value in all_others.items()
     }

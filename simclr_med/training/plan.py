@@ -69,8 +69,8 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
     bags = open_bags(config, builder, config.data.train_split, with_differential=soft)
     if method.needs_labels and not bags.class_names:
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
-    bags, labels, class_weights = _with_labels(config, method, bags)
-    without_cases = _without_cases(config, builder, labels, bags) if method.needs_labels else {}
+    bags, trained_on, class_weights = _with_labels(config, method, bags)
+    without_cases = _without_cases(config, builder, trained_on, bags) if trained_on else {}
     num_examples = bags.num_bags if method.keeps_bags else bags.num_images
     _check_batch(config, method, bags, num_examples, num_replicas)
     train = config.train
@@ -97,10 +97,10 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
 
 
 def _with_labels(config: Config, method: Method, bags: Bags):
-    """Returns (the bags to train on, their labels, the weights of the classes if to be balanced).
+    """Returns (the bags to train on, (labels, shares), the weights of the classes if to be balanced).
 
     Fine-tuning sees the chosen labelled cases only; pretraining sees all, and hides other labels
-    from the linear head that may train beside. Its labels are not returned, which takes reading them.
+    from the linear head that may train beside. Its labels, which would have to be read, are None.
     """
     if not bags.class_names or (not method.needs_labels and config.data.label_fraction == 1):
         return bags, None, None
@@ -111,18 +111,22 @@ def _with_labels(config: Config, method: Method, bags: Bags):
         f"Labels of {chosen.sum():,} of {cases.labelled.sum():,} labelled cases "
         f"(--label_fraction={config.data.label_fraction:g} of the patients, by --seed)."
     )
-    check_kinds(config, bags, cases.labels[chosen])
+    labels = cases.labels[chosen]
+    shares = None if cases.differential is None else cases.differential[chosen]
+    if shares is None or (shares > 0).any(axis=0).sum() < 2:
+        check_kinds(config, bags, labels)
     weights = None
     if config.train.class_weights == "balanced":
-        weights = label_fraction.balanced_weights(cases.labels[chosen], len(bags.class_names))
-    return label_fraction.keep_cases(bags, cases, chosen), cases.labels[chosen], weights
+        weights = label_fraction.balanced_weights(labels, len(bags.class_names), shares)
+    return label_fraction.keep_cases(bags, cases, chosen), (labels, shares), weights
 
 
-def _without_cases(config: Config, builder, labels: np.ndarray, bags: Bags) -> dict:
+def _without_cases(config: Config, builder, trained_on: tuple, bags: Bags) -> dict:
     """Returns `Plan.without_cases`; prints which classes, or labels, those are."""
     names, kind = bags.class_names, "label" if bags.multilabel else "class"
     data = config.data
-    found = {"training": label_fraction.without_cases(labels, names)}
+    labels, shares = trained_on
+    found = {"training": label_fraction.without_cases(labels, names, shares)}
     splits = {"training": data.train_split, "selection": data.selection_split}
     if data.selection_split:
         chosen_on = read_cases(open_bags(config, builder, data.selection_split), 0)

@@ -90,6 +90,17 @@ def test_they_train_in_every_kind_of_step(builder, strategy, tmp_path, changed):
     assert trained["bags"] == 3
 
 
+@pytest.mark.parametrize(("soft", "missing"), [(True, []), (False, ["c"])])
+def test_a_class_of_a_differential_alone_is_learnt_and_weighed(builder, soft, missing):
+    """Nobody's heaviest label is c; half of one case is."""
+    config = CONFIG.replace(soft_labels=soft, class_weights="balanced")
+    made = plan.make_plan(config, builder, 1)
+    assert made.without_cases["training"] == missing
+    counts = np.sum([SHARES[f"c{i}"] for i in range(3)], axis=0) if soft else np.array([1, 2, 0])
+    expected = [3 / (3 * count) if count else 0 for count in counts]
+    np.testing.assert_allclose(made.class_weights, expected, rtol=1e-6)
+
+
 def test_answers_count_that_are_in_the_differential():
     differential = np.array([[0.7, 0.3, 0], [0, 0, 1], [0, 0, 0]])
     scores = np.array([[0.2, 0.5, 0.3], [0.4, 0.35, 0.25], [1, 0, 0]])

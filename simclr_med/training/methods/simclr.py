@@ -37,7 +37,7 @@ def loss(
     """
     z1, z2 = tf.split(outputs["projection"], 2)
     groups = batch["patient"] if same_patient_negatives == "mask" else None
-    options = dict(temperature=temperature, normalize=hidden_norm, group_ids=groups)
+    options: dict = dict(temperature=temperature, normalize=hidden_norm, group_ids=groups)
     if nt_xent_chunk:
         value, accuracy, entropy = losses.nt_xent_in_chunks(z1, z2, **options, chunk=nt_xent_chunk)
     else:
