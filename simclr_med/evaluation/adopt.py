@@ -13,6 +13,7 @@ from simclr_med.build import make_model, open_bags
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import Classes, input_range, open_weights
 from simclr_med.config import Config
+from simclr_med.data import DATA_ORDER
 from simclr_med.errors import UserError
 from simclr_med.export import source
 from simclr_med.optim import make_optimizer
@@ -64,7 +65,7 @@ def adopt(
     print("They are evaluated as they are: nothing is trained.")
     with run_folder.locked(model_dir):
         _save(config, model, model_dir)
-        run_folder.write_config(model_dir, *identity)
+        run_folder.write_config(model_dir, *identity, DATA_ORDER)
         values = {**run_folder.read_json(path), KEY: f"{weights.path} ({weights.kind})"}
         run_folder.write_json(path, values)
         run_folder.write_json(os.path.join(model_dir, "flags.json"), asked)

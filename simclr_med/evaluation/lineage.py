@@ -155,9 +155,14 @@ def opened(builder, stage: Stage) -> Any:
     if stage.dataset == data_json.name_of(builder):
         return builder
     depth = len(builder.info.full_name.split("/"))
+    name, *folders = stage.dataset.split("/")
     roots = [builder.data_path.parents[depth - 1]]
     roots.append(epath.Path(stage.data_dir or tfds.core.constants.DATA_DIR))
     for root in roots:
-        if (root / stage.dataset / "dataset_info.json").exists():
-            return tfds.builder_from_directory(root / stage.dataset)
+        # A copy is stored under a longer name where it keeps chosen metadata only.
+        for path in (root / stage.dataset, *sorted((root / name).glob(f"{'_*/'.join(folders)}"))):
+            if (path / "dataset_info.json").exists():
+                made = tfds.builder_from_directory(path)
+                if data_json.name_of(made) == stage.dataset:
+                    return made
     return None

@@ -204,4 +204,5 @@ def _only(cases: Cases, chosen: np.ndarray) -> Cases:
         labels=cases.labels[chosen],
         num_images=cases.num_images[chosen],
         metadata={},
+        differential=None,
     )

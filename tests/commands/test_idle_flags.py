@@ -231,6 +231,7 @@ def test_fine_tuning_is_told_from_pretraining():
     assert idle_in([knobs.PRETRAIN], "training") == [
         "fine_tune_after_block",
         "class_weights",
+        "soft_labels",
     ]
     assert {"temperature", "hidden_norm"} <= set(idle_in([knobs.FINETUNE], "training"))
     assert FINETUNE["train_mode"] == "finetune"

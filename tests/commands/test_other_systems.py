@@ -39,7 +39,7 @@ print("STEPS", steps, sys.modules["fcntl"], hasattr(os, "sched_getaffinity"))
 FLAGS = (
     *("--dataset=derm_bags", "--resnet_depth=18", "--image_size=32", "--train_batch_size=4"),
     *("--train_steps=2", "--warmup_epochs=0", "--eval_batch_size=4", "--eval_split=validation"),
-    *("--proj_out_dim=8", "--bootstrap_resamples=200", "--keep_hub_module_max=0"),
+    *("--proj_out_dim=8", "--keep_hub_module_max=0"),
 )
 
 

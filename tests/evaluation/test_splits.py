@@ -15,6 +15,7 @@ from simclr_med.data.patients import patients_of
 from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate, splits
 from simclr_med.metrics import known_patients
+from simclr_med.run_folder import data_json
 from simclr_med.training import train
 from tfds_builders import chexpert_studies, derm_bags, nih_cxr14
 
@@ -206,7 +207,7 @@ def test_the_split_of_selection_json_counts_until_the_choice_is_made_again(world
     assert code == 2 and "6 of its 6 patients are in 'validation'" in errors
     saved = json.loads((run_of_before / "config.json").read_text())
     config = TUNE.replace(selection_split="test", eval_split="validation")
-    of_run = {**saved, "prepared_dataset": world.builder.info.full_name}
+    of_run = {**saved, "prepared_dataset": data_json.name_of(world.builder)}
     found = splits.check(config, world.builder, of_run, str(run_of_before))  # test chooses again
     assert found["in_common"][0]["split"] == "test" and len(found["in_common"]) == 2
 

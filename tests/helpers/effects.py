@@ -23,8 +23,11 @@ from simclr_med import build, data, distribution, export, losses
 from simclr_med.commands import flags
 from simclr_med.commands.main import main
 from simclr_med.config import Config
+from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
 from simclr_med.evaluation import embed, evaluate, features
+from simclr_med.evaluation.compare_runs import compare_runs
+from simclr_med.evaluation.report import results
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
@@ -133,7 +136,7 @@ CHANGES = {
     "eval_name": ("evaluation", "again", FINETUNE),
     "allow_patient_overlap": ("evaluation", True, {**FINETUNE, "eval_split": "train"}),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
-    "bootstrap_resamples": ("evaluation", 500, FINETUNE),
+    "bootstrap_resamples": ("comparison", 500, FINETUNE),
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
     "embed_unit": ("embedding", "image", FINETUNE),
     "subgroups": ("evaluation", "none", FINETUNE),
@@ -346,6 +349,22 @@ class Effects:
                 new[name] = file.read()
             os.remove(path)
         return json.dumps(result, default=str), new, sizes, kept
+
+    def see_comparison(self, config):
+        """compare.json of two drawn models on 40 patients."""
+        rng = np.random.default_rng(0)
+        truth, ids = rng.integers(0, 2, 40), np.arange(40).astype(str)
+        cases = Cases(ids, ids, truth, np.ones(40, int))
+        paths = []
+        for name in ("a", "b"):
+            paths.append(self.root / "comparison" / f"{name}.csv")
+            paths[-1].parent.mkdir(exist_ok=True)
+            scores = rng.dirichlet(np.ones(2), 40)
+            paths[-1].write_text(results.predictions_csv(cases, scores, ("x", "y")))
+        out = self.root / "comparison"
+        compare_runs(config.replace(runs=",".join(map(str, paths)), model_dir=str(out)))
+        found = json.loads((out / "compare.json").read_text())[0]
+        return {name: row["p"] for name, row in found["metrics"].items()}
 
     def see_report(self, config):
         """The page of an evaluation, without the time when it was written."""

@@ -27,7 +27,7 @@ resnet.BLOCKS_PER_GROUP[18] = (1, 1, 1, 1)  # an export has the features of four
 gfile, photos = tf.io.gfile, os.path.join(sys.argv[1], "photos")
 DATA = ["--dataset=derm_bags", f"--manual_dir={{photos}}", f"--data_dir={{sys.argv[1]}}/tfds"]
 TINY = ["--resnet_depth=18", "--image_size=34", "--train_batch_size=4", "--checkpoint_steps=1",
-        "--warmup_epochs=0", "--eval_batch_size=4", "--proj_out_dim=8", "--bootstrap_resamples=200",
+        "--warmup_epochs=0", "--eval_batch_size=4", "--proj_out_dim=8",
         "--eval_split=validation", "--optimizer=momentum", "--learning_rate=0.1"]
 seen = {{}}
 

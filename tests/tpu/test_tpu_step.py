@@ -94,11 +94,12 @@ def test_such_an_op_is_found_in_a_function_that_is_called(tmp_path):
 
 
 def test_all_that_replicas_share_is_summed_over_them(trainer):
-    """Gradients; of each BatchNorm the sums with their count, and the squares; views and patients."""
+    """Gradients; of each BatchNorm the sums with their count, and the squares; views and, for loss and
+    count of negatives, patients."""
     ops = [op for op in trainer.graph.graph.get_operations() if op.type == "XlaAllReduce"]
     gradients = len(trainer.model.trainable_variables)
     norms = sum("moving_mean" in v.name for v in trainer.model.variables)
-    forward, backward = 2 * norms + 3, 2 * norms + 2  # nothing flows back to counts and patients
+    forward, backward = 2 * norms + 4, 2 * norms + 2  # nothing flows back to counts and patients
     assert len(ops) == gradients + forward + backward
     summed = {tuple(tf.make_ndarray(op.inputs[1].op.get_attr("value")).ravel()) for op in ops}
     assert summed == {tuple(range(REPLICAS))}

@@ -48,7 +48,6 @@ FLAGS = (
     "--proj_out_dim=16",
     "--keep_checkpoint_max=2",
     "--keep_hub_module_max=0",
-    "--bootstrap_resamples=200",
 )
 
 

@@ -60,7 +60,7 @@ def test_they_are_named_recorded_and_left_out_of_the_choice(builder, strategy, t
         facts = json.load(file)
     assert facts["classes_without_training_cases"] == ["new"]
     assert facts["classes_without_selection_cases"] == ["old"]
-    chosen = selection.select(CONFIG, builder, run, strategy, True)
+    chosen = selection.select(CONFIG, builder, run, strategy, True, to_choose=True)
     bags = build.open_bags(CONFIG, builder, "validation")
     cases, names = read_cases(bags, 0), bags.class_names
     model = build.make_model(CONFIG, len(names))
@@ -83,7 +83,7 @@ def test_cases_that_are_all_alike_are_refused(builder, strategy, tmp_path, monke
         "simclr_med.build.label_fraction.chosen_cases",
         lambda cases, fraction, seed: cases.labels == cases.labels[0],
     )
-    with pytest.raises(UserError, match="2 labelled cases, and all are alike"):
+    with pytest.raises(UserError, match="all 2 labelled cases are of one class, 'a'"):
         train.train(CONFIG, builder, str(tmp_path / "run"), strategy, {})
     assert not os.path.exists(tmp_path / "run")
 
@@ -91,5 +91,5 @@ def test_cases_that_are_all_alike_are_refused(builder, strategy, tmp_path, monke
 @pytest.mark.usefixtures("one_block")
 def test_one_image_alone_has_no_negatives(builder, strategy, tmp_path):
     config = tiny_runs.BASE.replace(train_batch_size=1)
-    with pytest.raises(UserError, match="--train_batch_size=1: the negatives"):
+    with pytest.raises(UserError, match="--train_batch_size=1: a view's negatives"):
         train.train(config, builder, str(tmp_path / "run"), strategy, {})
