@@ -121,7 +121,7 @@ def verify(builder: tfds.core.DatasetBuilder) -> Verification:
         counts[split], patients[split], images[split] = _count(builder, split)
     named = metadata.get("named_splits", {})
     # A copy without names of files calls an image by its row; its config, made of the folder, knows more.
-    paths = getattr(builder.builder_config, "paths", dict)()
+    paths: dict[str, str] = getattr(builder.builder_config, "paths", dict)()
     for of_split in images.values():
         of_split.update({digest: paths.get(name, name) for digest, name in of_split.items()})
     pairs = list(itertools.combinations(counts, 2))

@@ -11,9 +11,15 @@ from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_w
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
-_ADDED_LATER = ("encoder", "input_range", "micro_batch", "keep_head")
+_ADDED_LATER: tuple[str, ...] = ("encoder", "input_range", "micro_batch", "keep_head")
 _ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
-_OF_ONE_DATASET = ("manual_dir", "on_bad_image", "build_long_side", "top_conditions", "bag_regex")
+_OF_ONE_DATASET: tuple[str, ...] = (
+    "manual_dir",
+    "on_bad_image",
+    "build_long_side",
+    "top_conditions",
+    "bag_regex",
+)
 _OF_ONE_DATASET += ("keep_metadata",)
 
 

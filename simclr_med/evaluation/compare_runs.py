@@ -42,7 +42,7 @@ def compare_runs(config: Config) -> int:
     found = []
     for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()
-        comparison = {
+        comparison: dict = {
             "a": texts[0],
             "b": texts[i],
             "repeats_a": len(runs[0]),

@@ -96,7 +96,8 @@ def measure(
         config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
     )
     features = case_features(config, strategy, models, bags, len(cases.ids))
-    scores, untrained = {}, []
+    scores: dict = {}
+    untrained: list[str] = []
     if class_names and cases.labelled.any():
         scores, untrained = _all_scores(
             config, builder, model_dir, strategy, models, features, bags, class_names

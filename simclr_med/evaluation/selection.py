@@ -189,8 +189,8 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     best = max(defined, key=lambda path: values[path])
     thresholds = None
     if bags.multilabel:
-        found = choose_thresholds(cases, scores[best])
-        thresholds = dict(zip(bags.class_names, map(float, found)))
+        cuts = choose_thresholds(cases, scores[best])
+        thresholds = dict(zip(bags.class_names, map(float, cuts)))
     return {
         "checkpoint": best,
         "thresholds": thresholds,

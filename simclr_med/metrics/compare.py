@@ -9,6 +9,7 @@ recipe gives other numbers on the same patients, and that spread enters the inte
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -183,19 +184,23 @@ def _p_values(
     pairs = [_Pair(data, one, other) for one in a for other in b]
     found = {}
     for name in names:
-        functions = [pair.difference(name) for pair in pairs]
-        if functions[0] is None:
+        functions = [f for f in (pair.difference(name) for pair in pairs) if f is not None]
+        if not functions:
             continue
         if len(pairs) == 1 and name in ("top_1", "top_3"):
             found[name] = permutation.p_value_of_sum(pairs[0].more_hits(int(name[-1])))
             continue
         found[name] = permutation.p_value(
-            lambda swaps, functions=functions: np.mean([f(swaps) for f in functions], axis=0),
+            functools.partial(_mean_of, functions),
             np.any([pair.differs(name) for pair in pairs], axis=0),
             permutations=permutations,
             seed=seed,
         )
     return found
+
+
+def _mean_of(functions: Sequence[Callable], swaps: np.ndarray) -> np.ndarray:
+    return np.mean([function(swaps) for function in functions], axis=0)
 
 
 class _Pair:

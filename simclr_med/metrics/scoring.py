@@ -126,8 +126,8 @@ def estimates(
         ("chexpert5_auc", areas["auc"], None if five is None else five & among.areas),
     ):
         if chosen is not None:
-            of_class = {class_names[c]: parts[c] for c in np.flatnonzero(chosen)}
-            found[name] = intervals.mean(of_class, patients)
+            averaged = {class_names[c]: parts[c] for c in np.flatnonzero(chosen)}
+            found[name] = intervals.mean(averaged, patients)
     ece = float(metrics.expected_calibration_error(truth, scores))
     found["ece"] = Estimate(ece, np.nan, np.nan, np.zeros(len(patients)), _BIASED)
     for name, k in DIFFERENTIAL.items():

@@ -35,7 +35,7 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
         begun = saved.get("input_range", "auto")  # 'auto': older than the field
         asked = config.model.input_range
         config = config.replace(input_range=begun) if asked == "auto" else config
-        return _antialias_of_run(config, saved, model_dir)
+        return _antialias_of_run(config, saved, str(model_dir))
     if config.run.checkpoint and not weights:
         weights = open_weights(config.run.checkpoint)
     config = _antialias_of_weights(config, weights)
