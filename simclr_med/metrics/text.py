@@ -7,6 +7,7 @@ from typing import Any
 
 DASH = "–"  # undefined or unknown
 
+_TOO_FEW = "too few"
 TITLES = {
     "top_1": "top-1 accuracy",
     "top_3": "top-3 accuracy",
@@ -47,14 +48,18 @@ def number(value: Any) -> str:
     return f"{value:.3f}"
 
 
-def estimate(row: dict, name: str, between: str = " ") -> str:
-    """Returns `row[name]` with its 95 % interval: 0.853 [0.801, 0.902], or why there is none."""
+def estimate(row: dict, name: str, between: str = " ", *, short: bool = False) -> str:
+    """Returns `row[name]` with its 95 % interval: 0.853 [0.801, 0.902], or why there is none.
+
+    With `short` just that there is none for want of patients: narrow tables say why below.
+    """
     value = number(row.get(name))
     low, high = row.get(f"{name}_95") or (None, None)
     if value == DASH:
         return value
     if DASH in (number(low), number(high)):
-        return f"{value}{_few(row.get('no_interval', {}).get(name, ''), between)}"
+        why = row.get("no_interval", {}).get(name, "")
+        return f"{value}{_few(why[: len(_TOO_FEW)] if short else why, between)}"
     return f"{value}{between}[{number(low)}, {number(high)}]"
 
 
@@ -69,7 +74,13 @@ def signed(value: float | None, limits: list[float] | None, why: str = "") -> st
 
 def _few(why: str, between: str = " ") -> str:
     """Returns a reason that tells something about these cases; other reasons go without saying."""
-    return f"{between}({why})" if why.startswith("too few") else ""
+    return f"{between}({why})" if why.startswith(_TOO_FEW) else ""
+
+
+def reasons(row: dict, names: list[str]) -> str:
+    """Returns why some of the metrics have no interval for want of patients; "" if all have one."""
+    why = {TITLES[n]: row.get("no_interval", {}).get(n, "") for n in names}
+    return "; ".join(f"{title}: {text}" for title, text in why.items() if text.startswith(_TOO_FEW))
 
 
 def plain(value: Any) -> str:

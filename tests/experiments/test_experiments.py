@@ -707,7 +707,7 @@ def test_a_real_study_ends_with_its_report(builder, strategy, tmp_path, monkeypa
     page = (tmp_path / "study.md").read_text()
     for arm in ("random init", "SimCLR", "SimCLR → MICLe"):
         assert f"| 100 % | {arm} |" in page
-    assert "| untrained |" in page and "| SimCLR, both stages |" in page
+    assert "| untrained, BatchNorm calibrated |" in page and "| SimCLR, both stages |" in page
     one = tmp_path / "finetune" / "micle" / "fraction_1" / "seed_0"
     for name in ("predictions.csv", "predictions_shift.csv", "result_shift.json"):
         assert (one / name).exists()

@@ -165,7 +165,8 @@ def test_two_workers_train_as_one_process_does(alone, undisturbed):
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for name in ("contrast_loss", "total_loss"):
         first = [row[name] for row in one[:10]]
-        assert [row[name] for row in two[:10]] == pytest.approx(first, rel=1e-4)
+        assert [row[name] for row in two[:5]] == pytest.approx(first[:5], rel=1e-4)
+        assert [row[name] for row in two[:10]] == pytest.approx(first, rel=5e-3)
         assert np.std(first) > 0.1  # one batch is not like another
 
 

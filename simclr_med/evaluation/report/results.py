@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
-from simclr_med.metrics.text import TITLES, encoder_title, estimate, signed
+from simclr_med.metrics.text import TITLES, encoder_title, estimate, reasons, signed
 from simclr_med.run_folder import spreadsheet, terminal
 
 _OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
@@ -124,7 +124,9 @@ def _table(result: dict) -> rich.table.Table:
         for which, value in row.items():
             star = " *" if encoder_title(result, which) != which else ""
             table.add_row(
-                evaluator, which + star, *(escape(estimate(value, name)) for name in metrics)
+                evaluator,
+                which + star,
+                *(escape(estimate(value, name, short=True)) for name in metrics),
             )
     return table
 
@@ -168,7 +170,7 @@ def _subgroup_table(result: dict) -> list[tuple]:
             f"{group['column']}: {group['value']}",
             f"{group['cases']:,}",
             f"{group['patients']:,}",
-            *(estimate(group, name) for name in names),
+            *(estimate(group, name, short=True) for name in names),
         ]
         for group in groups[:_MOST_GROUPS]
     ]
@@ -181,7 +183,9 @@ def _subgroup_table(result: dict) -> list[tuple]:
 
 
 def _undefined(result: dict) -> list[str]:
-    """Returns a line that names the classes that averages leave out, and why."""
+    """Returns lines that say which metrics have no interval, which classes no average, and why."""
     some = next(iter(result["classification"].values()))["trained"]
+    few = reasons(some, [name for name in _OF_TABLE if name in some])
+    lines = [f"No interval: {few}."] if few else []
     names = [f"{name} ({why})" for name, why in some.get("left_out", {}).items()]
-    return [f"Left out of averages over classes: {', '.join(names)}."] if names else []
+    return lines + ([f"Left out of averages over classes: {', '.join(names)}."] if names else [])
