@@ -36,10 +36,11 @@ def results(result: dict) -> str:
                 f"{row['cases']}",
                 f"{row['patients']}",
             ]
-            + [text.estimate(row, name, "\n") for name in names]
+            + [text.estimate(row, name, "\n", short=True) for name in names]
             for evaluator, which, row in rows
         ],
-        "Each number with its 95 % interval over patients, or why there is none.",
+        "Each number with its 95 % interval over patients. “Too few”: patients for an interval; of "
+        "which class, the summary says.",
     )
 
 
