@@ -203,6 +203,7 @@ def idle_in(work, how):
     return [n for n, reach in REACH.items() if n in groups - _NEEDS and not {*work} & {*reach.work}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*idle_in([knobs.PRETRAIN], "training")])
 def test_it_is_true_of_pretraining(effects, name):
     if name == "fine_tune_after_block":  # refused by `validate`
@@ -211,6 +212,7 @@ def test_it_is_true_of_pretraining(effects, name):
     assert effects.see_training(changed) == effects.see("training", BASE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", idle_in([knobs.FINETUNE], "training"))
 def test_it_is_true_of_fine_tuning(effects, name):
     changed = TUNED.replace(**{name: other_value(name)})
