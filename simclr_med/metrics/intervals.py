@@ -1,8 +1,9 @@
 """95 % intervals over patients: which method for which metric, and when there is none.
 
 No interval here resamples. A percentile bootstrap has width 0 where all cases are right, and from a
-few patients covers 50 to 90 % instead of 95 %; these intervals keep 93 to 97 % wherever one is given
-(benchmarks/bootstrap_coverage.py measures it), and where none would, there is none but a reason.
+few patients covers 50 to 90 % instead of 95 %. These intervals keep to 93 to 98 % in the simulations of
+benchmarks/bootstrap_coverage.py (docs/statistics.md: where not); where none would, there is none but a
+reason.
 
 * A share (top-1, sensitivity): Wilson's (1927), on the effective number of cases.
 * AUC: Newcombe's method 5 (2006, "Confidence intervals for an effect size measure based on the

@@ -27,7 +27,7 @@ def part(result: dict) -> str:
 
 
 def warnings(result: dict) -> list[str]:
-    """Returns a sentence for each reason why the numbers are too good; [] if none is known."""
+    """Returns a warning for each reason why the numbers are too good; [] if none is known."""
     found = result.get("patients") or {"in_common": []}
     said = []
     for row in found["in_common"]:

@@ -41,15 +41,15 @@ class Weights:
         a name that none of them has, under `encoder/` where it is part of an encoder.
       encoder: 'resnet', 'bit' or 'keras_resnet'; None where names alone cannot tell (a checkpoint
         of ours that was taken out of its run).
-      input_range: that the encoder was trained with; None: nobody says.
+      input_range: that the encoder was trained with; None: unknown.
       antialias: "true" or "false", the rule by which they were shown images, see --antialias; None:
-        nobody says.
+        unknown.
       image_size: px, of the run that made them, if it is known.
       pooled_shortcuts: whether a ResNet's shortcuts pool (ResNet-D), as with any --sk_ratio above 0;
-        None: nobody says.
-      class_names: of the head's logits, in order; None: nobody says.
-      multilabel: whether the head has a sigmoid for each label, not a softmax; None: nobody says.
-      ft_proj_selector: the layer of the projection head that the head sees; None: nobody says.
+        None: unknown.
+      class_names: of the head's logits, in order; None: unknown.
+      multilabel: whether the head has a sigmoid for each label, not a softmax; None: unknown.
+      ft_proj_selector: the layer of the projection head that the head sees; None: unknown.
       num_other: variables of no part of a model, as an optimizer's.
     """
 
