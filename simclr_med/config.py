@@ -14,6 +14,11 @@ from typing import Any
 from simclr_med.errors import UserError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
+# Flags that decide how a folder becomes a prepared dataset.
+OF_A_FOLDER = (
+    *("on_bad_image", "build_long_side", "top_conditions", "bag_regex", "image_root"),
+    *("follow_links", "dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels"),
+)
 OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has no such field
 
 
@@ -191,6 +196,42 @@ class DataConfig:
         "",
         "derm_bags, a folder of images without a table: the part of a path that names the case, "
         "e.g. '(case\\d+)_'.",
+    )
+    image_root: str | None = _knob(
+        None,
+        "derm_bags, chexpert, nih_cxr14: folder that holds the images, where it is not --manual_dir: "
+        "paths in tables are relative to it. It may be read-only.",
+        shapes_weights=False,
+    )
+    follow_links: bool = _knob(
+        False,
+        "derm_bags, chexpert, nih_cxr14: follow links that lead out of the folder, to files and to "
+        "folders. Without it they are refused.",
+        shapes_weights=False,
+    )
+    dicom_frame: str = _knob(
+        "first",
+        "Which frames of a DICOM with several become images: the first, the middle one, or all, which are "
+        "then images of one case.",
+        choices=("first", "middle", "all"),
+    )
+    on_missing_image: str = _knob(
+        "auto",
+        "An image that a table names and the folder lacks: refuse the folder, or skip the image and "
+        "count it. auto: derm_bags does as --on_bad_image says; chexpert and nih_cxr14, which are often "
+        "unpacked in part, skip.",
+        choices=("auto", "error", "skip"),
+    )
+    on_label_conflict: str = _knob(
+        "error",
+        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case without "
+        "a label, or take the label of its last row, or that of most rows (a tie: without a label).",
+        choices=("error", "unlabelled", "latest", "majority"),
+    )
+    missing_labels: str = _knob(
+        "nan,na,n/a,none,null,unknown,-",
+        "derm_bags: values of the label column that mean that there is no label, separated by commas, in "
+        "whatever case; an empty cell always does.",
     )
     beam_runner: str | None = _knob(
         None,
@@ -677,6 +718,12 @@ REACH: dict[str, Reach] = {
     "build_long_side": Reach((PREPARE,)),
     "top_conditions": Reach((PREPARE,)),
     "bag_regex": Reach((PREPARE,)),
+    "image_root": Reach((PREPARE,), shapes_results=False),
+    "follow_links": Reach((PREPARE,), shapes_results=False),
+    "dicom_frame": Reach((PREPARE,)),
+    "on_missing_image": Reach((PREPARE,)),
+    "on_label_conflict": Reach((PREPARE,)),
+    "missing_labels": Reach((PREPARE,)),
     "beam_runner": Reach((PREPARE,), shapes_results=False),
     "beam_options": Reach((PREPARE,), shapes_results=False, only_if={"beam_runner": None}),
     **dict.fromkeys(
@@ -796,7 +843,7 @@ PRIVATE = frozenset(
     {
         *("model_dir", "manual_dir", "data_dir", "checkpoint", "shift_manual_dir", "runs"),
         *("simclr_recipe", "micle_recipe", "finetune_recipe", "bag_regex", "beam_runner"),
-        *("beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
+        *("image_root", "beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
     }
 )
 

@@ -24,6 +24,8 @@ from tfds_builders.kept_metadata import USUAL
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
 
+MISSING_LABELS = "nan,na,n/a,none,null,unknown,-"  # in whatever case; an empty cell always is
+
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
@@ -36,6 +38,12 @@ class BuildOptions:
     long_side: int = 0  # px
     top_conditions: int = 0
     bag_regex: str = ""
+    image_root: str = ""
+    follow_links: bool = False
+    dicom_frame: str = "first"
+    on_missing_image: str = "auto"
+    on_label_conflict: str = "error"
+    missing_labels: str = MISSING_LABELS
     keep_metadata: str = USUAL
     used_columns: tuple[str, ...] = ()  # stored too, where they are: those of subgroups
 

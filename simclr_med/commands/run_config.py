@@ -7,20 +7,20 @@ import os
 
 from simclr_med.commands import flags
 from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL
-from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
+from simclr_med.config import (
+    FIELDS,
+    OF_A_FOLDER,
+    OF_OLDER_RUNS,
+    Config,
+    fields_that_shape_weights,
+)
 from simclr_med.errors import UserError
 
 # Added after the first runs were trained: their defaults change no run's default folder.
 _ADDED_LATER: tuple[str, ...] = ("encoder", "input_range", "micro_batch", "keep_head")
 _ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
-_OF_ONE_DATASET: tuple[str, ...] = (
-    "manual_dir",
-    "on_bad_image",
-    "build_long_side",
-    "top_conditions",
-    "bag_regex",
-)
-_OF_ONE_DATASET += ("keep_metadata",)
+_ADDED_LATER += ("dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels")
+_OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 
 def config_of_run(given: dict, mode: str) -> Config:

@@ -23,7 +23,7 @@ from tensorflow.python.framework import ops
 from simclr_med import run_folder
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
-from simclr_med.config import FIELDS, GROUPS, Config
+from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
@@ -39,10 +39,7 @@ _NO_NUMBER |= {
     "export_formats",
     "embed_unit",
     "shuffle_buffer",
-    "on_bad_image",
-    "build_long_side",
-    "bag_regex",
-    "top_conditions",
+    *OF_A_FOLDER,
 }
 
 

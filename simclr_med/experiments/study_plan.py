@@ -9,7 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from simclr_med.build import open_bags
-from simclr_med.config import Config
+from simclr_med.config import OF_A_FOLDER, Config
 from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate, splits
 from simclr_med.experiments import grids, label_efficiency, sweep
@@ -55,8 +55,7 @@ class Builders:
       make: from a configuration to the prepared builder of its dataset.
     """
 
-    _FIELDS: tuple[str, ...] = ("dataset", "manual_dir", "data_dir", "on_bad_image")
-    _FIELDS += ("build_long_side", "top_conditions", "bag_regex")
+    _FIELDS: tuple[str, ...] = ("dataset", "manual_dir", "data_dir", *OF_A_FOLDER)
 
     def __init__(self, make: Callable[[Config], object]):
         self._make = make
