@@ -25,7 +25,7 @@ from tensorflow_datasets.core import splits as splits_lib
 
 from tfds_builders import bag_counts
 from tfds_builders.bag_table import BagTable, shards
-from tfds_builders.errors import DataError
+from tfds_builders.errors import DataError, check_choice
 from tfds_builders.kept_metadata import USUAL, keep
 from tfds_builders.pixels import ImageError
 from tfds_builders.read_ahead import load_ahead
@@ -44,6 +44,11 @@ class FolderConfig(tfds.core.BuilderConfig):
     long_side: int = 0
     file_names: bool = True
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns how the folder was understood, a line each."""
+        return tuple(self.table.facts.get("table_notes", ())) if self.table else ()
+
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}."""
         if self.table is None or self.file_names:
@@ -56,18 +61,19 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 def make_config(
-    read_table: Callable[[str, str], BagTable],
+    read_table: Callable[[str, str, str], BagTable],
     version: str,
     manual_dir: str,
     on_bad_image: str,
     long_side: int,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    on_missing_image: str = "auto",
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: (manual_dir, salt) -> table.
+      read_table: (manual_dir, salt, on_missing_image) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -75,13 +81,16 @@ def make_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      on_missing_image: "error" refuses a folder that lacks an image of its table; "skip" and "auto"
+        leave such images out and count them, as the folder is often unpacked in part.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}")
+    check_choice("on_bad_image", on_bad_image, ON_BAD_IMAGE)
+    check_choice("on_missing_image", on_missing_image, ("auto", "error", "skip"))
+    # Where "error" passes it decides nothing: it is not in the salt.
+    table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}", on_missing_image)
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
     facts = {**table.facts, "kept_metadata": kept.facts()}
     return FolderConfig(

@@ -8,11 +8,13 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tfds_builders.errors import DataError
+from tfds_builders.problems import Problems
 
 VIEWS = ("frontal", "lateral")
 MISSING_EXAMPLES = 20
@@ -38,7 +40,7 @@ class BagTable:
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
     fingerprint: str  # sha256, hex
-    facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
+    facts: Mapping[str, Any]  # for `info.metadata`: what else a reader has to know
     # named split -> (split, n): its first bags, of at most n images
     named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
@@ -51,7 +53,9 @@ def make_bag_table(
     labels: Sequence[str],
     metadata_keys: Sequence[str],
     salt: str,
-    facts: Mapping[str, object],
+    facts: Mapping[str, Any],
+    problems: Problems | None = None,
+    skip_missing: bool = True,
 ) -> BagTable:
     """Returns the checked table, without the rows whose image is missing.
 
@@ -64,15 +68,27 @@ def make_bag_table(
       metadata_keys: names of the metadata columns.
       salt: whatever else decides what is built.
       facts: see `BagTable`.
+      problems: found while the tables were read.
+      skip_missing: counts missing images instead of refusing the folder.
 
     Raises:
-      DataError: a patient is in two splits, images of one bag differ in their labels, or no image
-        of split 'train' is there.
+      DataError: there are `problems`, a patient is in two splits or written in two ways, images of
+        one bag differ in their labels, an image is missing, or none of split 'train' is there.
     """
-    _check_patients(folder, rows)
-    _check_labels(folder, rows, labels)
+    problems = Problems() if problems is None else problems
+    _check_ids(problems, folder, rows)
+    _check_patients(problems, folder, rows)
+    _check_labels(problems, folder, rows, labels)
     is_missing = rows["path"].isna()
     missing = rows.loc[is_missing, "wanted"]
+    if not skip_missing:
+        for table, row, path in rows.loc[is_missing, ["table", "row", "wanted"]].itertuples(
+            index=False
+        ):
+            what = f"image {path!r} is not in the folder"
+            advice = f"unpack all images into {folder}, or leave --on_missing_image=error out"
+            problems.add("missing images", os.path.join(folder, table), row, what, advice)
+    problems.raise_if_any()
     rows = _in_order(rows[~is_missing])
     if "train" not in set(rows["split"]):
         raise DataError(
@@ -139,36 +155,69 @@ def shards(rows: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> list[pd.DataFr
     return [piece for _, piece in rows.groupby(shard.to_numpy(), sort=True)]
 
 
-def _check_patients(folder: str, rows: pd.DataFrame) -> None:
-    """Raises DataError for a patient in two splits."""
+def _check_ids(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
+    """Adds patients and bags written in two ways: patient00005 and patient5."""
+    tables, numbers = rows["table"].tolist(), rows["row"].tolist()
+
+    def place(position: int) -> tuple[str, int]:
+        return os.path.join(folder, tables[position]), int(numbers[position])
+
+    for column, name in (("patient_id", "patient"), ("bag_id", "study or image")):
+        # Published ids have numbers in words: those are compared without their zeros.
+        plain = rows[column].str.replace(r"(?<!\d)0+(?=\d)", "", regex=True).str.lower()
+        spellings = pd.DataFrame({"plain": plain, "id": rows[column]}).reset_index(drop=True)
+        spellings = spellings.drop_duplicates()
+        first = spellings.drop_duplicates("plain").set_index("plain")["id"]
+        for position, (key, value) in zip(
+            spellings.index, spellings.itertuples(index=False, name=None)
+        ):
+            if value != first[key]:
+                what = f"{name} {value!r} is {first[key]!r} in another row"
+                advice = "write each id in one way, as published"
+                kind = "identifiers written in several ways"
+                problems.add(kind, *place(position), what, advice)
+
+
+def _check_patients(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
+    """Adds patients in two splits."""
     pairs = rows[["patient_id", "split"]].drop_duplicates()
-    bad = pairs[pairs["patient_id"].duplicated(keep=False)]
-    if not bad.empty:
-        patient = bad["patient_id"].iloc[0]
-        splits = sorted(bad.loc[bad["patient_id"] == patient, "split"])
+    for patient, bad in pairs[pairs["patient_id"].duplicated(keep=False)].groupby("patient_id"):
+        splits = sorted(bad["split"])
         images = rows.loc[rows["patient_id"] == patient, "wanted"]
-        raise DataError(
-            f"{folder}: patient {patient!r} is in splits {' and '.join(splits)} (images "
-            f"{', '.join(images[:3])}): a patient in two splits leaks; use the lists as published."
+        problems.add(
+            "patients in two splits",
+            folder,
+            None,
+            f"patient {patient!r} is in splits {' and '.join(splits)} (images "
+            f"{', '.join(images[:3])})",
+            "a patient in two splits leaks; use the lists as published",
         )
 
 
-def _check_labels(folder: str, rows: pd.DataFrame, labels: Sequence[str]) -> None:
-    """Raises DataError where two images of one bag differ in a label."""
+def _check_labels(
+    problems: Problems, folder: str, rows: pd.DataFrame, labels: Sequence[str]
+) -> None:
+    """Adds bags of which two images differ in a label."""
     bag, _ = pd.factorize(rows["bag_id"])
     first = np.unique(bag, return_index=True)[1]  # the first image of each bag
+    differing: dict[int, list[str]] = {}  # position of a row -> labels
     for label in labels:
         values = rows[label].to_numpy()
         firsts = values[first[bag]]
         differs = ~((values == firsts) | (np.isnan(values) & np.isnan(firsts)))
-        if differs.any():
-            i = int(differs.argmax())
-            row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
-            raise DataError(
-                f"{os.path.join(folder, row['table'])}, row {row['row']}: {label} is {values[i]:g} "
-                f"in {row['bag_id']!r}, but {firsts[i]:g} in row {other['row']}: images of one "
-                "study have the same labels; use the table as published."
-            )
+        for i in np.flatnonzero(differs):
+            differing.setdefault(int(i), []).append(label)
+    for i, of_row in differing.items():
+        row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
+        more = f", and {len(of_row) - 1} other labels differ" if len(of_row) > 1 else ""
+        problems.add(
+            "images of one study with different labels",
+            os.path.join(folder, row["table"]),
+            int(row["row"]),
+            f"{of_row[0]} is {row[of_row[0]]:g} in {row['bag_id']!r}, but {other[of_row[0]]:g} in "
+            f"row {other['row']}{more}",
+            "images of one study have the same labels; use the table as published",
+        )
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

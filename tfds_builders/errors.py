@@ -7,3 +7,9 @@ class DataError(ValueError):
 
 class ImageError(ValueError):
     """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises DataError unless the value of an option is one of `choices`."""
+    if value not in choices:
+        raise DataError(f"{option} is {value!r}: use one of {', '.join(choices)}.")

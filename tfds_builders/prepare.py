@@ -17,14 +17,13 @@ from typing import Any
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14
+from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14, problems
+from tfds_builders.derm_bags.labels import MISSING_LABELS
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
-
-MISSING_LABELS = "nan,na,n/a,none,null,unknown,-"  # in whatever case; an empty cell always is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +82,8 @@ def prepare(
     """
     options = options or BuildOptions()
     builder = _builder(name, manual_dir, data_dir, options)
+    for note in getattr(getattr(builder, "builder_config", None), "notes", ()):
+        print(f"Note: {note}")
     if builder.is_prepared():
         return builder
     if (older := _with_everything(builder, name, manual_dir, data_dir, options)) is not None:
@@ -209,7 +210,7 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
             flag = _FLAGS.get(option, f"--{option}")
             raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
     if package:
-        config = package.folder_config(manual_dir, **options.given())
+        config = _config(name, manual_dir, data_dir, options)
         return package.Builder(config=config, data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
@@ -220,6 +221,27 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
             f"--dataset={name} is no dataset that TFDS knows, nor one of {known_names}."
             + (hint if os.path.isdir(name) else "")
         ) from error
+
+
+def _config(name: str, manual_dir: str, data_dir: str | None, options: BuildOptions):
+    """Returns the config of a folder; of several problems, all are written to a CSV file.
+
+    It is stored beside the prepared data, never in the user's folder.
+    """
+    try:
+        return FOLDERS[name].folder_config(manual_dir, **options.given())
+    except problems.ProblemsError as error:
+        folder = os.path.basename(os.path.abspath(os.path.expanduser(manual_dir)))
+        root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)
+        path = os.path.join(root, FOLDERS[name].Builder.name, f"problems_{folder}.csv")
+        try:
+            problems.write_csv(error.problems, path)
+        except OSError as failure:
+            reason = failure.strerror or failure
+            end = f"The whole list could not be written to {path} ({reason}): give another --data_dir."
+        else:
+            end = f"The whole list: {path}"
+        raise DataError(f"{error}\n{end}") from error
 
 
 def _with_beam(

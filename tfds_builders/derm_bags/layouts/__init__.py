@@ -40,7 +40,7 @@ def read_source(manual_dir: str | os.PathLike, bag_regex: str = "") -> Source:
     folder = existing_folder(manual_dir, "give the folder that holds the images")
     names = os.listdir(folder)
     source = None
-    if manifest_csv.FILE_NAME in names:
+    if manifest_csv.find(names):
         source = manifest_csv.read(folder)
     elif tables := scin.tables_folder(folder):
         source = scin.read(folder, tables)

@@ -1,4 +1,4 @@
-"""manifest.csv, the layout of ours: a row per image, see README.md."""
+"""manifest.csv (or .tsv, .xlsx): a row per image, see README.md."""
 
 import difflib
 import os
@@ -7,23 +7,38 @@ import re
 from tfds_builders.derm_bags.layouts.source import OPTIONAL, REQUIRED, Source
 from tfds_builders.derm_bags.table import read_table
 from tfds_builders.errors import DataError
+from tfds_builders.problems import Problems
 
 FILE_NAME = "manifest.csv"
+FILE_NAMES = (FILE_NAME, "manifest.tsv", "manifest.txt", "manifest.xlsx")  # the first found is read
 COLUMNS = "case_id,image_path and optionally label,patient_id,split"
 
 
+def find(names: list[str]) -> str | None:
+    """Returns the name of the manifest among the names of a folder's files; None without one."""
+    return next((name for name in FILE_NAMES if name in names), None)
+
+
 def read(folder: str) -> Source:
-    """Returns the rows of manifest.csv as they are."""
-    file = os.path.join(folder, FILE_NAME)
-    raw, table = read_table(file)
-    _check_known(file, list(table.columns))
+    """Returns the rows of the manifest as they are."""
+    names = os.listdir(folder)
+    name = find(names) or FILE_NAME
+    file = os.path.join(folder, name)
+    problems = Problems()
+    table = read_table(file, REQUIRED + OPTIONAL, problems)
+    _check_known(file, list(table.rows.columns))
+    notes = table.notes
+    if others := [other for other in FILE_NAMES if other in names and other != name]:
+        notes += (f"{name} is read; {' and '.join(others)} beside it is not.",)
     return Source(
         layout="manifest",
         folder=folder,
-        rows=table,
-        patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
+        rows=table.rows,
+        patient_id_from="patient_id" if "patient_id" in table.rows.columns else "case_id",
         file=file,
-        raw=raw,
+        raw=table.raw,
+        notes=notes,
+        problems=problems,
     )
 
 
@@ -39,6 +54,4 @@ def _check_known(file: str, names: list[str]) -> None:
         if column in REQUIRED:
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"rename {close[0]!r}?" if close else f"the columns are {COLUMNS}."
-            if len(names) == 1 and re.search(r"[;\t]", names[0]):
-                hint = "save it with commas between the columns, not semicolons or tabs."
             raise DataError(f"{file}, row 1: column {column!r} is missing ({found}): {hint}")

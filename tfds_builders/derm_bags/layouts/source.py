@@ -5,6 +5,8 @@ import os
 
 import pandas as pd
 
+from tfds_builders.problems import Problems
+
 REQUIRED = ("case_id", "image_path")
 OPTIONAL = ("label", "patient_id", "split")
 
@@ -25,6 +27,9 @@ class Source:
     file: str = ""  # the table that row numbers lead to; "" where there is none
     published: dict[str, str] = dataclasses.field(default_factory=dict)  # column -> its name there
     raw: bytes = b""  # the bytes of all tables: what decides the rows, besides names of files
+    notes: tuple[str, ...] = ()  # what was understood of tables that are no plain CSV
+    problems: Problems = dataclasses.field(default_factory=Problems)  # found while reading
+    id_columns: tuple[str, ...] = ("case_id", "patient_id")  # checked for ids that were changed
 
     @property
     def name(self) -> str:
@@ -38,6 +43,10 @@ class Source:
     def place(self, row: int) -> str:
         """Returns what a sentence about one row begins with."""
         return place(self.folder, self.file, row, "" if self.file else self._path(row))
+
+    def where(self, row: int) -> tuple[str, int | None]:
+        """Returns the file and the row, or the image and None where there is no table."""
+        return (self.file, row) if self.file else (self.place(row), None)
 
     def mention(self, row: int) -> str:
         """Returns a row as another sentence refers to it."""

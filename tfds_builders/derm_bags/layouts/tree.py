@@ -40,7 +40,13 @@ def read(folder: str, paths: list[str]) -> Source:
     if len(parts[0]) == 4:
         columns["split"] = [SPLITS[split.lower()] for split, *_ in parts]
     rows = pd.DataFrame(columns, index=range(1, len(paths) + 1))
-    return Source("tree", folder, rows, patient_id_from="name of the case folder")
+    return Source(
+        "tree",
+        folder,
+        rows,
+        patient_id_from="name of the case folder",
+        id_columns=("patient_id",),
+    )
 
 
 def _check(folder: str, paths: list[str]) -> None:
