@@ -223,11 +223,12 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
         ) from error
 
 
-def _config(name: str, manual_dir: str, data_dir: str | None, options: BuildOptions):
+def _config(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
     """Returns the config of a folder; of several problems, all are written to a CSV file.
 
     It is stored beside the prepared data, never in the user's folder.
     """
+    manual_dir = manual_dir or ""
     try:
         return FOLDERS[name].folder_config(manual_dir, **options.given())
     except problems.ProblemsError as error:

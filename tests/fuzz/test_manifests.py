@@ -73,12 +73,16 @@ COLUMNS = [
 ]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252", "latin-1"]
 
-FUZZ = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+
+def fuzz(max_examples):
+    """Fixed inputs, whatever ran before; their time is held by `check`."""
+    return settings(
+        max_examples=max_examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def check(read, *args, **options):
@@ -123,16 +127,14 @@ headers = st.one_of(
 )
 
 
-@FUZZ
-@settings(max_examples=1500)
+@fuzz(1500)
 @given(raw=st.binary(max_size=400))
 def test_any_bytes(folder, raw):
     put(folder, raw)
     check(derm_bags.folder_config, str(folder))
 
 
-@FUZZ
-@settings(max_examples=1500)
+@fuzz(1500)
 @given(
     header=headers,
     rows=rows,
@@ -150,8 +152,7 @@ def test_tables(folder, header, rows, before, separator, quoting, encoding, cut)
     check(derm_bags.folder_config, str(folder))
 
 
-@FUZZ
-@settings(max_examples=1500)
+@fuzz(1500)
 @given(
     rows=st.lists(
         st.tuples(
@@ -200,8 +201,7 @@ def book():
     return file.getvalue()
 
 
-@FUZZ
-@settings(max_examples=150)
+@fuzz(150)
 @given(
     header=headers,
     rows=st.lists(
@@ -229,8 +229,7 @@ def test_workbooks(folder, header, rows):
     check(derm_bags.folder_config, str(folder))
 
 
-@FUZZ
-@settings(max_examples=400)
+@fuzz(400)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 2**31), st.binary(min_size=0, max_size=6)), max_size=4),
     inside=st.booleans(),
@@ -280,8 +279,7 @@ def published(tmp_path_factory):
     return tables
 
 
-@FUZZ
-@settings(max_examples=600)
+@fuzz(600)
 @given(
     which=st.integers(0, 30),
     edits=st.lists(

@@ -1,5 +1,6 @@
 """CheXpert's 14 labels, from text or JSON to numbers: 1 positive, 0 negative, -1 uncertain, NaN blank."""
 
+import functools
 import os
 
 import numpy as np
@@ -44,7 +45,7 @@ def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd
         wrong |= refuse(
             file,
             ~texts.isin(_TEXTS) & ~is_blank,
-            lambda row, label=label, texts=texts: f"{label} is {texts[row]!r}",
+            functools.partial(_say, label, texts),
             "write 1.0, 0.0, -1.0 (uncertain) or nothing",
             problems,
             "labels that cannot be read",
@@ -54,3 +55,7 @@ def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd
     if blanks:
         notes.append(f"{os.path.basename(file)}: {blanks:,} labels are NA or nan: read as blank.")
     return table.assign(**values)[~wrong], notes
+
+
+def _say(label: str, texts: pd.Series, row: int) -> str:
+    return f"{label} is {texts[row]!r}"

@@ -57,7 +57,8 @@ def read_table(
       DataError: for anything the user has to mend.
     """
     folder = _dataset_folder(manual_dir)
-    problems, notes = Problems(), []
+    problems = Problems()
+    notes: list[str] = []
     if name := plus.table_name(folder):
         files = [name, plus.LABEL_FILE]
         rows = _image_rows(folder, name, plus.read_rows(folder, name), problems)
