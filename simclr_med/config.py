@@ -211,8 +211,8 @@ class DataConfig:
     )
     dicom_frame: str = _knob(
         "first",
-        "Which frames of a DICOM with several become images: the first, the middle one, or all, which are "
-        "then images of one case.",
+        "Which frames of a DICOM with several become images: the first, the middle one, or all, which "
+        "are then images of one case.",
         choices=("first", "middle", "all"),
     )
     on_missing_image: str = _knob(
@@ -224,8 +224,8 @@ class DataConfig:
     )
     on_label_conflict: str = _knob(
         "error",
-        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case without "
-        "a label, or take the label of its last row, or that of most rows (a tie: without a label).",
+        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case "
+        "without a label, or take the label of its last row, or that of most rows (tied: none).",
         choices=("error", "unlabelled", "latest", "majority"),
     )
     missing_labels: str = _knob(

@@ -42,12 +42,11 @@ _COLUMNS = {
 } | {label: (label,) for label in LABELS}
 
 
-def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
+def read_table(manual_dir: str | os.PathLike) -> BagTable:
     """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
 
     Args:
       manual_dir: the dataset's folder, or the folder that holds it; images may be there in part.
-      salt: whatever else decides what is built; goes into the fingerprint.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -65,7 +64,6 @@ def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
         rows=_with_images(folder, rows),
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
         # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
         facts={
             "labels_from": files[-1] if name else "the tables",

@@ -7,6 +7,7 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
 """
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -16,6 +17,8 @@ from typing import ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfds_builders.bag_counts import same_counts
+from tfds_builders.contents import Contents
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.bags import (
     DEMO_SEED,
@@ -41,8 +44,20 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    older_names: tuple[
+        str, ...
+    ] = ()  # of copies that versions before content decided have prepared
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
+
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these cases and labels."""
+        if self.manifest is None:
+            return False
+        label = info.features["label"].names if "label" in info.features else []
+        in_splits = collections.Counter(case.split for case in self.manifest.cases)
+        skipped = bool(info.metadata.get("skipped_images"))
+        return list(label) == list(self.manifest.classes) and same_counts(info, in_splits, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
@@ -62,11 +77,13 @@ def folder_config(
     bag_regex: str = "",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
-    Its name carries the fingerprint of tables, images (path, size, time of change), options and
-    version, so a folder that has changed is always built anew, and says if not all columns are kept.
+    Its name carries the fingerprint of tables, images (path and content), options and version, so a
+    folder that has changed is prepared again, a copy of it is not; and it says if not all columns are
+    kept.
 
     Args:
       manual_dir: the folder; README.md says what it may hold.
@@ -78,6 +95,7 @@ def folder_config(
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -92,9 +110,11 @@ def folder_config(
         bag_regex=bag_regex,
         keep_metadata=keep_metadata,
         used_columns=used_columns,
+        contents=contents,
     )
     return DermBagsConfig(
         name=manifest.kept.config_name(manifest.fingerprint),
+        older_names=manifest.kept.config_names_before(manifest.older_fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,

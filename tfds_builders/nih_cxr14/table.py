@@ -57,12 +57,11 @@ _COLUMNS = {
 }
 
 
-def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
+def read_table(manual_dir: str | os.PathLike) -> BagTable:
     """Returns the checked table of a folder with NIH's table and PNG files, wherever they lie in it.
 
     Args:
       manual_dir: the folder; it may hold only a part of the images.
-      salt: whatever else decides what is built; goes into the fingerprint.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -97,7 +96,6 @@ def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
         rows=rows,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
         facts={
             "chexpert5": CHEXPERT5,
             "splits_from": "official lists" if lists else "hash",
