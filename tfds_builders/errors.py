@@ -7,3 +7,7 @@ class DataError(ValueError):
 
 class ImageError(ValueError):
     """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""
+
+
+class NotAPicture(ImageError):
+    """A whole file that never was a picture (a report, a plan): passed over, and counted."""

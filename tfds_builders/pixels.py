@@ -5,6 +5,7 @@ What is stored is always something `tf.io.decode_image(channels=3)` reads as the
 description of the picture: EXIF (camera, place, time), texts, the header of a DICOM.
 """
 
+import dataclasses
 import io
 import os
 import struct
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfds_builders.dicom import dicom_picture, is_dicom
-from tfds_builders.errors import ImageError
+from tfds_builders.errors import DataError, ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
 
@@ -43,8 +44,19 @@ _JPEG = ("JPEG", "MPO")  # MPO: a JPEG of some phones, followed by a second pict
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
-def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
-    """Returns the bytes to store for the image file `path`, after decoding all of it once.
+DICOM_FRAMES = ("first", "middle", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What is stored of one file: its images, encoded, and what there is to say of them."""
+
+    images: tuple[bytes, ...]  # one, or the frames of a DICOM
+    notes: tuple[str, ...] = ()  # short, without names of files or people, so that they are counted
+
+
+def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str = "first") -> Loaded:
+    """Returns what to store of the image file `path`, after decoding all of it once.
 
     The file's own bytes, less its metadata, where it is an upright 8-bit RGB or grey JPEG or PNG
     (by content, whatever the extension) that need not be resized. Otherwise its first frame anew:
@@ -59,8 +71,10 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
       path: JPEG, PNG, GIF, BMP, TIFF, WebP or DICOM.
       long_side: where the longer side has more pixels, it is resized to this (Lanczos, from the
         full depth); 0 keeps every size.
+      dicom_frame: "first", "middle" or "all": which frames of a DICOM of several are stored.
 
     Raises:
+      NotAPicture: a DICOM that never was one.
       ImageError: the file is unreadable, empty, truncated, broken, not an image of FORMATS, larger
         than MAX_PIXELS, or of a pixel type with no agreed meaning in 8 bits.
     """
@@ -72,7 +86,17 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
     if not data:
         raise ImageError("the file has 0 bytes")
     if is_dicom(data):
-        return _encode(_shrunk(dicom_picture(data, MAX_PIXELS), long_side), "PNG")
+        pictures, notes = _dicom_pictures(data, dicom_frame)
+        return Loaded(tuple(_encode(_shrunk(one, long_side), "PNG") for one in pictures), notes)
+    return Loaded((_stored(data, long_side),))
+
+
+def _dicom_pictures(data: bytes, frame: str) -> tuple[tuple[Image.Image, ...], tuple[str, ...]]:
+    del frame
+    return (dicom_picture(data, MAX_PIXELS),), ()
+
+
+def _stored(data: bytes, long_side: int) -> bytes:
     image = _decode(data, long_side)
     turn = _TURNS.get(_orientation(image))
     if turn is None and not _is_larger(image, long_side) and _is_plain(image, data):
@@ -85,6 +109,17 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
     if turn is not None:
         seen = seen.transpose(turn)
     return _encode(_shrunk(seen, long_side), "JPEG" if image.format in _JPEG else "PNG")
+
+
+def frame_salt(dicom_frame: str) -> str:
+    """Returns what a choice of frames adds to the fingerprint of a dataset: nothing by default.
+
+    Raises:
+      DataError: it is none of DICOM_FRAMES.
+    """
+    if dicom_frame not in DICOM_FRAMES:
+        raise DataError(f"dicom_frame is {dicom_frame!r}: use one of {', '.join(DICOM_FRAMES)}.")
+    return "" if dicom_frame == "first" else f" frame {dicom_frame}"
 
 
 def encode_jpeg(image: Image.Image, quality: int, subsampling: int = -1) -> bytes:

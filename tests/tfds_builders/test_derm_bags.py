@@ -271,6 +271,8 @@ def test_round_trip(folder, tmp_path):
         "num_bags": {"train": 2, "validation": 1},
         "num_patients": 2,
         "skipped_images": [],
+        "passed_over": {},
+        "image_notes": {},
         "source": str(root),
         "patient_id_from": "patient_id",
         "splits_from": "table",
@@ -335,7 +337,7 @@ def test_interrupted_build_is_not_taken_for_a_complete_one(folder, tmp_path, mon
     debris.mkdir(parents=True)
     (debris / "derm_bags-train.tfrecord-00000-of-00001").write_bytes(b"half")
 
-    def stop(path, long_side):
+    def stop(path, long_side, dicom_frame):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -91,7 +91,7 @@ def encode(pixels, kind, **options):
 
 def load(tmp_path, data, **options):
     (tmp_path / "IM0001").write_bytes(data)
-    return load_encoded(tmp_path / "IM0001", **options)
+    return load_encoded(tmp_path / "IM0001", **options).images[0]
 
 
 def seen(data):

@@ -24,10 +24,11 @@ def folder_config(
     long_side: int = 0,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    dicom_frame: str = "first",
     contents: Contents | None = None,
 ) -> FolderConfig:
     """Returns the config for a folder with CheXpert; see `bag_builder.make_config`."""
-    options = on_bad_image, long_side, keep_metadata, used_columns, contents
+    options = on_bad_image, long_side, keep_metadata, used_columns, dicom_frame, contents
     return make_config(read_table, CODE_VERSION, manual_dir, *options)
 
 

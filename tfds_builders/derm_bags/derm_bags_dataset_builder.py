@@ -31,7 +31,9 @@ from tfds_builders.derm_bags.bags import (
 from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError
+from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL
+from tfds_builders.pixels import frame_salt
 
 CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
@@ -44,9 +46,8 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
-    older_names: tuple[
-        str, ...
-    ] = ()  # of copies that versions before content decided have prepared
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
+    dicom_frame: str = "first"
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
 
@@ -75,6 +76,7 @@ def folder_config(
     *,
     top_conditions: int = 0,
     bag_regex: str = "",
+    dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
     contents: Contents | None = None,
@@ -92,6 +94,8 @@ def folder_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       top_conditions: the number of labels to keep, the commonest of the training split; all others
         become "Other". 26 makes the paper's 27 classes; 0 keeps all.
+      dicom_frame: which images of a DICOM of several frames are stored: "first", "middle", or "all"
+        as images of the case.
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
@@ -104,7 +108,7 @@ def folder_config(
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
     manifest = read_manifest(
         manual_dir,
-        salt=f"{CODE_VERSION} {long_side}",
+        salt=f"{CODE_VERSION} {long_side}{frame_salt(dicom_frame)}",
         skip_missing=on_bad_image == "skip",
         top_conditions=top_conditions,
         bag_regex=bag_regex,
@@ -119,6 +123,7 @@ def folder_config(
         manifest=manifest,
         on_bad_image=on_bad_image,
         long_side=long_side,
+        dicom_frame=dicom_frame,
     )
 
 
@@ -171,8 +176,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         metadata = self.info.metadata
         # Starts from nothing: an earlier attempt with this builder may have failed half way.
-        metadata.update(num_images={}, num_bags={}, num_patients=0, skipped_images=[])
-        self._patients = set()
+        metadata.update(num_images={}, num_bags={}, num_patients=0)
+        self._patients, self._log = set(), ImageLog()
         if config.manifest:
             metadata.update(
                 fingerprint=config.manifest.fingerprint,
@@ -185,8 +190,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             bags = folder_bags(
                 config.manifest,
                 config.on_bad_image == "skip",
-                metadata["skipped_images"],
+                self._log,
                 config.long_side,
+                config.dicom_frame,
             )
         else:
             recipe = (
@@ -209,9 +215,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if "train" not in splits:
             raise DataError(
                 f"{metadata['source']}: no image of split 'train' is readable "
-                f"({len(metadata['skipped_images'])} skipped): replace the files."
+                f"({sum(1 for _ in self._log.left_out())} left out): replace the files."
             )
         return splits
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        """Writes all splits, then what there is to say of single images."""
+        super()._download_and_prepare(dl_manager, download_config)
+        self.info.metadata.update(self._log.metadata())
+        self._log.write_csv(self.data_path)
 
     def _generate_examples(self, split: str, bags: Iterable[Bag]):
         """Yields (bag_id, example), counting into `info.metadata`."""
