@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -68,6 +68,11 @@ class DermBagsConfig(tfds.core.BuilderConfig):
         names = (image_names(manifest, case) for case in manifest.cases)
         return {name: path for of_case in names for path, name in of_case.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, to be printed; () for the demo."""
+        return self.manifest.notes if self.manifest else ()
+
 
 def folder_config(
     manual_dir: str,
@@ -79,6 +84,8 @@ def folder_config(
     dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
     contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
@@ -99,6 +106,8 @@ def folder_config(
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      image_root: the folder that paths of images are relative to; "": `manual_dir`.
+      follow_links: whether links may lead out of that folder.
       contents: what is known of the images' content; None: all of them are read.
 
     Raises:
@@ -114,6 +123,8 @@ def folder_config(
         bag_regex=bag_regex,
         keep_metadata=keep_metadata,
         used_columns=used_columns,
+        image_root=image_root,
+        follow_links=follow_links,
         contents=contents,
     )
     return DermBagsConfig(
@@ -125,6 +136,16 @@ def folder_config(
         long_side=long_side,
         dicom_frame=dicom_frame,
     )
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """Returns what `info.metadata` says of a folder beyond the usual; nothing of most folders."""
+    facts = {
+        "image_root": manifest.image_folder if manifest.image_folder != manifest.folder else "",
+        "renamed_splits": {old: list(new) for old, new in manifest.renamed_splits.items()},
+        "lost_classes": dict(manifest.lost_classes),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -186,6 +207,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 splits_from=config.manifest.splits_from,
                 layout=config.manifest.layout,
                 kept_metadata=config.manifest.kept.facts(),
+                **_facts(config.manifest),
             )
             bags = folder_bags(
                 config.manifest,
