@@ -5,7 +5,8 @@ from __future__ import annotations
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import figures, terminal
+from simclr_med.transient import retried
 from tfds_builders import contact_sheet, verify, verify_tables
 from tfds_builders import prepare as preparation
 from tfds_builders.errors import DataError
@@ -28,8 +29,9 @@ def run(invocation: Invocation) -> int:
     found = verify.verify(builder)
     terminal.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
-    contact_sheet.contact_sheet(builder, str(picture))
-    print(f"Some bags of each split: {picture}")
+    with figures.drawn(str(picture)):
+        contact_sheet.contact_sheet(builder, str(picture))
+        print(f"Some bags of each split: {picture}")
     for problem in found.problems:
         print(f"Problem: {problem}")
     print("Nothing is wrong." if not found.problems else f"{len(found.problems)} problems.")
@@ -46,26 +48,29 @@ def prepare(config: Config):
     if not data.dataset:
         raise UserError("--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name).")
     try:
-        return preparation.prepare(
-            data.dataset,
-            manual_dir=data.manual_dir,
-            data_dir=data.data_dir,
-            options=preparation.BuildOptions(
-                on_bad_image=data.on_bad_image,
-                long_side=data.build_long_side,
-                top_conditions=data.top_conditions,
-                bag_regex=data.bag_regex,
-                image_root=data.image_root or "",
-                follow_links=data.follow_links,
-                dicom_frame=data.dicom_frame,
-                on_missing_image=data.on_missing_image,
-                on_label_conflict=data.on_label_conflict,
-                missing_labels=data.missing_labels,
-                keep_metadata=data.keep_metadata,
-                used_columns=_columns_of_subgroups(config),
+        return retried(
+            lambda: preparation.prepare(
+                data.dataset,
+                manual_dir=data.manual_dir,
+                data_dir=data.data_dir,
+                options=preparation.BuildOptions(
+                    on_bad_image=data.on_bad_image,
+                    long_side=data.build_long_side,
+                    top_conditions=data.top_conditions,
+                    bag_regex=data.bag_regex,
+                    image_root=data.image_root or "",
+                    follow_links=data.follow_links,
+                    dicom_frame=data.dicom_frame,
+                    on_missing_image=data.on_missing_image,
+                    on_label_conflict=data.on_label_conflict,
+                    missing_labels=data.missing_labels,
+                    keep_metadata=data.keep_metadata,
+                    used_columns=_columns_of_subgroups(config),
+                ),
+                beam_runner=data.beam_runner,
+                beam_options=data.beam_options,
             ),
-            beam_runner=data.beam_runner,
-            beam_options=data.beam_options,
+            f"Preparing or opening --dataset={data.dataset}",
         )
     except DataError as error:
         raise UserError(str(error)) from error
