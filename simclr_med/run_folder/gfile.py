@@ -129,14 +129,18 @@ def write(path: str, data: bytes) -> None:
 
 
 def append(path: str, text: str) -> None:
-    """Appends a text that is not the end of the file yet, such as a numbered line."""
-    attempts = _Attempts()
+    """Appends a text, once; nobody else may write the file meanwhile."""
+    attempts, data = _Attempts(), text.encode("utf-8")
+    before = stat(path).length if exists(path) else 0
 
     def act():
-        if attempts.again() and read(path).endswith(text.encode("utf-8")):
-            return  # done by an attempt whose answer was lost
+        if attempts.again() and exists(path):  # an attempt before may have done all of it, or a part
+            found = read(path)
+            if len(found) < before + len(data):
+                write(path, found[:before] + data)
+            return
         with tf.io.gfile.GFile(path, "ab") as file:
-            file.write(text.encode("utf-8"))
+            file.write(data)
 
     retried(act, f"Writing {path}")
 
