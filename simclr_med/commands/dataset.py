@@ -7,7 +7,8 @@ from typing import Any
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.run_folder import data_json, terminal
+from simclr_med.run_folder import data_json, figures, terminal
+from simclr_med.transient import retried
 from tfds_builders import contact_sheet, verify, verify_tables
 from tfds_builders import prepare as preparation
 from tfds_builders.errors import DataError
@@ -30,8 +31,9 @@ def run(invocation: Invocation) -> int:
     found = verify.verify(builder)
     terminal.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
-    contact_sheet.contact_sheet(builder, str(picture))
-    print(f"Some bags of each split: {picture}")
+    with figures.drawn(str(picture)):
+        contact_sheet.contact_sheet(builder, str(picture))
+        print(f"Some bags of each split: {picture}")
     for problem in found.problems:
         print(f"Problem: {problem}")
     print("Nothing is wrong." if not found.problems else f"{len(found.problems)} problems.")
@@ -48,11 +50,14 @@ def prepare(config: Config):
     if not data.dataset:
         raise UserError("--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name).")
     try:
-        return preparation.prepare(
-            data.dataset,
-            **_reading(config),
-            beam_runner=data.beam_runner,
-            beam_options=data.beam_options,
+        return retried(
+            lambda: preparation.prepare(
+                data.dataset,
+                **_reading(config),
+                beam_runner=data.beam_runner,
+                beam_options=data.beam_options,
+            ),
+            f"Preparing or opening --dataset={data.dataset}",
         )
     except DataError as error:
         raise UserError(str(error)) from error

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from simclr_med import __version__, cluster, signals
+from simclr_med import __version__, cluster, signals, transient
 from simclr_med.commands import COMMANDS, flags, idle_flags
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
@@ -19,7 +19,7 @@ from simclr_med.commands.run_config import (
     works_on_run,
 )
 from simclr_med.config import Config
-from simclr_med.errors import UserError
+from simclr_med.errors import StorageUnavailable, UserError
 
 # Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
 # ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code.
 
     0: done; 1: `verify` found problems; 2: a mistake of the user's; 75: another worker of the run,
-    or the TPU, was lost, and the same commands go on; 128 + n: stopped by signal n.
+    or the TPU, was lost, or storage did not answer, and the same commands go on; 128 + n: stopped by
+    signal n.
 
     Args:
       argv: the program's name and its flags; None: those of this process.
@@ -60,13 +61,16 @@ def _main(argv: list[str]) -> int:
     signals.watch()
     try:
         return _run(argv)
-    except UserError as error:
+    except (UserError, StorageUnavailable) as error:
         return _fail(program, str(error), error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         raise
     except Exception as error:
+        if transient.is_transient(error):
+            message = f"{transient.described(error)}. {transient.ADVICE}"
+            return _fail(program, message, StorageUnavailable.exit_code)
         message = _user_message(error)
         if message is None:
             raise

@@ -73,9 +73,9 @@ def _exists(path: str) -> bool:
     """Returns whether a file is there, local or remote; of a local one without TensorFlow."""
     if "://" not in path:
         return os.path.exists(path)
-    import tensorflow as tf
+    from simclr_med.run_folder import gfile
 
-    return tf.io.gfile.exists(path)
+    return gfile.exists(path)
 
 
 def _without_contradiction(given: dict, saved: dict) -> dict:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from simclr_med.config import suffix_of
 from simclr_med.errors import UserError
-from simclr_med.run_folder import files, spreadsheet
+from simclr_med.run_folder import files, gfile, spreadsheet
 
 _SEED = re.compile(r"seed_(\d+)$")
 _TRUTH_OF = "truth: "
@@ -88,19 +88,19 @@ def _items(text: str) -> list[str]:
 
 
 def _exists(text: str) -> bool:
-    return tf.io.gfile.exists(text) or tf.io.gfile.isdir(text.rsplit(":", 1)[0])
+    return gfile.exists(text) or gfile.isdir(text.rsplit(":", 1)[0])
 
 
 def _files_of(text: str) -> list[str]:
     """Returns the predictions files of a model_dir, MODEL_DIR:EVAL_NAME or CSV file."""
     if text.endswith(".csv"):
-        if not tf.io.gfile.exists(text):
+        if not gfile.exists(text):
             raise UserError(f"--runs: there is no file {text}.")
         return [text]
     folder, eval_name = text, ""
-    if not tf.io.gfile.isdir(text) and ":" in text:
+    if not gfile.isdir(text) and ":" in text:
         folder, eval_name = text.rsplit(":", 1)
-    if not tf.io.gfile.isdir(folder):
+    if not gfile.isdir(folder):
         raise UserError(
             f"--runs: there is no run in {folder}. Give the --model_dir of a run, "
             "MODEL_DIR:EVAL_NAME, or a predictions.csv."
@@ -110,7 +110,7 @@ def _files_of(text: str) -> list[str]:
     name = f"predictions{suffix_of(eval_name)}.csv"
     paths = [os.path.join(path, name) for path in seeds or [folder]]
     for path in paths:
-        if not tf.io.gfile.exists(path):
+        if not gfile.exists(path):
             where = os.path.dirname(path)
             has = ", ".join(n for n in files.names(where) if re.fullmatch(r"predictions.*\.csv", n))
             raise UserError(

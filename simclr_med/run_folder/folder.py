@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import filelock
-import tensorflow as tf
 
 from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
+from simclr_med.run_folder import gfile
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
-_LOCK = ".lock"
+_LOCK, _LOCK_OF_RESULTS = ".lock", ".lock_results"
 # As a file system says it; EBADF: NFS, which locks only what is open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
@@ -51,7 +51,7 @@ def locked(model_dir: str) -> Iterator[None]:
       UserError: another process trains in this folder, or it cannot be made.
     """
     if is_remote(model_dir):
-        tf.io.gfile.makedirs(model_dir)
+        gfile.makedirs(model_dir)
         yield
         return
     try:
@@ -71,6 +71,25 @@ def locked(model_dir: str) -> Iterator[None]:
                 f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
                 "would not be found out: start none."
             )
+        yield
+
+
+@contextlib.contextmanager
+def results_locked(model_dir: str) -> Iterator[None]:
+    """Holds the results of a run while an evaluation or export writes them; waits for another's.
+
+    So the files of two evaluations do not mix: those of the later stay. The lock ends with the process,
+    however it ends. Where there are no locks, files are still whole, each under its own name until then.
+    """
+    with contextlib.ExitStack() as stack:
+        if not is_remote(model_dir):
+            os.makedirs(model_dir, exist_ok=True)
+            file = stack.enter_context(open(os.path.join(model_dir, _LOCK_OF_RESULTS), "a+"))
+            told = False
+            while _lock(file) is False:
+                if not told:
+                    print(f"Another evaluation writes its results to {model_dir}: waiting for it.")
+                told = True
         yield
 
 
@@ -113,7 +132,7 @@ def check_same_run(
     """
     path = os.path.join(model_dir, "config.json")
     mine = _of_run(model_dir, config, dataset, class_names)
-    if tf.io.gfile.exists(path):
+    if gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         # A run older than a field had its default, or what `OF_OLDER_RUNS` says.
         theirs = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
@@ -148,7 +167,7 @@ def data_order(model_dir: str) -> int | None:
     1 for a run that is older than the record; None if none has begun.
     """
     path = os.path.join(model_dir, "config.json")
-    return read_json(path).get("data_order", 1) if tf.io.gfile.exists(path) else None
+    return read_json(path).get("data_order", 1) if gfile.exists(path) else None
 
 
 def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]) -> dict:
@@ -163,7 +182,7 @@ def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str
 def read_metrics(model_dir: str) -> list[dict[str, float]]:
     """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out."""
     path = os.path.join(model_dir, "metrics.jsonl")
-    if not tf.io.gfile.exists(path):
+    if not gfile.exists(path):
         return []
     lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
     return [json.loads(line) for line in lines]
