@@ -28,6 +28,7 @@ UNREADABLE = bytes(_DIGEST)  # instead of a hash: the build says what to do with
 # some file systems ticks every two seconds (FAT). Git calls such entries racily clean.
 _RACY_NS = 2 * 10**9
 _BATCH = 1000  # files
+_SECONDS_TO_WRITE = 3600  # at most, for a process that lives
 _SECONDS_UNTIL_SAID, _SECONDS_BETWEEN_LINES = 3, 30
 
 
@@ -146,6 +147,9 @@ def _save(cache: epath.Path, known: dict[File, bytes]) -> None:
                 hashes=np.frombuffer(b"".join(known.values()), np.uint8),
             )
         unfinished.replace(cache)
+        for left in cache.parent.glob(f"{cache.name}.*.tmp"):  # of processes that were killed
+            if left.stat().mtime < time.time() - _SECONDS_TO_WRITE:
+                left.unlink(missing_ok=True)
     except Exception as error:
         if not isinstance(error, OSError) and not _is_tensorflows(error):
             raise

@@ -82,6 +82,19 @@ def test_a_damaged_memory_is_made_again(some_files, tmp_path, reads, damage):
     assert Contents(tmp_path).digests(str(some_files), files) == known and len(reads) == 10
 
 
+def test_what_a_killed_process_has_left_is_removed_and_that_of_a_living_one_is_not(
+    some_files, tmp_path
+):
+    Contents(tmp_path).digests(str(some_files), listed(some_files)[:1])
+    (cache,) = (tmp_path / ".file_hashes").iterdir()
+    old, young = (cache.with_name(f"{cache.name}.{pid}.tmp") for pid in (1, 2))
+    for left in (old, young):
+        left.write_bytes(b"half")
+    os.utime(old, ns=(LONG_AGO, LONG_AGO))
+    Contents(tmp_path).digests(str(some_files), listed(some_files))
+    assert sorted((tmp_path / ".file_hashes").iterdir()) == [cache, young]
+
+
 def test_what_cannot_be_read_or_remembered_stops_nothing(some_files, tmp_path, capsys):
     files = [*listed(some_files), File("gone.png", 3, LONG_AGO)]
     (tmp_path / "data").write_text("a file, not a folder")
