@@ -54,20 +54,27 @@ class FolderConfig(tfds.core.BuilderConfig):
             for table, row, path in zip(rows["table"], rows["row"], rows["path"])
         }
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, and what is left out, to be printed."""
+        return self.table.notes if self.table else ()
+
 
 def make_config(
-    read_table: Callable[[str, str], BagTable],
+    read_table: Callable[..., BagTable],
     version: str,
     manual_dir: str,
     on_bad_image: str,
     long_side: int,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: (manual_dir, salt) -> table.
+      read_table: (manual_dir, salt, image_root=, follow_links=) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -75,13 +82,20 @@ def make_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      image_root: the folder that paths of images are relative to; "": that of the tables.
+      follow_links: whether links may lead out of it.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}")
+    table = read_table(
+        manual_dir,
+        f"{version} {on_bad_image} {long_side}",
+        image_root=image_root,
+        follow_links=follow_links,
+    )
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
     facts = {**table.facts, "kept_metadata": kept.facts()}
     return FolderConfig(
@@ -132,6 +146,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                 ShardReader(
                     rows=piece,
                     folder=config.table.folder,
+                    image_folder=config.table.image_folder,
                     labels=config.table.labels,
                     metadata_keys=config.table.metadata_keys,
                     skip_bad=config.on_bad_image == "skip",
@@ -213,7 +228,8 @@ class ShardReader:
     """Generates the examples of one shard when called; holds all that a worker of Beam needs."""
 
     rows: pd.DataFrame
-    folder: str
+    folder: str  # of the tables
+    image_folder: str
     labels: tuple[str, ...]
     metadata_keys: tuple[str, ...]
     skip_bad: bool
@@ -240,7 +256,7 @@ class ShardReader:
 
     def _examples(self, skipped: list) -> Iterator[dict[str, Any]]:
         """Yields an example for each bag; adds [table, row, path, reason] to `skipped`."""
-        paths = (os.path.join(self.folder, path) for path in self.rows["path"])
+        paths = (os.path.join(self.image_folder, path) for path in self.rows["path"])
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):

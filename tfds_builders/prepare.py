@@ -83,6 +83,8 @@ def prepare(
     """
     options = options or BuildOptions()
     builder = _builder(name, manual_dir, data_dir, options)
+    for note in getattr(builder.builder_config, "notes", ()):
+        print(f"Note: {note}", flush=True)
     if builder.is_prepared():
         return builder
     if (older := _with_everything(builder, name, manual_dir, data_dir, options)) is not None:

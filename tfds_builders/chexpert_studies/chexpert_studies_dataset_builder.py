@@ -23,9 +23,11 @@ def folder_config(
     long_side: int = 0,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
 ) -> FolderConfig:
     """Returns the config for a folder with CheXpert; see `bag_builder.make_config`."""
-    options = on_bad_image, long_side, keep_metadata, used_columns
+    options = on_bad_image, long_side, keep_metadata, used_columns, image_root, follow_links
     return make_config(read_table, CODE_VERSION, manual_dir, *options)
 
 
