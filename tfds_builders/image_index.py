@@ -70,7 +70,9 @@ def walk(
         outside; a directory cannot be read.
     """
     waiting: list[tuple[str, str]] = []  # (path, real path) of directories
-    links = []  # the same of those that are links: after all others, so that they add what is new
+    links: list[
+        tuple[str, str]
+    ] = []  # the same of those that are links: after all others, so that they add what is new
     for top in tops:
         real = os.path.realpath(os.path.join(root.folder, top))
         if os.path.isdir(real):

@@ -7,6 +7,7 @@ from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.run_folder import terminal
 from tfds_builders import contact_sheet, verify, verify_tables
+from tfds_builders import detect as detection
 from tfds_builders import prepare as preparation
 from tfds_builders.errors import DataError
 
@@ -25,15 +26,18 @@ def run(invocation: Invocation) -> int:
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
-    found = verify.verify(builder)
+    found = verify.verify(builder, is_part=invocation.config.data.on_missing_image == "skip")
     terminal.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
     contact_sheet.contact_sheet(builder, str(picture))
     print(f"Some bags of each split: {picture}")
+    for note in found.notes:
+        print(f"Note: {note}")
     for problem in found.problems:
         print(f"Problem: {problem}")
-    print("Nothing is wrong." if not found.problems else f"{len(found.problems)} problems.")
-    return 1 if found.problems else 0
+    number = len(found.problems)
+    print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
+    return 1 if number else 0
 
 
 def prepare(config: Config):
@@ -44,7 +48,8 @@ def prepare(config: Config):
     """
     data = config.data
     if not data.dataset:
-        raise UserError("--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name).")
+        also = ", and --manual_dir, the folder of its tables" if data.image_root else ""
+        raise UserError(f"--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name){also}.")
     try:
         return preparation.prepare(
             data.dataset,
@@ -67,6 +72,18 @@ def prepare(config: Config):
             beam_runner=data.beam_runner,
             beam_options=data.beam_options,
         )
+    except DataError as error:
+        raise UserError(str(error)) from error
+
+
+def detect(manual_dir: str) -> tuple[str, str]:
+    """Returns the name of the dataset in a folder, and by what it was recognised.
+
+    Raises:
+      UserError: no such folder, or the tables of several datasets are in it.
+    """
+    try:
+        return detection.detect(manual_dir)
     except DataError as error:
         raise UserError(str(error)) from error
 
