@@ -66,22 +66,29 @@ class FolderConfig(tfds.core.BuilderConfig):
             for table, row, path in zip(rows["table"], rows["row"], rows["path"])
         }
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, and what is left out, to be printed."""
+        return self.table.notes if self.table else ()
+
 
 def make_config(
-    read_table: Callable[[str], BagTable],
+    read_table: Callable[..., BagTable],
     version: str,
     manual_dir: str,
     on_bad_image: str,
     long_side: int,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
     dicom_frame: str = "first",
     contents: Contents | None = None,
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: manual_dir -> table.
+      read_table: (manual_dir, image_root=, follow_links=) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -89,6 +96,8 @@ def make_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      image_root: the folder that paths of images are relative to; "": that of the tables.
+      follow_links: whether links may lead out of it.
       dicom_frame: "first", "middle" or "all": which images of a DICOM of several frames are stored.
       contents: what is known of the images' content; None: all of them are read.
 
@@ -97,7 +106,7 @@ def make_config(
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(manual_dir)
+    table = read_table(manual_dir, image_root=image_root, follow_links=follow_links)
     salt = f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}"
     fingerprint, older = fingerprints(table, salt, contents or Contents())
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
@@ -153,6 +162,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                 ShardReader(
                     rows=piece,
                     folder=config.table.folder,
+                    image_folder=config.table.image_folder,
                     labels=config.table.labels,
                     metadata_keys=config.table.metadata_keys,
                     skip_bad=config.on_bad_image == "skip",
@@ -236,7 +246,8 @@ class ShardReader:
     """Generates the examples of one shard when called; holds all that a worker of Beam needs."""
 
     rows: pd.DataFrame
-    folder: str
+    folder: str  # of the tables
+    image_folder: str
     labels: tuple[str, ...]
     metadata_keys: tuple[str, ...]
     skip_bad: bool
@@ -264,7 +275,7 @@ class ShardReader:
 
     def _examples(self, log: ImageLog) -> Iterator[dict[str, Any]]:
         """Yields an example for each bag; `log` takes what there is to say of images."""
-        paths = (os.path.join(self.folder, path) for path in self.rows["path"])
+        paths = (os.path.join(self.image_folder, path) for path in self.rows["path"])
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):

@@ -57,7 +57,8 @@ def walk(
     """Yields the paths of files below `tops`, relative to the root, with "/"; in no particular order.
 
     Hidden files and folders, and a Mac's __MACOSX, are left out. Every directory is read once: a link to
-    one that is read anyway, as in a cycle, adds nothing.
+    one that is read anyway, as in a cycle, adds nothing. (Two links of the user's to one folder outside
+    are refused: the images of one of them would be gone in silence.)
 
     Args:
       root: the folder, and whether links may lead out of it.
@@ -68,8 +69,10 @@ def walk(
       DataError: a link leads out of the folder and is not to be followed; two links lead to one folder
         outside; a directory cannot be read.
     """
-    waiting = []  # (path, real path) of directories
-    links = []  # the same of those that are links: after all others, so that they add what is new
+    waiting: list[tuple[str, str]] = []  # (path, real path) of directories
+    links: list[
+        tuple[str, str]
+    ] = []  # the same of those that are links: after all others, so that they add what is new
     for top in tops:
         real = os.path.realpath(os.path.join(root.folder, top))
         if os.path.isdir(real):
@@ -79,9 +82,9 @@ def walk(
     while waiting or links:
         is_link = not waiting
         path, real = (waiting or links).pop(0 if is_link else -1)
-        if is_link and not _adds(root, path, real, read):
-            continue
-        if real in read:  # below a linked folder
+        if is_link:
+            _check_folder_link(root, path, real, read)
+        if real in read:
             continue
         read[real] = path
         for entry in _entries(real):
@@ -101,20 +104,20 @@ def walk(
                 yield here
 
 
-def _adds(root: ImageRoot, path: str, real: str, read: dict[str, str]) -> bool:
-    """Returns whether a link to a folder has to be read; raises DataError where it must not be."""
+def _check_folder_link(root: ImageRoot, path: str, real: str, read: dict[str, str]) -> None:
+    """Raises DataError for a link to a folder that must not be followed."""
     _check_link(root, path, real)
     if root.holds(real):
-        return real not in read
+        return
     link = os.path.join(root.folder, path)
     if is_inside(root.folder, real):
         raise DataError(f"{link} is a link to {real}, which holds this folder itself: remove it.")
-    if real in read:
+    is_the_user_s = root.holds(os.path.realpath(os.path.dirname(link)))
+    if real in read and is_the_user_s:
         raise DataError(
             f"{link} and {os.path.join(root.folder, read[real])} lead to one folder, {real}: its "
             "images would count twice; remove one of the links."
         )
-    return True
 
 
 def _check_link(root: ImageRoot, path: str, real: str) -> None:

@@ -6,10 +6,12 @@ asks for that, unpacked by hand.
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import glob
 import inspect
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -20,6 +22,7 @@ import tensorflow_datasets as tfds
 
 from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14
 from tfds_builders.contents import Contents
+from tfds_builders.detect import detect
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
 
@@ -57,6 +60,16 @@ class BuildOptions:
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
+_NAMES = (*FOLDERS, "derm_bags/demo", "derm_bags/demo_shift")
+_ALIASES = {  # what else they are called
+    **dict.fromkeys(
+        ("scin", "ham10000", "pad_ufes_20", "manifest", "isic", "imagefolder"), "derm_bags"
+    ),
+    **dict.fromkeys(("chexpert_studies", "chexpert_small", "chexpert_plus"), "chexpert"),
+    **dict.fromkeys(
+        ("nih", "chestx_ray14", "nih_chest_xray", "cxr14", "chest_xray14"), "nih_cxr14"
+    ),
+}
 # How a sentence calls an option.
 _FLAGS = {"long_side": "--build_long_side"}
 
@@ -85,6 +98,8 @@ def prepare(
     """
     options = options or BuildOptions()
     builder = unprepared(name, manual_dir, data_dir, options)
+    for note in builder.builder_config.notes if name in FOLDERS else ():
+        print(f"Note: {note}", flush=True)
     if builder.is_prepared():
         return builder
     if (other := _other_copy(builder, name, manual_dir, data_dir, options)) is not None:
@@ -241,15 +256,40 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
     if package:
         config = package.folder_config(manual_dir, **options.given(), contents=Contents(data_dir))
         return package.Builder(config=config, data_dir=data_dir)
+    if manual_dir and name.startswith("derm_bags/"):
+        raise DataError(
+            f"--dataset={name} draws its own images and reads no folder: for those in {manual_dir} pass "
+            "--dataset=derm_bags, else leave --manual_dir out."
+        )
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        known_names = ", ".join((*FOLDERS, "derm_bags/demo", "derm_bags/demo_shift"))
-        hint = f" A folder is read with --dataset=derm_bags --manual_dir={name}."
         raise DataError(
-            f"--dataset={name} is no dataset that TFDS knows, nor one of {known_names}."
-            + (hint if os.path.isdir(name) else "")
+            f"--dataset={name} is no dataset that TFDS knows, nor one of {', '.join(_NAMES)}."
+            + _meant(name, manual_dir)
         ) from error
+
+
+def _meant(name: str, manual_dir: str | None) -> str:
+    """Returns what may have been meant by a --dataset that is none, " Did you mean ...?", or ""."""
+    path = os.path.expanduser(name)
+    if os.path.isfile(path):
+        path = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        try:
+            dataset, _ = detect(path)
+        except DataError:
+            dataset = "|".join(FOLDERS)
+        return f" A folder is read with --dataset={dataset} --manual_dir={path}."
+    if re.match(r"[/.~]|.*(\\|/.*/)", name) and not manual_dir:
+        return f" It looks like a path, and there is no {path}: folders are named by --manual_dir."
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    known = {re.sub(r"[^a-z0-9]", "", alias): alias for alias in (*_NAMES, *_ALIASES)}
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
+    if not near:
+        return ""
+    dataset = known[near[0]]
+    return f" Did you mean --dataset={_ALIASES.get(dataset, dataset)}?"
 
 
 def _with_beam(

@@ -207,8 +207,8 @@ def _check_train(source: Source, cases: tuple[Case, ...]) -> None:
         return
     if not cases:
         raise DataError(
-            f"{source.name}: none of the {len(source.rows)} images is in {source.folder}: unpack "
-            "the images there."
+            f"{source.name}: none of the {len(source.rows)} images is in "
+            f"{source.image_root.folder}: unpack the images there."
         )
     if "split" in source.rows.columns:
         raise DataError(

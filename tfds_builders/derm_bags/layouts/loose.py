@@ -31,7 +31,8 @@ def read(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
     columns = {"image_path": paths} | groups(root.folder, paths, bag_regex)
     tops = {path.split("/")[0] if "/" in path else "" for path in paths}
     splits = {top for top in tops if is_split(top)}
-    notes, renamed = [], {}
+    notes: list[str] = []
+    renamed: dict[str, tuple[str, int]] = {}
     if splits == tops and "train" in map(canonical_split, tops):
         columns["split"], renamed = canonical_splits(path.split("/")[0] for path in paths)
         notes.append(f"Splits are those of the folders {', '.join(sorted(tops))}.")

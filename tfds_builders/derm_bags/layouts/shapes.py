@@ -49,8 +49,8 @@ def not_labels(names: Iterable[str], num_images: int = 0) -> str:
     if all(map(str.isdigit, digits)) and max(map(len, digits)) > 2:
         return "numbers of cases or patients, or dates"
     numbered = [re.fullmatch(r"(.*?)[\W_]*\d+", name.casefold()) for name in names]
-    stems = {match[1] if match else None for match in numbered}
-    if len(stems) == 1 and None not in stems:
+    stems = {match[1] for match in numbered if match}
+    if len(stems) == 1 and all(numbered):
         (stem,) = stems
         if _PARTS.fullmatch(re.split(r"[\W_]+", stem)[-1]):
             return "numbered parts or persons"

@@ -35,7 +35,8 @@ def read(root: ImageRoot, paths: list[str]) -> Source:
         "label": [label for *_, label, _, _ in parts],
         "patient_id": [case for *_, case, _ in parts],
     }
-    shape, renamed = "label/case/image", {}
+    shape = "label/case/image"
+    renamed: dict[str, tuple[str, int]] = {}
     if len(parts[0]) == 4:
         shape = "split/label/case/image"
         columns["split"], renamed = canonical_splits(split for split, *_ in parts)
