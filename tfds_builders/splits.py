@@ -52,8 +52,8 @@ def canonical_splits(names: Iterable[str]) -> tuple[list[str], dict[str, tuple[s
     """Returns the names of splits, row by row, in one spelling each, and what was renamed.
 
     Names that `canonical_split` does not know and that differ in case alone become the first of them.
-    "holdout" is test where no other split is; beside one it keeps its name, as the cases of two test splits
-    must not be mixed.
+    "holdout" is test where no other split is; beside one it keeps its name, so that two test splits are
+    not mixed.
 
     Returns:
       The names; and {name as written: (name in use, number of rows)} of those that changed.
