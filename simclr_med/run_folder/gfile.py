@@ -134,7 +134,9 @@ def append(path: str, text: str) -> None:
     before = stat(path).length if exists(path) else 0
 
     def act():
-        if attempts.again() and exists(path):  # an attempt before may have done all of it, or a part
+        if attempts.again() and exists(
+            path
+        ):  # an attempt before may have done all of it, or a part
             found = read(path)
             if len(found) < before + len(data):
                 write(path, found[:before] + data)
