@@ -84,7 +84,7 @@ def items(text: str, mark: str) -> list[str]:
     while start < len(pieces):
         end = start + 1
         if not _exists(pieces[start].strip()):
-            longer = range(len(pieces), end, -1)
+            longer = range(end + 1, len(pieces) + 1)
             whole = (n for n in longer if _exists(mark.join(pieces[start:n]).strip()))
             end = next(whole, end)
         parts.append(mark.join(pieces[start:end]).strip())
@@ -93,7 +93,9 @@ def items(text: str, mark: str) -> list[str]:
 
 
 def _exists(text: str) -> bool:
-    return bool(text) and gfile.exists(text) or gfile.isdir(text.rsplit(":", 1)[0])
+    folder, _, eval_name = text.rpartition(":")
+    named = folder and "/" not in eval_name and gfile.isdir(folder)
+    return bool(named or text and gfile.exists(text))
 
 
 def _files_of(text: str) -> list[str]:
