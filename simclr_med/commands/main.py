@@ -144,16 +144,16 @@ def _silence_logs() -> None:
 
 def _user_message(error: Exception) -> str | None:
     """Returns what to tell a user about a failure of the machine; None for a bug in this code."""
-    lines = str(getattr(error, "message", "") or error).strip().splitlines()
-    text = lines[0][:300].rstrip(". ") if lines else type(error).__name__
+    cause = error.__cause__
+    if isinstance(cause, Exception) and (found := _user_message(cause)):
+        return found  # TFDS wraps what writing a dataset raises
+    text = transient.first_line(error)
     for number, advice in _OF_MACHINE.items():
-        # TensorFlow's errors have no errno, but the system's words for it.
-        words = os.strerror(number)
-        if getattr(error, "errno", None) == number or (
-            type(error).__module__.startswith("tensorflow") and words in str(error)
-        ):
-            said = "" if number in (errno.ENOSPC, errno.EDQUOT) else f"{text}. "
-            return f"{said}{advice}"
+        is_full = number in (errno.ENOSPC, errno.EDQUOT)
+        # TensorFlow's errors, and of a full disk HDF5's and Arrow's, have the system's words for it.
+        may_say = is_full or type(error).__module__.startswith("tensorflow")
+        if getattr(error, "errno", None) == number or may_say and os.strerror(number) in str(error):
+            return advice if is_full else f"{text}. {advice}"
     if isinstance(error, PermissionError) or type(error).__name__ == "PermissionDeniedError":
         return f"No permission: {text}. Choose another path, or ask for the right to use this one."
     return None

@@ -81,7 +81,7 @@ def test_a_run_on_storage_that_often_fails_is_the_same_run(
     monkeypatch.setattr(tf.train.Checkpoint, "write", unreliable(tf.train.Checkpoint.write))
     train.train(CONFIG, tiny_data, str(tmp_path / "run"), strategy, {})
     monkeypatch.undo()
-    assert capsys.readouterr().out.count("attempt 2 of 31") > 20
+    assert capsys.readouterr().out.count("attempt 2 of 31") > 8
     check_equal(tmp_path / "run", undisturbed_run)
     assert not [p for p in (tmp_path / "run").iterdir() if "unfinished" in p.name]
 
