@@ -838,6 +838,11 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
     }[mode]
 
 
+# Their values are paths of folders or files (of `runs`: several): ~ at their start is the home folder.
+PATHS = (
+    *("model_dir", "checkpoint", "manual_dir", "data_dir", "image_root", "shift_manual_dir"),
+    *("runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
+)
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
 PRIVATE = frozenset(
     {

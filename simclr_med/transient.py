@@ -118,8 +118,15 @@ ADVICE = (
 
 def described(error: BaseException) -> str:
     """Returns type and first line of an error."""
-    lines = str(getattr(error, "message", "") or error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    text = first_line(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def first_line(error: BaseException, length: int = 300) -> str:
+    """Returns what an error says, in a line, without the names that TensorFlow has for its operations."""
+    text = str(getattr(error, "message", "") or error)
+    lines = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text).strip().splitlines()
+    return lines[0][:length].rstrip(". ") if lines else ""
 
 
 def _status_of(error: Exception) -> int | str | None:

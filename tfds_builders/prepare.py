@@ -20,11 +20,13 @@ from typing import Any
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14
+from tfds_builders import chexpert_studies, derm_bags, kept_metadata, literal_folders, nih_cxr14
 from tfds_builders.contents import Contents
 from tfds_builders.detect import detect
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
+
+literal_folders.mend()
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}

@@ -170,7 +170,10 @@ def listed(folder: str) -> str | None:
 
     As tf.train.latest_checkpoint, for whatever path; the folder may have been moved.
     """
-    name = newest_name(folder)
+    try:
+        name = newest_name(folder)
+    except ValueError:  # the file is damaged
+        return None
     prefix = os.path.join(folder, name or "")
     return prefix if name and gfile.exists(f"{prefix}.index") else None
 

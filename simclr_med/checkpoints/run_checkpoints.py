@@ -13,7 +13,7 @@ from simclr_med.checkpoints import reading
 from simclr_med.checkpoints.variable_tree import copy_tree
 from simclr_med.errors import Diverged, StorageUnavailable, UserError
 from simclr_med.signals import Interrupted
-from simclr_med.transient import is_transient, retried
+from simclr_med.transient import first_line, is_transient, retried
 
 
 class RunCheckpoints:
@@ -141,7 +141,7 @@ class RunCheckpoints:
                 raise
             raise UserError(
                 f"A checkpoint could not be written to {self.model_dir} "
-                f"({str(error).splitlines()[0][:300]}); {_last_good(self._latest)}. See that there "
+                f"({first_line(error)}); {_last_good(self._latest)}. See that there "
                 "is room and that you may write there, then give the same command again."
             ) from error
 

@@ -12,7 +12,7 @@ from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
-from simclr_med.metrics.predictions import read_predictions, runs_of
+from simclr_med.metrics.predictions import items, read_predictions, runs_of
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 from simclr_med.run_folder import gfile, spreadsheet, terminal
 
@@ -28,7 +28,7 @@ def compare_runs(config: Config) -> int:
     Raises:
       UserError: fewer than two sides, a run that is not there or not evaluated, or as `compare`.
     """
-    texts = [text.strip() for text in config.experiment.runs.split(",") if text.strip()]
+    texts = items(config.experiment.runs, ",")
     if len(texts) < 2:
         raise UserError(
             f"--runs={config.experiment.runs}: --mode=compare needs two runs or more, A,B[,C...]; "

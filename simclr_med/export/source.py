@@ -44,7 +44,11 @@ def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
     """Returns the classes of a fine-tuned run's head; () of a pretrained one."""
     if config.run.train_mode != "finetune":
         return ()
-    return tuple(run_folder.read_json(os.path.join(model_dir, "config.json"))["class_names"])
+    path = os.path.join(model_dir, "config.json")
+    names = run_folder.read_json(path).get("class_names")
+    if not names:
+        raise UserError(f"{path} is damaged (class_names is missing in it); restore it.")
+    return tuple(names)
 
 
 def weights_only(config: Config) -> tuple[Config, Weights]:

@@ -14,7 +14,7 @@ import filelock
 
 from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
-from simclr_med.run_folder import gfile
+from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
@@ -29,15 +29,19 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """Returns the content of a JSON file.
+    """Returns the content of a JSON file, an object.
 
     Raises:
-      UserError: it is not JSON, so something else than a run has changed it.
+      UserError: it is not JSON, or not what a run writes into a file of that name (`schemas`), so
+        something else than a run has changed it.
     """
     try:
-        return json.loads(read_text(path))
-    except ValueError as error:
+        value = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it.") from error
+    if problem := schemas.find_problem(path, value):
+        raise UserError(f"{path} is damaged ({problem}); restore it.")
+    return value
 
 
 @contextlib.contextmanager
@@ -180,12 +184,32 @@ def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str
 
 
 def read_metrics(model_dir: str) -> list[dict[str, float]]:
-    """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+    """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out.
+
+    Raises:
+      UserError: another line is damaged; says which.
+    """
     path = os.path.join(model_dir, "metrics.jsonl")
     if not gfile.exists(path):
         return []
-    lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
-    return [json.loads(line) for line in lines]
+    try:
+        lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it, or move it away.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            problem = schemas.find_problem_of_metrics(row)
+        except (ValueError, RecursionError) as error:
+            problem = str(error)
+        if problem:
+            raise UserError(
+                f"{path}, line {number}, is damaged ({problem}): remove that line. Weights do not "
+                "depend on this file."
+            )
+        rows.append(row)
+    return rows
 
 
 def plain(value: Any) -> Any:

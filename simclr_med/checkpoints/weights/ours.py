@@ -8,8 +8,9 @@ import os
 from typing import Any
 
 from simclr_med.config import OF_OLDER_RUNS
+from simclr_med.errors import UserError
 from simclr_med.models.input_range import INPUT_RANGES, USUAL
-from simclr_med.run_folder import gfile
+from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote
 
 
@@ -63,7 +64,7 @@ def _read(file: str) -> Any:
         return None
     try:
         return json.loads(gfile.read(file))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -75,6 +76,11 @@ def _said(values: Any, folder: str) -> Said | None:
     input_range = values.get("input_range", "auto")
     if encoder not in list(USUAL) or input_range not in ["auto", *INPUT_RANGES]:
         return None
+    of_config = {key: value for key, value in values.items() if key != "antialias"}
+    if problem := schemas.find_problem("config.json", of_config):
+        raise UserError(
+            f"The configuration beside the weights in {folder} is damaged ({problem}); restore it."
+        )
     input_range = USUAL[encoder] if input_range == "auto" else input_range
     multilabel = values.get("several_labels")
     if "several_labels" not in values:  # config.json; data.json is beside it

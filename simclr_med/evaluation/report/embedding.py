@@ -43,17 +43,17 @@ def save(
         axes = figure.subplots(1, len(features), squeeze=False)[0]
         for axis, (title, values) in zip(axes, features.items()):
             points = _in_two_dimensions(values[:_MAX_CASES])
-            for c in classes:
-                name = _short(names[c]) if c >= 0 else "none"
-                colour = matplotlib.colormaps["tab20"](c % 20)
-                axis.scatter(*points[shown == c].T, s=9, label=name, color=colour)
+            colours = [matplotlib.colormaps["tab20"](c % 20) for c in classes]
+            dots = [
+                axis.scatter(*points[shown == c].T, s=9, color=colour)
+                for c, colour in zip(classes, colours)
+            ]
             axis.set(title=title, xticks=[], yticks=[])
-        handles, said = axes[-1].get_legend_handles_labels()
         commonest = sorted(np.argsort(-counts, kind="stable")[:_MAX_NAMES])
         more = len(classes) - len(commonest)
         figure.legend(
-            [handles[i] for i in commonest],
-            [said[i] for i in commonest],
+            [dots[i] for i in commonest],  # not by label=: one that begins with _ would be left out
+            [_short(names[classes[i]]) if classes[i] >= 0 else "none" for i in commonest],
             loc="outside right center",
             fontsize=8,
             title=f"the {_MAX_NAMES} commonest; {more} more" if more else None,
@@ -78,4 +78,5 @@ def _in_two_dimensions(values: np.ndarray) -> np.ndarray:
 
 
 def _short(name: str) -> str:
+    name = " ".join(name.split())
     return name if len(name) <= _MAX_LETTERS else name[: _MAX_LETTERS - 1] + "…"
