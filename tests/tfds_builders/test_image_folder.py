@@ -204,6 +204,16 @@ def test_a_table_that_is_not_read_is_named(tmp_path):
     assert "Not read: labels.csv" in read_manifest(tmp_path).notes[0]
 
 
+def test_files_that_are_passed_over_are_counted_by_extension(tmp_path):
+    draw(tmp_path, [f"{'ab'[i % 2]}/{i}.png" for i in range(12)])
+    for name in ("c/IM0001", "c/IM0002", "c/x.HEIC", "a/notes.txt", ".DS_Store", "b/._1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == ("a", "b")
+    assert "4 files (without an extension 2, .heic 1, .txt 1)" in manifest.notes[0]
+
+
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["grade 1", "grade 2"], ["ISUP-4", "ISUP-5"]])
 def test_numbered_labels_are_labels(names):
     assert shapes.not_labels(names) == ""
