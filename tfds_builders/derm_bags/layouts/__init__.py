@@ -113,7 +113,7 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
             folders = some({path.split("/")[-2] for path in paths})
             return (
                 f"the folders {folders} look like {like}; if they are labels, say so with "
-                "--bag_regex='(?P<label>[^/]+)/(?P<case>[^/]+)$'; "
+                "--bag_regex='(?P<case>(?P<label>[^/]+)/[^/]+)$'; "
             )
         return image_folder.read(images, paths)
     if any(tree.fits(path) for path in paths):
