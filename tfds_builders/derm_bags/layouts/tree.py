@@ -92,5 +92,6 @@ def _check_cases(folder: str, pairs: list[tuple[str, str]]) -> None:
         raise DataError(
             f"{folder}: each of the folders {some(cases)} is in each of {some(labels)}: are they "
             "cases, or labels in several clinics or splits? Say so with --bag_regex, as in "
-            "'(?P<case>[^/]+/(?P<label>[^/]+)/[^/]+)$' (labels, each image a case), or write a manifest.csv."
+            "'(?P<case>[^/]+/(?P<label>[^/]+)/[^/]+)$' (labels; each image is a case), or write a "
+            "manifest.csv."
         )
