@@ -3,6 +3,7 @@
 A path from a table is only ever a key looked up among these files, so it cannot lead elsewhere.
 """
 
+import collections
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,10 @@ def index_files(
 
 
 def walk(
-    root: ImageRoot, tops: Sequence[str] = ("",), suffixes: tuple[str, ...] = EXTENSIONS
+    root: ImageRoot,
+    tops: Sequence[str] = ("",),
+    suffixes: tuple[str, ...] = EXTENSIONS,
+    others: collections.Counter | None = None,
 ) -> Iterator[str]:
     """Yields the paths of files below `tops`, relative to the root, with "/"; in no particular order.
 
@@ -64,6 +68,7 @@ def walk(
       root: the folder, and whether links may lead out of it.
       tops: folders inside it ("" is the folder itself); one that is absent has no files.
       suffixes: in lower case, with the dot; other files are passed over.
+      others: counts these, by extension in lower case ("" for none).
 
     Raises:
       DataError: a link leads out of the folder and is not to be followed; two links lead to one folder
@@ -102,6 +107,8 @@ def walk(
             elif is_image:
                 _check_link(root, here, os.path.realpath(entry.path))
                 yield here
+            if others is not None and not is_image and entry.is_file(follow_symlinks=False):
+                others[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _check_folder_link(root: ImageRoot, path: str, real: str, read: dict[str, str]) -> None:

@@ -1,5 +1,7 @@
 """derm_bags: images in folders named after labels and splits; cases by --bag_regex, or one each."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +26,16 @@ def error_of(root, **options):
     message = str(caught.value)
     assert message.endswith(".") and "\n" not in message
     return message
+
+
+def advised(message):
+    """Returns the regular expression with a label that an error message advises."""
+    (regex,) = [
+        text
+        for text in re.findall(r"--bag_regex(?:=|, as in )'([^']+)'", message)
+        if "label" in text
+    ]
+    return regex
 
 
 def told(manifest):
@@ -165,6 +177,16 @@ def test_label_case_image_with_one_image_a_case_stays_a_tree(tmp_path):
     assert "label/case/image: labels a, b; 20 cases, 20 images" in manifest.notes[0]
 
 
+def test_labels_in_folders_of_clinics_are_not_taken_for_cases(tmp_path):
+    names = [
+        f"clinic {x}/{label}/{i}.png" for x in "AB" for label in ("mel", "nv") for i in range(6)
+    ]
+    message = error_of(draw(tmp_path, names))
+    assert "each of the folders mel, nv is in each of clinic A, clinic B" in message
+    manifest = read_manifest(tmp_path, bag_regex=advised(message))
+    assert manifest.classes == ("mel", "nv") and len(manifest.cases) == 24
+
+
 @pytest.mark.parametrize(
     "names, words",
     [
@@ -192,12 +214,12 @@ def _has_train(names):
 
 
 def test_what_looks_like_no_label_may_be_said_to_be_one(tmp_path):
-    names = [f"site{i % 2}/{i}.png" for i in range(12)]
-    manifest = read_manifest(
-        draw(tmp_path, names), bag_regex="(?P<label>[^/]+)/(?P<case>[^/]+)[.]png$"
-    )
+    names = [f"site{i % 2}/{i // 2}.png" for i in range(12)]
+    regex = advised(error_of(draw(tmp_path, names)))
+    manifest = read_manifest(tmp_path, bag_regex=regex)
     assert manifest.classes == ("site0", "site1") and manifest.layout == "image_folder"
-    assert told(manifest)["site1/3.png"][:3] == ("3", "3", "site1")
+    name = "site1/3.png"
+    assert told(manifest)[name][:3] == (name, name, "site1") and len(manifest.cases) == 12
 
 
 def test_an_image_beside_folders_of_labels_is_named(tmp_path):
@@ -209,6 +231,16 @@ def test_a_table_that_is_not_read_is_named(tmp_path):
     draw(tmp_path, [f"{'ab'[i % 2]}/{i}.png" for i in range(12)])
     (tmp_path / "labels.csv").write_text("x\n1\n")
     assert "Not read: labels.csv" in read_manifest(tmp_path).notes[0]
+
+
+def test_files_that_are_passed_over_are_counted_by_extension(tmp_path):
+    draw(tmp_path, [f"{'ab'[i % 2]}/{i}.png" for i in range(12)])
+    for name in ("c/IM0001", "c/IM0002", "c/x.HEIC", "a/notes.txt", ".DS_Store", "b/._1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == ("a", "b")
+    assert "4 files (without an extension 2, .heic 1, .txt 1)" in manifest.notes[0]
 
 
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["grade 1", "grade 2"], ["ISUP-4", "ISUP-5"]])

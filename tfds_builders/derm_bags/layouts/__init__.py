@@ -3,6 +3,7 @@
 To add one: write `read(folder, ...) -> Source` and a line in `read_source`.
 """
 
+import collections
 import os
 
 from tfds_builders.derm_bags.layouts import (
@@ -68,7 +69,8 @@ def read_source(
 
 def _read_images(folder: str, names: list[str], images: ImageRoot, bag_regex: str) -> Source:
     """Returns the rows of a folder without a table: of folders named after labels, or of loose images."""
-    paths = image_paths(images)
+    others: collections.Counter = collections.Counter()
+    paths = image_paths(images, others)
     if not names and not paths:
         raise DataError(
             f"{folder} is empty: put {manifest_csv.FILE_NAME} (columns {manifest_csv.COLUMNS}) and "
@@ -86,10 +88,13 @@ def _read_images(folder: str, names: list[str], images: ImageRoot, bag_regex: st
             f"{source}to read the images without labels give --bag_regex, the part of a path that names "
             "the case ('(.+)': each image is a case)",
         )
+    if others:  # a folder of which all images end so would be gone, and its label with it
+        kinds = [f"{kind or 'without an extension'} {n:,}" for kind, n in others.most_common(5)]
+        note = f"Not read, as their names do not end as those of images: {others.total():,} files"
+        source = loose.with_note(source, f"{note} ({', '.join(kinds)}).")
     if tables:
-        source = loose.with_note(
-            source, f"Not read: {', '.join(tables[:5])}, which no layout knows."
-        )
+        note = f"Not read: {', '.join(tables[:5])}, which no layout knows."
+        source = loose.with_note(source, note)
     return source
 
 
@@ -108,7 +113,7 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
             folders = some({path.split("/")[-2] for path in paths})
             return (
                 f"the folders {folders} look like {like}; if they are labels, say so with "
-                "--bag_regex='(?P<label>[^/]+)/(?P<case>[^/]+)$'; "
+                "--bag_regex='(?P<case>(?P<label>[^/]+)/[^/]+)$'; "
             )
         return image_folder.read(images, paths)
     if any(tree.fits(path) for path in paths):

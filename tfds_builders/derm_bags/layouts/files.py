@@ -1,5 +1,6 @@
 """The image files below a folder, and finding one of them by its name."""
 
+import collections
 import os
 import posixpath
 
@@ -8,16 +9,16 @@ from tfds_builders.folders import ImageRoot, spelling
 from tfds_builders.image_index import walk
 
 
-def image_paths(root: ImageRoot) -> list[str]:
+def image_paths(root: ImageRoot, others: collections.Counter | None = None) -> list[str]:
     """Returns the paths of all image files, by extension, sorted; relative to the root, with /.
 
-    Which folders are read, and which links followed: `image_index.walk`.
+    Which folders are read, which links followed, and what `others` counts: `image_index.walk`.
 
     Raises:
       DataError: a name of file or folder that is not UTF-8, as old archives have them; a link that leads
         out.
     """
-    found = sorted(walk(root))
+    found = sorted(walk(root, others=others))
     for path in found:
         try:
             path.encode()

@@ -62,7 +62,7 @@ def read_bags(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
         source = loose.read(root, paths, bag_regex)
         note = (
             f"Read without labels: {why}. A group label in --bag_regex keeps them: "
-            "'(?P<label>[^/]+)/(?P<case>...)'."
+            "'(?P<label>[^/]+)/...'."
         )
         return loose.with_note(source, note)
     columns |= groups

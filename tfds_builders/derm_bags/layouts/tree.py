@@ -47,6 +47,7 @@ def read(root: ImageRoot, paths: list[str]) -> Source:
             "write a manifest.csv, or read the images without labels with --bag_regex, as in "
             "'([^/]+)/[^/]+$'."
         )
+    _check_cases(folder, [(label, case) for *_, label, case, _ in parts])
     rows = pd.DataFrame(columns, index=range(1, len(paths) + 1))
     note = f"Read as {shape}: labels {some(labels)}; {cases:,} cases, {len(paths):,} images."
     return Source(
@@ -76,3 +77,21 @@ def _check(folder: str, paths: list[str]) -> None:
                 "label/case or split/label/case: move it, or give --bag_regex to read all images "
                 "without labels."
             )
+
+
+def _check_cases(folder: str, pairs: list[tuple[str, str]]) -> None:
+    """Raises DataError where every folder of cases is in every folder of labels: are these labels?
+
+    As in clinic/label/image, or a split of another name. A patient has some labels, hardly all; where
+    each such folder has one image it may be so.
+    """
+    labels, cases = {label for label, _ in pairs}, {case for _, case in pairs}
+    folders = set(pairs)
+    is_grid = len(labels) > 1 and len(cases) > 1 and len(folders) == len(labels) * len(cases)
+    if is_grid and len(pairs) >= 2 * len(folders):
+        raise DataError(
+            f"{folder}: each of the folders {some(cases)} is in each of {some(labels)}: are they "
+            "cases, or labels in several clinics or splits? Say so with --bag_regex, as in "
+            "'(?P<case>[^/]+/(?P<label>[^/]+)/[^/]+)$' (labels; each image is a case), or write a "
+            "manifest.csv."
+        )
