@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tfds_builders.dicom import dicom_picture, is_dicom
+from tfds_builders.dicom import dicom_pictures, is_dicom
 from tfds_builders.errors import ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
@@ -72,7 +72,8 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
     if not data:
         raise ImageError("the file has 0 bytes")
     if is_dicom(data):
-        return _encode(_shrunk(dicom_picture(data, MAX_PIXELS), long_side), "PNG")
+        [picture] = dicom_pictures(data, MAX_PIXELS).pictures
+        return _encode(_shrunk(picture, long_side), "PNG")
     image = _decode(data, long_side)
     turn = _TURNS.get(_orientation(image))
     if turn is None and not _is_larger(image, long_side) and _is_plain(image, data):
