@@ -126,6 +126,8 @@ def _jpeg(stream: bytes) -> CodeStream:
         at += 2 + max(length, 2)
     bits, height, width, components = struct.unpack_from(">BHHB", stream, at + 4)
     names = stream[at + 10 : at + 10 + 3 * components : 3]
+    if marker == 0xC1:
+        stream = _with_whole_spectrum(stream, at)
     lossless = {0xF7: "JPEG-LS", 0xC3: "lossless JPEG"}
     return CodeStream(
         data=stream,
@@ -138,6 +140,20 @@ def _jpeg(stream: bytes) -> CodeStream:
         colour=_jpeg_colour(names, application) if components == 3 else "",
         names=names,
     )
+
+
+def _with_whole_spectrum(stream: bytes, at: int) -> bytes:
+    """Returns a sequential JPEG whose first scan states coefficients 0 to 63 (T.81 table B.3).
+
+    Some encoders state 0 to 0; libjpeg ignores it, pylibjpeg refuses it.
+
+    Args:
+      at: where the frame header (SOF1) is.
+    """
+    while stream[at] == 0xFF and stream[at + 1] != 0xDA:
+        at += 2 + max(struct.unpack_from(">H", stream, at + 2)[0], 2)
+    place = at + 5 + 2 * stream[at + 4]
+    return stream[:place] + b"\x00\x3f\x00" + stream[place + 3 :]
 
 
 def _jpeg_colour(names: bytes, application: dict[int, bytes]) -> str:

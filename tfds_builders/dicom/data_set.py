@@ -18,8 +18,10 @@ from pydicom.tag import BaseTag
 
 from tfds_builders.errors import ImageError
 
-# Three seconds of walking; an enhanced CT of 2,000 frames has some 100,000 elements.
+# A second of walking, three of making items; an enhanced CT of 2,000 frames has some 100,000 elements
+# in 8,000 items that are read.
 MAX_ELEMENTS = 1_000_000
+MAX_ITEMS = 100_000
 _MAX_DEPTH = 8  # of sequences that are read; functional groups need 3
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -169,7 +171,7 @@ class _Walk:
         self.tag_and_length = struct.Struct(f"{order}HHL").unpack_from
         self.short_length = struct.Struct(f"{order}H").unpack_from
         self.long_length = struct.Struct(f"{order}L").unpack_from
-        self.left = MAX_ELEMENTS
+        self.left, self.items_left = MAX_ELEMENTS, MAX_ITEMS
         self.pixels: memoryview | None = None
         self.pixel_vr = b""
         self.encapsulated = False
@@ -216,7 +218,9 @@ class _Walk:
                 break
             keyword = _WANTED.get(tag)
             if length != _UNDEFINED and length > end - at:
-                self.damage = f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
+                self.damage = (
+                    f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
+                )
             elif keyword and datadict.dictionary_VR(tag) == "SQ":
                 items, at = self._items(at, end, length, inner or vr == b"UN", depth + 1)
                 found[BaseTag(tag)] = DataElement(BaseTag(tag), "SQ", pydicom.Sequence(items))
@@ -272,6 +276,9 @@ class _Walk:
             if inner_end > stop:
                 self.damage = "an item of a sequence is longer than the sequence"
                 break
+            self.items_left -= 1
+            if self.items_left < 0:
+                raise ImageError(f"a DICOM header with sequences of more than {MAX_ITEMS} items")
             item, after = self.data_set(at, inner_end, implicit, depth=depth)
             at = after if size == _UNDEFINED else inner_end
             items.append(item)
@@ -289,7 +296,9 @@ class _Walk:
                 if tag != _ITEM:
                     open_ones.append(inner or vr == b"UN")
             elif length > end - at:
-                self.damage = f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
+                self.damage = (
+                    f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
+                )
                 return end
             else:
                 at += length

@@ -75,7 +75,9 @@ def _check(
 ) -> None:
     """Refuses streams that no picture needs; notes where stream and header contradict each other."""
     if syntax is None or not stream.belongs_to(syntax):
-        notes.add(f"the transfer syntax (0002,0010) is not that of the code stream ({stream.family})")
+        notes.add(
+            f"the transfer syntax (0002,0010) is not that of the code stream ({stream.family})"
+        )
     if stream.components not in (1, 3) or not stream.height or not stream.width:
         raise ImageError(
             f"a {stream.family} code stream of {stream.height} rows, {stream.width} columns and "
@@ -85,7 +87,10 @@ def _check(
         raise ImageError(f"a {stream.family} code stream of {stream.bits} bits: up to 16 are read")
     if (stream.height, stream.width) != (layout.rows, layout.columns):
         if stream.height * stream.width > max(layout.pixels, max_pixels // layout.frames):
-            raise ImageError("the code stream is larger than the header says")
+            raise ImageError(
+                f"a {stream.family} code stream of {stream.height} rows and {stream.width} columns, the "
+                f"header says {layout.rows} and {layout.columns}"
+            )
         notes.add("the code stream has another size than the header says")
     if stream.components != layout.samples:
         notes.add(f"the code stream contradicts {name('SamplesPerPixel')}")
@@ -153,7 +158,9 @@ def _by_pylibjpeg(stream: CodeStream, module: str) -> np.ndarray:
             from openjpeg import decode_pixel_data
     except ImportError as error:
         kind = "JPEG of 12 bits" if stream.family == "JPEG" else stream.family
-        raise ImageError(f"compressed as {kind}, which this installation cannot read: {EXTRA}") from error
+        raise ImageError(
+            f"compressed as {kind}, which this installation cannot read: {EXTRA}"
+        ) from error
     data = decode_pixel_data(stream.data, version=2)
     size = 1 if stream.bits <= 8 else 2
     kind = np.dtype(f"<{'i' if stream.signed else 'u'}{size}")
@@ -194,7 +201,9 @@ def _twos_complement(values: np.ndarray, bits: int) -> np.ndarray:
 def _tears(values: np.ndarray, bits: int) -> int:
     """Returns how many neighbours in [H, W] differ by more than half of 2**bits."""
     limit = 1 << bits - 1
-    return sum(int((np.abs(np.diff(values.astype(np.int32), axis=axis)) > limit).sum()) for axis in (0, 1))
+    return sum(
+        int((np.abs(np.diff(values.astype(np.int32), axis=axis)) > limit).sum()) for axis in (0, 1)
+    )
 
 
 def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Samples:
@@ -206,9 +215,16 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
     if syntax == uid.RLELossless:
         return _rle(frame, layout)
     if syntax is None:
-        raise ImageError("no transfer syntax (0002,0010), and pixel data compressed in no known way")
-    if syntax in uid.JPEGTransferSyntaxes + uid.JPEGLSTransferSyntaxes + uid.JPEG2000TransferSyntaxes:
-        raise ImageError(f"broken DICOM: no code stream in the pixel data, which says {syntax.name!r}")
+        raise ImageError(
+            "no transfer syntax (0002,0010), and pixel data compressed in no known way"
+        )
+    if (
+        syntax
+        in uid.JPEGTransferSyntaxes + uid.JPEGLSTransferSyntaxes + uid.JPEG2000TransferSyntaxes
+    ):
+        raise ImageError(
+            f"broken DICOM: no code stream in the pixel data, which says {syntax.name!r}"
+        )
     named = syntax.name if syntax.is_valid and syntax.name != str(syntax) else "an unknown way"
     if "MPEG" in named or "HEVC" in named:
         raise ImageError(f"a video ({named}): export the pictures to use from it")
@@ -235,7 +251,9 @@ def _rle(frame: bytes, layout: Layout) -> Samples:
             pixel_representation=int(layout.signed),
             pixel_keyword="PixelData",
         )
-    except Exception as error:  # the segments of a broken frame make NumPy and pydicom raise anything
+    except (
+        Exception
+    ) as error:  # the segments of a broken frame make NumPy and pydicom raise anything
         raise ImageError("broken or truncated RLE frame") from error
     is_ybr = layout.samples == 3 and layout.photometric.startswith("YBR_FULL")
     return Samples(values, layout.bits, layout.signed, is_ybr)

@@ -89,7 +89,9 @@ def _compressed(
             found += 1
             yield data
     except (ValueError, IndexError, TypeError) as error:  # pydicom's, of offsets that lead nowhere
-        raise ImageError("compressed frames that cannot be told apart: broken offset table") from error
+        raise ImageError(
+            "compressed frames that cannot be told apart: broken offset table"
+        ) from error
     if found < len(indices):
         raise ImageError(
             f"truncated pixel data: {indices.start + found} compressed frames, of {count} announced"

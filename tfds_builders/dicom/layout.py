@@ -55,11 +55,15 @@ def layout_of(data_set: DataSet, notes: set[str]) -> Layout:
     if samples not in (1, 3):
         raise ImageError(f"{name('SamplesPerPixel')} is {samples}: 1 and 3 are read")
     if not data_set.encapsulated and samples != _SAMPLES[photometric]:
-        raise ImageError(f"{photometric} with {samples} samples per pixel: the header contradicts itself")
+        raise ImageError(
+            f"{photometric} with {samples} samples per pixel: the header contradicts itself"
+        )
     allocated = whole(elements, "BitsAllocated")
     bits = whole(elements, "BitsStored", allocated)
     if allocated not in (1, 8, 16, 32) or not 1 <= bits <= allocated:
-        raise ImageError(f"{bits} bits stored in {allocated} bits allocated: not a layout of pictures")
+        raise ImageError(
+            f"{bits} bits stored in {allocated} bits allocated: not a layout of pictures"
+        )
     high = whole(elements, "HighBit", bits - 1)
     if high != bits - 1:
         raise ImageError(

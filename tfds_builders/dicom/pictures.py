@@ -28,7 +28,22 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kinds be
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 # Modality (0008,0060) of what is no picture, for files that do not state their SOP class
 _NO_PICTURES = {
-    *("SR", "SEG", "PR", "KO", "DOC", "PLAN", "REG", "FID", "RWV", "ECG", "HD", "EPS", "AU", "RESP"),
+    *(
+        "SR",
+        "SEG",
+        "PR",
+        "KO",
+        "DOC",
+        "PLAN",
+        "REG",
+        "FID",
+        "RWV",
+        "ECG",
+        "HD",
+        "EPS",
+        "AU",
+        "RESP",
+    ),
     *("RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD", "M3D", "STAIN", "TEXTUREMAP"),
 }
 
@@ -70,7 +85,9 @@ def dicom_pictures(data: bytes, max_pixels: int, frame: str = "first") -> DicomP
         raise ImageError("a DICOM that needs more memory than there is") from error
     # A broken header makes NumPy, Pillow and pydicom raise whatever their parts raise.
     except Exception as error:
-        raise ImageError("broken DICOM: its header and its pixel data do not fit together") from error
+        raise ImageError(
+            "broken DICOM: its header and its pixel data do not fit together"
+        ) from error
 
 
 def _pictures(data: bytes, max_pixels: int, frame: str) -> DicomPictures:
@@ -85,7 +102,11 @@ def _pictures(data: bytes, max_pixels: int, frame: str) -> DicomPictures:
         )
     indices = chosen(frame, layout.frames)
     if layout.pixels * len(indices) > max_pixels:
-        of = "" if len(indices) == 1 else f" in {len(indices)} frames (--dicom_frame=middle takes one)"
+        of = (
+            ""
+            if len(indices) == 1
+            else f" in {len(indices)} frames (--dicom_frame=middle takes one)"
+        )
         raise ImageError(f"more than {max_pixels // 10**6} million pixels{of}")
     if layout.frames > len(indices):
         notes.add(f"several frames: the {frame} was taken")
@@ -111,7 +132,9 @@ def _kind_notes(data_set: DataSet) -> set[str]:
         raise NotAPicture(f"no picture but another DICOM object: {what}")
     if data_set.pixels is None:
         if any(key in elements for key in ("FloatPixelData", "DoubleFloatPixelData")):
-            raise ImageError("floating-point pixels have no agreed range: export 8 or 16 bits per pixel")
+            raise ImageError(
+                "floating-point pixels have no agreed range: export 8 or 16 bits per pixel"
+            )
         if data_set.damage:
             raise ImageError(f"truncated or broken DICOM: {data_set.damage}")
         if modality in _NO_PICTURES:

@@ -1,5 +1,6 @@
 """Stored grey values -> what a viewer shows of them (PS3.4 section N.2)."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,10 +11,12 @@ from tfds_builders.dicom.elements import (
     descriptor,
     name,
     number,
-    values as element_values,
     whole,
     word,
     words_16,
+)
+from tfds_builders.dicom.elements import (
+    values as element_values,
 )
 from tfds_builders.dicom.frames import Frame
 from tfds_builders.errors import ImageError
@@ -42,7 +45,11 @@ class Places:
 def _groups(elements: Dataset, keyword: str, index: int) -> Iterator[Dataset]:
     items = element_values(elements, keyword)
     for sequence in items[index : index + 1]:
-        for inner in ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"):
+        for inner in (
+            "PixelValueTransformationSequence",
+            "FrameVOILUTSequence",
+            "PixelMeasuresSequence",
+        ):
             yield from element_values(sequence, inner)[:1]
 
 
@@ -57,8 +64,9 @@ def shown(
     no part of that range, and black.
     """
     padding = _padding(frame, places.top, notes)
-    measured, slope_is_negative = _modality(frame, places, little_endian, notes)
-    look = _voi(frame, places, measured, little_endian) or _range(frame, measured, padding)
+    measured, is_linear = _modality(frame, places, little_endian, notes)
+    extremes = _extremes(frame.values, measured, is_linear, padding)
+    look = _voi(frame, places, extremes, little_endian) or _range(frame, measured, extremes)
     image = np.empty(frame.values.shape, np.float32)
     for rows in _strips(frame.values):
         grey = np.asarray(look(measured(frame.values[rows])))
@@ -99,7 +107,7 @@ def _as_stored(value: int, signed: bool) -> int:
 def _modality(
     frame: Frame, places: Places, little_endian: bool, notes: set[str]
 ) -> tuple[Mapping, bool]:
-    """Returns stored values -> what they measure (float64), and whether a rescale reverses them."""
+    """Returns stored values -> what they measure (float64), and whether that is linear."""
     if element_values(places.top, "ModalityLUTSequence"):
         item = places.top.ModalityLUTSequence[0]
         return _lut(item, frame.signed, little_endian)[0], False
@@ -108,7 +116,7 @@ def _modality(
     if slope == 0:
         notes.add(f"{name('RescaleSlope')} of 0: taken as 1")
     slope = slope or 1.0
-    return lambda stored: stored.astype(np.float64) * slope + intercept, slope < 0
+    return lambda stored: stored.astype(np.float64) * slope + intercept, True
 
 
 def _lut(item: Dataset, signed: bool, little_endian: bool) -> tuple[Mapping, int]:
@@ -132,13 +140,12 @@ def _lut(item: Dataset, signed: bool, little_endian: bool) -> tuple[Mapping, int
 
 
 def _voi(
-    frame: Frame, places: Places, measured: Mapping, little_endian: bool
+    frame: Frame, places: Places, extremes: Callable[[], tuple[float, float]], little_endian: bool
 ) -> Callable[[np.ndarray], Image.Image] | None:
     """Returns what the file's VOI LUT or first window shows, None if it has neither."""
     if element_values(places.top, "VOILUTSequence"):
-        least = min(_extremes(frame.values, measured, None)[0], 0)
         item = places.top.VOILUTSequence[0]
-        table, bits = _lut(item, frame.signed or least < 0, little_endian)
+        table, bits = _lut(item, frame.signed or extremes()[0] < 0, little_endian)
         return lambda value: through_window(table(value), 0, 2**bits - 1)
     place = places.first("WindowCenter", "WindowWidth")
     if place is None:
@@ -155,15 +162,13 @@ def _window(center: float, width: float, function: str) -> Callable[[np.ndarray]
         # 1 / (1 + exp(-4 x)) = (1 + tanh(2 x)) / 2, which does not overflow
         return lambda value: through_window(np.tanh(2 * (value - center) / width), -1, 1)
     if function not in ("LINEAR", "LINEAR_EXACT"):
-        raise ImageError(
-            f"{name('VOILUTFunction')} is none of LINEAR, LINEAR_EXACT and SIGMOID"
-        )
+        raise ImageError(f"{name('VOILUTFunction')} is none of LINEAR, LINEAR_EXACT and SIGMOID")
     low, wide = center - width / 2, width if function == "LINEAR_EXACT" else width - 1
     return lambda value: through_window(value - low, 0, wide)
 
 
 def _range(
-    frame: Frame, measured: Mapping, padding: np.ndarray | None
+    frame: Frame, measured: Mapping, extremes: Callable[[], tuple[float, float]]
 ) -> Callable[[np.ndarray], Image.Image]:
     """Returns the window of a picture without one: all of 8 bits, or the range of its values."""
     if frame.bits <= 8:
@@ -171,18 +176,24 @@ def _range(
         ends = measured(np.array([lowest, lowest + (1 << frame.bits) - 1]))
         low, high = sorted(ends.tolist())
     else:
-        low, high = _extremes(frame.values, measured, padding)
+        low, high = extremes()
     return lambda value: through_window(value - low, 0, high - low)
 
 
 def _extremes(
-    stored: np.ndarray, measured: Mapping, padding: np.ndarray | None
-) -> tuple[float, float]:
-    """Returns the least and the greatest of what `stored` measures, less padding."""
-    low, high = np.inf, -np.inf
-    for rows in _strips(stored):
-        strip = stored[rows] if padding is None else stored[rows][~padding[rows]]
-        if strip.size:
-            value = measured(strip)
-            low, high = min(low, float(value.min())), max(high, float(value.max()))
-    return low, high
+    stored: np.ndarray, measured: Mapping, is_linear: bool, padding: np.ndarray | None
+) -> Callable[[], tuple[float, float]]:
+    """Returns a function of the least and the greatest of what `stored` measures, less padding."""
+
+    def found() -> tuple[float, float]:
+        ends: list[float] = []
+        for rows in _strips(stored):
+            strip = stored[rows] if padding is None else stored[rows][~padding[rows]]
+            if strip.size:
+                value = strip if is_linear else measured(strip)
+                ends += [value.min(), value.max()]
+        if is_linear:  # the ends of the stored values measure the ends
+            ends = measured(np.array(ends)).tolist()
+        return min(ends), max(ends)
+
+    return functools.cache(found)
