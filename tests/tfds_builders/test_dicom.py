@@ -215,6 +215,7 @@ PADDED[:7], PADDED[:, -5:] = True, True
         (-2000, None, -2000, {"signed": True}),
         (63536, None, -2000, {"signed": True}),  # -2000, written as if unsigned
         (0xF000, None, 0xF000, {"bits": 12}),  # outside the bits that count
+        (7, None, 0xF007, {"bits": 12}),  # bits that do not count are in use
         (65535, None, 65535, window(2000, 3001)),
         (0, None, 0, {"RescaleSlope": -1, "RescaleIntercept": 4095}),
         (255, None, 255, {"bits": 8}),

@@ -81,7 +81,7 @@ def test_what_is_no_picture_is_named(data, named):
         (dicom(stored(16), Rows=0), "a picture of 0 rows"),
         (dicom(stored(16), BitsAllocated=...), "no Bits Allocated"),
         (dicom(stored(16), BitsAllocated=24), "16 bits stored in 24"),
-        (dicom(stored(16), photometric="HSV"), "of a kind that is not read"),
+        (dicom(stored(16), photometric="HSV"), "is HSV, which is not read"),
         (dicom(stored(16), photometric="RGB"), "RGB with 1 samples per pixel"),
         (dicom(stored(8), bits=8, photometric="PALETTE COLOR"), "palette colours without Red Palette"),
         (dicom(stored(16), RescaleSlope=1, RescaleIntercept=0, WindowCenter=3, WindowWidth=3,

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import numpy as np
 from PIL import Image
 
 from tfds_builders.dicom.elements import name, values
@@ -39,7 +40,10 @@ def with_square_pixels(
         notes.add("pixels that are not square, too many to resize: left as they are")
         return image
     notes.add(f"pixels that are not square: resized by {name(keyword)}")
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    resized = image.resize((width, height), Image.Resampling.LANCZOS)
+    if resized.mode != "F":
+        return resized
+    return Image.fromarray(np.clip(np.asarray(resized), 0, 255))  # Lanczos overshoots at edges
 
 
 def _ratio(spacing: list) -> Fraction | None:

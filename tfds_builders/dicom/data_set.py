@@ -97,7 +97,7 @@ def read(data: bytes, max_bytes: int) -> DataSet:
     meta = _Walk(data, little=True)
     meta_elements, start = meta.data_set(start, len(data), implicit=False, group=2)
     stated = meta_elements.get("TransferSyntaxUID")
-    syntax = uid.UID(str(stated)) if stated else None
+    syntax = uid.UID(str(stated).strip(" \0")) if stated else None
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         data, start = _inflate(memoryview(data)[start:], max_bytes), 0
     implicit, little = _encoding(data[start : start + 6], syntax)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
+from pydicom import uid
 from pydicom.encaps import generate_frames
 
 from tfds_builders.dicom.data_set import DataSet
@@ -55,7 +56,7 @@ def frames(
     """
     assert data_set.pixels is not None
     if not data_set.encapsulated:
-        if data_set.syntax is not None and data_set.syntax.is_encapsulated:
+        if data_set.syntax in uid.AllTransferSyntaxes and data_set.syntax.is_encapsulated:
             notes.add("the transfer syntax (0002,0010) says compressed, the pixel data is not")
         yield from (_native(data_set, data_set.pixels, layout, index, notes) for index in indices)
         return

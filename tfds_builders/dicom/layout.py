@@ -10,6 +10,7 @@ _SAMPLES = {
     **dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1),
     **dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), 3),
 }
+_NOT_READ = {"HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def layout_of(data_set: DataSet, notes: set[str]) -> Layout:
         photometric = "RGB" if samples == 3 else "MONOCHROME2"
         notes.add(f"no {name('PhotometricInterpretation')}: taken as {photometric}")
     if photometric not in _SAMPLES:
-        raise ImageError(f"{name('PhotometricInterpretation')} of a kind that is not read")
+        kind = photometric if photometric in _NOT_READ else "a kind that is not known"
+        raise ImageError(f"{name('PhotometricInterpretation')} is {kind}, which is not read")
     if samples not in (1, 3):
         raise ImageError(f"{name('SamplesPerPixel')} is {samples}: 1 and 3 are read")
     if not data_set.encapsulated and samples != _SAMPLES[photometric]:

@@ -127,7 +127,8 @@ def _kind_notes(data_set: DataSet) -> set[str]:
     elements, kind = data_set.elements, data_set.kind
     named = uid.UID_dictionary.get(kind, ("",))[0]
     modality = word(elements, "Modality")
-    if (named and "Image" not in named) or (not kind and modality in _NO_PICTURES):
+    is_picture = "Image" in named or "US Volume" in named or not named
+    if not is_picture or (not kind and modality in _NO_PICTURES):
         what = named.removesuffix(" Storage") or f"modality {modality}"
         raise NotAPicture(f"no picture but another DICOM object: {what}")
     if data_set.pixels is None:

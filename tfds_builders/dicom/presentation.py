@@ -69,7 +69,10 @@ def shown(
     look = _voi(frame, places, extremes, little_endian) or _range(frame, measured, extremes)
     image = np.empty(frame.values.shape, np.float32)
     for rows in _strips(frame.values):
-        grey = np.asarray(look(measured(frame.values[rows])))
+        with np.errstate(all="ignore"):
+            grey = np.asarray(look(measured(frame.values[rows])))
+        if not np.isfinite(grey).all():
+            raise ImageError("broken DICOM: its rescale or window leads beyond all numbers")
         image[rows] = 255 - grey if inverse else grey
         if padding is not None:
             image[rows][padding[rows]] = 0
@@ -88,9 +91,9 @@ def _padding(frame: Frame, elements: Dataset, notes: set[str]) -> np.ndarray | N
     value = _as_stored(whole(elements, "PixelPaddingValue"), frame.signed)
     limit = _as_stored(whole(elements, "PixelPaddingRangeLimit", value), frame.signed)
     low, high = sorted((value, limit))
-    # The value may use bits that do not count; as a value of the bits that do, it is another one.
+    # As stored: the value may use bits that do not count. As it counts: the other bits may hold anything.
     padding = (frame.stored >= low) & (frame.stored <= high)
-    if frame.signed and frame.stored is not frame.values:
+    if frame.stored is not frame.values:
         padding |= (frame.values >= low) & (frame.values <= high)
     if padding.all():
         notes.add(f"all of the picture within {name('PixelPaddingValue')}: not taken as padding")
