@@ -7,13 +7,15 @@ here on they are the same.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tfds_builders.contents import READING, Contents, File
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
 from tfds_builders.problems import Problems
 
 VIEWS = ("frontal", "lateral")
@@ -30,7 +32,8 @@ class BagTable:
 
     `rows` has one row per image that is there: table (file name), row (as in a spreadsheet), path
     (relative to `folder`), size (bytes), bag_id, patient_id, split, view, one float32 column per
-    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key.
+    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key; also
+    mtime (of the last change of the file, ns).
     """
 
     folder: str  # absolute
@@ -39,8 +42,10 @@ class BagTable:
     metadata_keys: tuple[str, ...]
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
-    fingerprint: str  # sha256, hex
+    files: tuple[str, ...]  # tables and lists that were read, in `folder`
     facts: Mapping[str, Any]  # for `info.metadata`: what else a reader has to know
+    image_folder: str = ""  # absolute; what `path` is relative to
+    notes: tuple[str, ...] = ()  # what was assumed, and what is left out, to be printed
     # named split -> (split, n): its first bags, of at most n images
     named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
@@ -52,8 +57,10 @@ def make_bag_table(
     rows: pd.DataFrame,
     labels: Sequence[str],
     metadata_keys: Sequence[str],
-    salt: str,
     facts: Mapping[str, Any],
+    images: ImageRoot,
+    near: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
     problems: Problems | None = None,
     skip_missing: bool = True,
 ) -> BagTable:
@@ -61,13 +68,15 @@ def make_bag_table(
 
     Args:
       folder: real path.
-      files: names of the tables and lists that were read; their bytes go into the fingerprint.
+      files: names of the tables and lists that were read.
       rows: the columns of `BagTable.rows`, with path, size and mtime missing where there is no
         file; also wanted (the path as written), study_order and image_order (within the patient).
       labels: names of the label columns.
       metadata_keys: names of the metadata columns.
-      salt: whatever else decides what is built.
       facts: see `BagTable`.
+      images: where images are.
+      near: (image that is missing, as written; path of a file of another spelling), see `find_near`.
+      notes: see `BagTable`.
       problems: found while the tables were read.
       skip_missing: counts missing images instead of refusing the folder.
 
@@ -82,59 +91,149 @@ def make_bag_table(
     is_missing = rows["path"].isna()
     missing = rows.loc[is_missing, "wanted"]
     if not skip_missing:
-        for table, row, path in rows.loc[is_missing, ["table", "row", "wanted"]].itertuples(
-            index=False
-        ):
-            what = f"image {path!r} is not in the folder"
-            advice = f"unpack all images into {folder}, or leave --on_missing_image=error out"
-            problems.add("missing images", os.path.join(folder, table), row, what, advice)
+        _add_missing(problems, folder, rows[is_missing], images, dict(near))
     problems.raise_if_any()
-    rows = _in_order(rows[~is_missing])
+    whole, rows = rows, _in_order(rows[~is_missing])
+    spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
     if "train" not in set(rows["split"]):
         raise DataError(
             f"{folder}: of the {len(is_missing):,} images of {', '.join(sorted(files))}, "
             f"{len(missing):,} are not there and none of the rest is in split 'train' "
-            f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images."
+            f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images"
+            + (
+                f", and rename those that are there under another spelling ({spelled})."
+                if near
+                else "."
+            )
         )
+    if len(missing):
+        notes = [
+            *notes,
+            f"{len(missing):,} of the {len(is_missing):,} images that {', '.join(files)} name are not in "
+            f"{images.folder}, and are left out ({missing.iloc[0]}, ...).",
+        ]
+    if near:
+        notes = [
+            *notes,
+            f"{len(near):,} of the missing images may be there under another spelling ({spelled}): "
+            "rename the files.",
+        ]
     return BagTable(
         folder=folder,
-        rows=rows.drop(columns=["wanted", "study_order", "image_order", "mtime"]),
+        rows=rows.drop(columns=["wanted", "study_order", "image_order"]),
         labels=tuple(labels),
         metadata_keys=tuple(metadata_keys),
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
-        fingerprint=_fingerprint(folder, files, rows, salt),
-        facts=facts,
+        files=tuple(sorted(files)),
+        facts={**facts, **_of_tables(whole, labels, facts), "table_notes": list(notes)}
+        | ({"image_root": images.folder} if images.folder != folder else {})
+        | ({"near_images": [list(pair) for pair in near[:MISSING_EXAMPLES]]} if near else {}),
+        image_folder=images.folder,
+        notes=tuple(notes),
     )
 
 
+def _add_missing(
+    problems: Problems, folder: str, rows: pd.DataFrame, images: ImageRoot, near: dict[str, str]
+) -> None:
+    """Adds the rows of images that are not there."""
+    advice = f"unpack all images into {images.folder}, or leave --on_missing_image=error out"
+    for table, row, path in rows[["table", "row", "wanted"]].itertuples(index=False, name=None):
+        what = f"image {path!r} is not in the folder"
+        if path in near:
+            what += f" (but {near[path]!r} is)"
+        problems.add("missing images", os.path.join(folder, table), row, what, advice)
+
+
+def _of_tables(
+    rows: pd.DataFrame, labels: Sequence[str], facts: Mapping[str, object]
+) -> dict[str, object]:
+    """Returns what the tables have, whether or not the images are there: for `verify`."""
+    expected = facts.get("expected")
+    names = expected if isinstance(expected, Mapping) else {}
+    return {
+        "in_tables": {name: count(rows, name) for name in names},
+        "positives_in_tables": {label: int((rows[label] == 1).sum()) for label in labels},
+    }
+
+
+def count(rows: pd.DataFrame, name: str) -> int:
+    """Returns the number that `verify` calls `name`, as "patients in train+test", of a table's rows."""
+    what, _, where = name.partition(" in ")
+    if where:
+        rows = rows[rows["split"].isin(where.split("+"))]
+    if what in VIEWS:
+        return int((rows["view"] == what).sum())
+    if what == "images":
+        return len(rows)
+    return int(rows["patient_id" if what == "patients" else "bag_id"].nunique())
+
+
+def find_near(
+    rows: pd.DataFrame, key: pd.Series, others: Iterable[str], alike: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Returns (image as written, path of a file) for images that are missing under their own spelling.
+
+    Args:
+      rows: of `find_images`.
+      key: what identifies the image of each row.
+      others: paths of files that are the image of no row.
+      alike: from a key or a path to what it has in common with its other spellings.
+    """
+    is_missing = rows["path"].isna().to_numpy()
+    paths: dict[str, str] = {}
+    for path in others:
+        paths.setdefault(alike(path), path)
+    if not paths or not is_missing.any():
+        return []
+    pairs = zip(rows["wanted"][is_missing], key[is_missing])
+    return [(wanted, paths[alike(of_row)]) for wanted, of_row in pairs if alike(of_row) in paths]
+
+
 def find_images(
-    folder: str, rows: pd.DataFrame, key: pd.Series, index: pd.DataFrame, index_key: pd.Series
+    folder: str,
+    rows: pd.DataFrame,
+    key: pd.Series,
+    index: pd.DataFrame,
+    index_key: pd.Series,
+    image_folder: str = "",
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
     """Returns `rows` with path, size and mtime of the image of each; NA where there is no file.
 
     Args:
-      folder: real path, for the sentence.
+      folder: real path of that of the tables, for the message.
       rows: with columns table, row, wanted.
       key: what identifies the image of each row.
       index: of `image_index.index_files`.
       index_key: the same of each file.
-
-    Raises:
-      DataError: two rows name the same image, or two files are the image of one row.
+      image_folder: that of the images, for the message; "": `folder`.
+      problems: what is added to: rows that name an image again (they are left out), and images of which
+        there are two files. Without it that is an error.
     """
+    collected = Problems() if problems is None else problems
     twice = key.duplicated().to_numpy()
+    firsts: dict = {}
     if twice.any():
-        i = int(twice.argmax())
-        row, other = rows.iloc[i], rows.iloc[int((key == key.iloc[i]).to_numpy().argmax())]
-        raise DataError(
-            f"{os.path.join(folder, row['table'])}, row {row['row']}: image {row['wanted']!r} is "
-            f"in row {other['row']} of {other['table']} already: remove one of the two rows."
+        firsts = {value: i for i, value in reversed(list(enumerate(key)))}
+    for i in np.flatnonzero(twice):
+        row, other = rows.iloc[i], rows.iloc[firsts[key.iloc[i]]]
+        collected.add(
+            "images in two rows",
+            os.path.join(folder, row["table"]),
+            row["row"],
+            f"image {row['wanted']!r} is in row {other['row']} of {other['table']} already",
+            "remove one of the two rows",
         )
+    rows, key = rows[~twice], key[~twice]
     index = index.set_index(pd.Index(index_key))
-    for name in index.index[index.index.duplicated() & index.index.isin(key)][:1]:
+    for name in index.index[index.index.duplicated() & index.index.isin(key)].unique():
         places = " and ".join(index.loc[name, "path"][:2])
-        raise DataError(f"{folder} holds one image twice, {places}: remove one of the two.")
+        what, advice = f"holds one image twice, {places}", "remove one of the two"
+        collected.add("images with two files", image_folder or folder, None, what, advice)
+    if problems is None:
+        collected.raise_if_any()
     index = index[~index.index.duplicated()]
     # By position: reindex() would make floats of the times, which are beyond 2**53.
     position = index.index.get_indexer(pd.Index(key))
@@ -159,8 +258,8 @@ def _check_ids(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
     """Adds patients and bags written in two ways: patient00005 and patient5."""
     tables, numbers = rows["table"].tolist(), rows["row"].tolist()
 
-    def place(position: int) -> tuple[str, int]:
-        return os.path.join(folder, tables[position]), int(numbers[position])
+    def place(position: int) -> tuple[str, int | str]:
+        return os.path.join(folder, tables[position]), numbers[position]
 
     for column, name in (("patient_id", "patient"), ("bag_id", "study or image")):
         # Published ids have numbers in words: those are compared without their zeros.
@@ -213,7 +312,7 @@ def _check_labels(
         problems.add(
             "images of one study with different labels",
             os.path.join(folder, row["table"]),
-            int(row["row"]),
+            row["row"],
             f"{of_row[0]} is {row[of_row[0]]:g} in {row['bag_id']!r}, but {other[of_row[0]]:g} in "
             f"row {other['row']}{more}",
             "images of one study have the same labels; use the table as published",
@@ -230,15 +329,26 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[order].reset_index(drop=True)
 
 
-def _fingerprint(folder: str, files: Sequence[str], rows: pd.DataFrame, salt: str) -> str:
-    """Returns the sha256 of tables and lists (bytes), images (path, size, mtime) and `salt`."""
-    digest = hashlib.sha256(salt.encode())
-    for name in sorted(files):
-        digest.update(f"\0{name}\0".encode())
-        with open(os.path.join(folder, name), "rb") as file:
+def fingerprints(table: BagTable, salt: str, contents: Contents) -> tuple[str, str]:
+    """Returns two SHA-256 (hex) of tables and lists (bytes), images and `salt`.
+
+    Of an image counts its path and content in the first; in the second, that of versions before, its
+    path, size and time of change.
+    """
+    rows = table.rows
+    digest = hashlib.sha256(f"{READING} {salt}".encode())
+    older = hashlib.sha256(salt.encode())
+    for name in table.files:
+        for of_either in (digest, older):
+            of_either.update(f"\0{name}\0".encode())
+        with open(os.path.join(table.folder, name), "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    digest.update("\0".join(rows["path"]).encode())
+                older.update(chunk)
+    paths = "\0".join(rows["path"]).encode()
+    files = list(map(File, rows["path"], rows["size"].tolist(), rows["mtime"].tolist()))
+    digest.update(paths + b"".join(contents.digests(table.image_folder or table.folder, files)))
+    older.update(paths)
     for column in ("size", "mtime"):
-        digest.update(rows[column].to_numpy().astype("<i8").tobytes())
-    return digest.hexdigest()
+        older.update(rows[column].to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest(), older.hexdigest()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from tfds_builders.problems import Problems
 
 def read_columns(
     file: str, wanted: Mapping[str, tuple[str, ...]], problems: Problems
-) -> tuple[pd.DataFrame, list[str]]:
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Returns the columns of `wanted` under its keys, the others left out, and notes on the file.
 
     Args:
@@ -23,7 +24,21 @@ def read_columns(
     Raises:
       DataError: a column is missing or there twice, or there is no row.
     """
-    table = tables.read(file, [name for names in wanted.values() for name in names], problems)
+    known = [name for names in wanted.values() for name in names]
+    table = tables.read(file, known, problems)
+    return pick_columns(file, table, wanted, problems), table_notes(table)
+
+
+def table_notes(table: tables.Table) -> tuple[str, ...]:
+    """Returns one note on what was understood of a table file; none of a plain CSV."""
+    name = os.path.basename(table.file)
+    return (f"{name}: {'; '.join(table.notes)}.",) if table.notes else ()
+
+
+def pick_columns(
+    file: str, table: tables.Table, wanted: Mapping[str, tuple[str, ...]], problems: Problems
+) -> pd.DataFrame:
+    """Returns the columns of a table as `read_columns` does."""
     columns = {}
     for name, accepted in wanted.items():
         found = [i for i, title in enumerate(table.header) if title in accepted]
@@ -38,14 +53,13 @@ def read_columns(
     if table.rows.empty:
         problems.raise_if_any()
         raise DataError(f"{file} has a header but no rows: use the table as published.")
-    notes = [f"{os.path.basename(file)}: {'; '.join(table.notes)}."] if table.notes else []
-    return pd.DataFrame(columns), notes
+    return pd.DataFrame(columns)
 
 
 def refuse(
     file: str,
     bad: pd.Series,
-    problem: Callable[[int], str],
+    problem: Callable[[Any], str],
     advice: str,
     problems: Problems | None = None,
     kind: str = "values that are not as published",
@@ -65,7 +79,7 @@ def refuse(
     """
     collected = Problems() if problems is None else problems
     for row in bad.index[bad.to_numpy(bool)]:
-        collected.add(kind, file, int(row), problem(int(row)), advice)
+        collected.add(kind, file, row, problem(row), advice)
     if problems is None:
         collected.raise_if_any()
     return bad

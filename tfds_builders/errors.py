@@ -9,6 +9,10 @@ class ImageError(ValueError):
     """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""
 
 
+class NotAPicture(ImageError):
+    """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""
+
+
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises DataError unless the value of an option is one of `choices`."""
     if value not in choices:

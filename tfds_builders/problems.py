@@ -21,7 +21,9 @@ class Problem:
 
     kind: str  # in the plural: "missing images"
     file: str  # the table, or the image where there is no table
-    row: int | None  # as a spreadsheet counts; None where `file` says it all
+    row: (
+        int | str | None
+    )  # as a spreadsheet counts ("2, image 3" where one has several); None where `file` says it all
     what: str
     advice: str
 
@@ -36,7 +38,7 @@ class Problems:
     def __init__(self) -> None:
         self._found: list[Problem] = []
 
-    def add(self, kind: str, file: str, row: int | None, what: str, advice: str) -> None:
+    def add(self, kind: str, file: str, row: int | str | None, what: str, advice: str) -> None:
         self._found.append(Problem(kind, file, row, what, advice))
 
     def __iter__(self) -> Iterator[Problem]:

@@ -2,15 +2,16 @@
 
 import dataclasses
 import os
+import re
 
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, make_bag_table
-from tfds_builders.chexpert_studies import plus
+from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
+from tfds_builders.chexpert_studies import official_test, plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
 from tfds_builders.columns import read_columns, refuse
 from tfds_builders.errors import DataError
-from tfds_builders.folders import existing_folder
+from tfds_builders.folders import ImageRoot, existing_folder, image_root_of, spelling
 from tfds_builders.image_index import index_files
 from tfds_builders.problems import Problems
 from tfds_builders.splits import hash_split
@@ -32,8 +33,10 @@ PUBLISHED = {  # named as `verify` wants them
 # folder inside its archive.
 _IMAGE_FOLDERS = ("", "PNG/", "PNG/PNG/")
 # What identifies an image: tables name .jpg files where CheXpert Plus has .png, and begin with
-# 'CheXpert-v1.0-small/' or 'CheXpert-v1.0/', which is dropped.
-_IMAGE = r"((train|valid)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.(?:jpg|png)"
+# 'CheXpert-v1.0-small/' or 'CheXpert-v1.0/', which is dropped. Copies have .PNG, .jpeg and so on.
+_EXTENSION = r"(?:[Jj][Pp][Ee]?[Gg]|[Pp][Nn][Gg])"
+_IMAGE = rf"((train|valid|test)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.{_EXTENSION}"
+_SPLITS = ("train", "valid", "test")  # folders
 _COLUMNS = {
     "wanted": ("Path",),
     "sex": ("Sex",),
@@ -44,19 +47,26 @@ _COLUMNS = {
 
 
 def read_table(
-    manual_dir: str | os.PathLike, salt: str = "", on_missing_image: str = "auto"
+    manual_dir: str | os.PathLike,
+    image_root: str = "",
+    follow_links: bool = False,
+    on_missing_image: str = "auto",
 ) -> BagTable:
     """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
 
     Args:
       manual_dir: the dataset's folder, or the folder that holds it; images may be there in part.
-      salt: whatever else decides what is built; goes into the fingerprint.
+      image_root: the folder that holds train/, valid/ and test/, or the dataset's folder in it; "": that
+        of the tables.
+      follow_links: whether links may lead out of it.
       on_missing_image: "error" refuses a folder without some of the images; else they are counted.
 
     Raises:
       DataError: for anything the user has to mend.
     """
     folder = _dataset_folder(manual_dir)
+    images = image_root_of(folder, image_root, follow_links)
+    index, key = _index(images, bool(image_root))
     problems = Problems()
     notes: list[str] = []
     if name := plus.table_name(folder):
@@ -66,21 +76,40 @@ def read_table(
         files = [n for n in (TRAIN_CSV, VALID_CSV) if os.path.isfile(os.path.join(folder, n))]
         parts = [_read_rows(folder, n, problems, notes) for n in files]
         rows = pd.concat([_image_rows(folder, n, part, problems) for n, part in zip(files, parts)])
+    expected = {} if name else PUBLISHED
+    tests = official_test.table_names(folder)
+    if tests:
+        test, said = official_test.read_rows(folder, tests[0], key[key.notna()], problems)
+        notes += [*said, *(f"{tests[0]} is read, {other} is not." for other in tests[1:])]
+        rows = pd.concat([rows, _image_rows(folder, tests[0], test, problems)])
+        files = [*files, tests[0]]
+        expected = expected | official_test.PUBLISHED
+    elif num_tests := int(key.str.startswith("test/").sum()):
+        notes.append(
+            f"test/ holds {num_tests:,} images, which are not read: put {official_test.TABLES[0]} beside "
+            f"{TRAIN_CSV}, and they are split {official_test.SPLIT}."
+        )
     if rows.empty:
         problems.raise_if_any()
+    is_image = key.notna()
+    rows = find_images(
+        folder, rows, rows["key"], index[is_image], key[is_image], images.folder, problems
+    )
+    near = find_near(rows, rows["key"], index["path"][~is_image], _alike)
     table = make_bag_table(
         folder=folder,
         files=files,
-        rows=_with_images(folder, rows),
+        rows=rows.drop(columns="key"),
+        images=images,
+        near=near,
+        notes=notes,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
         # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
         facts={
-            "labels_from": files[-1] if name else "the tables",
+            "labels_from": plus.LABEL_FILE if name else "the tables",
             "splits_from": "hash",
-            "expected": {} if name else PUBLISHED,
-            "table_notes": notes,
+            "expected": expected,
         },
         problems=problems,
         skip_missing=on_missing_image != "error",
@@ -121,7 +150,7 @@ def _read_rows(folder: str, name: str, problems: Problems, notes: list[str]) -> 
     table, of_file = read_columns(file, _COLUMNS, problems)
     table, of_labels = parse_labels(file, table, problems)
     table, converted = decimal_points(table, ["age"])
-    notes += of_file + of_labels
+    notes += [*of_file, *of_labels]
     if converted:
         notes.append(f"{name}: decimal commas read as points in Age.")
     return table
@@ -147,7 +176,12 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems)
         problems,
         "paths that are not as published",
     )
-    own = {TRAIN_CSV: "train", VALID_CSV: "valid"}.get(name)  # CheXpert Plus has one table for both
+    # CheXpert Plus has one table for train and valid.
+    own = {
+        TRAIN_CSV: "train",
+        VALID_CSV: "valid",
+        **dict.fromkeys(official_test.TABLES, "test"),
+    }.get(name)
     if own:
         bad |= refuse(
             file,
@@ -174,26 +208,48 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems)
         key=parts[0],
         bag_id=parts[2] + "/" + parts[3],
         patient_id=parts[2],
-        split=parts[2].map(by_patient).mask(parts[1] == "valid", "official_valid"),
+        split=parts[2]
+        .map(by_patient)
+        .mask(parts[1] == "valid", "official_valid")
+        .mask(parts[1] == "test", official_test.SPLIT),
         view=view.str.lower(),
         study_order=parts[4].astype(int),
         image_order=parts[5].astype(int),
     )
 
 
-def _with_images(folder: str, rows: pd.DataFrame) -> pd.DataFrame:
-    tops = [base + split for base in _IMAGE_FOLDERS for split in ("train", "valid")]
-    index = index_files(folder, tops, (".jpg", ".png"))
-    key = index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
-    is_image = key.notna()
-    rows = find_images(folder, rows, rows["key"], index[is_image], key[is_image])
-    return rows.drop(columns="key")
+def _index(images: ImageRoot, is_elsewhere: bool) -> tuple[pd.DataFrame, pd.Series]:
+    """Returns the files in folders of splits, and what identifies each as an image (NA: it is none).
+
+    Args:
+      images: where images are.
+      is_elsewhere: whether that is not the folder of the tables: it may also hold the dataset's folder.
+    """
+    bases = [*_IMAGE_FOLDERS]
+    if is_elsewhere:
+        names = images.names(images.folder)
+        bases += [f"{name}/" for name in names if name.lower().startswith("chexpert")]
+    tops = [
+        base + name
+        for base in bases
+        for name in images.names(os.path.join(images.folder, base))
+        if name.lower() in _SPLITS
+    ]
+    index = index_files(images, tops)
+    return index, index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
+
+
+def _alike(path: str) -> str:
+    """Returns what paths of one image have in common whatever their case, Unicode form and extension."""
+    path = spelling(path)
+    found = re.search(r"(?:^|/)((?:train|valid|test)/.*)", path)
+    return os.path.splitext(found[1] if found else path)[0]
 
 
 def _paper_train(table: BagTable) -> int:
     """Returns how many images of `train` the paper trained on; of a part, the same share."""
     split = table.rows["split"]
     num_train = int((split == "train").sum())
-    if int((split != "official_valid").sum()) == ALL_IMAGES:
+    if int((~split.isin(["official_valid", official_test.SPLIT])).sum()) == ALL_IMAGES:
         return PAPER_TRAIN
     return round(num_train * PAPER_TRAIN / PAPER_TRAIN_ALL)

@@ -7,15 +7,18 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
 """
 
+import collections
 import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfds_builders.bag_counts import same_counts
+from tfds_builders.contents import Contents
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.bags import (
     DEMO_SEED,
@@ -30,7 +33,9 @@ from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
 from tfds_builders.derm_bags.labels import MISSING_LABELS
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError, check_choice
+from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL
+from tfds_builders.pixels import frame_salt
 
 CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
@@ -44,13 +49,19 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
+    dicom_frame: str = "first"
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Returns how the folder was understood, a line each."""
-        return self.manifest.notes if self.manifest else ()
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these cases and labels."""
+        if self.manifest is None:
+            return False
+        label = info.features["label"].names if "label" in info.features else []
+        in_splits = collections.Counter(case.split for case in self.manifest.cases)
+        skipped = bool(info.metadata.get("skipped_images"))
+        return list(label) == list(self.manifest.classes) and same_counts(info, in_splits, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
@@ -60,6 +71,11 @@ class DermBagsConfig(tfds.core.BuilderConfig):
         names = (image_names(manifest, case) for case in manifest.cases)
         return {name: path for of_case in names for path, name in of_case.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, to be printed; () for the demo."""
+        return self.manifest.notes if self.manifest else ()
+
 
 def folder_config(
     manual_dir: str,
@@ -68,16 +84,21 @@ def folder_config(
     *,
     top_conditions: int = 0,
     bag_regex: str = "",
+    dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
     on_missing_image: str = "auto",
     on_label_conflict: str = "error",
     missing_labels: str = MISSING_LABELS,
+    image_root: str = "",
+    follow_links: bool = False,
+    contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
-    Its name carries the fingerprint of tables, images (path, size, time of change), options and
-    version, so a folder that has changed is always built anew, and says if not all columns are kept.
+    Its name carries the fingerprint of tables, images (path and content), options and version, so a
+    folder that has changed is prepared again, a copy of it is not; and it says if not all columns are
+    kept.
 
     Args:
       manual_dir: the folder; README.md says what it may hold.
@@ -86,6 +107,8 @@ def folder_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       top_conditions: the number of labels to keep, the commonest of the training split; all others
         become "Other". 26 makes the paper's 27 classes; 0 keeps all.
+      dicom_frame: which images of a DICOM of several frames are stored: "first", "middle", or "all"
+        as images of the case.
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
@@ -94,6 +117,9 @@ def folder_config(
       on_label_conflict: of a case whose rows have different labels: "error", "unlabelled", "latest"
         (row) or "majority" (of its rows; none where there is no majority).
       missing_labels: values of the label that mean that there is none, separated by commas.
+      image_root: the folder that paths of images are relative to; "": `manual_dir`.
+      follow_links: whether links may lead out of that folder.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -101,7 +127,7 @@ def folder_config(
     check_choice("on_bad_image", on_bad_image, ON_BAD_IMAGE)
     check_choice("on_missing_image", on_missing_image, ON_MISSING_IMAGE)
     check_choice("on_label_conflict", on_label_conflict, ON_LABEL_CONFLICT)
-    salt = f"{CODE_VERSION} {long_side}"
+    salt = f"{CODE_VERSION} {long_side}{frame_salt(dicom_frame)}"
     if on_missing_image != "auto":
         salt += f" {on_bad_image} on_missing_image {on_missing_image}"
     if on_label_conflict != "error":
@@ -118,14 +144,29 @@ def folder_config(
         used_columns=used_columns,
         on_label_conflict=on_label_conflict,
         missing_labels=missing_labels,
+        image_root=image_root,
+        follow_links=follow_links,
+        contents=contents,
     )
     return DermBagsConfig(
         name=manifest.kept.config_name(manifest.fingerprint),
+        older_names=manifest.kept.config_names_before(manifest.older_fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
         long_side=long_side,
+        dicom_frame=dicom_frame,
     )
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """Returns what `info.metadata` says of a folder beyond the usual; nothing of most folders."""
+    facts = {
+        "image_root": manifest.image_folder if manifest.image_folder != manifest.folder else "",
+        "renamed_splits": {old: list(new) for old, new in manifest.renamed_splits.items()},
+        "lost_classes": dict(manifest.lost_classes),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -177,8 +218,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         metadata = self.info.metadata
         # Starts from nothing: an earlier attempt with this builder may have failed half way.
-        metadata.update(num_images={}, num_bags={}, num_patients=0, skipped_images=[])
-        self._patients = set()
+        metadata.update(num_images={}, num_bags={}, num_patients=0)
+        self._patients, self._log = set(), ImageLog()
         if config.manifest:
             metadata.update(
                 fingerprint=config.manifest.fingerprint,
@@ -188,12 +229,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 layout=config.manifest.layout,
                 kept_metadata=config.manifest.kept.facts(),
                 table_notes=list(config.manifest.notes),
+                **_facts(config.manifest),
             )
             bags = folder_bags(
                 config.manifest,
                 config.on_bad_image == "skip",
-                metadata["skipped_images"],
+                self._log,
                 config.long_side,
+                config.dicom_frame,
             )
         else:
             recipe = (
@@ -216,9 +259,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if "train" not in splits:
             raise DataError(
                 f"{metadata['source']}: no image of split 'train' is readable "
-                f"({len(metadata['skipped_images'])} skipped): replace the files."
+                f"({sum(1 for _ in self._log.left_out())} left out): replace the files."
             )
         return splits
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        """Writes all splits, then what there is to say of single images."""
+        super()._download_and_prepare(dl_manager, download_config)
+        self.info.metadata.update(self._log.metadata())
+        self._log.write_csv(self.data_path)
 
     def _generate_examples(self, split: str, bags: Iterable[Bag]):
         """Yields (bag_id, example), counting into `info.metadata`."""

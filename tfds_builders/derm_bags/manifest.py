@@ -1,6 +1,7 @@
 """Checks the rows of a folder, whatever its layout; all that is wrong is one error naming the places.
 
-Images are looked up (path, size, time of change) but not opened: that is `bags.py`, at build.
+Images are looked up and, unless their content is known, read to know it again (`contents.py`), but
+not decoded: that is `bags.py`, at build.
 """
 
 import collections
@@ -8,9 +9,10 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tfds_builders import identifiers
+from tfds_builders.contents import READING, Contents, File
 from tfds_builders.derm_bags.conflicts import LabelChoice
 from tfds_builders.derm_bags.labels import (
     MISSING_LABELS,
@@ -26,7 +28,7 @@ from tfds_builders.errors import DataError
 from tfds_builders.folders import MissingError, PathError, look_up
 from tfds_builders.kept_metadata import Kept, keep
 from tfds_builders.spelling import fold
-from tfds_builders.splits import hash_split
+from tfds_builders.splits import hash_split, renaming_note
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +66,15 @@ class Manifest:
     patient_id_from: str  # what named the patients
     splits_from: str  # "table": the source names them; "hash": by a hash of the patients' ids
     missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
-    fingerprint: str  # sha256, hex; of the folder, whatever is kept of it
+    fingerprint: str  # sha256, hex; of the folder's content, whatever is kept of it
+    older_fingerprint: str  # as it was before content decided: by the images' sizes and times
     kept: Kept = Kept((), True, True)  # its columns are `metadata_columns`
-    notes: tuple[str, ...] = ()  # how tables, labels and conflicts were understood
+    image_folder: str = ""  # absolute; what `ImageRow.path` is relative to
+    notes: tuple[str, ...] = ()  # what was assumed, to be printed
+    renamed_splits: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    lost_classes: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # -> images, all missing
 
     def place(self, image: ImageRow) -> str:
         """Returns what a sentence about an image begins with."""
@@ -89,6 +97,9 @@ def read_manifest(
     used_columns: Iterable[str] = (),
     on_label_conflict: str = "error",
     missing_labels: str = MISSING_LABELS,
+    image_root: str = "",
+    follow_links: bool = False,
+    contents: Contents | None = None,
 ) -> Manifest:
     """Returns the checked contents of the folder `manual_dir`.
 
@@ -102,16 +113,17 @@ def read_manifest(
       keep_metadata, used_columns: see `kept_metadata.keep`; what is not kept is not read.
       on_label_conflict: for a case whose rows have different labels, see conflicts.py.
       missing_labels: see `labels.read_labels`.
+      image_root, follow_links: where images are, see `layouts.read_source`.
+      contents: what is known of the images' content; None: all are read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    source = read_source(manual_dir, bag_regex)
+    source = read_source(manual_dir, bag_regex, image_root, follow_links)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
-    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
-    digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
+    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}{_salt(source)}"
     checker = _Checker(
-        source, digest, skip_missing, kept_columns.columns, on_label_conflict, missing_labels
+        source, skip_missing, kept_columns.columns, on_label_conflict, missing_labels
     )
     cases = checker.cases()
     source.problems.raise_if_any()
@@ -132,10 +144,35 @@ def read_manifest(
         patient_id_from=source.patient_id_from,
         splits_from="table" if "split" in source.rows.columns else "hash",
         missing=tuple(checker.missing),
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(options, source, checker.images, contents or Contents()),
+        older_fingerprint=_older_fingerprint(options, source, checker.images),
         kept=kept_columns,
-        notes=(*source.notes, *checker.notes, *_label_notes(source, cases)),
+        image_folder=source.image_root.folder,
+        notes=_notes(source, checker, cases),
+        renamed_splits=source.renamed_splits,
+        lost_classes=_lost_classes(checker, cases),
     )
+
+
+def _salt(source: Source) -> str:
+    """Returns what decided the rows beside tables, names of files and options: "" for most folders."""
+    renamed = f" {sorted(source.renamed_splits.items())}" if source.renamed_splits else ""
+    return (f" {source.salt}" if source.salt else "") + renamed
+
+
+def _notes(source: Source, checker: "_Checker", cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """Returns what is to be printed about a folder: what was assumed, and what is nearly there."""
+    notes = list(source.notes)
+    if source.file and source.renamed_splits:
+        notes.append(renaming_note(source.renamed_splits))
+    notes += [*checker.notes, *_label_notes(source, cases)]
+    if checker.near:
+        first = "; ".join(f"{path!r} is there as {near!r}" for path, near in checker.near[:3])
+        notes.append(
+            f"{len(checker.near):,} of the missing images may be there under another spelling ({first}): "
+            "correct the table or rename the files."
+        )
+    return tuple(notes)
 
 
 def _label_notes(source: Source, cases: tuple[Case, ...]) -> list[str]:
@@ -152,6 +189,37 @@ def _label_notes(source: Source, cases: tuple[Case, ...]) -> list[str]:
     return notes
 
 
+def _lost_classes(checker: "_Checker", cases: tuple[Case, ...]) -> dict[str, int]:
+    """Returns {label: images} of the labels that no case has, as all their images are missing."""
+    kept = {name for case in cases for name, _ in case.weights}
+    return {
+        label: images
+        for label, images in sorted(checker.labels_of_missing.items())
+        if label not in kept
+    }
+
+
+def _fingerprint(
+    options: str, source: Source, images: list[tuple[str, File | None]], contents: Contents
+) -> str:
+    """Returns the SHA-256 (hex) of the options, the tables, and path and content of every image."""
+    digest = hashlib.sha256(f"{READING} {options}".encode() + b"\0" + source.raw)
+    found = [file for _, file in images if file]
+    hashes = iter(contents.digests(source.image_root.folder, found))
+    for path, file in images:
+        digest.update(f"{path}\0".encode() + (next(hashes) if file else b"missing") + b"\n")
+    return digest.hexdigest()
+
+
+def _older_fingerprint(options: str, source: Source, images: list[tuple[str, File | None]]) -> str:
+    """Returns what the fingerprint was in versions to which times of change were a part of it."""
+    digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
+    for path, file in images:
+        said = f"{file.size}\0{file.mtime}" if file else "missing"
+        digest.update(f"{path}\0{said}\n".encode())
+    return digest.hexdigest()
+
+
 def _has_differentials(source: Source) -> bool:
     labels = source.rows.get("label")
     return labels is not None and bool(labels.str.startswith("{").any())
@@ -163,8 +231,8 @@ def _check_train(source: Source, cases: tuple[Case, ...]) -> None:
         return
     if not cases:
         raise DataError(
-            f"{source.name}: none of the {len(source.rows)} images is in {source.folder}: unpack "
-            "the images there."
+            f"{source.name}: none of the {len(source.rows)} images is in "
+            f"{source.image_root.folder}: unpack the images there."
         )
     if "split" in source.rows.columns:
         raise DataError(
@@ -203,7 +271,6 @@ class _Checker:
     def __init__(
         self,
         source: Source,
-        digest,
         skip_missing: bool,
         columns: tuple[str, ...],
         on_label_conflict: str,
@@ -211,8 +278,6 @@ class _Checker:
     ):
         self._source = source
         self._columns = columns  # of metadata, that are kept
-        self._folder = os.path.realpath(source.folder)
-        self._digest = digest  # updated with path, size and time of change of every image
         self._skip_missing = skip_missing
         # (column, owner) -> id of the owner -> (value, row) of the first row that said so.
         self._first: dict = collections.defaultdict(dict)
@@ -220,7 +285,10 @@ class _Checker:
         self._labels = read_labels(source.rows.get("label", ()), missing_labels)
         self._choice = LabelChoice(source, on_label_conflict)
         self.missing: list[tuple[int, str, str]] = []
+        self.labels_of_missing: collections.Counter = collections.Counter()  # label -> images
         self.notes: list[str] = []
+        self.near: list[tuple[str, str]] = []  # (missing path, path of a file of another spelling)
+        self.images: list[tuple[str, File | None]] = []  # path as written; None: it is missing
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
@@ -287,6 +355,8 @@ class _Checker:
         self._same(row, "split", split, "patient", patient, "keep a patient in one split")
         image = self._look_up(row, path)
         if image is None:
+            weights = self._labels.weights.get(record.get("label", ""), ())
+            self.labels_of_missing.update(name for name, _ in weights[:1])
             return False
         advice = "an image in two splits leaks; give its cases one patient_id or one split"
         self._same(row, "split", split, "image", image, advice, name=path)
@@ -335,26 +405,33 @@ class _Checker:
             self._add(kind, row, what, advice)
 
     def _look_up(self, row, path):
-        """Returns the real path of an image file inside the folder; adds it to the fingerprint.
+        """Returns the real path of an image file inside the folder; remembers it for the fingerprint.
 
         None where it is missing or cannot be used.
         """
         try:
-            real, info = look_up(self._folder, path)
+            real, info = look_up(self._source.image_root, path, self._source.near.get(path, ""))
         except MissingError as error:
             if not self._skip_missing:
                 advice = error.advice
                 if self._source.layout != "manifest":
-                    advice = f"unpack all images into {self._folder}"
+                    advice = f"unpack all images into {self._source.image_root.folder}"
+                problem = error.problem
+                if error.near:
+                    problem += f", but there is {error.near!r}, which differs {error.differs}"
                 skip = "or pass --on_missing_image=skip to leave such images out"
-                self._add("missing images", row, error.problem, f"{advice}, {skip}")
-            self.missing.append((row, path, "the file is missing"))
-            self._digest.update(f"{path}\0missing\n".encode())
+                self._add("missing images", row, problem, f"{advice}, {skip}")
+            reason = "the file is missing"
+            if error.near:
+                reason += f"; there is one that differs {error.differs}"
+                self.near.append((path, error.near))
+            self.missing.append((row, path, reason))
+            self.images.append((path, None))
             return None
         except PathError as error:
             self._add("image paths that cannot be used", row, error.problem, error.advice)
             return None
-        self._digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
+        self.images.append((path, File(path, info.st_size, info.st_mtime_ns)))
         return real
 
     def _add(self, kind, row, what, advice):

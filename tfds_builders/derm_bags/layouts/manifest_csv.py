@@ -7,7 +7,9 @@ import re
 from tfds_builders.derm_bags.layouts.source import OPTIONAL, REQUIRED, Source
 from tfds_builders.derm_bags.table import read_table
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
 from tfds_builders.problems import Problems
+from tfds_builders.splits import canonical_splits
 
 FILE_NAME = "manifest.csv"
 FILE_NAMES = (FILE_NAME, "manifest.tsv", "manifest.txt", "manifest.xlsx")  # the first found is read
@@ -19,26 +21,33 @@ def find(names: list[str]) -> str | None:
     return next((name for name in FILE_NAMES if name in names), None)
 
 
-def read(folder: str) -> Source:
-    """Returns the rows of the manifest as they are."""
+def read(folder: str, images: ImageRoot) -> Source:
+    """Returns the rows of the manifest as they are, but for the spelling of splits."""
     names = os.listdir(folder)
     name = find(names) or FILE_NAME
     file = os.path.join(folder, name)
     problems = Problems()
-    table = read_table(file, REQUIRED + OPTIONAL, problems)
-    _check_known(file, list(table.rows.columns))
-    notes = table.notes
+    read = read_table(file, REQUIRED + OPTIONAL, problems)
+    table = read.rows
+    _check_known(file, list(table.columns))
+    notes = read.notes
     if others := [other for other in FILE_NAMES if other in names and other != name]:
         notes += (f"{name} is read; {' and '.join(others)} beside it is not.",)
+    renamed: dict[str, tuple[str, int]] = {}
+    if "split" in table.columns:
+        splits, renamed = canonical_splits(table["split"])
+        table = table.assign(split=splits)
     return Source(
         layout="manifest",
         folder=folder,
-        rows=table.rows,
-        patient_id_from="patient_id" if "patient_id" in table.rows.columns else "case_id",
+        rows=table,
+        patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
         file=file,
-        raw=table.raw,
+        raw=read.raw,
         notes=notes,
         problems=problems,
+        images=images,
+        renamed_splits=renamed,
     )
 
 

@@ -7,6 +7,7 @@ from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
 from tfds_builders.dialects import decode, find_dialect, split_line
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
 from tfds_builders.problems import Problems
 
 FILE_NAME = "metadata.csv"
@@ -26,8 +27,8 @@ def is_here(folder: str) -> bool:
     return set(OWN_COLUMNS) <= set(split_line(dialect.text.partition("\n")[0], dialect.separator))
 
 
-def read(folder: str) -> Source:
-    """Returns the rows of the table, with `img_id` looked for in all folders.
+def read(folder: str, images: ImageRoot) -> Source:
+    """Returns the rows of the table, with `img_id` looked for in all folders of `images`.
 
     The case is named patient_lesion, as its image files are.
     """
@@ -41,7 +42,7 @@ def read(folder: str) -> Source:
         f"{patient}_{lesion}" if lesion else ""
         for patient, lesion in zip(rows["patient_id"], rows["lesion_id"])
     ]
-    finder = ImageFinder(folder)
+    finder = ImageFinder(images)
     rows["image_path"] = [finder.find(image) if image else "" for image in rows["image_path"]]
     return Source(
         layout="pad_ufes_20",
@@ -54,4 +55,6 @@ def read(folder: str) -> Source:
         notes=table.notes,
         problems=problems,
         id_columns=("patient_id", "lesion_id"),
+        images=images,
+        near=finder.near,
     )

@@ -5,6 +5,7 @@ import os
 
 import pandas as pd
 
+from tfds_builders.folders import ImageRoot
 from tfds_builders.problems import Problems
 
 REQUIRED = ("case_id", "image_path")
@@ -27,9 +28,20 @@ class Source:
     file: str = ""  # the table that row numbers lead to; "" where there is none
     published: dict[str, str] = dataclasses.field(default_factory=dict)  # column -> its name there
     raw: bytes = b""  # the bytes of all tables: what decides the rows, besides names of files
-    notes: tuple[str, ...] = ()  # what was understood of tables that are no plain CSV
+    images: ImageRoot | None = None  # where paths lead; None: `folder`, links not followed
+    near: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # image_path that is missing -> file
+    notes: tuple[str, ...] = ()  # what was assumed or understood, to be printed
+    renamed_splits: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    salt: str = ""  # what else decided the rows; "" for what earlier versions read, and as they did
     problems: Problems = dataclasses.field(default_factory=Problems)  # found while reading
     id_columns: tuple[str, ...] = ("case_id", "patient_id")  # checked for ids that were changed
+
+    @property
+    def image_root(self) -> ImageRoot:
+        """Where the paths of images lead."""
+        return self.images or ImageRoot(os.path.realpath(self.folder))
 
     @property
     def name(self) -> str:
