@@ -1,7 +1,7 @@
 """Prepared data below a folder with [ ] * or ? in its name.
 
-TFDS looks for its files by `folder.glob("*.json")`, and etils (1.9 to 1.15) reads the folder as part of the
-pattern: in /data/[2024]/ a dataset was never found prepared, and built again by every command.
+TFDS looks for its files by `folder.glob("*.json")`, and etils (1.9 to 1.15) reads the folder as part of
+the pattern: in /data/[2024]/ a dataset was never found prepared, and built again by every command.
 """
 
 import functools

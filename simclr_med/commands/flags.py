@@ -23,8 +23,8 @@ DEMO = os.path.join(RECIPES, "demo.flags")
 _USAGE = """\
 python run.py [--flagfile=NAME.flags] [--flag=value ...]      (installed: simclr-med ...)
 
-Self-supervised pretraining for medical images: SimCLR and MICLe. Without --dataset and
---flagfile it runs the embedded demo (flags/demo.flags). A flag on the command line wins over the
+Self-supervised pretraining for medical images: SimCLR and MICLe. Without --dataset, --manual_dir
+and --flagfile it runs the embedded demo (flags/demo.flags). A flag on the command line wins over the
 file. Booleans: --micle, --nomicle. --version says which version this is.
 
 {recipes}"""
@@ -54,7 +54,8 @@ def parse(argv: list[str]) -> CommandLine:
       UserError: unknown flag, bad value, missing flag file, or a stray argument.
     """
     asked = _names(argv[1:])
-    is_demo = not asked & {"dataset", "flagfile"}
+    # Who names a folder never gets the demo.
+    is_demo = not asked & {"dataset", "flagfile", "manual_dir", "image_root"}
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
     of_a_run = "eval" in modes and asked & {"model_dir", "checkpoint"}

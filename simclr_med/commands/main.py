@@ -96,17 +96,18 @@ def _run(argv: list[str]) -> int:
     given = command_line.given
     mode = given.get("mode", "train")
     of_run = works_on_run(given, mode)
+    saved = values_of_run(given, mode) if of_run else None
+    given, detected = _with_dataset(given, mode, saved)
     if mode == "eval" and not of_run:
         config = config_of_weights(given)
     else:
         config = config_of_run(given, mode) if of_run else flags.config_from(given)
-    saved = values_of_run(given, mode) if of_run else None
     notes = idle_flags.check(command_line, config, saved)
     config, workers = _with_workers(config, given, mode)
     if workers and not workers.is_chief and mode not in TRAINING:
         print(f"Worker {workers.index}: --mode={mode} is work for worker 0 alone.")
         return 0
-    for note in notes:
+    for note in (*detected, *notes):
         print(note)
     if command_line.is_demo:
         print(
@@ -117,6 +118,26 @@ def _run(argv: list[str]) -> int:
     _silence_logs()
     command = importlib.import_module(f"simclr_med.commands.{COMMANDS[mode]}")
     return command.run(Invocation(argv[1:], given, config, of_run, workers))
+
+
+def _with_dataset(given: dict, mode: str, saved: dict | None) -> tuple[dict, list[str]]:
+    """Returns the flags with the dataset of --manual_dir, where that is given alone; and a note.
+
+    Args:
+      given: the flags that were given.
+      mode: the --mode.
+      saved: configuration of the run that the command works on; None: it works on none.
+    """
+    folder, of_run = given.get("manual_dir"), (saved or {}).get("dataset")
+    draws_itself = (of_run or "").startswith("derm_bags/")  # no folder was its data
+    reads = mode not in ("compare", "export", "study")
+    if not (folder and reads) or given.get("dataset") or (of_run and not draws_itself):
+        return given, []
+    from simclr_med.commands import dataset
+
+    name, why = dataset.detect(folder)
+    note = f"Note: no --dataset given: --manual_dir={folder} is read as --dataset={name} ({why})."
+    return {**given, "dataset": name}, [note]
 
 
 def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, cluster.Cluster | None]:
