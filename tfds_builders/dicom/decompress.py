@@ -232,14 +232,16 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
 
 
 def _rle(frame: bytes, layout: Layout) -> Samples:
-    decoder = get_decoder(uid.RLELossless)
-    plugins = decoder.available_plugins
+    """Returns the samples of an RLE frame, by pydicom's own decoder.
+
+    pylibjpeg-rle panics in Rust at broken frames: no Exception, and a backtrace on stderr.
+    """
     try:
-        values, _ = decoder.as_array(
+        values, _ = get_decoder(uid.RLELossless).as_array(
             encapsulate([frame], has_bot=False),
             index=0,
             raw=True,
-            decoding_plugin="pylibjpeg" if "pylibjpeg" in plugins else "pydicom",
+            decoding_plugin="pydicom",
             rows=layout.rows,
             columns=layout.columns,
             number_of_frames=1,
