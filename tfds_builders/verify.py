@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
+from tfds_builders import verify_findings
 from tfds_builders.stored_bags import label_state, label_text, read_encoded
 
 NO_LABEL = "(no label)"
@@ -48,11 +49,12 @@ class SplitCounts:
     classes: Mapping[str, int]  # of one label a bag, NO_LABEL included; else empty
     labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
     views: Mapping[str, int]  # "frontal", "lateral"; else empty
+    ties: int = 0  # bags with several heaviest labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What was found; `problems` says what is wrong with it."""
+    """What was found; `problems` says what is wrong with it, `notes` what else has to be known."""
 
     dataset: str
     source: str  # the user's folder
@@ -65,6 +67,14 @@ class Verification:
     num_missing: int
     missing: tuple[str, ...]  # the first of their paths
     expected: Mapping[str, tuple[int, int]]  # name -> (published, found)
+    in_tables: Mapping[str, int]  # the same names -> what the tables have, images or not
+    classes: tuple[str, ...]  # of one label a bag; else empty
+    lost_labels: Mapping[str, int]  # class or label -> its images, which were all left out
+    image_root: str = ""  # folder of the images, where it is not `source`
+    near_images: tuple[
+        tuple[str, str], ...
+    ] = ()  # (missing image, path of another spelling), the first
+    is_part: bool = False  # that images are missing is as it is meant
 
     @property
     def all_splits(self) -> dict[str, SplitCounts]:
@@ -93,24 +103,33 @@ class Verification:
             sentences.append(
                 f"Unreadable images, left out: {len(self.unreadable):,} ({names}). Replace the files."
             )
-        if self.num_missing:
-            sentences.append(
-                f"Images that the table has and {self.source} has not: {self.num_missing:,} "
-                f"({_some(self.missing, self.num_missing)}). Complete the download, or go on without."
-            )
-        for name, (published, found) in self.expected.items():
-            if found != published:
-                sentences.append(f"{name}: {published:,} were published, {found:,} found.")
-        return sentences
+        sentences += verify_findings.missing_images(self)[0]
+        sentences += verify_findings.lost_labels(self)
+        sentences += verify_findings.untrained_labels(self)
+        sentences += verify_findings.unused_splits(self)
+        return sentences + verify_findings.published_numbers(self)[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """Returns a sentence for each thing that is no mistake but has to be known."""
+        missing, numbers = (
+            verify_findings.missing_images(self)[1],
+            verify_findings.published_numbers(self)[1],
+        )
+        return [*missing, *verify_findings.ties(self), *numbers]
 
 
-def verify(builder: tfds.core.DatasetBuilder) -> Verification:
+def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verification:
     """Returns what the prepared dataset of `builder` holds; reads all of it once.
 
     `info.metadata["expected"]`, where a builder has published numbers, is {name: number}, and a
     name "images", "bags", "studies" (bags), "patients", "frontal" or "lateral", of all splits or,
     as in "patients in train+validation+test", of some. Images that are missing or unreadable are
     not found. Memory: about 200 bytes an image, for its hash and id.
+
+    Args:
+      builder: of a prepared dataset.
+      is_part: whether images are known to be missing, as --on_missing_image=skip says.
 
     Raises:
       ValueError: an expected number that is not among the counted ones.
@@ -123,7 +142,7 @@ def verify(builder: tfds.core.DatasetBuilder) -> Verification:
     # A copy without names of files calls an image by its row; its config, made of the folder, knows more.
     paths: dict[str, str] = getattr(builder.builder_config, "paths", dict)()
     for of_split in images.values():
-        of_split.update({digest: paths.get(name, name) for digest, name in of_split.items()})
+        of_split.update({digest: _path(name, paths) for digest, name in of_split.items()})
     pairs = list(itertools.combinations(counts, 2))
     return Verification(
         dataset=builder.info.full_name,
@@ -145,14 +164,46 @@ def verify(builder: tfds.core.DatasetBuilder) -> Verification:
             name: (number, _found(name, counts, patients))
             for name, number in metadata.get("expected", {}).items()
         },
+        in_tables=metadata.get("in_tables", {}),
+        classes=tuple(_classes(builder)),
+        lost_labels=_lost_labels(builder, counts),
+        image_root=metadata.get("image_root", ""),
+        near_images=tuple(tuple(pair) for pair in metadata.get("near_images", ())),
+        is_part=is_part,
     )
+
+
+def _classes(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """Returns the names of the classes, none where bags have several labels or no label."""
+    features = builder.info.features
+    return list(features["label"].names) if "label" in features else []
+
+
+def _lost_labels(
+    builder: tfds.core.DatasetBuilder, counts: Mapping[str, SplitCounts]
+) -> dict[str, int]:
+    """Returns {class or label: images} of those all of whose images were missing or unreadable."""
+    metadata = builder.info.metadata
+    lost = dict(metadata.get("lost_classes", {}))
+    if not (metadata["skipped_images"] or metadata.get("missing_images")):
+        return lost
+    if manifest := getattr(builder.builder_config, "manifest", None):
+        images: collections.Counter = collections.Counter()
+        for case in manifest.cases:
+            images[case.label] += len(case.images)
+        kept = {name for of_split in counts.values() for name in of_split.classes}
+        lost |= {name: images[name] for name in _classes(builder) if name not in kept | {*lost}}
+    for label, positives in metadata.get("positives_in_tables", {}).items():
+        if positives and not sum(of_split.labels[label].positive for of_split in counts.values()):
+            lost[label] = positives
+    return {name: number for name, number in lost.items() if number}
 
 
 def _count(
     builder: tfds.core.DatasetBuilder, split: str, hashed: bool = True
 ) -> tuple[SplitCounts, set[str], dict[bytes, str]]:
     """Returns counts, patient ids and, if `hashed`, sha1 of an image's bytes -> its id."""
-    features = ["patient_id", "image_ids", "label", "labels", "views"]
+    features = ["patient_id", "image_ids", "label", "label_weights", "labels", "views"]
     if hashed:
         features.append("images")
     sizes: collections.Counter = collections.Counter()
@@ -161,12 +212,16 @@ def _count(
     states: collections.Counter = collections.Counter()  # (label, state) -> images
     patients: set[str] = set()
     images: dict[bytes, str] = {}
+    ties = 0
     for example in read_encoded(builder, split, features):
         ids = example["image_ids"]
         sizes[len(ids)] += 1
         patients.add(example["patient_id"].decode())
         if "label" in example:
             classes[label_text(builder, example) or NO_LABEL] += 1
+        if "label_weights" in example:
+            weights = example["label_weights"]
+            ties += bool(weights.any()) and int((weights == weights.max()).sum()) > 1
         for name, value in example.get("labels", {}).items():
             states[name, label_state(value)] += len(ids)
         views.update(view.decode() for view in example.get("views", ()))
@@ -186,6 +241,7 @@ def _count(
         classes=dict(sorted(classes.items())),
         labels=labels,
         views=dict(sorted(views.items())),
+        ties=ties,
     )
     return counts, patients, images
 
@@ -202,6 +258,12 @@ def _found(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, 
     if what in ("frontal", "lateral"):
         return sum(counts[split].views.get(what, 0) for split in splits)
     raise ValueError(f"info.metadata['expected'] has {name!r}, which is not counted.")
+
+
+def _path(name: str, paths: Mapping[str, str]) -> str:
+    """Returns the path of an image, for the name that a copy without names of files calls it."""
+    file, comma, frame = name.partition(", frame ")
+    return paths.get(file, file) + comma + frame
 
 
 def _some(names: Sequence[str], total: int = 0) -> str:

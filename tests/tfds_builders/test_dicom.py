@@ -30,7 +30,7 @@ from tfds_builders.pixels import load_encoded
 
 def load(tmp_path, data, **options):
     (tmp_path / "IM0001").write_bytes(data)
-    return load_encoded(tmp_path / "IM0001", **options)
+    return load_encoded(tmp_path / "IM0001", **options).images[0]
 
 
 def seen(data):
