@@ -57,7 +57,7 @@ def test_colour_in_jpeg_ls():
 
 
 def without_the_extra(monkeypatch):
-    for module in ("pylibjpeg", "libjpeg", "openjpeg", "rle"):
+    for module in ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls"):
         monkeypatch.setitem(sys.modules, module, None)
 
 
