@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from tfds_builders import jpeg
-from tfds_builders.dicom import code_stream
+from tfds_builders.dicom import code_stream, lossless_jpeg
 from tfds_builders.dicom.code_stream import CodeStream
 from tfds_builders.dicom.elements import name
 from tfds_builders.dicom.layout import Layout
@@ -112,9 +112,11 @@ def _decoded(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
     if stream.family in ("JPEG 2000", "HTJ2K"):
         return _jpeg2000(stream), False
     code_stream.check_end(stream)
-    return _array(
-        _module("libjpeg", stream).decode_pixel_data(stream.data, version=2), stream
-    ), False
+    data = _module("libjpeg", stream).decode_pixel_data(stream.data, version=2)
+    values = _array(data, stream)
+    if stream.family == "lossless JPEG":
+        lossless_jpeg.check_length(stream.data, stream.bits, values)
+    return values, False
 
 
 def _jpeg_of_8_bits(stream: CodeStream, layout: Layout) -> np.ndarray:
