@@ -1,8 +1,11 @@
 """dicom: files of several frames, without preamble, with half a header; what is noted of a file."""
 
+import io
+
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
@@ -20,6 +23,7 @@ from helpers.dicom_files import (
 )
 from tfds_builders.dicom import dicom_pictures, is_dicom
 from tfds_builders.errors import ImageError
+from tfds_builders.pixels import load_encoded
 
 WHOLE = dicom(stored(16))
 
@@ -51,6 +55,16 @@ def test_which_frames_become_pictures(syntax, frame, indices):
         assert np.abs(np.asarray(picture) - expected).max() < 1
     told = () if frame == "all" else (f"several frames: the {frame} was taken",)
     assert result.notes == told
+
+
+def test_frames_and_notes_reach_what_is_stored(tmp_path):
+    (tmp_path / "IM0001").write_bytes(multi_frame(BurnedInAnnotation="YES"))
+    loaded = load_encoded(tmp_path / "IM0001", dicom_frame="all")
+    assert len(loaded.images) == 4 and "burned-in annotation (0028,0301)" in loaded.notes
+    for image, more in zip(loaded.images, BRIGHTER):
+        seen = np.asarray(Image.open(io.BytesIO(image)), float)
+        assert np.abs(seen - (CHEST * 0.7 + more) * 255).max() <= 1
+    assert len(load_encoded(tmp_path / "IM0001").images) == 1
 
 
 def test_all_frames_together_are_bounded():

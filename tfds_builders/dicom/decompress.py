@@ -2,12 +2,14 @@
 
 Where the code stream contradicts the header around it, the code stream is believed, as viewers do,
 and a note says so. The sign is special: see `_sign`. The decoder depends on the stream alone, never
-on what else is installed: Pillow for JPEG of 8 bits and JPEG 2000, pylibjpeg (the extra [dicom]) for
-lossless JPEG, JPEG-LS and JPEG of 12 bits, pydicom for RLE.
+on what else is installed: Pillow for JPEG of 8 bits and JPEG 2000, pydicom for RLE; of the extra
+[dicom], CharLS for JPEG-LS, libjpeg for lossless JPEG and JPEG of 12 bits.
 """
 
+import importlib
 import io
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -15,7 +17,8 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from tfds_builders.dicom import code_stream
+from tfds_builders import jpeg
+from tfds_builders.dicom import code_stream, lossless_jpeg
 from tfds_builders.dicom.code_stream import CodeStream
 from tfds_builders.dicom.elements import name
 from tfds_builders.dicom.layout import Layout
@@ -103,20 +106,26 @@ def _check(
 def _decoded(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
     """Returns (samples as decoded, whether they are RGB in any case)."""
     if stream.family == "JPEG" and stream.bits == 8:
-        return _jpeg_of_8_bits(stream, layout)
+        return _jpeg_of_8_bits(stream, layout), stream.components == 3
+    if stream.family == "JPEG-LS":
+        return _jpeg_ls(stream), False
     if stream.family in ("JPEG 2000", "HTJ2K"):
         return _jpeg2000(stream), False
-    return _by_pylibjpeg(stream, "libjpeg"), False
+    code_stream.check_end(stream)
+    data = _module("libjpeg", stream).decode_pixel_data(stream.data, version=2)
+    values = _array(data, stream)
+    if stream.family == "lossless JPEG":
+        lossless_jpeg.check_length(stream.data, stream.bits, values)
+    return values, False
 
 
-def _jpeg_of_8_bits(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
+def _jpeg_of_8_bits(stream: CodeStream, layout: Layout) -> np.ndarray:
+    jpeg.check(stream.data)  # what Pillow forgives
     image = Image.open(io.BytesIO(stream.data), formats=("JPEG",))
-    if stream.components == 1:
-        return np.asarray(image), False
     told = stream.names == b"RGB" or "adobe_transform" in image.info
-    if not _is_ybr(stream, layout) and not told:
+    if stream.components == 3 and not _is_ybr(stream, layout) and not told:
         image.draft("YCbCr", image.size)  # libjpeg would take the components for YCbCr
-    return np.asarray(image), True
+    return np.asarray(image)
 
 
 def _is_ybr(stream: CodeStream, layout: Layout) -> bool:
@@ -135,33 +144,47 @@ def _jpeg2000(stream: CodeStream) -> np.ndarray:
     than 8 bits it cuts to 8, and some streams it refuses: those are left to pylibjpeg.
     """
     if stream.components == 3 and stream.bits > 8:
-        return _by_pylibjpeg(stream, "openjpeg")
+        return _openjpeg(stream)
     try:
         image = Image.open(io.BytesIO(stream.data), formats=("JPEG2000",))
         image.load()
         values = np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        return _by_pylibjpeg(stream, "openjpeg")
+        return _openjpeg(stream)
     if image.mode not in (("L", "I;16") if stream.components == 1 else ("RGB", "YCbCr")):
-        return _by_pylibjpeg(stream, "openjpeg")
+        return _openjpeg(stream)
     values = values >> (8 * values.dtype.itemsize - stream.bits)
     if stream.signed and values.ndim == 2:
         return values.astype(np.int32) - (1 << stream.bits - 1)
     return values
 
 
-def _by_pylibjpeg(stream: CodeStream, module: str) -> np.ndarray:
+def _openjpeg(stream: CodeStream) -> np.ndarray:
+    return _array(_module("openjpeg", stream).decode_pixel_data(stream.data, version=2), stream)
+
+
+def _jpeg_ls(stream: CodeStream) -> np.ndarray:
+    """Returns the samples as CharLS decodes them; pylibjpeg-libjpeg makes up what is missing."""
+    data, info = _module("jpeg_ls", stream).decode_pixel_data(stream.data)
+    if stream.components == 3 and info["interleave_mode"] == 0:  # one colour after the other
+        planes = np.frombuffer(data, np.uint8 if stream.bits <= 8 else "<u2")
+        return planes.reshape(3, stream.height, stream.width).transpose(1, 2, 0)
+    return _array(data, stream)
+
+
+def _module(name: str, stream: CodeStream) -> ModuleType:
+    """Returns a decoder of the extra."""
     try:
-        if module == "libjpeg":
-            from libjpeg import decode_pixel_data
-        else:
-            from openjpeg import decode_pixel_data
+        return importlib.import_module(name)
     except ImportError as error:
         kind = "JPEG of 12 bits" if stream.family == "JPEG" else stream.family
         raise ImageError(
             f"compressed as {kind}, which this installation cannot read: {EXTRA}"
         ) from error
-    data = decode_pixel_data(stream.data, version=2)
+
+
+def _array(data: bytes | bytearray, stream: CodeStream) -> np.ndarray:
+    """Returns [H, W] or [H, W, 3] of samples that follow one another."""
     size = 1 if stream.bits <= 8 else 2
     kind = np.dtype(f"<{'i' if stream.signed else 'u'}{size}")
     shape = (stream.height, stream.width, stream.components)[: 2 if stream.components == 1 else 3]
@@ -232,14 +255,16 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
 
 
 def _rle(frame: bytes, layout: Layout) -> Samples:
-    decoder = get_decoder(uid.RLELossless)
-    plugins = decoder.available_plugins
+    """Returns the samples of an RLE frame, by pydicom's own decoder.
+
+    pylibjpeg-rle panics in Rust at broken frames: no Exception, and a backtrace on stderr.
+    """
     try:
-        values, _ = decoder.as_array(
+        values, _ = get_decoder(uid.RLELossless).as_array(
             encapsulate([frame], has_bot=False),
             index=0,
             raw=True,
-            decoding_plugin="pylibjpeg" if "pylibjpeg" in plugins else "pydicom",
+            decoding_plugin="pydicom",
             rows=layout.rows,
             columns=layout.columns,
             number_of_frames=1,
