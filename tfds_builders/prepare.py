@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, kept_metadata, nih_cxr14
+from tfds_builders import chexpert_studies, derm_bags, image_log, kept_metadata, nih_cxr14
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
 
@@ -103,6 +103,8 @@ def prepare(
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
+        for line in image_log.summary(builder.info.metadata, builder.data_path):
+            print(line, flush=True)
     return builder
 
 

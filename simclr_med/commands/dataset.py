@@ -30,6 +30,8 @@ def run(invocation: Invocation) -> int:
     picture = builder.data_path / "contact_sheet.png"
     contact_sheet.contact_sheet(builder, str(picture))
     print(f"Some bags of each split: {picture}")
+    for note in found.notes:
+        print(f"Note: {note}")
     for problem in found.problems:
         print(f"Problem: {problem}")
     print("Nothing is wrong." if not found.problems else f"{len(found.problems)} problems.")
