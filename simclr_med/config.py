@@ -133,7 +133,8 @@ class DataConfig:
 
     dataset: str | None = _knob(
         None,
-        "derm_bags, chexpert, nih_cxr14: read the folder --manual_dir; derm_bags/demo draws itself; "
+        "derm_bags, chexpert, nih_cxr14: read the folder --manual_dir, whose tables say which where this "
+        "is not given; derm_bags/demo draws itself; "
         "else a name of TFDS. Unset (and no --flagfile): the embedded demo (SimCLR's default was "
         "imagenet2012).",
     )
@@ -195,24 +196,25 @@ class DataConfig:
     bag_regex: str = _knob(
         "",
         "derm_bags, a folder of images without a table: the part of a path that names the case, "
-        "e.g. '(case\\d+)_'.",
+        "e.g. '(case\\d+)_'; groups named case, patient and label say more. Folders label/image and "
+        "split/label/image keep their labels and splits.",
     )
     image_root: str | None = _knob(
         None,
         "derm_bags, chexpert, nih_cxr14: folder that holds the images, where it is not --manual_dir: "
-        "paths in tables are relative to it. It may be read-only.",
+        "paths in tables are relative to it. Nothing is written there.",
         shapes_weights=False,
     )
     follow_links: bool = _knob(
         False,
-        "derm_bags, chexpert, nih_cxr14: follow links that lead out of the folder, to files and to "
-        "folders. Without it they are refused.",
+        "derm_bags, chexpert, nih_cxr14: follow links that lead out of the folder of the images, to "
+        "files and to folders. Without it they are refused; links inside it need no flag.",
         shapes_weights=False,
     )
     dicom_frame: str = _knob(
         "first",
-        "Which frames of a DICOM with several become images: the first, the middle one, or all, which are "
-        "then images of one case.",
+        "Which frames of a DICOM with several become images: the first, the middle one, or all, which "
+        "are then images of one case.",
         choices=("first", "middle", "all"),
     )
     on_missing_image: str = _knob(
@@ -224,8 +226,8 @@ class DataConfig:
     )
     on_label_conflict: str = _knob(
         "error",
-        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case without "
-        "a label, or take the label of its last row, or that of most rows (a tie: without a label).",
+        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case "
+        "without a label, or take the label of its last row, or that of most rows (tied: none).",
         choices=("error", "unlabelled", "latest", "majority"),
     )
     missing_labels: str = _knob(
@@ -838,6 +840,11 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
     }[mode]
 
 
+# Their values are paths of folders or files (of `runs`: several): ~ at their start is the home folder.
+PATHS = (
+    *("model_dir", "checkpoint", "manual_dir", "data_dir", "image_root", "shift_manual_dir"),
+    *("runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
+)
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
 PRIVATE = frozenset(
     {

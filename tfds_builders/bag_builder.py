@@ -23,7 +23,8 @@ from tensorflow_datasets.core import split_builder as split_builder_lib
 from tensorflow_datasets.core import splits as splits_lib
 
 from tfds_builders import bag_counts
-from tfds_builders.bag_table import BagTable, shards
+from tfds_builders.bag_table import BagTable, fingerprints, shards
+from tfds_builders.contents import Contents
 from tfds_builders.errors import DataError, NotAPicture
 from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL, keep
@@ -44,6 +45,16 @@ class FolderConfig(tfds.core.BuilderConfig):
     long_side: int = 0
     dicom_frame: str = "first"
     file_names: bool = True
+    fingerprint: str = ""  # sha256, hex
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
+
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these bags."""
+        if self.table is None:
+            return False
+        bags = bag_counts.counts(self.table.rows.drop_duplicates("bag_id"))
+        skipped = bool(info.metadata.get("skipped_images"))
+        return bag_counts.same_counts(info, bags, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}."""
@@ -55,21 +66,29 @@ class FolderConfig(tfds.core.BuilderConfig):
             for table, row, path in zip(rows["table"], rows["row"], rows["path"])
         }
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, and what is left out, to be printed."""
+        return self.table.notes if self.table else ()
+
 
 def make_config(
-    read_table: Callable[[str, str], BagTable],
+    read_table: Callable[..., BagTable],
     version: str,
     manual_dir: str,
     on_bad_image: str,
     long_side: int,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
     dicom_frame: str = "first",
+    contents: Contents | None = None,
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: (manual_dir, salt) -> table.
+      read_table: (manual_dir, image_root=, follow_links=) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -77,18 +96,25 @@ def make_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      image_root: the folder that paths of images are relative to; "": that of the tables.
+      follow_links: whether links may lead out of it.
       dicom_frame: "first", "middle" or "all": which images of a DICOM of several frames are stored.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(manual_dir, f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}")
+    table = read_table(manual_dir, image_root=image_root, follow_links=follow_links)
+    salt = f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}"
+    fingerprint, older = fingerprints(table, salt, contents or Contents())
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
     facts = {**table.facts, "kept_metadata": kept.facts()}
     return FolderConfig(
-        name=kept.config_name(table.fingerprint),
+        name=kept.config_name(fingerprint),
+        fingerprint=fingerprint,
+        older_names=kept.config_names_before(older),
         description=f"The folder {table.folder}.",
         table=dataclasses.replace(table, metadata_keys=kept.columns, facts=facts),
         file_names=kept.file_names,
@@ -136,6 +162,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                 ShardReader(
                     rows=piece,
                     folder=config.table.folder,
+                    image_folder=config.table.image_folder,
                     labels=config.table.labels,
                     metadata_keys=config.table.metadata_keys,
                     skip_bad=config.on_bad_image == "skip",
@@ -157,7 +184,8 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         """Writes all splits, then `splits.csv` and `info.metadata`."""
-        table = self._folder_config(dl_manager).table
+        config = self._folder_config(dl_manager)
+        table = config.table
         download_config = download_config or tfds.download.DownloadConfig()
         readers = self._shard_iterators_per_split(dl_manager)
         infos = [self._write(split, readers[split], download_config) for split in readers]
@@ -180,7 +208,7 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             **log.metadata(),
             missing_images=table.num_missing,
             missing_examples=list(table.missing),
-            fingerprint=table.fingerprint,
+            fingerprint=config.fingerprint,
             source=table.folder,
             patient_id_from="patient_id",
             named_splits={name: f"{split}[:{n}]" for name, (split, n) in named.items()},
@@ -218,7 +246,8 @@ class ShardReader:
     """Generates the examples of one shard when called; holds all that a worker of Beam needs."""
 
     rows: pd.DataFrame
-    folder: str
+    folder: str  # of the tables
+    image_folder: str
     labels: tuple[str, ...]
     metadata_keys: tuple[str, ...]
     skip_bad: bool
@@ -246,7 +275,7 @@ class ShardReader:
 
     def _examples(self, log: ImageLog) -> Iterator[dict[str, Any]]:
         """Yields an example for each bag; `log` takes what there is to say of images."""
-        paths = (os.path.join(self.folder, path) for path in self.rows["path"])
+        paths = (os.path.join(self.image_folder, path) for path in self.rows["path"])
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):

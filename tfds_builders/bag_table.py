@@ -7,12 +7,14 @@ here on they are the same.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from tfds_builders.contents import READING, Contents, File
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
 
 VIEWS = ("frontal", "lateral")
 MISSING_EXAMPLES = 20
@@ -28,7 +30,8 @@ class BagTable:
 
     `rows` has one row per image that is there: table (file name), row (as in a spreadsheet), path
     (relative to `folder`), size (bytes), bag_id, patient_id, split, view, one float32 column per
-    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key.
+    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key; also
+    mtime (of the last change of the file, ns).
     """
 
     folder: str  # absolute
@@ -37,8 +40,10 @@ class BagTable:
     metadata_keys: tuple[str, ...]
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
-    fingerprint: str  # sha256, hex
+    files: tuple[str, ...]  # tables and lists that were read, in `folder`
     facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
+    image_folder: str = ""  # absolute; what `path` is relative to
+    notes: tuple[str, ...] = ()  # what was assumed, and what is left out, to be printed
     # named split -> (split, n): its first bags, of at most n images
     named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
@@ -50,20 +55,24 @@ def make_bag_table(
     rows: pd.DataFrame,
     labels: Sequence[str],
     metadata_keys: Sequence[str],
-    salt: str,
     facts: Mapping[str, object],
+    images: ImageRoot,
+    near: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
 ) -> BagTable:
     """Returns the checked table, without the rows whose image is missing.
 
     Args:
       folder: real path.
-      files: names of the tables and lists that were read; their bytes go into the fingerprint.
+      files: names of the tables and lists that were read.
       rows: the columns of `BagTable.rows`, with path, size and mtime missing where there is no
         file; also wanted (the path as written), study_order and image_order (within the patient).
       labels: names of the label columns.
       metadata_keys: names of the metadata columns.
-      salt: whatever else decides what is built.
       facts: see `BagTable`.
+      images: where images are.
+      near: (image that is missing, as written; path of a file of another spelling), see `find_near`.
+      notes: see `BagTable`.
 
     Raises:
       DataError: a patient is in two splits, images of one bag differ in their labels, or no image
@@ -73,36 +82,109 @@ def make_bag_table(
     _check_labels(folder, rows, labels)
     is_missing = rows["path"].isna()
     missing = rows.loc[is_missing, "wanted"]
-    rows = _in_order(rows[~is_missing])
+    whole, rows = rows, _in_order(rows[~is_missing])
+    spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
     if "train" not in set(rows["split"]):
         raise DataError(
             f"{folder}: of the {len(is_missing):,} images of {', '.join(sorted(files))}, "
             f"{len(missing):,} are not there and none of the rest is in split 'train' "
-            f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images."
+            f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images"
+            + (
+                f", and rename those that are there under another spelling ({spelled})."
+                if near
+                else "."
+            )
         )
+    if len(missing):
+        notes = [
+            *notes,
+            f"{len(missing):,} of the {len(is_missing):,} images that {', '.join(files)} name are not in "
+            f"{images.folder}, and are left out ({missing.iloc[0]}, ...).",
+        ]
+    if near:
+        notes = [
+            *notes,
+            f"{len(near):,} of the missing images may be there under another spelling ({spelled}): "
+            "rename the files.",
+        ]
     return BagTable(
         folder=folder,
-        rows=rows.drop(columns=["wanted", "study_order", "image_order", "mtime"]),
+        rows=rows.drop(columns=["wanted", "study_order", "image_order"]),
         labels=tuple(labels),
         metadata_keys=tuple(metadata_keys),
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
-        fingerprint=_fingerprint(folder, files, rows, salt),
-        facts=facts,
+        files=tuple(sorted(files)),
+        facts={**facts, **_of_tables(whole, labels, facts)}
+        | ({"image_root": images.folder} if images.folder != folder else {})
+        | ({"near_images": [list(pair) for pair in near[:MISSING_EXAMPLES]]} if near else {}),
+        image_folder=images.folder,
+        notes=tuple(notes),
     )
 
 
+def _of_tables(
+    rows: pd.DataFrame, labels: Sequence[str], facts: Mapping[str, object]
+) -> dict[str, object]:
+    """Returns what the tables have, whether or not the images are there: for `verify`."""
+    expected = facts.get("expected")
+    names = expected if isinstance(expected, Mapping) else {}
+    return {
+        "in_tables": {name: count(rows, name) for name in names},
+        "positives_in_tables": {label: int((rows[label] == 1).sum()) for label in labels},
+    }
+
+
+def count(rows: pd.DataFrame, name: str) -> int:
+    """Returns the number that `verify` calls `name`, as "patients in train+test", of a table's rows."""
+    what, _, where = name.partition(" in ")
+    if where:
+        rows = rows[rows["split"].isin(where.split("+"))]
+    if what in VIEWS:
+        return int((rows["view"] == what).sum())
+    if what == "images":
+        return len(rows)
+    return int(rows["patient_id" if what == "patients" else "bag_id"].nunique())
+
+
+def find_near(
+    rows: pd.DataFrame, key: pd.Series, others: Iterable[str], alike: Callable[[str], str]
+) -> list[tuple[str, str]]:
+    """Returns (image as written, path of a file) for images that are missing under their own spelling.
+
+    Args:
+      rows: of `find_images`.
+      key: what identifies the image of each row.
+      others: paths of files that are the image of no row.
+      alike: from a key or a path to what it has in common with its other spellings.
+    """
+    is_missing = rows["path"].isna().to_numpy()
+    paths: dict[str, str] = {}
+    for path in others:
+        paths.setdefault(alike(path), path)
+    if not paths or not is_missing.any():
+        return []
+    pairs = zip(rows["wanted"][is_missing], key[is_missing])
+    return [(wanted, paths[alike(of_row)]) for wanted, of_row in pairs if alike(of_row) in paths]
+
+
 def find_images(
-    folder: str, rows: pd.DataFrame, key: pd.Series, index: pd.DataFrame, index_key: pd.Series
+    folder: str,
+    rows: pd.DataFrame,
+    key: pd.Series,
+    index: pd.DataFrame,
+    index_key: pd.Series,
+    image_folder: str = "",
 ) -> pd.DataFrame:
     """Returns `rows` with path, size and mtime of the image of each; NA where there is no file.
 
     Args:
-      folder: real path, for the sentence.
+      folder: real path of that of the tables, for the message.
       rows: with columns table, row, wanted.
       key: what identifies the image of each row.
       index: of `image_index.index_files`.
       index_key: the same of each file.
+      image_folder: that of the images, for the message; "": `folder`.
 
     Raises:
       DataError: two rows name the same image, or two files are the image of one row.
@@ -118,7 +200,9 @@ def find_images(
     index = index.set_index(pd.Index(index_key))
     for name in index.index[index.index.duplicated() & index.index.isin(key)][:1]:
         places = " and ".join(index.loc[name, "path"][:2])
-        raise DataError(f"{folder} holds one image twice, {places}: remove one of the two.")
+        raise DataError(
+            f"{image_folder or folder} holds one image twice, {places}: remove one of the two."
+        )
     index = index[~index.index.duplicated()]
     # By position: reindex() would make floats of the times, which are beyond 2**53.
     position = index.index.get_indexer(pd.Index(key))
@@ -181,15 +265,26 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[order].reset_index(drop=True)
 
 
-def _fingerprint(folder: str, files: Sequence[str], rows: pd.DataFrame, salt: str) -> str:
-    """Returns the sha256 of tables and lists (bytes), images (path, size, mtime) and `salt`."""
-    digest = hashlib.sha256(salt.encode())
-    for name in sorted(files):
-        digest.update(f"\0{name}\0".encode())
-        with open(os.path.join(folder, name), "rb") as file:
+def fingerprints(table: BagTable, salt: str, contents: Contents) -> tuple[str, str]:
+    """Returns two SHA-256 (hex) of tables and lists (bytes), images and `salt`.
+
+    Of an image counts its path and content in the first; in the second, that of versions before, its
+    path, size and time of change.
+    """
+    rows = table.rows
+    digest = hashlib.sha256(f"{READING} {salt}".encode())
+    older = hashlib.sha256(salt.encode())
+    for name in table.files:
+        for of_either in (digest, older):
+            of_either.update(f"\0{name}\0".encode())
+        with open(os.path.join(table.folder, name), "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    digest.update("\0".join(rows["path"]).encode())
+                older.update(chunk)
+    paths = "\0".join(rows["path"]).encode()
+    files = list(map(File, rows["path"], rows["size"].tolist(), rows["mtime"].tolist()))
+    digest.update(paths + b"".join(contents.digests(table.image_folder or table.folder, files)))
+    older.update(paths)
     for column in ("size", "mtime"):
-        digest.update(rows[column].to_numpy().astype("<i8").tobytes())
-    return digest.hexdigest()
+        older.update(rows[column].to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest(), older.hexdigest()

@@ -10,4 +10,4 @@ class ImageError(ValueError):
 
 
 class NotAPicture(ImageError):
-    """A whole file that never was a picture (a report, a plan): passed over, and counted."""
+    """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""

@@ -1,7 +1,14 @@
-"""The user's folder: what must lie in it, and where a path written in a table may lead."""
+"""The user's folders: what must be in them, where a path written in a table may lead, what is nearly it.
 
+One rule for every reader: a link is followed where it leads to something inside the folder of the images;
+one that leads out of it is refused, unless `follow_links` says to follow it.
+"""
+
+import dataclasses
 import os
+import posixpath
 import stat
+import unicodedata
 
 from tfds_builders.errors import DataError
 
@@ -12,10 +19,59 @@ def existing_folder(manual_dir: str | os.PathLike, advice: str) -> str:
     if not os.path.exists(folder):
         raise DataError(f"{folder} does not exist: {advice}.")
     if not os.path.isdir(folder):
+        if os.path.isfile(folder):
+            advice += f", perhaps {os.path.dirname(folder)}"
         raise DataError(f"{folder} is not a folder: {advice}.")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DataError(f"{folder} may not be read: correct its permissions.")
     return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageRoot:
+    """The folder that paths of images are relative to, and whether links may lead out of it.
+
+    Nothing is ever written there.
+    """
+
+    folder: str  # real path
+    follow_links: bool = False
+    # folder -> its names, listed once, to find what a missing file may have been meant to be
+    _listed: dict[str, list[str]] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def holds(self, real: str) -> bool:
+        """Returns whether a real path is the folder or inside it."""
+        return is_inside(real, self.folder)
+
+    def names(self, directory: str) -> list[str]:
+        """Returns the sorted names in a directory, none where it cannot be listed."""
+        if directory not in self._listed:
+            try:
+                self._listed[directory] = sorted(os.listdir(directory))
+            except OSError:
+                self._listed[directory] = []
+        return self._listed[directory]
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Returns whether a path is `folder` or inside it; both absolute, without "..", as text."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def image_root_of(
+    manual_dir: str | os.PathLike, image_root: str = "", follow_links: bool = False
+) -> ImageRoot:
+    """Returns where images are: in `image_root`, or, where that is "", in `manual_dir`.
+
+    Raises:
+      DataError: `image_root` is no folder that can be read.
+    """
+    folder = os.path.expanduser(manual_dir)
+    if image_root:
+        folder = existing_folder(image_root, "--image_root is the folder that holds the images")
+    return ImageRoot(os.path.realpath(folder), follow_links)
 
 
 class PathError(ValueError):
@@ -27,34 +83,138 @@ class PathError(ValueError):
 
 
 class MissingError(PathError):
-    """There is no such file: perhaps the folder is not complete."""
+    """There is no such file: perhaps the folder is not complete.
+
+    `near` is the path of a file that differs in spelling alone, "" if there is none; `differs` says how.
+    """
+
+    def __init__(self, problem: str, advice: str, near: str = "", differs: str = ""):
+        super().__init__(problem, advice)
+        self.near, self.differs = near, differs
 
 
-def look_up(folder: str, path: str) -> tuple[str, os.stat_result]:
-    """Returns the real path of a file inside `folder`, and its stat; links may not lead out.
+def look_up(root: ImageRoot, path: str, near: str = "") -> tuple[str, os.stat_result]:
+    """Returns the real path of an image file, and its stat.
 
     Args:
-      folder: real path of the folder.
+      root: where images are.
       path: relative to it, as written in a table.
+      near: path of the file that a missing one is to be compared with; "": it is looked for.
 
     Raises:
       MissingError: there is no such file.
-      PathError: absolute, outside, or not a file.
+      PathError: absolute, outside (by links only unless they are followed), or not a file.
     """
-    name = f"image_path {path!r}"
+    name, folder = f"image_path {path!r}", root.folder
     if os.path.isabs(path):
-        raise PathError(f"{name} is absolute", f"make it relative to {folder}")
+        raise PathError(
+            f"{name} is absolute",
+            f"make it relative to {folder}, or to the folder that --image_root names",
+        )
+    plain = os.path.normpath(os.path.join(folder, path))
+    if not root.holds(plain):
+        raise PathError(
+            f"{name} leads out of {folder}",
+            "put the image into the folder, or name the folder of the images with --image_root",
+        )
     real = os.path.realpath(os.path.join(folder, path))
-    if os.path.commonpath([real, folder]) != folder:
-        raise PathError(f"{name} leads out of {folder}", "put the image into the folder")
+    if ".." in path.split("/") and real != os.path.realpath(plain):
+        raise PathError(f"{name} goes back out of a link", "write it without '..'")
+    if not (root.follow_links or root.holds(real)):
+        raise PathError(
+            f"{name} is a link, or in a linked folder, that leads out of {folder}",
+            "put the image into the folder, or pass --follow_links to follow links",
+        )
     try:
         info = os.stat(real)
     except OSError as error:
-        hint = ", with / instead of \\" if "\\" in path else ""
-        raise MissingError(
-            f"{name} cannot be found ({error.strerror})",
-            f"paths are relative to {folder}{hint}; correct it or remove the row",
-        ) from error
+        raise _missing(root, path, near, error) from error
     if not stat.S_ISREG(info.st_mode):
         raise PathError(f"{name} is not a file", "name an image file")
     return real, info
+
+
+def _missing(root: ImageRoot, path: str, near: str, error: OSError) -> MissingError:
+    """Returns the error for a file that is not there, with the one that may have been meant."""
+    hint = ", with / instead of \\" if "\\" in path else ""
+    near = near or near_miss(root, path)
+    differs = difference(path, near) if near else ""
+    there = f"there is {near!r}, which differs {differs}; " if near else ""
+    return MissingError(
+        f"image_path {path!r} cannot be found ({error.strerror})",
+        f"{there}paths are relative to {root.folder}{hint}; correct it or remove the row",
+        near,
+        differs,
+    )
+
+
+def spelling(name: str) -> str:
+    """Returns what names have in common that differ in case and Unicode normal form alone."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def near_miss(root: ImageRoot, path: str) -> str:
+    """Returns the path of a file that differs from `path` in case, Unicode form or extension; "" if none.
+
+    An exact name goes before others, a difference of case or form before one of extension. Folders are
+    listed once for each root, and none outside it unless links are followed.
+    """
+    parts = posixpath.normpath(path.replace("\\", "/")).split("/")
+    found = _near(root, "", parts)
+    return found if found is not None else ""
+
+
+def _near(root: ImageRoot, inside: str, parts: list[str]) -> str | None:
+    """Returns the first file that `parts` may mean, below the folder `inside` of the root."""
+    directory = os.path.join(root.folder, inside)
+    if inside and not (root.follow_links or root.holds(os.path.realpath(directory))):
+        return None
+    part, rest = parts[0], parts[1:]
+    names = root.names(directory)
+    same = [name for name in names if spelling(name) == spelling(part)]
+    if not rest:
+        stem = spelling(posixpath.splitext(part)[0])
+        same += [name for name in names if spelling(posixpath.splitext(name)[0]) == stem]
+    for name in sorted(same, key=lambda name: (name != part, same.index(name))):
+        here = posixpath.join(inside, name)
+        if rest:
+            found = _near(root, here, rest)
+            if found is not None:
+                return found
+        elif os.path.isfile(os.path.join(root.folder, here)):
+            return here
+    return None
+
+
+def difference(written: str, there: str) -> str:
+    """Returns in what two spellings of a path differ, as in "in case and in extension".
+
+    Args:
+      written: in a table; a name without folders, or without extension, is compared with so much.
+      there: path of the file.
+    """
+    kinds = ["in / and \\"] if "\\" in written else []
+    written = posixpath.normpath(written.replace("\\", "/"))
+    if "/" not in written:
+        there = posixpath.basename(there)
+    (stem, end), (stem_there, end_there) = posixpath.splitext(written), posixpath.splitext(there)
+    other_end = spelling(end) != spelling(end_there)
+    if other_end:
+        written, there = stem, stem_there
+    plain, plain_there = (unicodedata.normalize("NFC", text) for text in (written, there))
+    if (written == plain) != (there == plain_there):
+        forms = f"{_form(written)} in the table, {_form(there)} on the disk"
+        kinds.append(f"in Unicode normal form ({forms})")
+    if plain != plain_there:
+        kinds.append("in case")
+    if other_end and end:
+        kinds.append("in extension")
+    return " and ".join(kinds) or "in extension"
+
+
+def _form(text: str) -> str:
+    """Returns the name of the Unicode normal form of a text that is not plain ASCII."""
+    for form in ("NFC", "NFD"):
+        if unicodedata.is_normalized(form, text):
+            return form
+    return "neither NFC nor NFD"

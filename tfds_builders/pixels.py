@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tfds_builders import jpeg, looks, tf_decoder, tiff
-from tfds_builders.dicom import dicom_picture, is_dicom
+from tfds_builders.dicom import dicom_pictures, is_dicom
 from tfds_builders.errors import DataError, ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
@@ -92,10 +92,10 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
     if not data:
         raise ImageError("the file has 0 bytes")
     if is_dicom(data):
-        pictures, notes = _dicom_pictures(data, dicom_frame)
-        encoded = [_encode(_shrunk(picture, long_side), "PNG") for picture in pictures]
+        found = dicom_pictures(data, MAX_PIXELS, dicom_frame)
+        encoded = [_encode(_shrunk(picture, long_side), "PNG") for picture in found.pictures]
         seen = dict.fromkeys(note for of_picture in encoded for note in of_picture.notes)
-        return Loaded(tuple(one.images[0] for one in encoded), (*notes, *seen))
+        return Loaded(tuple(one.images[0] for one in encoded), (*found.notes, *seen))
     with _plain_reasons():
         image = _open(data)
         turn = _TURNS.get(_orientation(image))
@@ -109,11 +109,6 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
     if isinstance(stored, Loaded):
         return stored
     return _encode(_shrunk(stored if turn is None else stored.transpose(turn), long_side), kind)
-
-
-def _dicom_pictures(data: bytes, frame: str) -> tuple[tuple[Image.Image, ...], tuple[str, ...]]:
-    del frame
-    return (dicom_picture(data, MAX_PIXELS),), ()
 
 
 def frame_salt(dicom_frame: str) -> str:

@@ -1,6 +1,8 @@
-"""Which patient goes into which split: decided by the patient's id alone, the same everywhere."""
+"""Names of splits, and which patient goes into which: by the patient's id alone, the same everywhere."""
 
+import collections
 import hashlib
+from collections.abc import Iterable
 
 # Shares of the patients: those of the paper's CheXpert split. (Its derm cases are 74/6/20.)
 TRAIN_SHARE, VALIDATION_SHARE = 0.75, 0.10
@@ -23,3 +25,56 @@ def hash_train_or_validation(patient_id: str) -> str:
     """Returns train or validation, where the test patients are given by an official list."""
     share = TRAIN_SHARE / (TRAIN_SHARE + VALIDATION_SHARE)
     return "train" if patient_share(patient_id) < share else "validation"
+
+
+_SPELLINGS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
+_HOLDOUT = ("holdout", "hold-out", "hold_out", "held-out", "held_out")
+USUAL = ("train", "validation", "test")
+
+
+def canonical_split(name: str) -> str:
+    """Returns train, validation or test for their usual spellings in any case; other names unchanged.
+
+    Other names ("external", "fold0") are not guessed. "holdout" is decided by `canonical_splits`, which
+    knows whether there is another test split.
+
+    >>> [canonical_split(name) for name in ("TRAIN", "val", "Testing", "holdout")]
+    ['train', 'validation', 'test', 'holdout']
+    """
+    return _SPELLINGS.get(name.strip().casefold(), name)
+
+
+def canonical_splits(names: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, int]]]:
+    """Returns the names of splits, row by row, in one spelling each, and what was renamed.
+
+    Names that `canonical_split` does not know and that differ in case alone become the first of them.
+    "holdout" is test where no other split is; beside one it keeps its name, so that two test splits are
+    not mixed.
+
+    Returns:
+      The names; and {name as written: (name in use, number of rows)} of those that changed.
+    """
+    names = list(names)
+    has_test = any(canonical_split(name) == "test" for name in names)
+    first: dict[str, str] = {} if has_test else dict.fromkeys(_HOLDOUT, "test")
+    renamed: collections.Counter = collections.Counter()
+    result = []
+    for name in names:
+        new = canonical_split(name)
+        new = first.setdefault(new.strip().casefold(), new)
+        if new != name:
+            renamed[name, new] += 1
+        result.append(new)
+    return result, {name: (new, rows) for (name, new), rows in renamed.items()}
+
+
+def renaming_note(renamed: dict[str, tuple[str, int]]) -> str:
+    """Returns what `canonical_splits` did, in words; "" where it did nothing."""
+    if not renamed:
+        return ""
+    changes = [f"{old!r} is {new} ({rows:,} images)" for old, (new, rows) in renamed.items()]
+    return f"Names of splits: {', '.join(changes)}."

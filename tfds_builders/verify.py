@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import tensorflow_datasets as tfds
 
-from tfds_builders import verify_images
+from tfds_builders import verify_findings, verify_images
 from tfds_builders.image_log import IMAGES_CSV
 from tfds_builders.near_duplicates import Thumbnails
 from tfds_builders.stored_bags import label_state, label_text, read_encoded
@@ -54,11 +54,12 @@ class SplitCounts:
     classes: Mapping[str, int]  # of one label a bag, NO_LABEL included; else empty
     labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
     views: Mapping[str, int]  # "frontal", "lateral"; else empty
+    ties: int = 0  # bags with several heaviest labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What was found; `problems` says what is wrong with it."""
+    """What was found; `problems` says what is wrong with it, `notes` what else has to be known."""
 
     dataset: str
     source: str  # the user's folder
@@ -71,12 +72,19 @@ class Verification:
     num_missing: int
     missing: tuple[str, ...]  # the first of their paths
     expected: Mapping[str, tuple[int, int]]  # name -> (published, found)
+    in_tables: Mapping[str, int]  # the same names -> what the tables have, images or not
+    classes: tuple[str, ...]  # of one label a bag; else empty
+    lost_labels: Mapping[str, int]  # class or label -> its images, which were all left out
+    image_root: str = ""  # folder of the images, where it is not `source`
+    near_images: tuple[
+        tuple[str, str], ...
+    ] = ()  # (missing image, path of another spelling), the first
+    is_part: bool = False  # that images are missing is as it is meant
     # two splits -> pairs of image ids of pictures that look the same, and their correlation
-    near_images: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = _NONE
+    look_alikes: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = _NONE
     passed_over: Mapping[str, int] = _NONE  # reason -> files that never were pictures
-    image_notes: Mapping[str, tuple[int, list[str]]] = (
-        _NONE  # -> images, the first few of their ids
-    )
+    # note -> images, and the first few of their ids
+    image_notes: Mapping[str, tuple[int, list[str]]] = _NONE
     images_csv: str = ""  # where all images with a reason or a note are listed; "" if nowhere
 
     @property
@@ -102,31 +110,36 @@ class Verification:
                     "Remove one of each, or give both the same patient_id."
                 )
         sentences += verify_images.problems(
-            self.near_images, self.unreadable, self.image_notes, self.images_csv
+            self.look_alikes, self.unreadable, self.image_notes, self.images_csv
         )
-        if self.num_missing:
-            sentences.append(
-                f"Images that the table has and {self.source} has not: {self.num_missing:,} "
-                f"({_some(self.missing, self.num_missing)}). Complete the download, or go on without."
-            )
-        for name, (published, found) in self.expected.items():
-            if found != published:
-                sentences.append(f"{name}: {published:,} were published, {found:,} found.")
-        return sentences
+        sentences += verify_findings.missing_images(self)[0]
+        sentences += verify_findings.lost_labels(self)
+        sentences += verify_findings.untrained_labels(self)
+        sentences += verify_findings.unused_splits(self)
+        return sentences + verify_findings.published_numbers(self)[0]
 
     @property
     def notes(self) -> list[str]:
-        """Returns a sentence for each thing that is worth knowing, though nothing is wrong."""
-        return verify_images.notes(self.passed_over, self.image_notes, self.images_csv)
+        """Returns a sentence for each thing that is no mistake but has to be known."""
+        missing, numbers = (
+            verify_findings.missing_images(self)[1],
+            verify_findings.published_numbers(self)[1],
+        )
+        of_images = verify_images.notes(self.passed_over, self.image_notes, self.images_csv)
+        return [*missing, *verify_findings.ties(self), *numbers, *of_images]
 
 
-def verify(builder: tfds.core.DatasetBuilder) -> Verification:
+def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verification:
     """Returns what the prepared dataset of `builder` holds; reads all of it once.
 
     `info.metadata["expected"]`, where a builder has published numbers, is {name: number}, and a
     name "images", "bags", "studies" (bags), "patients", "frontal" or "lateral", of all splits or,
     as in "patients in train+validation+test", of some. Images that are missing or unreadable are
     not found. Memory: about 200 bytes an image, for its hash and id.
+
+    Args:
+      builder: of a prepared dataset.
+      is_part: whether images are known to be missing, as --on_missing_image=skip says.
 
     Raises:
       ValueError: an expected number that is not among the counted ones.
@@ -165,7 +178,13 @@ def verify(builder: tfds.core.DatasetBuilder) -> Verification:
             name: (number, _found(name, counts, patients))
             for name, number in metadata.get("expected", {}).items()
         },
-        near_images={
+        in_tables=metadata.get("in_tables", {}),
+        classes=tuple(_classes(builder)),
+        lost_labels=_lost_labels(builder, counts),
+        image_root=metadata.get("image_root", ""),
+        near_images=tuple(tuple(pair) for pair in metadata.get("near_images", ())),
+        is_part=is_part,
+        look_alikes={
             (a, b): verify_images.near(looks[a], looks[b], paths, common_images[a, b])
             for a, b in pairs
         },
@@ -175,6 +194,32 @@ def verify(builder: tfds.core.DatasetBuilder) -> Verification:
     )
 
 
+def _classes(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """Returns the names of the classes, none where bags have several labels or no label."""
+    features = builder.info.features
+    return list(features["label"].names) if "label" in features else []
+
+
+def _lost_labels(
+    builder: tfds.core.DatasetBuilder, counts: Mapping[str, SplitCounts]
+) -> dict[str, int]:
+    """Returns {class or label: images} of those all of whose images were missing or unreadable."""
+    metadata = builder.info.metadata
+    lost = dict(metadata.get("lost_classes", {}))
+    if not (metadata["skipped_images"] or metadata.get("missing_images")):
+        return lost
+    if manifest := getattr(builder.builder_config, "manifest", None):
+        images: collections.Counter = collections.Counter()
+        for case in manifest.cases:
+            images[case.label] += len(case.images)
+        kept = {name for of_split in counts.values() for name in of_split.classes}
+        lost |= {name: images[name] for name in _classes(builder) if name not in kept | {*lost}}
+    for label, positives in metadata.get("positives_in_tables", {}).items():
+        if positives and not sum(of_split.labels[label].positive for of_split in counts.values()):
+            lost[label] = positives
+    return {name: number for name, number in lost.items() if number}
+
+
 def _count(
     builder: tfds.core.DatasetBuilder, split: str, thumbnails: Thumbnails | None = None
 ) -> tuple[SplitCounts, set[str], dict[bytes, str]]:
@@ -182,7 +227,7 @@ def _count(
 
     Without `thumbnails`, which takes each image once, images are not read, and not hashed.
     """
-    features = ["patient_id", "image_ids", "label", "labels", "views"]
+    features = ["patient_id", "image_ids", "label", "label_weights", "labels", "views"]
     if thumbnails:
         features.append("images")
     sizes: collections.Counter = collections.Counter()
@@ -191,12 +236,16 @@ def _count(
     states: collections.Counter = collections.Counter()  # (label, state) -> images
     patients: set[str] = set()
     images: dict[bytes, str] = {}
+    ties = 0
     for example in read_encoded(builder, split, features):
         ids = example["image_ids"]
         sizes[len(ids)] += 1
         patients.add(example["patient_id"].decode())
         if "label" in example:
             classes[label_text(builder, example) or NO_LABEL] += 1
+        if "label_weights" in example:
+            weights = example["label_weights"]
+            ties += bool(weights.any()) and int((weights == weights.max()).sum()) > 1
         for name, value in example.get("labels", {}).items():
             states[name, label_state(value)] += len(ids)
         views.update(view.decode() for view in example.get("views", ()))
@@ -219,6 +268,7 @@ def _count(
         classes=dict(sorted(classes.items())),
         labels=labels,
         views=dict(sorted(views.items())),
+        ties=ties,
     )
     return counts, patients, images
 

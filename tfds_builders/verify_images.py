@@ -9,9 +9,9 @@ from tfds_builders.near_duplicates import near_pairs
 EXAMPLES = 3  # of what is wrong, named in one message
 
 
-def problems(near_images, unreadable, image_notes, images_csv: str) -> list[str]:
+def problems(look_alikes, unreadable, image_notes, images_csv: str) -> list[str]:
     """Returns an error message for each thing that is wrong; see the fields of `Verification`."""
-    sentences = [_near_problem(*splits, pairs) for splits, pairs in near_images.items() if pairs]
+    sentences = [_near_problem(*splits, pairs) for splits, pairs in look_alikes.items() if pairs]
     if unreadable:
         sentences.append(_unreadable_problem(unreadable, images_csv))
     for note, (number, names) in image_notes.items():

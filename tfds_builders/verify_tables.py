@@ -84,7 +84,7 @@ def _common_table(found: Verification) -> Table:
             f"{a}, {b}",
             f"{len(patients):,}",
             f"{len(found.common_images[a, b]):,}",
-            f"{len(found.near_images.get((a, b), ())):,}",
+            f"{len(found.look_alikes.get((a, b), ())):,}",
         ]
         for (a, b), patients in found.common_patients.items()
     ]

@@ -11,7 +11,8 @@ from simclr_med import distribution
 from simclr_med.config import Config
 from simclr_med.data import Bags
 
-_OF_ONE_MACHINE = ("checkpoint", "data_dir", "manual_dir", "model_dir")  # flags that say where
+# Flags that say where.
+_OF_ONE_MACHINE = ("checkpoint", "data_dir", "image_root", "manual_dir", "model_dir")
 
 
 def machine(config: Config, strategy: tf.distribute.Strategy) -> str:

@@ -418,7 +418,7 @@ class Effects:
 
     def _argv(self, config):
         """Returns the command line of a configuration, of the photos here if it names no others."""
-        if config.data.manual_dir is None:
+        if config.data.manual_dir is None and config.data.dataset == "derm_bags":
             config = config.replace(manual_dir=str(self.root / "photos"))
         return ["run.py", *flags_of(config)]
 

@@ -107,7 +107,7 @@ def test_verify_names_images_by_what_is_wrong(tmp_path):
         builder = derm_bags.Builder(config=config, data_dir=tmp_path / "tfds")
         builder.download_and_prepare()
         found = verify(builder)
-        ((one, other, alike),) = found.near_images["train", "test"]
+        ((one, other, alike),) = found.look_alikes["train", "test"]
         assert (one, other) == ("img/a.jpg", "img/smaller_a.png") and alike > CORRELATION
         assert found.common_images["train", "test"] == (("img/b.jpg", "img/same_b.jpg"),)
     text = "\n".join(found.problems)

@@ -2,15 +2,16 @@
 
 import dataclasses
 import os
+import re
 
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, make_bag_table
-from tfds_builders.chexpert_studies import plus
+from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
+from tfds_builders.chexpert_studies import official_test, plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
 from tfds_builders.columns import pick_columns, refuse
 from tfds_builders.errors import DataError
-from tfds_builders.folders import existing_folder
+from tfds_builders.folders import ImageRoot, existing_folder, image_root_of, spelling
 from tfds_builders.image_index import index_files
 from tfds_builders.splits import hash_split
 from tfds_builders.tables import parse_rows, read_bytes
@@ -31,8 +32,10 @@ PUBLISHED = {  # named as `verify` wants them
 # folder inside its archive.
 _IMAGE_FOLDERS = ("", "PNG/", "PNG/PNG/")
 # What identifies an image: tables name .jpg files where CheXpert Plus has .png, and begin with
-# 'CheXpert-v1.0-small/' or 'CheXpert-v1.0/', which is dropped.
-_IMAGE = r"((train|valid)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.(?:jpg|png)"
+# 'CheXpert-v1.0-small/' or 'CheXpert-v1.0/', which is dropped. Copies have .PNG, .jpeg and so on.
+_EXTENSION = r"(?:[Jj][Pp][Ee]?[Gg]|[Pp][Nn][Gg])"
+_IMAGE = rf"((train|valid|test)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.{_EXTENSION}"
+_SPLITS = ("train", "valid", "test")  # folders
 _COLUMNS = {
     "wanted": ("Path",),
     "sex": ("Sex",),
@@ -42,35 +45,61 @@ _COLUMNS = {
 } | {label: (label,) for label in LABELS}
 
 
-def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
+def read_table(
+    manual_dir: str | os.PathLike,
+    image_root: str = "",
+    follow_links: bool = False,
+) -> BagTable:
     """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
 
     Args:
       manual_dir: the dataset's folder, or the folder that holds it; images may be there in part.
-      salt: whatever else decides what is built; goes into the fingerprint.
+      image_root: the folder that holds train/, valid/ and test/, or the dataset's folder in it; "": that
+        of the tables.
+      follow_links: whether links may lead out of it.
 
     Raises:
       DataError: for anything the user has to mend.
     """
     folder = _dataset_folder(manual_dir)
+    images = image_root_of(folder, image_root, follow_links)
+    index, key = _index(images, bool(image_root))
     if name := plus.table_name(folder):
         files = [name, plus.LABEL_FILE]
         rows = _image_rows(folder, name, plus.read_rows(folder, name))
     else:
         files = [n for n in (TRAIN_CSV, VALID_CSV) if os.path.isfile(os.path.join(folder, n))]
         rows = pd.concat([_image_rows(folder, n, _read_rows(folder, n)) for n in files])
+    expected = {} if name else PUBLISHED
+    tests, notes = official_test.table_names(folder), []
+    if tests:
+        test, said = official_test.read_rows(folder, tests[0], key[key.notna()])
+        notes += [*said, *(f"{tests[0]} is read, {other} is not." for other in tests[1:])]
+        rows = pd.concat([rows, _image_rows(folder, tests[0], test)])
+        files = [*files, tests[0]]
+        expected = expected | official_test.PUBLISHED
+    elif num_tests := int(key.str.startswith("test/").sum()):
+        notes.append(
+            f"test/ holds {num_tests:,} images, which are not read: put {official_test.TABLES[0]} beside "
+            f"{TRAIN_CSV}, and they are split {official_test.SPLIT}."
+        )
+    is_image = key.notna()
+    rows = find_images(folder, rows, rows["key"], index[is_image], key[is_image], images.folder)
+    near = find_near(rows, rows["key"], index["path"][~is_image], _alike)
     table = make_bag_table(
         folder=folder,
         files=files,
-        rows=_with_images(folder, rows),
+        rows=rows.drop(columns="key"),
+        images=images,
+        near=near,
+        notes=notes,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
         # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
         facts={
-            "labels_from": files[-1] if name else "the tables",
+            "labels_from": plus.LABEL_FILE if name else "the tables",
             "splits_from": "hash",
-            "expected": {} if name else PUBLISHED,
+            "expected": expected,
         },
     )
     return dataclasses.replace(table, named_images={"paper_train": ("train", _paper_train(table))})
@@ -127,7 +156,12 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
         lambda row: f"the path is {wanted[row]!r}",
         "write it like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
     )
-    own = {TRAIN_CSV: "train", VALID_CSV: "valid"}.get(name)  # CheXpert Plus has one table for both
+    # CheXpert Plus has one table for train and valid.
+    own = {
+        TRAIN_CSV: "train",
+        VALID_CSV: "valid",
+        **dict.fromkeys(official_test.TABLES, "test"),
+    }.get(name)
     if own:
         refuse(
             file,
@@ -149,26 +183,48 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
         key=parts[0],
         bag_id=parts[2] + "/" + parts[3],
         patient_id=parts[2],
-        split=parts[2].map(by_patient).mask(parts[1] == "valid", "official_valid"),
+        split=parts[2]
+        .map(by_patient)
+        .mask(parts[1] == "valid", "official_valid")
+        .mask(parts[1] == "test", official_test.SPLIT),
         view=view.str.lower(),
         study_order=parts[4].astype(int),
         image_order=parts[5].astype(int),
     )
 
 
-def _with_images(folder: str, rows: pd.DataFrame) -> pd.DataFrame:
-    tops = [base + split for base in _IMAGE_FOLDERS for split in ("train", "valid")]
-    index = index_files(folder, tops, (".jpg", ".png"))
-    key = index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
-    is_image = key.notna()
-    rows = find_images(folder, rows, rows["key"], index[is_image], key[is_image])
-    return rows.drop(columns="key")
+def _index(images: ImageRoot, is_elsewhere: bool) -> tuple[pd.DataFrame, pd.Series]:
+    """Returns the files in folders of splits, and what identifies each as an image (NA: it is none).
+
+    Args:
+      images: where images are.
+      is_elsewhere: whether that is not the folder of the tables: it may also hold the dataset's folder.
+    """
+    bases = [*_IMAGE_FOLDERS]
+    if is_elsewhere:
+        names = images.names(images.folder)
+        bases += [f"{name}/" for name in names if name.lower().startswith("chexpert")]
+    tops = [
+        base + name
+        for base in bases
+        for name in images.names(os.path.join(images.folder, base))
+        if name.lower() in _SPLITS
+    ]
+    index = index_files(images, tops)
+    return index, index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
+
+
+def _alike(path: str) -> str:
+    """Returns what paths of one image have in common whatever their case, Unicode form and extension."""
+    path = spelling(path)
+    found = re.search(r"(?:^|/)((?:train|valid|test)/.*)", path)
+    return os.path.splitext(found[1] if found else path)[0]
 
 
 def _paper_train(table: BagTable) -> int:
     """Returns how many images of `train` the paper trained on; of a part, the same share."""
     split = table.rows["split"]
     num_train = int((split == "train").sum())
-    if int((split != "official_valid").sum()) == ALL_IMAGES:
+    if int((~split.isin(["official_valid", official_test.SPLIT])).sum()) == ALL_IMAGES:
         return PAPER_TRAIN
     return round(num_train * PAPER_TRAIN / PAPER_TRAIN_ALL)

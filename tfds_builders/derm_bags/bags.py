@@ -128,7 +128,9 @@ def _read_bags(
     Raises:
       DataError: at an unreadable image, unless `skip_bad`.
     """
-    paths = (os.path.join(manifest.folder, image.path) for case in cases for image in case.images)
+    paths = (
+        os.path.join(manifest.image_folder, image.path) for case in cases for image in case.images
+    )
     table = os.path.basename(manifest.file)
     loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:

@@ -7,15 +7,18 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
 """
 
+import collections
 import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfds_builders.bag_counts import same_counts
+from tfds_builders.contents import Contents
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.bags import (
     DEMO_SEED,
@@ -43,9 +46,19 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
     dicom_frame: str = "first"
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
+
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these cases and labels."""
+        if self.manifest is None:
+            return False
+        label = info.features["label"].names if "label" in info.features else []
+        in_splits = collections.Counter(case.split for case in self.manifest.cases)
+        skipped = bool(info.metadata.get("skipped_images"))
+        return list(label) == list(self.manifest.classes) and same_counts(info, in_splits, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
@@ -54,6 +67,11 @@ class DermBagsConfig(tfds.core.BuilderConfig):
             return {}
         names = (image_names(manifest, case) for case in manifest.cases)
         return {name: path for of_case in names for path, name in of_case.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the folder, to be printed; () for the demo."""
+        return self.manifest.notes if self.manifest else ()
 
 
 def folder_config(
@@ -66,11 +84,15 @@ def folder_config(
     dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    image_root: str = "",
+    follow_links: bool = False,
+    contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
-    Its name carries the fingerprint of tables, images (path, size, time of change), options and
-    version, so a folder that has changed is always built anew, and says if not all columns are kept.
+    Its name carries the fingerprint of tables, images (path and content), options and version, so a
+    folder that has changed is prepared again, a copy of it is not; and it says if not all columns are
+    kept.
 
     Args:
       manual_dir: the folder; README.md says what it may hold.
@@ -84,6 +106,9 @@ def folder_config(
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      image_root: the folder that paths of images are relative to; "": `manual_dir`.
+      follow_links: whether links may lead out of that folder.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -98,15 +123,29 @@ def folder_config(
         bag_regex=bag_regex,
         keep_metadata=keep_metadata,
         used_columns=used_columns,
+        image_root=image_root,
+        follow_links=follow_links,
+        contents=contents,
     )
     return DermBagsConfig(
         name=manifest.kept.config_name(manifest.fingerprint),
+        older_names=manifest.kept.config_names_before(manifest.older_fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
         long_side=long_side,
         dicom_frame=dicom_frame,
     )
+
+
+def _facts(manifest: Manifest) -> dict[str, Any]:
+    """Returns what `info.metadata` says of a folder beyond the usual; nothing of most folders."""
+    facts = {
+        "image_root": manifest.image_folder if manifest.image_folder != manifest.folder else "",
+        "renamed_splits": {old: list(new) for old, new in manifest.renamed_splits.items()},
+        "lost_classes": dict(manifest.lost_classes),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -168,6 +207,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 splits_from=config.manifest.splits_from,
                 layout=config.manifest.layout,
                 kept_metadata=config.manifest.kept.facts(),
+                **_facts(config.manifest),
             )
             bags = folder_bags(
                 config.manifest,

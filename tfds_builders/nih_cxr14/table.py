@@ -6,10 +6,10 @@ import os
 import numpy as np
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, make_bag_table
+from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
 from tfds_builders.columns import pick_columns, refuse
 from tfds_builders.errors import DataError
-from tfds_builders.folders import existing_folder
+from tfds_builders.folders import existing_folder, image_root_of, spelling
 from tfds_builders.image_index import index_files
 from tfds_builders.splits import hash_split, hash_train_or_validation
 from tfds_builders.tables import parse_rows, read_bytes
@@ -44,6 +44,9 @@ METADATA_KEYS = ("age", "sex", "projection", "follow_up")
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 TRAIN_VAL_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"
 PUBLISHED = {"images": 112_120, "patients": 30_805}  # named as `verify` wants them
+# Copies have .jpg, .jpeg or .PNG; an image is the same by the rest of its name.
+_EXTENSION = r"(?:[Pp][Nn][Gg]|[Jj][Pp][Ee]?[Gg])"
+_FILE = rf"(?:^|/)(\d{{8}}_\d{{3}})\.{_EXTENSION}$"
 # The header breaks 'OriginalImage[Width,Height]' into two, as it is not quoted: columns are found
 # by name, and those are not needed.
 _COLUMNS = {
@@ -57,12 +60,17 @@ _COLUMNS = {
 }
 
 
-def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
-    """Returns the checked table of a folder with NIH's table and PNG files, wherever they lie in it.
+def read_table(
+    manual_dir: str | os.PathLike,
+    image_root: str = "",
+    follow_links: bool = False,
+) -> BagTable:
+    """Returns the checked table of a folder with NIH's table and images, wherever they are in it.
 
     Args:
       manual_dir: the folder; it may hold only a part of the images.
-      salt: whatever else decides what is built; goes into the fingerprint.
+      image_root: the folder that holds the images; "": that of the table.
+      follow_links: whether links may lead out of it.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -73,13 +81,14 @@ def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
     file = os.path.join(folder, name)
     table = pick_columns(file, *parse_rows(file, read_bytes(file)), _COLUMNS)
     _check_rows(file, table)
+    stem = table["wanted"].str[:12]  # 00000001_000, whatever the extension
     lists = [n for n in (TRAIN_VAL_LIST, TEST_LIST) if os.path.isfile(os.path.join(folder, n))]
     rows = pd.DataFrame(
         {
             "table": name,
             "row": table.index,
             "wanted": table["wanted"],
-            "bag_id": table["wanted"],
+            "bag_id": stem + ".png",
             "patient_id": table["wanted"].str[:8],
             "split": _splits(folder, file, table, lists),
             "view": "frontal",
@@ -88,16 +97,20 @@ def read_table(manual_dir: str | os.PathLike, salt: str = "") -> BagTable:
         }
         | {key: table[key] for key in METADATA_KEYS}
     ).join(_labels(file, table["findings"]))
-    index = index_files(folder, [""], (".png",))
-    index_name = index["path"].str.replace(r".*/", "", regex=True)
-    rows = find_images(folder, rows, rows["wanted"], index, index_name)
+    images = image_root_of(folder, image_root, follow_links)
+    index = index_files(images)
+    key = index["path"].str.extract(_FILE)[0]
+    is_image = key.notna()
+    rows = find_images(folder, rows, stem, index[is_image], key[is_image], images.folder)
+    near = find_near(rows, stem, index["path"][~is_image], _alike)
     return make_bag_table(
         folder=folder,
         files=[name, *lists],
         rows=rows,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
+        images=images,
+        near=near,
         facts={
             "chexpert5": CHEXPERT5,
             "splits_from": "official lists" if lists else "hash",
@@ -118,7 +131,7 @@ def _check_rows(file: str, table: pd.DataFrame) -> None:
     names, patients = table["wanted"], table["patient"]
     refuse(
         file,
-        ~names.str.fullmatch(r"\d{8}_\d{3}\.png"),
+        ~names.str.fullmatch(rf"\d{{8}}_\d{{3}}\.{_EXTENSION}"),
         lambda row: f"Image Index is {names[row]!r}",
         "names are like 00000001_000.png; use the table as published",
     )
@@ -176,14 +189,15 @@ def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd
     both = sorted(train_val & test)
     if both:
         raise DataError(
-            f"{os.path.join(folder, TEST_LIST)}: {both[0]} is in {TRAIN_VAL_LIST} too "
+            f"{os.path.join(folder, TEST_LIST)}: {both[0]}.png is in {TRAIN_VAL_LIST} too "
             f"({len(both)} such images): use the lists as published."
         )
     names = table["wanted"]
-    in_test = names.isin(test)
+    stems = names.str[:12]
+    in_test = stems.isin(test)
     refuse(
         file,
-        ~(in_test | names.isin(train_val)),
+        ~(in_test | stems.isin(train_val)),
         lambda row: f"{names[row]} is neither in {TRAIN_VAL_LIST} nor in {TEST_LIST}",
         "use the lists as published, or remove both to split by patient",
     )
@@ -192,6 +206,11 @@ def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd
 
 
 def _read_list(file: str) -> set[str]:
-    """Returns the image names of an official list, one a line."""
+    """Returns the image names of an official list, one a line, without extension."""
     text = read_bytes(file).decode("latin-1")
-    return {line.strip() for line in text.splitlines() if line.strip()}
+    return {os.path.splitext(line.strip())[0] for line in text.splitlines() if line.strip()}
+
+
+def _alike(path: str) -> str:
+    """Returns what files of one image have in common whatever their case, Unicode form and extension."""
+    return os.path.splitext(spelling(path.rpartition("/")[2]))[0]

@@ -3,10 +3,12 @@
 To add one: write `read(folder, ...) -> Source` and a line in `read_source`.
 """
 
+import collections
 import os
 
 from tfds_builders.derm_bags.layouts import (
     ham10000,
+    image_folder,
     loose,
     manifest_csv,
     pad_ufes_20,
@@ -14,9 +16,10 @@ from tfds_builders.derm_bags.layouts import (
     tree,
 )
 from tfds_builders.derm_bags.layouts.files import image_paths
+from tfds_builders.derm_bags.layouts.shapes import some
 from tfds_builders.derm_bags.layouts.source import REQUIRED, Source, place
 from tfds_builders.errors import DataError
-from tfds_builders.folders import existing_folder
+from tfds_builders.folders import ImageRoot, existing_folder, image_root_of
 
 __all__ = ["REQUIRED", "Source", "place", "read_source"]
 
@@ -27,57 +30,97 @@ PUBLISHED = (
 TABLES = (".csv", ".tsv", ".tab", ".xlsx")
 
 
-def read_source(manual_dir: str | os.PathLike, bag_regex: str = "") -> Source:
+def read_source(
+    manual_dir: str | os.PathLike,
+    bag_regex: str = "",
+    image_root: str = "",
+    follow_links: bool = False,
+) -> Source:
     """Returns the rows of a folder, read as the first layout that fits says.
 
     Args:
       manual_dir: the folder, as given by the user; ~ is expanded.
       bag_regex: for a folder of images only, see layouts/loose.py.
+      image_root: the folder that paths of images are relative to; "": `manual_dir`.
+      follow_links: whether links may lead out of that folder, see `folders.ImageRoot`.
 
     Raises:
       DataError: no layout fits, or what fits has a mistake.
     """
     folder = existing_folder(manual_dir, "give the folder that holds the images")
+    images = image_root_of(folder, image_root, follow_links)
     names = os.listdir(folder)
     source = None
     if manifest_csv.FILE_NAME in names:
-        source = manifest_csv.read(folder)
+        source = manifest_csv.read(folder, images)
     elif tables := scin.tables_folder(folder):
-        source = scin.read(folder, tables)
+        source = scin.read(folder, tables, images)
     elif ham := next((name for name in ham10000.FILE_NAMES if name in names), None):
-        source = ham10000.read(folder, ham)
+        source = ham10000.read(folder, ham, images)
     elif pad_ufes_20.is_here(folder):
-        source = pad_ufes_20.read(folder)
+        source = pad_ufes_20.read(folder, images)
     if source and bag_regex:
         raise DataError(
             f"{source.file} says which images form a case: leave --bag_regex out, it is for folders "
             "of images without a table."
         )
-    return source or _read_images(folder, names, bag_regex)
+    return source or _read_images(folder, names, images, bag_regex)
 
 
-def _read_images(folder: str, names: list[str], bag_regex: str) -> Source:
-    """Returns the rows of a folder without a table: a tree, or else loose images."""
-    if not names:
+def _read_images(folder: str, names: list[str], images: ImageRoot, bag_regex: str) -> Source:
+    """Returns the rows of a folder without a table: of folders named after labels, or of loose images."""
+    others: collections.Counter = collections.Counter()
+    paths = image_paths(images, others)
+    if not names and not paths:
         raise DataError(
             f"{folder} is empty: put {manifest_csv.FILE_NAME} (columns {manifest_csv.COLUMNS}) and "
             "images there."
         )
-    paths = image_paths(folder)
     tables = sorted(name for name in names if name.lower().endswith(TABLES))
     if not paths:
         raise _nothing_fits(folder, tables or sorted(names), "nor has it any image file")
+    source = _by_folders(images, paths, bag_regex)
+    if isinstance(source, str):
+        # Only when asked for: a table that is missing or misnamed must not cost the labels in silence.
+        raise _nothing_fits(
+            folder,
+            tables or paths,
+            f"{source}to read the images without labels give --bag_regex, the part of a path that names "
+            "the case ('(.+)': each image is a case)",
+        )
+    if others:  # a folder of which all images end so would be gone, and its label with it
+        kinds = [f"{kind or 'without an extension'} {n:,}" for kind, n in others.most_common(5)]
+        note = f"Not read, as their names do not end as those of images: {others.total():,} files"
+        source = loose.with_note(source, f"{note} ({', '.join(kinds)}).")
+    if tables:
+        note = f"Not read: {', '.join(tables[:5])}, which no layout knows."
+        source = loose.with_note(source, note)
+    return source
+
+
+def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source | str:
+    """Returns the rows of images without a table, or why their folders do not say enough."""
     if bag_regex:
-        return loose.read(folder, paths, bag_regex)
+        if image_folder.fits(paths):
+            return image_folder.read_bags(images, paths, bag_regex)
+        source = loose.read(images, paths, bag_regex)
+        if any(tree.fits(path) for path in paths) and "label" not in source.rows:
+            note = "Read without labels: a group label in --bag_regex names them."
+            return loose.with_note(source, note)
+        return source
+    if image_folder.fits(paths):
+        if like := image_folder.problem(paths):
+            folders = some({path.split("/")[-2] for path in paths})
+            return (
+                f"the folders {folders} look like {like}; if they are labels, say so with "
+                "--bag_regex='(?P<case>(?P<label>[^/]+)/[^/]+)$'; "
+            )
+        return image_folder.read(images, paths)
     if any(tree.fits(path) for path in paths):
-        return tree.read(folder, paths)
-    # Only when asked for: a table that is missing or misnamed must not cost the labels in silence.
-    raise _nothing_fits(
-        folder,
-        tables or paths,
-        "to read the images without labels give --bag_regex, the part of a path that names the case "
-        "('(.+)': each image is a case)",
-    )
+        return tree.read(images, paths)
+    if {path.count("/") for path in paths} == {0, 1}:
+        image_folder.check_alike(images.folder, paths)
+    return ""
 
 
 def _nothing_fits(folder: str, found: list[str], otherwise: str) -> DataError:

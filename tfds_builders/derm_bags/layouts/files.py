@@ -1,54 +1,51 @@
 """The image files below a folder, and finding one of them by its name."""
 
+import collections
 import os
 import posixpath
 
 from tfds_builders.errors import DataError
-
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"),
-    *(".dcm", ".dicom"),
-)
+from tfds_builders.folders import ImageRoot, spelling
+from tfds_builders.image_index import walk
 
 
-def image_paths(folder: str) -> list[str]:
-    """Returns the paths of all image files, by extension, sorted; relative to `folder`, with /.
+def image_paths(root: ImageRoot, others: collections.Counter | None = None) -> list[str]:
+    """Returns the paths of all image files, by extension, sorted; relative to the root, with /.
 
-    Hidden files and folders, and the __MACOSX that a Mac adds to an archive, are left out; links
-    to folders are not followed.
+    Which folders are read, which links followed, and what `others` counts: `image_index.walk`.
 
     Raises:
-      DataError: a name of file or folder that is not UTF-8, as old archives have them.
+      DataError: a name of file or folder that is not UTF-8, as old archives have them; a link that leads
+        out.
     """
-    found = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and name != "__MACOSX"]
-        inside = os.path.relpath(here, folder).replace(os.sep, "/")
-        found += [
-            posixpath.normpath(posixpath.join(inside, name))
-            for name in names
-            if name[0] != "." and name.lower().endswith(EXTENSIONS)
-        ]
+    found = sorted(walk(root, others=others))
     for path in found:
         try:
             path.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{folder} has an image whose name is not UTF-8, {path!r}: rename it."
+                f"{root.folder} has an image whose name is not UTF-8, {path!r}: rename it."
             ) from error
-    return sorted(found)
+    return found
 
 
 class ImageFinder:
-    """Finds images by the name a published table gives them, in whatever folders they lie."""
+    """Finds images by the name a published table gives them, in whatever folders they are.
 
-    def __init__(self, folder: str):
-        self._folder = folder
+    Attributes:
+      near: {name that was not found: path of a file that differs in spelling alone}.
+    """
+
+    def __init__(self, root: ImageRoot):
+        self._folder = root.folder
         self._paths: dict[str, list[str]] = {}  # name, and name without extension -> paths
-        for path in image_paths(folder):
+        self._alike: dict[str, str] = {}  # the same in one spelling -> the first path
+        self.near: dict[str, str] = {}
+        for path in image_paths(root):
             name = posixpath.basename(path)
             for key in (name, posixpath.splitext(name)[0]):
                 self._paths.setdefault(key, []).append(path)
+                self._alike.setdefault(spelling(key), path)
 
     def find(self, name: str) -> str:
         """Returns the path of the image `name` (with or without extension), or `name` if missing.
@@ -58,7 +55,12 @@ class ImageFinder:
         Raises:
           DataError: files of one name but of different sizes: which one is meant?
         """
-        paths = self._paths.get(name, [name])
+        if name not in self._paths:
+            alike = (spelling(name), spelling(posixpath.splitext(name)[0]))
+            if near := next((self._alike[key] for key in alike if key in self._alike), ""):
+                self.near[name] = near
+            return name
+        paths = self._paths[name]
         if len(paths) > 1:
             sizes = {os.path.getsize(os.path.join(self._folder, path)) for path in paths}
             if len(sizes) > 1:

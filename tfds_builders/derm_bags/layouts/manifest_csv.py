@@ -7,16 +7,22 @@ import re
 from tfds_builders.derm_bags.layouts.source import OPTIONAL, REQUIRED, Source
 from tfds_builders.derm_bags.table import read_table
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
+from tfds_builders.splits import canonical_splits
 
 FILE_NAME = "manifest.csv"
 COLUMNS = "case_id,image_path and optionally label,patient_id,split"
 
 
-def read(folder: str) -> Source:
-    """Returns the rows of manifest.csv as they are."""
+def read(folder: str, images: ImageRoot) -> Source:
+    """Returns the rows of manifest.csv as they are, but for the spelling of splits."""
     file = os.path.join(folder, FILE_NAME)
     raw, table = read_table(file)
     _check_known(file, list(table.columns))
+    renamed: dict[str, tuple[str, int]] = {}
+    if "split" in table.columns:
+        splits, renamed = canonical_splits(table["split"])
+        table = table.assign(split=splits)
     return Source(
         layout="manifest",
         folder=folder,
@@ -24,6 +30,8 @@ def read(folder: str) -> Source:
         patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
         file=file,
         raw=raw,
+        images=images,
+        renamed_splits=renamed,
     )
 
 

@@ -6,6 +6,7 @@ import os
 from tfds_builders.derm_bags.layouts.files import ImageFinder
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
+from tfds_builders.folders import ImageRoot
 
 FILE_NAME = "metadata.csv"
 OWN_COLUMNS = ("img_id", "diagnostic")  # no other metadata.csv is expected to have both
@@ -23,8 +24,8 @@ def is_here(folder: str) -> bool:
     return set(OWN_COLUMNS) <= {name.strip() for name in header}
 
 
-def read(folder: str) -> Source:
-    """Returns the rows of the table, with `img_id` looked for in all folders.
+def read(folder: str, images: ImageRoot) -> Source:
+    """Returns the rows of the table, with `img_id` looked for in all folders of `images`.
 
     The case is named patient_lesion, as its image files are.
     """
@@ -37,7 +38,7 @@ def read(folder: str) -> Source:
         f"{patient}_{lesion}" if lesion else ""
         for patient, lesion in zip(rows["patient_id"], rows["lesion_id"])
     ]
-    finder = ImageFinder(folder)
+    finder = ImageFinder(images)
     rows["image_path"] = [finder.find(image) if image else "" for image in rows["image_path"]]
     return Source(
         layout="pad_ufes_20",
@@ -47,4 +48,6 @@ def read(folder: str) -> Source:
         file=file,
         published={"case_id": "lesion_id", "image_path": "img_id"},
         raw=raw,
+        images=images,
+        near=finder.near,
     )

@@ -15,6 +15,7 @@ from tfds_builders.derm_bags.labels import parse_label
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
 from tfds_builders.errors import DataError
+from tfds_builders.folders import ImageRoot
 
 CASES, LABELS = "scin_cases.csv", "scin_labels.csv"
 SUBFOLDER = "dataset"  # of the bucket: it holds the tables and images/
@@ -30,12 +31,13 @@ def tables_folder(folder: str) -> str | None:
     return None
 
 
-def read(folder: str, tables: str) -> Source:
+def read(folder: str, tables: str, images: ImageRoot) -> Source:
     """Returns a row for each image of each case; row numbers are those of scin_cases.csv.
 
     Args:
-      folder: that image paths are relative to: the copy of the bucket, or of its dataset/.
+      folder: the user's: the copy of the bucket, or of its dataset/.
       tables: that holds the two tables, `folder` or its dataset/.
+      images: that image paths are relative to: `folder`, or another copy of the bucket or its dataset/.
     """
     cases_file, labels_file = os.path.join(tables, CASES), os.path.join(tables, LABELS)
     if not os.path.isfile(labels_file):
@@ -54,7 +56,7 @@ def read(folder: str, tables: str) -> Source:
     rows = rows[rows["image_path"] != ""].sort_index(kind="stable")
     rows = rows[~rows.duplicated(["case_id", "image_path"])]
     rows["patient_id"] = _join_shared(rows["case_id"], rows["image_path"])
-    rows["image_path"] = [_locate(folder, path) for path in rows["image_path"]]
+    rows["image_path"] = [_locate(images.folder, path) for path in rows["image_path"]]
     return Source(
         layout="scin",
         folder=folder,
@@ -62,6 +64,7 @@ def read(folder: str, tables: str) -> Source:
         patient_id_from="case_id, cases that share an image joined",
         file=cases_file,
         raw=cases_raw + b"\0" + labels_raw,
+        images=images,
     )
 
 

@@ -5,6 +5,8 @@ import os
 
 import pandas as pd
 
+from tfds_builders.folders import ImageRoot
+
 REQUIRED = ("case_id", "image_path")
 OPTIONAL = ("label", "patient_id", "split")
 
@@ -25,6 +27,18 @@ class Source:
     file: str = ""  # the table that row numbers lead to; "" where there is none
     published: dict[str, str] = dataclasses.field(default_factory=dict)  # column -> its name there
     raw: bytes = b""  # the bytes of all tables: what decides the rows, besides names of files
+    images: ImageRoot | None = None  # where paths lead; None: `folder`, links not followed
+    near: dict[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # image_path that is missing -> file
+    notes: tuple[str, ...] = ()  # what was assumed, to be printed
+    renamed_splits: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
+    salt: str = ""  # what else decided the rows; "" for what earlier versions read, and as they did
+
+    @property
+    def image_root(self) -> ImageRoot:
+        """Where the paths of images lead."""
+        return self.images or ImageRoot(os.path.realpath(self.folder))
 
     @property
     def name(self) -> str:

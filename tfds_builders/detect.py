@@ -1,0 +1,68 @@
+"""Which dataset a folder holds, by its tables: for a user who names a folder and no dataset."""
+
+import os
+
+from tfds_builders.chexpert_studies import plus
+from tfds_builders.chexpert_studies.table import TRAIN_CSV
+from tfds_builders.derm_bags.layouts import ham10000, manifest_csv, pad_ufes_20, scin
+from tfds_builders.errors import DataError
+from tfds_builders.folders import existing_folder
+from tfds_builders.nih_cxr14.table import TABLES
+
+_FIRST_BYTES = 4096  # of a table: comments and the header
+
+
+def detect(manual_dir: str | os.PathLike) -> tuple[str, str]:
+    """Returns the name of the dataset in a folder, as --dataset has it, and by what it was recognised.
+
+    A folder without a table of chexpert or nih_cxr14 is one of derm_bags; its reader says what it lacks.
+
+    Raises:
+      DataError: there is no such folder, or it holds the tables of several datasets.
+    """
+    folder = existing_folder(manual_dir, "give the folder of the dataset with --manual_dir")
+    names = sorted(os.listdir(folder))
+    found: dict[str, str] = {}
+    inside = [os.path.join(folder, name) for name in names]
+    for here in (folder, *filter(os.path.isdir, inside)):
+        if table := _chexpert_table(here):
+            found.setdefault("chexpert", os.path.relpath(os.path.join(here, table), folder))
+    if tables := [name for name in TABLES if name in names]:
+        found["nih_cxr14"] = tables[0]
+    if table := _derm_table(folder, names):
+        found["derm_bags"] = table
+    if len(found) > 1:
+        several = ", ".join(f"{table} ({name})" for name, table in found.items())
+        raise DataError(
+            f"{folder} holds the tables of several datasets, {several}: say which with "
+            f"--dataset={'|'.join(found)}."
+        )
+    for name, table in found.items():
+        return name, table
+    return "derm_bags", "it has no table of chexpert or nih_cxr14"
+
+
+def _chexpert_table(folder: str) -> str | None:
+    """Returns the name of CheXpert's table; other datasets have a train.csv, too."""
+    try:
+        if name := plus.table_name(folder):
+            return name
+        with open(os.path.join(folder, TRAIN_CSV), "rb") as file:
+            first = file.read(_FIRST_BYTES)
+    except OSError:
+        return None
+    text = first.replace(b"\0", b"").decode("latin-1")  # UTF-16, too
+    return TRAIN_CSV if "Path" in text and "Frontal/Lateral" in text else None
+
+
+def _derm_table(folder: str, names: list[str]) -> str | None:
+    """Returns the name of the table that derm_bags reads in a folder."""
+    for name in names:
+        if os.path.splitext(name)[0] == os.path.splitext(manifest_csv.FILE_NAME)[0]:
+            return name
+    if tables := scin.tables_folder(folder):
+        return os.path.relpath(os.path.join(tables, scin.CASES), folder)
+    for name in ham10000.FILE_NAMES:
+        if name in names:
+            return name
+    return pad_ufes_20.FILE_NAME if pad_ufes_20.is_here(folder) else None

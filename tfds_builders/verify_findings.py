@@ -1,0 +1,129 @@
+"""What `verify` says of labels, splits and published numbers, beside what is wrong with images.
+
+Each function takes a `Verification` and returns sentences: problems, or notes about what is no mistake
+but has to be known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfds_builders.splits import USUAL
+
+if TYPE_CHECKING:
+    from tfds_builders.verify import Verification
+
+OFFICIAL = "official_"  # what splits begin with that a publisher gave
+_SHOWN = 10  # names in a sentence
+
+
+def lost_labels(found: Verification) -> list[str]:
+    """Returns a problem if all images of a class, or all positive ones of a label, were left out."""
+    if not found.lost_labels:
+        return []
+    names = [f"{name} ({images:,} images)" for name, images in found.lost_labels.items()]
+    return [
+        f"Classes or labels all of whose images are missing or unreadable: {some(names)}. Replace the "
+        "files, or remove their rows."
+    ]
+
+
+def untrained_labels(found: Verification) -> list[str]:
+    """Returns a problem if a class has no case in train, or a label no positive image there."""
+    train = found.splits.get("train")
+    if train is None:
+        return []
+    classes = [name for name in found.classes if not train.classes.get(name)]
+    labels = [name for name, counts in train.labels.items() if not counts.positive]
+    names = [name for name in (*classes, *labels) if name not in found.lost_labels]
+    if not names:
+        return []
+    what = (
+        "Classes without a case in 'train'"
+        if classes
+        else "Labels without a positive image in 'train'"
+    )
+    return [
+        f"{what}: {some(names)}. They cannot be learnt: give some of their patients to 'train', or leave "
+        "them out."
+    ]
+
+
+def unused_splits(found: Verification) -> list[str]:
+    """Returns a problem for each split that no command reads unless it is named."""
+    return [
+        f"Split {name!r} ({counts.bags:,} bags) is used by no command unless it is named: rename it to "
+        f"train, validation or test, or name it, as in --eval_split={name}."
+        for name, counts in found.splits.items()
+        if name not in USUAL and not name.startswith(OFFICIAL)
+    ]
+
+
+def ties(found: Verification) -> list[str]:
+    """Returns a note if cases have several heaviest labels."""
+    numbers = {split: counts.ties for split, counts in found.splits.items() if counts.ties}
+    if not numbers:
+        return []
+    labelled = sum(
+        bags
+        for counts in found.splits.values()
+        for name, bags in counts.classes.items()
+        if name in found.classes
+    )
+    by_split = ", ".join(f"{split} {number:,}" for split, number in numbers.items())
+    total = sum(numbers.values())
+    return [
+        f"Cases with several heaviest labels: {total:,} of {labelled:,} with a label ({by_split}). "
+        "`label` is one of them; `label_weights` has all, and fine-tuning trains towards their shares."
+    ]
+
+
+def missing_images(found: Verification) -> tuple[list[str], list[str]]:
+    """Returns (problems, notes) about images that tables name and the folder lacks."""
+    if not found.num_missing:
+        return [], []
+    names = some(found.missing, found.num_missing, shown=3, between="; ")
+    sentence = (
+        f"Images that the table has and {found.image_root or found.source} has not: "
+        f"{found.num_missing:,} ({names})."
+    )
+    if found.near_images:
+        wanted, path = found.near_images[0]
+        sentence += (
+            f" Some are there under another spelling ({wanted!r} as {path!r}): rename the files."
+        )
+    if found.is_part:
+        return [], [f"{sentence} A part is meant (--on_missing_image=skip)."]
+    advice = " Complete the download, or say with --on_missing_image=skip that a part is meant."
+    return [sentence + advice], []
+
+
+def published_numbers(found: Verification) -> tuple[list[str], list[str]]:
+    """Returns (problems, notes) about numbers that are not as published.
+
+    A part is declared by tables with fewer rows, or by missing images, which are counted elsewhere: then
+    that there is less is a note. More than was published is a problem.
+    """
+    problems, notes = [], []
+    left_out = found.num_missing or found.unreadable
+    for name, (published, number) in found.expected.items():
+        if number == published:
+            continue
+        sentence = f"{name}: {published:,} were published, {number:,} found."
+        in_tables = found.in_tables.get(name)
+        if in_tables is None or number > published:
+            problems.append(sentence)
+        elif in_tables < published:
+            notes.append(f"{sentence[:-1]}; the tables have {in_tables:,}, a part.")
+        elif left_out:
+            notes.append(f"{sentence[:-1]}; the tables have all, some images are left out.")
+        else:
+            problems.append(sentence)
+    return problems, notes
+
+
+def some(names, total: int = 0, shown: int = _SHOWN, between: str = ", ") -> str:
+    """Returns the first `shown` of the names, and how many more of `total` (0: all) there are."""
+    names = list(names)
+    more = (total or len(names)) - len(names[:shown])
+    return between.join(names[:shown]) + (f"{between}and {more:,} more" if more > 0 else "")
