@@ -23,6 +23,7 @@ import tensorflow_datasets as tfds
 from tfds_builders import (
     chexpert_studies,
     derm_bags,
+    image_log,
     kept_metadata,
     literal_folders,
     nih_cxr14,
@@ -128,6 +129,8 @@ def prepare(
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
+        for line in image_log.summary(builder.info.metadata, builder.data_path):
+            print(line, flush=True)
     return builder
 
 
