@@ -215,6 +215,12 @@ def test_what_looks_like_no_label_may_be_said_to_be_one(tmp_path):
     assert told(manifest)[name][:3] == (name, name, "site1") and len(manifest.cases) == 12
 
 
+@pytest.mark.parametrize("name", ["train/a/1.png", "val/b/x/1.png"])
+def test_the_folder_around_the_data_is_named(tmp_path, name):
+    message = error_of(draw(tmp_path, [f"chest_xray/{name}"]))
+    assert f"everything is in one folder: give --manual_dir={tmp_path}/chest_xray; " in message
+
+
 def test_an_image_beside_folders_of_labels_is_named(tmp_path):
     message = error_of(draw(tmp_path, ["a/1.png", "b/2.png", "stray.png"]))
     assert "stray.png does not lie as 'a/1.png' does" in message
