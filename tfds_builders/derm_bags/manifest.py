@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from tfds_builders.derm_bags import findings
 from tfds_builders.derm_bags.labels import (
     OTHER,
     Weights,
@@ -22,7 +23,7 @@ from tfds_builders.derm_bags.layouts import REQUIRED, Source, place, read_source
 from tfds_builders.errors import DataError
 from tfds_builders.folders import MissingError, PathError, look_up
 from tfds_builders.kept_metadata import Kept, keep
-from tfds_builders.splits import hash_split, renaming_note
+from tfds_builders.splits import hash_split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,12 +109,13 @@ def read_manifest(
     """
     source = read_source(manual_dir, bag_regex, image_root, follow_links)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
-    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}{_salt(source)}"
+    salt += findings.salt(source)
+    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
     digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
     checker = _Checker(source, digest, skip_missing, kept_columns.columns)
     cases = checker.cases()
     _check_train(source, cases)
-    classes = sorted({name for case in cases for name, _ in case.weights})
+    classes = sorted(kept_labels := {name for case in cases for name, _ in case.weights})
     if top_conditions:
         kept = _top_conditions(source, cases, top_conditions)
         cases = tuple(_gather(case, kept) for case in cases)
@@ -132,42 +134,10 @@ def read_manifest(
         fingerprint=digest.hexdigest(),
         kept=kept_columns,
         image_folder=source.image_root.folder,
-        notes=_notes(source, checker),
+        notes=findings.notes(source, checker.near),
         renamed_splits=source.renamed_splits,
-        lost_classes=_lost_classes(source, checker, cases),
+        lost_classes=findings.lost_classes(source, checker.missing, kept_labels),
     )
-
-
-def _salt(source: Source) -> str:
-    """Returns what decided the rows beside tables, names of files and options: "" for most folders."""
-    renamed = f" {sorted(source.renamed_splits.items())}" if source.renamed_splits else ""
-    return (f" {source.salt}" if source.salt else "") + renamed
-
-
-def _notes(source: Source, checker: "_Checker") -> tuple[str, ...]:
-    """Returns what is to be printed about a folder: what was assumed, and what is nearly there."""
-    notes = list(source.notes)
-    if source.file and source.renamed_splits:
-        notes.append(renaming_note(source.renamed_splits))
-    if checker.near:
-        first = "; ".join(f"{path!r} is there as {near!r}" for path, near in checker.near[:3])
-        notes.append(
-            f"{len(checker.near):,} of the missing images may be there under another spelling ({first}): "
-            "correct the table or rename the files."
-        )
-    return tuple(notes)
-
-
-def _lost_classes(source: Source, checker: "_Checker", cases: tuple[Case, ...]) -> dict[str, int]:
-    """Returns {label: images} of the labels that no case has, as all their images are missing."""
-    if not checker.missing or "label" not in source.rows.columns:
-        return {}
-    kept = {name for case in cases for name, _ in case.weights}
-    rows = {row for row, *_ in checker.missing}
-    cells = source.rows["label"][source.rows.index.isin(rows)]
-    weights = [parse_label(cell) for cell in cells]
-    lost = collections.Counter(of_row[0][0] for of_row in weights if of_row)
-    return {label: images for label, images in sorted(lost.items()) if label not in kept}
 
 
 def _has_differentials(source: Source) -> bool:
