@@ -59,7 +59,7 @@ def radiograph(seed: int, kind: str, long_side: int = 0) -> bytes:
         drawn = Image.fromarray(image[..., 0].clip(0, 255).astype(np.uint8))
         drawn.save(file, kind, quality=90)
         file.flush()
-        return pixels.load_encoded(file.name, long_side)
+        return pixels.load_encoded(file.name, long_side).images[0]
 
 
 def endless(bags):

@@ -213,8 +213,8 @@ class DataConfig:
     )
     dicom_frame: str = _knob(
         "first",
-        "Which frames of a DICOM with several become images: the first, the middle one, or all, which are "
-        "then images of one case.",
+        "Which frames of a DICOM with several become images: the first, the middle one, or all, which "
+        "are then images of one case.",
         choices=("first", "middle", "all"),
     )
     on_missing_image: str = _knob(
@@ -226,8 +226,8 @@ class DataConfig:
     )
     on_label_conflict: str = _knob(
         "error",
-        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case without "
-        "a label, or take the label of its last row, or that of most rows (a tie: without a label).",
+        "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case "
+        "without a label, or take the label of its last row, or that of most rows (tied: none).",
         choices=("error", "unlabelled", "latest", "majority"),
     )
     missing_labels: str = _knob(
@@ -840,6 +840,11 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
     }[mode]
 
 
+# Their values are paths of folders or files (of `runs`: several): ~ at their start is the home folder.
+PATHS = (
+    *("model_dir", "checkpoint", "manual_dir", "data_dir", "image_root", "shift_manual_dir"),
+    *("runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
+)
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
 PRIVATE = frozenset(
     {

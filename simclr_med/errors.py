@@ -19,3 +19,13 @@ class WorkerLost(UserError):
     """Another worker of the run, or the TPU, is gone: nothing to mend, start all again."""
 
     exit_code = 75  # sysexits.h: a failure that passes; try again
+
+
+class StorageUnavailable(Exception):
+    """Storage or network did not answer, however often it was tried (`transient.retried`).
+
+    No UserError: whoever goes on without what is missing, or takes it for the user's mistake, must not
+    do so where it merely could not be read just now.
+    """
+
+    exit_code = WorkerLost.exit_code

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import ROOT
 
-PURE = {"config", "errors", "signals", "cluster"}  # imported before TensorFlow is
+PURE = {"config", "errors", "signals", "cluster", "transient"}  # imported before TensorFlow is
 GROUND = {*PURE, "keras_api", "distribution", "out_of_memory"}  # may import one another
 # From the top down. A part imports what stands below it; of the others only the ground also imports
 # what stands beside it.

@@ -10,7 +10,6 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 import contextlib
 import dataclasses
 import itertools
-import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -24,15 +23,17 @@ from tensorflow_datasets.core import split_builder as split_builder_lib
 from tensorflow_datasets.core import splits as splits_lib
 
 from tfds_builders import bag_counts
-from tfds_builders.bag_table import BagTable, shards
-from tfds_builders.errors import DataError
+from tfds_builders.bag_table import BagTable, fingerprints, shards
+from tfds_builders.contents import Contents
+from tfds_builders.errors import DataError, NotAPicture
+from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL, keep
-from tfds_builders.pixels import ImageError
+from tfds_builders.pixels import ImageError, frame_salt
 from tfds_builders.read_ahead import load_ahead
 
 ON_BAD_IMAGE = ("error", "skip")
 SPLITS_CSV = "splits.csv"
-SKIPPED = "skipped"  # the folder of what each shard left out
+IMAGE_LOGS = "image_logs"  # the folder of what each shard says of its images
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -42,7 +43,18 @@ class FolderConfig(tfds.core.BuilderConfig):
     table: BagTable | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    dicom_frame: str = "first"
     file_names: bool = True
+    fingerprint: str = ""  # sha256, hex
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
+
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these bags."""
+        if self.table is None:
+            return False
+        bags = bag_counts.counts(self.table.rows.drop_duplicates("bag_id"))
+        skipped = bool(info.metadata.get("skipped_images"))
+        return bag_counts.same_counts(info, bags, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}."""
@@ -70,11 +82,13 @@ def make_config(
     used_columns: Iterable[str] = (),
     image_root: str = "",
     follow_links: bool = False,
+    dicom_frame: str = "first",
+    contents: Contents | None = None,
 ) -> FolderConfig:
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: (manual_dir, salt, image_root=, follow_links=) -> table.
+      read_table: (manual_dir, image_root=, follow_links=) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -84,27 +98,29 @@ def make_config(
         files are: see `kept_metadata.keep`.
       image_root: the folder that paths of images are relative to; "": that of the tables.
       follow_links: whether links may lead out of it.
+      dicom_frame: "first", "middle" or "all": which images of a DICOM of several frames are stored.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(
-        manual_dir,
-        f"{version} {on_bad_image} {long_side}",
-        image_root=image_root,
-        follow_links=follow_links,
-    )
+    table = read_table(manual_dir, image_root=image_root, follow_links=follow_links)
+    salt = f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}"
+    fingerprint, older = fingerprints(table, salt, contents or Contents())
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
     facts = {**table.facts, "kept_metadata": kept.facts()}
     return FolderConfig(
-        name=kept.config_name(table.fingerprint),
+        name=kept.config_name(fingerprint),
+        fingerprint=fingerprint,
+        older_names=kept.config_names_before(older),
         description=f"The folder {table.folder}.",
         table=dataclasses.replace(table, metadata_keys=kept.columns, facts=facts),
         file_names=kept.file_names,
         on_bad_image=on_bad_image,
         long_side=long_side,
+        dicom_frame=dicom_frame,
     )
 
 
@@ -151,13 +167,14 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                     metadata_keys=config.table.metadata_keys,
                     skip_bad=config.on_bad_image == "skip",
                     long_side=config.long_side,
+                    dicom_frame=config.dicom_frame,
                     file_names=config.file_names,
-                    log=self.data_path / SKIPPED / f"{split}-{i:05d}.json",
+                    log=self.data_path / IMAGE_LOGS / f"{split}-{i:05d}.json",
                     title=f"{split}, file {i + 1} of {len(pieces)}",
                 )
                 for i, piece in enumerate(pieces)
             ]
-            if config.on_bad_image == "error" or _has_bag(of_split):
+            if _has_bag(of_split):
                 readers[split] = of_split
         if "train" not in readers:
             raise DataError(
@@ -167,16 +184,17 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         """Writes all splits, then `splits.csv` and `info.metadata`."""
-        table = self._folder_config(dl_manager).table
+        config = self._folder_config(dl_manager)
+        table = config.table
         download_config = download_config or tfds.download.DownloadConfig()
         readers = self._shard_iterators_per_split(dl_manager)
         infos = [self._write(split, readers[split], download_config) for split in readers]
         self.info.set_splits(splits_lib.SplitDict(infos))
         for leftover in self.data_path.glob("*.shard_infos.json"):  # of Beam
             leftover.unlink()
-        skipped = _read_logs(self.data_path / SKIPPED)
-        place = pd.MultiIndex.from_frame(table.rows[["table", "row"]])
-        rows = table.rows[~place.isin([(name, row) for name, row, *_ in skipped])]
+        log = _read_logs(self.data_path / IMAGE_LOGS)
+        log.write_csv(self.data_path)
+        rows = _rows_of_images(table.rows, log)
         bags = rows.drop_duplicates("bag_id")
         with (self.data_path / SPLITS_CSV).open("w") as file:
             columns = {"patient_id": "patient_id", "bag_id": "study", "split": "split"}
@@ -187,10 +205,10 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
             num_bags=bag_counts.counts(bags),
             num_by_views=bag_counts.num_by_views(rows, named),
             num_patients=int(rows["patient_id"].nunique()),
-            skipped_images=[[row, path, reason] for _, row, path, reason in skipped],
+            **log.metadata(),
             missing_images=table.num_missing,
             missing_examples=list(table.missing),
-            fingerprint=table.fingerprint,
+            fingerprint=config.fingerprint,
             source=table.folder,
             patient_id_from="patient_id",
             named_splits={name: f"{split}[:{n}]" for name, (split, n) in named.items()},
@@ -234,8 +252,9 @@ class ShardReader:
     metadata_keys: tuple[str, ...]
     skip_bad: bool
     long_side: int
+    dicom_frame: str
     file_names: bool
-    log: epath.Path  # where images that are left out are written
+    log: epath.Path  # where what there is to say of images is written
     title: str
 
     def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -245,50 +264,55 @@ class ShardReader:
           DataError: at an unreadable image, unless `skip_bad`.
         """
         total = self.rows["bag_id"].nunique()
-        skipped: list = []
+        log = ImageLog()
         with tfds.core.utils.tqdm(total=total, desc=self.title, leave=False) as progress:
-            for number, example in enumerate(self._examples(skipped)):
+            for number, example in enumerate(self._examples(log)):
                 progress.update()
                 yield number, example
-        if skipped:
+        if log.entries or log.frames:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            self.log.write_text(json.dumps(skipped))
+            self.log.write_text(log.to_json())
 
-    def _examples(self, skipped: list) -> Iterator[dict[str, Any]]:
-        """Yields an example for each bag; adds [table, row, path, reason] to `skipped`."""
+    def _examples(self, log: ImageLog) -> Iterator[dict[str, Any]]:
+        """Yields an example for each bag; `log` takes what there is to say of images."""
         paths = (os.path.join(self.image_folder, path) for path in self.rows["path"])
         records = self.rows.to_dict("records")
-        with contextlib.closing(load_ahead(paths, self.long_side)) as loaded:
+        with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):
-                images, kept = [], []
+                images, ids, kept = [], [], []
                 for row, result in zip(rows, loaded):  # in this order: zip() takes a row first
                     if isinstance(result, ImageError):
-                        skipped.append(self._skip(row, result))
+                        self._leave_out(row, result, log)
                     else:
-                        images.append(result)
-                        kept.append(row)
+                        of_file = log.stored(row["table"], row["row"], self._name(row), result)
+                        images += result.images
+                        ids += of_file
+                        kept += [row] * len(of_file)
                 if kept:
-                    yield self._example(kept, images)
+                    yield self._example(kept, ids, images)
 
-    def _skip(self, row: dict[str, Any], error: ImageError) -> list:
-        """Returns [table, row, path, reason], or raises DataError."""
-        if self.skip_bad:
-            return [row["table"], row["row"], row["path"], str(error)]
+    def _name(self, row: dict[str, Any]) -> str:
+        return row["path"] if self.file_names else image_name(row["table"], row["row"])
+
+    def _leave_out(self, row: dict[str, Any], error: ImageError, log: ImageLog) -> None:
+        """Notes that an image is left out, or raises DataError."""
+        if self.skip_bad or isinstance(error, NotAPicture):
+            log.leave_out(row["table"], row["row"], row["path"], error)
+            return
         raise DataError(
             f"{os.path.join(self.folder, row['table'])}, row {row['row']}: image {row['path']!r} "
             f"cannot be used: {error}: replace the file, remove the row, or pass "
             "--on_bad_image=skip to leave such images out."
         )
 
-    def _example(self, rows: list[dict[str, Any]], images: list[bytes]) -> dict[str, Any]:
+    def _example(
+        self, rows: list[dict[str, Any]], ids: list[str], images: list[bytes]
+    ) -> dict[str, Any]:
         return {
             "bag_id": rows[0]["bag_id"],
             "patient_id": rows[0]["patient_id"],
             "images": images,
-            "image_ids": [
-                row["path"] if self.file_names else image_name(row["table"], row["row"])
-                for row in rows
-            ],
+            "image_ids": ids,
             "views": [row["view"] for row in rows],
             "labels": {name: rows[0][name] for name in self.labels},
             **(
@@ -312,12 +336,22 @@ def _has_bag(readers: list[ShardReader]) -> bool:
     return any(True for reader in readers for _ in reader())
 
 
-def _read_logs(folder) -> list[list]:
-    """Returns [table, row, path, reason] of all images left out, sorted; removes the logs."""
-    skipped = []
-    if folder.exists():
-        for log in folder.iterdir():
-            skipped += json.loads(log.read_text())
-            log.unlink()
+def _read_logs(folder) -> ImageLog:
+    """Returns what all shards say of their images; removes the logs."""
+    files = list(folder.iterdir()) if folder.exists() else []
+    log = ImageLog.joined(file.read_text() for file in files)
+    for file in files:
+        file.unlink()
+    if files:
         folder.rmdir()
-    return sorted(skipped)
+    return log
+
+
+def _rows_of_images(rows: pd.DataFrame, log: ImageLog) -> pd.DataFrame:
+    """Returns one row for each image that is stored: none for what is left out, one for a frame."""
+    place = pd.MultiIndex.from_frame(rows[["table", "row"]])
+    times = np.where(place.isin(list(log.left_out())), 0, 1)
+    if log.frames:
+        frames = {(table, row): number for table, row, number in log.frames}
+        times *= np.array([frames.get(where, 1) for where in place])
+    return rows.iloc[np.repeat(np.arange(len(rows)), times)]

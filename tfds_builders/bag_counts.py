@@ -1,8 +1,10 @@
 """What the rows of a `BagTable` come to, split by split: for `info.metadata`."""
 
 import hashlib
+from collections.abc import Mapping
 
 import pandas as pd
+import tensorflow_datasets as tfds
 
 from tfds_builders.bag_table import VIEWS, BagTable
 
@@ -54,3 +56,17 @@ def split_fingerprints(bags: pd.DataFrame, named: dict[str, tuple[str, int]]) ->
         split: hashlib.sha256("\n".join(sorted(of_split)).encode()).hexdigest()
         for split, of_split in ids.items()
     }
+
+
+def same_counts(info: tfds.core.DatasetInfo, bags: Mapping[str, int], skipped: bool) -> bool:
+    """Returns whether a prepared copy has as many bags a split as are read now.
+
+    Args:
+      info: of the copy.
+      bags: split -> number of bags that the tables name.
+      skipped: whether unreadable images were left out of it: then it may have fewer.
+    """
+    stored = {name: split.num_examples for name, split in info.splits.items()}
+    if skipped:
+        return all(number <= bags.get(name, 0) for name, number in stored.items())
+    return stored == dict(bags)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from tfds_builders.contents import READING, Contents, File
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
 
@@ -29,7 +30,8 @@ class BagTable:
 
     `rows` has one row per image that is there: table (file name), row (as in a spreadsheet), path
     (relative to `folder`), size (bytes), bag_id, patient_id, split, view, one float32 column per
-    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key.
+    label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key; also
+    mtime (of the last change of the file, ns).
     """
 
     folder: str  # absolute
@@ -38,7 +40,7 @@ class BagTable:
     metadata_keys: tuple[str, ...]
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
-    fingerprint: str  # sha256, hex
+    files: tuple[str, ...]  # tables and lists that were read, in `folder`
     facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
     image_folder: str = ""  # absolute; what `path` is relative to
     notes: tuple[str, ...] = ()  # what was assumed, and what is left out, to be printed
@@ -53,7 +55,6 @@ def make_bag_table(
     rows: pd.DataFrame,
     labels: Sequence[str],
     metadata_keys: Sequence[str],
-    salt: str,
     facts: Mapping[str, object],
     images: ImageRoot,
     near: Sequence[tuple[str, str]] = (),
@@ -63,12 +64,11 @@ def make_bag_table(
 
     Args:
       folder: real path.
-      files: names of the tables and lists that were read; their bytes go into the fingerprint.
+      files: names of the tables and lists that were read.
       rows: the columns of `BagTable.rows`, with path, size and mtime missing where there is no
         file; also wanted (the path as written), study_order and image_order (within the patient).
       labels: names of the label columns.
       metadata_keys: names of the metadata columns.
-      salt: whatever else decides what is built.
       facts: see `BagTable`.
       images: where images are.
       near: (image that is missing, as written; path of a file of another spelling), see
@@ -110,12 +110,12 @@ def make_bag_table(
         ]
     return BagTable(
         folder=folder,
-        rows=rows.drop(columns=["wanted", "study_order", "image_order", "mtime"]),
+        rows=rows.drop(columns=["wanted", "study_order", "image_order"]),
         labels=tuple(labels),
         metadata_keys=tuple(metadata_keys),
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
-        fingerprint=_fingerprint(folder, files, rows, salt),
+        files=tuple(sorted(files)),
         facts={**facts, **_of_tables(whole, labels, facts)}
         | ({"image_root": images.folder} if images.folder != folder else {})
         | ({"near_images": [list(pair) for pair in near[:MISSING_EXAMPLES]]} if near else {}),
@@ -245,15 +245,26 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[order].reset_index(drop=True)
 
 
-def _fingerprint(folder: str, files: Sequence[str], rows: pd.DataFrame, salt: str) -> str:
-    """Returns the sha256 of tables and lists (bytes), images (path, size, mtime) and `salt`."""
-    digest = hashlib.sha256(salt.encode())
-    for name in sorted(files):
-        digest.update(f"\0{name}\0".encode())
-        with open(os.path.join(folder, name), "rb") as file:
+def fingerprints(table: BagTable, salt: str, contents: Contents) -> tuple[str, str]:
+    """Returns two SHA-256 (hex) of tables and lists (bytes), images and `salt`.
+
+    Of an image counts its path and content in the first; in the second, that of versions before, its
+    path, size and time of change.
+    """
+    rows = table.rows
+    digest = hashlib.sha256(f"{READING} {salt}".encode())
+    older = hashlib.sha256(salt.encode())
+    for name in table.files:
+        for of_either in (digest, older):
+            of_either.update(f"\0{name}\0".encode())
+        with open(os.path.join(table.folder, name), "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    digest.update("\0".join(rows["path"]).encode())
+                older.update(chunk)
+    paths = "\0".join(rows["path"]).encode()
+    files = list(map(File, rows["path"], rows["size"].tolist(), rows["mtime"].tolist()))
+    digest.update(paths + b"".join(contents.digests(table.image_folder or table.folder, files)))
+    older.update(paths)
     for column in ("size", "mtime"):
-        digest.update(rows[column].to_numpy().astype("<i8").tobytes())
-    return digest.hexdigest()
+        older.update(rows[column].to_numpy().astype("<i8").tobytes())
+    return digest.hexdigest(), older.hexdigest()

@@ -7,3 +7,7 @@ class DataError(ValueError):
 
 class ImageError(ValueError):
     """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""
+
+
+class NotAPicture(ImageError):
+    """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""

@@ -35,6 +35,11 @@ class Kept:
         stored = "\0".join([*self.columns, FILE_NAMES if self.file_names else ""])
         return f"{name}_{hashlib.sha256(stored.encode()).hexdigest()[:6]}"
 
+    def config_names_before(self, older_fingerprint: str) -> tuple[str, ...]:
+        """Returns the names of copies by an older fingerprint: of this one, of one with everything."""
+        name = self.config_name(older_fingerprint)
+        return tuple(filter(None, (name, name_with_everything(name))))
+
     def facts(self) -> dict:
         """Returns what `info.metadata` says of it."""
         return {"columns": list(self.columns), "file_names": self.file_names}

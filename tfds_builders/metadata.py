@@ -4,50 +4,29 @@ Pixels are not touched: whole segments are copied or left out. What says how the
 turned into colours stays.
 """
 
-import re
+from tfds_builders.jpeg import EOI, segments
 
-_RST0, _SOI, _EOI, _SOS = 0xD0, 0xD8, 0xD9, 0xDA
 _COMMENT, _APP0, _APP15 = 0xFE, 0xE0, 0xEF
 # JFIF and Adobe decide whether the components are YCbCr or RGB; ICC is the colour profile.
 _JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-# In the coded pixels FF is followed by 00, by a restart marker, or by another FF (padding).
-_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB")
 
 
 def jpeg_without_metadata(data: bytes) -> bytes | None:
-    """Returns the JPEG without EXIF, XMP, IPTC, comments and whatever follows its end.
-
-    None where `data` has stray bytes between segments, or no end: a decoder may shrug, but what
-    such bytes are cannot be said.
+    """Returns the JPEG without EXIF, XMP, IPTC, comments, stray bytes between segments, and
+    whatever follows its end; None where `data` has no end.
     """
-    parts, at = [b"\xff\xd8"], 2
-    while True:
-        if data[at : at + 1] != b"\xff":
-            return None
-        marker = data[at + 1] if at + 1 < len(data) else 0
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
-        if marker == _EOI:
-            return b"".join([*parts, b"\xff\xd9"])
-        if marker < 0xC0 or _RST0 <= marker <= _SOI:  # has no length, and no place here
-            return None
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == _SOS:  # its segment is followed by coded pixels, up to the next marker
-            found = _NEXT_MARKER.search(data, end)
-            if not found:
-                return None
-            end = found.start()
-        segment = data[at:end]
+    parts = [b"\xff\xd8"]
+    for marker, begin, end in segments(data):
+        segment = data[begin:end]
         describes = _APP0 <= marker <= _APP15 or marker == _COMMENT
         kept = _JPEG_KEPT.get(marker)
         if kept and segment[4:].startswith(kept):
             parts.append(_bare(marker, segment))
         elif not describes:
             parts.append(segment)
-        at = end
+    return b"".join(parts) if parts[-1] == EOI else None
 
 
 def _bare(marker: int, segment: bytes) -> bytes:

@@ -5,6 +5,8 @@ What is stored is always something `tf.io.decode_image(channels=3)` reads as the
 description of the picture: EXIF (camera, place, time), texts, the header of a DICOM.
 """
 
+import contextlib
+import dataclasses
 import io
 import os
 import struct
@@ -13,8 +15,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tfds_builders.dicom import dicom_picture, is_dicom
-from tfds_builders.errors import ImageError
+from tfds_builders import jpeg, looks, tf_decoder, tiff
+from tfds_builders.dicom import dicom_pictures, is_dicom
+from tfds_builders.errors import DataError, ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
 
@@ -38,18 +41,32 @@ _TURNS = {
 }
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tag; Pillow heeds it for 8 bits only
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_JPEG_START = b"\xff\xd8\xff"
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG of some phones, followed by a second picture
 # What Pillow raises for broken files, besides OSError: found by flipping bytes, see tests.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
-def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
-    """Returns the bytes to store for the image file `path`, after decoding all of it once.
+DICOM_FRAMES = ("first", "middle", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What is stored of one file: its images, encoded, and what there is to say of them."""
+
+    images: tuple[bytes, ...]  # one, or the frames of a DICOM
+    notes: tuple[str, ...] = ()  # short, without names of files or people, so that they are counted
+
+
+def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str = "first") -> Loaded:
+    """Returns what to store of the image file `path`, after decoding all of it once.
 
     The file's own bytes, less its metadata, where it is an upright 8-bit RGB or grey JPEG or PNG
-    (by content, whatever the extension) that need not be resized. Otherwise its first frame anew:
-      - a JPEG as JPEG (quality 95, 4:4:4), everything else as PNG, grey where it was grey: what
-        came without loss stays so, and a PNG of a JPEG would be five times its size for nothing;
+    (by content, whatever the extension) that need not be resized and that TensorFlow's decoder
+    reads. Otherwise its first frame anew:
+      - a JPEG as JPEG (quality 95, 4:4:4), everything else as PNG, a lossless JPEG, too, grey where
+        it was grey: what came without loss stays so, and a PNG of a JPEG would be five times its
+        size for nothing;
       - transparency is flattened on white, which is what an image viewer showed the annotator;
       - grey of more than 8 bits is seen through its own range or, in a DICOM, its window: see
         grey.py and dicom.py (48-bit colour keeps its upper 8 bits);
@@ -59,10 +76,13 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
       path: JPEG, PNG, GIF, BMP, TIFF, WebP or DICOM.
       long_side: where the longer side has more pixels, it is resized to this (Lanczos, from the
         full depth); 0 keeps every size.
+      dicom_frame: "first", "middle" or "all": which frames of a DICOM of several are stored.
 
     Raises:
-      ImageError: the file is unreadable, empty, truncated, broken, not an image of FORMATS, larger
-        than MAX_PIXELS, or of a pixel type with no agreed meaning in 8 bits.
+      NotAPicture: a DICOM that never was one.
+      ImageError: the file is unreadable, empty, truncated, broken, damaged in a way that decoders
+        only warn of, not an image of FORMATS, larger than MAX_PIXELS, or of a pixel type with no
+        agreed meaning in 8 bits.
     """
     try:
         with open(path, "rb") as file:
@@ -72,19 +92,34 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0) -> bytes:
     if not data:
         raise ImageError("the file has 0 bytes")
     if is_dicom(data):
-        return _encode(_shrunk(dicom_picture(data, MAX_PIXELS), long_side), "PNG")
-    image = _decode(data, long_side)
-    turn = _TURNS.get(_orientation(image))
-    if turn is None and not _is_larger(image, long_side) and _is_plain(image, data):
-        stored = (
-            png_without_metadata(data) if image.format == "PNG" else jpeg_without_metadata(data)
-        )
-        if stored is not None:
-            return stored
-    seen = _as_seen(image)
-    if turn is not None:
-        seen = seen.transpose(turn)
-    return _encode(_shrunk(seen, long_side), "JPEG" if image.format in _JPEG else "PNG")
+        found = dicom_pictures(data, MAX_PIXELS, dicom_frame)
+        encoded = [_encode(_shrunk(picture, long_side), "PNG") for picture in found.pictures]
+        seen = dict.fromkeys(note for of_picture in encoded for note in of_picture.notes)
+        return Loaded(tuple(one.images[0] for one in encoded), (*found.notes, *seen))
+    with _plain_reasons():
+        image = _open(data)
+        turn = _TURNS.get(_orientation(image))
+        as_it_is = turn is None and not _is_larger(image, long_side)
+        if image.format in _JPEG:
+            kind, stored = _from_jpeg(data, image, long_side, as_it_is)
+        elif image.format == "PNG":
+            kind, stored = "PNG", _from_png(data, image, as_it_is)
+        else:
+            kind, stored = "PNG", _from_other(data, image)
+    if isinstance(stored, Loaded):
+        return stored
+    return _encode(_shrunk(stored if turn is None else stored.transpose(turn), long_side), kind)
+
+
+def frame_salt(dicom_frame: str) -> str:
+    """Returns what a choice of frames adds to the fingerprint of a dataset: nothing by default.
+
+    Raises:
+      DataError: it is none of DICOM_FRAMES.
+    """
+    if dicom_frame not in DICOM_FRAMES:
+        raise DataError(f"dicom_frame is {dicom_frame!r}: use one of {', '.join(DICOM_FRAMES)}.")
+    return "" if dicom_frame == "first" else f" frame {dicom_frame}"
 
 
 def encode_jpeg(image: Image.Image, quality: int, subsampling: int = -1) -> bytes:
@@ -94,16 +129,17 @@ def encode_jpeg(image: Image.Image, quality: int, subsampling: int = -1) -> byte
     return buffer.getvalue()
 
 
-def _encode(image: Image.Image, kind: str) -> bytes:
+def _encode(image: Image.Image, kind: str) -> Loaded:
     """Returns `image` (mode RGB, L, or F in 0..255) as 8-bit JPEG or PNG, without metadata."""
     if image.mode == "F":
         image = to_8_bits(image)
-    bare = Image.fromarray(np.asarray(image))  # Pillow would write comments and texts along
+    pixels = np.asarray(image)
+    bare = Image.fromarray(pixels)  # Pillow would write comments and texts along
     if kind == "JPEG":
-        return encode_jpeg(bare, JPEG_QUALITY, subsampling=0)
+        return Loaded((encode_jpeg(bare, JPEG_QUALITY, subsampling=0),), looks.notes(pixels))
     buffer = io.BytesIO()
     bare.save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return buffer.getvalue()
+    return Loaded((buffer.getvalue(),), looks.notes(pixels))
 
 
 def _is_larger(image: Image.Image, long_side: int) -> bool:
@@ -123,25 +159,11 @@ def _shrunk(image: Image.Image, long_side: int) -> Image.Image:
     return image.resize(_size(image, long_side), Image.Resampling.LANCZOS)
 
 
-def _decode(data: bytes, long_side: int) -> Image.Image:
-    """Returns the first frame of `data`, every pixel decoded.
-
-    A JPEG more than twice as large as `long_side` asks for comes at 1/2, 1/4 or 1/8 of its size,
-    never less than that twice: all of it is still checked, in a third of the time.
-    """
+@contextlib.contextmanager
+def _plain_reasons():
+    """Turns what Pillow raises into an ImageError."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        if image.format == "PNG":
-            # load() ignores checksums and a missing end, TensorFlow's decoder does not.
-            Image.open(io.BytesIO(data), formats=("PNG",)).verify()
-            if _PNG_END not in data:
-                raise ImageError("truncated image")
-        if _is_larger(image, long_side):
-            width, height = _size(image, long_side)
-            image.draft(None, (2 * width, 2 * height))
-        image.load()
+        yield
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -153,7 +175,83 @@ def _decode(data: bytes, long_side: int) -> Image.Image:
     except _BROKEN as error:
         cut = "truncated" in str(error).lower()
         raise ImageError("truncated image" if cut else f"broken image ({error})") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """Returns the picture in `data`, of which the headers alone are read."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.UnidentifiedImageError:
+        if data.startswith(_JPEG_START):
+            if (frame := jpeg.read_frame(data)) is None:
+                raise ImageError("truncated image") from None
+            jpeg.check_headers(frame)
+        raise
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
     return image
+
+
+def _from_jpeg(
+    data: bytes, image: Image.Image, long_side: int, as_it_is: bool
+) -> tuple[str, Loaded | Image.Image]:
+    """Returns how to store a JPEG, and what: its own bytes, or the picture to encode.
+
+    Everything in it is decoded, at an eighth of the size where it is stored `as_it_is`. One more
+    than twice as large as `long_side` asks for comes at 1/2, 1/4 or 1/8 of its size, never less
+    than that twice. Pixels are those of Pillow, whose libjpeg says nothing of damage.
+    """
+    whole = jpeg_without_metadata(data)
+    frame = jpeg.read_frame(whole) if whole else None
+    if frame is None:
+        raise ImageError("truncated image")
+    jpeg.check_headers(frame)
+    colour = {"RGB": "RGB", "L": "GRAY"}.get(image.mode, "")
+    if colour and as_it_is and frame.is_usual:
+        small = jpeg.decode(whole, frame)
+        if tf_decoder.reads_jpeg(whole, frame):
+            if looks.is_constant(small):
+                small = jpeg.decode(whole, frame, colour, image.size)
+            return "JPEG", Loaded((whole,), looks.notes(small, min(image.size)))
+    kind = "PNG" if frame.is_lossless else "JPEG"
+    if _is_larger(image, long_side):
+        width, height = _size(image, long_side)
+        image.draft(None, (2 * width, 2 * height))
+    if colour:
+        pixels = jpeg.decode(whole, frame, colour, image.size)
+        return kind, Image.fromarray(pixels[..., 0] if colour == "GRAY" else pixels)
+    jpeg.decode(whole, frame)
+    image.load()
+    return kind, _as_seen(image)
+
+
+def _from_png(data: bytes, image: Image.Image, as_it_is: bool) -> Loaded | Image.Image:
+    """Returns a PNG's own bytes, or the picture to encode; TensorFlow has decoded it either way.
+
+    Pillow ignores checksums, a missing end, and rows that are missing from the pixels.
+    """
+    Image.open(io.BytesIO(data), formats=("PNG",)).verify()
+    if _PNG_END not in data:
+        raise ImageError("truncated image")
+    bits = data[24]  # in the header: Pillow shows 2, 4 and 16 as 8
+    pixels = tf_decoder.decode_png(data, bits)
+    if pixels is None:
+        image.load()
+        raise ImageError("damaged PNG (not all of its pixels are there)")
+    if image.mode in ("RGB", "L") and bits == 8 and not image.has_transparency_data:
+        pixels = pixels[..., 0] if image.mode == "L" else pixels
+        if as_it_is:
+            return Loaded((png_without_metadata(data),), looks.notes(pixels))
+        return Image.fromarray(pixels)
+    image.load()
+    return _as_seen(image)
+
+
+def _from_other(data: bytes, image: Image.Image) -> Image.Image:
+    image.load()
+    if image.format == "TIFF":
+        tiff.check(data, image.tag_v2)
+    return _as_seen(image)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -163,15 +261,6 @@ def _orientation(image: Image.Image) -> int:
     except _BROKEN:  # the pixels are fine, and every viewer ignores such a block
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Says whether the pixels in `data` can be stored as they are: 8-bit RGB or grey, opaque."""
-    if image.mode not in ("RGB", "L") or image.has_transparency_data:
-        return False
-    if image.format == "PNG":
-        return data[24] == 8  # the bit depth in the header: Pillow shows 2, 4 and 16 as 8
-    return image.format in _JPEG
 
 
 def _as_seen(image: Image.Image) -> Image.Image:

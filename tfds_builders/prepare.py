@@ -12,14 +12,25 @@ import inspect
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, detect, kept_metadata, nih_cxr14
+from tfds_builders import (
+    chexpert_studies,
+    derm_bags,
+    detect,
+    kept_metadata,
+    literal_folders,
+    nih_cxr14,
+)
+from tfds_builders.contents import Contents
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
+
+literal_folders.mend()
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
@@ -82,13 +93,13 @@ def prepare(
       DataError: for anything the user has to mend.
     """
     options = options or BuildOptions()
-    builder = _builder(name, manual_dir, data_dir, options)
+    builder = unprepared(name, manual_dir, data_dir, options)
     for note in builder.builder_config.notes if name in FOLDERS else ():
         print(f"Note: {note}", flush=True)
     if builder.is_prepared():
         return builder
-    if (older := _with_everything(builder, name, manual_dir, data_dir, options)) is not None:
-        return older
+    if (other := _other_copy(builder, name, manual_dir, data_dir, options)) is not None:
+        return other
     print(f"Preparing {builder.info.full_name} in {builder.data_path} ...", flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
@@ -97,7 +108,7 @@ def prepare(
         download = _with_beam(download, builder, beam_runner, beam_options)
     with _one_at_a_time(builder) as alone:
         if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
-            return _builder(name, manual_dir, data_dir, options)
+            return unprepared(name, manual_dir, data_dir, options)
         if name not in FOLDERS:
             _download(name, builder, download)
             return builder
@@ -108,29 +119,52 @@ def prepare(
     return builder
 
 
-def _with_everything(builder, name: str, manual_dir, data_dir, options: BuildOptions):
-    """Returns the copy of the same folder that stores all metadata, where there is one; else None.
+def _other_copy(builder, name: str, manual_dir, data_dir, options: BuildOptions):
+    """Returns a prepared copy of the same folder that stands in for the one asked for; else None.
 
-    Versions before --keep_metadata made no other. It stands in for the usual columns alone, as to
-    build it again may take hours; that is printed.
+    To prepare it again may take hours. That it stands in, and why it is another, is printed.
     """
-    if name not in FOLDERS or options.keep_metadata != USUAL:
+    if name not in FOLDERS:
         return None
+    names = builder.builder_config.older_names
+    older = _of_older_version(builder, names if options.keep_metadata == USUAL else names[:1])
+    if older:
+        return older
     fuller = kept_metadata.name_with_everything(builder.builder_config.name)
-    if not fuller:
+    if not fuller or options.keep_metadata != USUAL:
         return None
     folder = builder.data_path.parent.parent / fuller / builder.data_path.name
     if not folder.exists():
         return None
     everything = dataclasses.replace(options, keep_metadata=kept_metadata.ALL, used_columns=())
-    older = _builder(name, manual_dir, data_dir, everything)
-    if not older.is_prepared():
+    copy = unprepared(name, manual_dir, data_dir, everything)
+    if not copy.is_prepared():
         return None
     print(
-        f"Using the copy that was prepared in {older.data_path}: it stores every metadata column and "
+        f"Using the copy that was prepared in {copy.data_path}: it stores every metadata column and "
         "the names of the image files. Delete it, and one with the usual columns alone is prepared."
     )
-    return older
+    return copy
+
+
+def _of_older_version(builder, names: Iterable[str]):
+    """Returns the copy that a version before `contents.py` prepared of these files, if there is one."""
+    for older in names:
+        folder = builder.data_path.parent.parent / older / builder.data_path.name
+        if not (folder / "dataset_info.json").exists():
+            continue
+        copy = tfds.builder_from_directory(folder)
+        if builder.builder_config.holds_the_same(copy.info):
+            print(
+                f"Using the copy that an earlier version prepared in {folder}, as these files have not "
+                "changed since. Delete it, and they are read again by the rules of this version."
+            )
+            return copy
+        print(
+            f"Not used: {folder}, which an earlier version prepared of these files. This version reads "
+            "other cases or labels in them."
+        )
+    return None
 
 
 def _download(name: str, builder, download: tfds.download.DownloadConfig) -> None:
@@ -196,7 +230,12 @@ def _unfinished(builder) -> list[str]:
     return glob.glob(os.path.join(glob.escape(folder), "incomplete.*"))
 
 
-def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+    """Returns the builder of a dataset that may be on disk or not; arguments are those of `prepare`.
+
+    Raises:
+      DataError: for anything the user has to mend.
+    """
     if name in FOLDERS and not manual_dir:
         raise DataError(
             f"--dataset={name} reads a folder: give it with --manual_dir=DIR. The embedded demo, "
@@ -211,7 +250,7 @@ def _builder(name: str, manual_dir: str | None, data_dir: str | None, options: B
             flag = _FLAGS.get(option, f"--{option}")
             raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
     if package:
-        config = package.folder_config(manual_dir, **options.given())
+        config = package.folder_config(manual_dir, **options.given(), contents=Contents(data_dir))
         return package.Builder(config=config, data_dir=data_dir)
     if manual_dir and name.startswith("derm_bags/"):
         raise DataError(

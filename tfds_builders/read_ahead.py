@@ -6,26 +6,27 @@ from collections.abc import Generator, Iterable
 
 import joblib
 
-from tfds_builders.pixels import ImageError, load_encoded
+from tfds_builders.pixels import ImageError, Loaded, load_encoded
 
-READ_AHEAD = 32  # images held in memory, encoded, while threads check them
+READ_AHEAD = 32  # files held in memory, encoded, while threads check them
 
 
 def load_ahead(
-    paths: Iterable[str], long_side: int = 0
-) -> Generator[bytes | ImageError, None, None]:
-    """Yields the bytes to store, or the error, of each image in order.
+    paths: Iterable[str], long_side: int = 0, dicom_frame: str = "first"
+) -> Generator[Loaded | ImageError, None, None]:
+    """Yields what to store of each file, or why it cannot be used, in order.
 
-    Threads decode (Pillow frees the GIL) at most READ_AHEAD images beyond the one last yielded.
+    Threads decode (Pillow frees the GIL) at most READ_AHEAD files beyond the one last yielded.
 
     Args:
       paths: absolute.
       long_side: pixels that the longer side is reduced to; 0 keeps every image as it is.
+      dicom_frame: see `load_encoded`.
     """
 
-    def load(path: str) -> bytes | ImageError:
+    def load(path: str) -> Loaded | ImageError:
         try:
-            return load_encoded(path, long_side)
+            return load_encoded(path, long_side, dicom_frame)
         except ImageError as error:
             return error
 

@@ -32,14 +32,15 @@ _SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
+_HOLDOUT = ("holdout", "hold-out", "hold_out", "held-out", "held_out")
 USUAL = ("train", "validation", "test")
 
 
 def canonical_split(name: str) -> str:
     """Returns train, validation or test for their usual spellings in any case; other names unchanged.
 
-    Other names ("holdout", "external") are not guessed: their cases would be mixed with those of a split
-    that is called test.
+    Other names ("external", "fold0") are not guessed. "holdout" is decided by `canonical_splits`, which
+    knows whether there is another test split.
 
     >>> [canonical_split(name) for name in ("TRAIN", "val", "Testing", "holdout")]
     ['train', 'validation', 'test', 'holdout']
@@ -51,16 +52,20 @@ def canonical_splits(names: Iterable[str]) -> tuple[list[str], dict[str, tuple[s
     """Returns the names of splits, row by row, in one spelling each, and what was renamed.
 
     Names that `canonical_split` does not know and that differ in case alone become the first of them.
+    "holdout" is test where no other split is; beside one it keeps its name, so that two test splits are
+    not mixed.
 
     Returns:
       The names; and {name as written: (name in use, number of rows)} of those that changed.
     """
-    first: dict[str, str] = {}
+    names = list(names)
+    has_test = any(canonical_split(name) == "test" for name in names)
+    first: dict[str, str] = {} if has_test else dict.fromkeys(_HOLDOUT, "test")
     renamed: collections.Counter = collections.Counter()
     result = []
     for name in names:
         new = canonical_split(name)
-        new = first.setdefault(new.casefold(), new)
+        new = first.setdefault(new.strip().casefold(), new)
         if new != name:
             renamed[name, new] += 1
         result.append(new)

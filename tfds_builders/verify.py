@@ -142,7 +142,7 @@ def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verifica
     # A copy without names of files calls an image by its row; its config, made of the folder, knows more.
     paths: dict[str, str] = getattr(builder.builder_config, "paths", dict)()
     for of_split in images.values():
-        of_split.update({digest: paths.get(name, name) for digest, name in of_split.items()})
+        of_split.update({digest: _path(name, paths) for digest, name in of_split.items()})
     pairs = list(itertools.combinations(counts, 2))
     return Verification(
         dataset=builder.info.full_name,
@@ -258,6 +258,12 @@ def _found(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, 
     if what in ("frontal", "lateral"):
         return sum(counts[split].views.get(what, 0) for split in splits)
     raise ValueError(f"info.metadata['expected'] has {name!r}, which is not counted.")
+
+
+def _path(name: str, paths: Mapping[str, str]) -> str:
+    """Returns the path of an image, for the name that a copy without names of files calls it."""
+    file, comma, frame = name.partition(", frame ")
+    return paths.get(file, file) + comma + frame
 
 
 def _some(names: Sequence[str], total: int = 0) -> str:

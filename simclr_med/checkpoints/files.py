@@ -15,8 +15,10 @@ import zlib
 
 import tensorflow as tf
 
+from simclr_med.checkpoints import reading
 from simclr_med.errors import UserError
-from simclr_med.run_folder import files
+from simclr_med.run_folder import files, gfile
+from simclr_med.transient import is_transient
 
 _PIECE = 1 << 24  # bytes
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
@@ -100,12 +102,14 @@ def problem(prefix: str) -> str | None:
       UserError: they cannot be read just now, which does not make them damaged.
     """
     try:
-        if not tf.io.gfile.exists(f"{prefix}.json"):
+        if not gfile.exists(f"{prefix}.json"):
             return _unreadable_tensor(prefix)
         return _broken_seal(prefix)
     except tf.errors.NotFoundError:
         return "a file of it is missing"
     except tf.errors.OpError as error:
+        if is_transient(error):
+            raise
         raise UserError(
             f"Checkpoint {prefix} cannot be read: {error.message}. Check that you may read it and "
             "that its disk or network can be reached, then give the same command again."
@@ -126,7 +130,7 @@ def publish(unfinished: str, prefix: str) -> None:
         files.sync(unfinished + suffix)
     remove(prefix)
     for suffix in suffixes:  # .index after .data: where it is, all is
-        tf.io.gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
+        gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
     files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")
 
 
@@ -161,15 +165,43 @@ def write_list(model_dir: str, prefixes: list[str]) -> None:
     files.write_atomically(os.path.join(model_dir, "checkpoint"), "\n".join(lines) + "\n")
 
 
+def listed(folder: str) -> str | None:
+    """Returns the prefix that the file `checkpoint` in a folder names; None if its files are gone.
+
+    As tf.train.latest_checkpoint, for whatever path; the folder may have been moved.
+    """
+    try:
+        name = newest_name(folder)
+    except ValueError:  # the file is damaged
+        return None
+    prefix = os.path.join(folder, name or "")
+    return prefix if name and gfile.exists(f"{prefix}.index") else None
+
+
+def newest_name(folder: str) -> str | None:
+    """Returns the name within a folder that its file `checkpoint` gives the newest; None if it has none.
+
+    Raises:
+      tf.errors.OpError, ValueError: the file is damaged.
+    """
+    path = os.path.join(folder, "checkpoint")
+    if not gfile.exists(path):
+        return None
+    gfile.read(
+        path
+    )  # tried again where storage fails for now; the next line takes that for no file
+    state = tf.train.get_checkpoint_state(folder)
+    return os.path.basename(state.model_checkpoint_path) if state is not None else None
+
+
 def _remove(path: str) -> None:
-    (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
+    (gfile.rmtree if gfile.isdir(path) else gfile.remove)(path)
 
 
 def _size_and_crc(path: str) -> list[int]:
     size = crc = 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while piece := file.read(_PIECE):
-            size, crc = size + len(piece), zlib.crc32(piece, crc)
+    for piece in gfile.pieces(path, _PIECE):
+        size, crc = size + len(piece), zlib.crc32(piece, crc)
     return [size, crc]
 
 
@@ -202,9 +234,11 @@ def _unreadable_tensor(prefix: str) -> str | None:
         ):  # first as bytes, where an error says if it is the network's
             _size_and_crc(os.path.join(folder, other))
     try:
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        reader = reading.open_reader(prefix)
         for key in reader.get_variable_to_shape_map():
             reader.get_tensor(key)
     except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
+        if is_transient(error):
+            raise
         return str(error).splitlines()[0][:200]
     return None

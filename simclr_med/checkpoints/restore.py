@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from simclr_med.checkpoints import files
+from simclr_med.checkpoints import files, reading
 from simclr_med.errors import CheckpointGone, UserError
 
 
@@ -19,7 +19,7 @@ def restore(model, checkpoint: str) -> None:
     unfit: Exception | None = None
     if not wrong:
         try:
-            status = tf.train.Checkpoint(model=model).restore(checkpoint)
+            status = reading.restore(tf.train.Checkpoint(model=model), checkpoint)
             status.assert_existing_objects_matched().expect_partial()
             return
         except (AssertionError, tf.errors.NotFoundError) as error:

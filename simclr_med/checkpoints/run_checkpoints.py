@@ -9,9 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints import reading
 from simclr_med.checkpoints.variable_tree import copy_tree
-from simclr_med.errors import Diverged, UserError
+from simclr_med.errors import Diverged, StorageUnavailable, UserError
 from simclr_med.signals import Interrupted
+from simclr_med.transient import first_line, is_transient, retried
 
 
 class RunCheckpoints:
@@ -48,7 +50,7 @@ class RunCheckpoints:
     def __exit__(self, kind, error, trace) -> None:
         try:
             self.finish()
-        except UserError as failed:
+        except (UserError, StorageUnavailable) as failed:
             if error is None or isinstance(error, Interrupted):  # which says that all is saved
                 raise
             print(failed)  # what ended the training is said after it
@@ -89,7 +91,7 @@ class RunCheckpoints:
                     "beside and reaches no other weight). From here on it has an optimiser of its "
                     "own, which begins afresh."
                 )
-            held.restore(self._latest).assert_existing_objects_matched()
+            reading.restore(held, self._latest).assert_existing_objects_matched()
         if tidy:
             self._tidy()
         return self.step
@@ -135,9 +137,11 @@ class RunCheckpoints:
         try:
             writing.result()
         except (tf.errors.OpError, OSError) as error:
+            if is_transient(error):
+                raise
             raise UserError(
                 f"A checkpoint could not be written to {self.model_dir} "
-                f"({str(error).splitlines()[0][:300]}); {_last_good(self._latest)}. See that there "
+                f"({first_line(error)}); {_last_good(self._latest)}. See that there "
                 "is room and that you may write there, then give the same command again."
             ) from error
 
@@ -145,7 +149,7 @@ class RunCheckpoints:
         """Writes the copy, in the thread; then lists it, and only then removes an old one."""
         unfinished = checkpoint_files.unfinished(prefix)
         try:
-            copy.write(unfinished)
+            retried(lambda: copy.write(unfinished), f"Writing checkpoint {prefix}")
         except Exception:
             checkpoint_files.remove(unfinished)  # room for who frees some
             raise
@@ -184,7 +188,7 @@ class _HostCopy:
 
 def _names_below(prefix: str, part: str) -> list[str]:
     """Returns the names under which a checkpoint holds variables of `part`."""
-    names = tf.compat.v1.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
+    names = reading.open_reader(prefix).get_variable_to_shape_map()
     return [name for name in names if name.startswith(f"{part}/")]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.run_folder import terminal
+from simclr_med.run_folder import data_json, figures, terminal
+from simclr_med.transient import retried
 from tfds_builders import contact_sheet, verify, verify_tables
 from tfds_builders import detect as detection
 from tfds_builders import prepare as preparation
@@ -29,8 +32,9 @@ def run(invocation: Invocation) -> int:
     found = verify.verify(builder, is_part=invocation.config.data.on_missing_image == "skip")
     terminal.show(verify_tables.tables(found))
     picture = builder.data_path / "contact_sheet.png"
-    contact_sheet.contact_sheet(builder, str(picture))
-    print(f"Some bags of each split: {picture}")
+    with figures.drawn(str(picture)):
+        contact_sheet.contact_sheet(builder, str(picture))
+        print(f"Some bags of each split: {picture}")
     for note in found.notes:
         print(f"Note: {note}")
     for problem in found.problems:
@@ -51,29 +55,53 @@ def prepare(config: Config):
         also = ", and --manual_dir, the folder of its tables" if data.image_root else ""
         raise UserError(f"--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name){also}.")
     try:
-        return preparation.prepare(
-            data.dataset,
-            manual_dir=data.manual_dir,
-            data_dir=data.data_dir,
-            options=preparation.BuildOptions(
-                on_bad_image=data.on_bad_image,
-                long_side=data.build_long_side,
-                top_conditions=data.top_conditions,
-                bag_regex=data.bag_regex,
-                image_root=data.image_root or "",
-                follow_links=data.follow_links,
-                dicom_frame=data.dicom_frame,
-                on_missing_image=data.on_missing_image,
-                on_label_conflict=data.on_label_conflict,
-                missing_labels=data.missing_labels,
-                keep_metadata=data.keep_metadata,
-                used_columns=_columns_of_subgroups(config),
+        return retried(
+            lambda: preparation.prepare(
+                str(data.dataset),
+                **_reading(config),
+                beam_runner=data.beam_runner,
+                beam_options=data.beam_options,
             ),
-            beam_runner=data.beam_runner,
-            beam_options=data.beam_options,
+            f"Preparing or opening --dataset={data.dataset}",
         )
     except DataError as error:
         raise UserError(str(error)) from error
+
+
+def name_of(config: Config) -> str:
+    """Returns the name that runs know the prepared dataset by, whether it is prepared or not.
+
+    Raises:
+      UserError: something is wrong with it.
+    """
+    try:
+        builder = preparation.unprepared(str(config.data.dataset), **_reading(config))
+    except DataError as error:
+        raise UserError(str(error)) from error
+    return data_json.name_of(builder)
+
+
+def _reading(config: Config) -> dict[str, Any]:
+    """Returns the arguments of `prepare` and `unprepared` that say where the data are, and how read."""
+    data = config.data
+    return {
+        "manual_dir": data.manual_dir,
+        "data_dir": data.data_dir,
+        "options": preparation.BuildOptions(
+            on_bad_image=data.on_bad_image,
+            long_side=data.build_long_side,
+            top_conditions=data.top_conditions,
+            bag_regex=data.bag_regex,
+            image_root=data.image_root or "",
+            follow_links=data.follow_links,
+            dicom_frame=data.dicom_frame,
+            on_missing_image=data.on_missing_image,
+            on_label_conflict=data.on_label_conflict,
+            missing_labels=data.missing_labels,
+            keep_metadata=data.keep_metadata,
+            used_columns=_columns_of_subgroups(config),
+        ),
+    }
 
 
 def detect(manual_dir: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import textwrap
 
 from absl import flags
 
-from simclr_med.config import FIELDS, GROUPS, Config
+from simclr_med.config import FIELDS, GROUPS, PATHS, Config
 from simclr_med.errors import UserError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -67,12 +67,32 @@ def parse(argv: list[str]) -> CommandLine:
         raise UserError(f"{_sentence(error)} See: python run.py --help") from error
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
+    given = {name: values[name].value for name in FIELDS if values[name].present}
     return CommandLine(
-        {name: values[name].value for name in FIELDS if values[name].present},
+        {name: _at_home(name, value) if name in PATHS else value for name, value in given.items()},
         is_demo,
         by_hand=_fields(asked),
         in_files=_fields(_names(values.own_lines)),
     )
+
+
+def _at_home(name: str, path: str | None) -> str | None:
+    """Returns a path with the home folder for ~ or ~USER at its start, which shells leave in --flag=~/x.
+
+    Done here alone, so that a run is the same one however its paths were given.
+    """
+    if not path or "~" not in path:
+        return path
+    if name == "runs":  # A,B+C
+        return "".join(os.path.expanduser(part) for part in re.split(r"([,+]\s*)", path))
+    found = os.path.expanduser(path)
+    if found != path and os.path.exists(path):
+        print(
+            f"Note: --{name}={path} is {found}. There is also a folder or file whose name begins with "
+            f"'~', {os.path.abspath(path)}, which earlier versions read and wrote: --{name}=./{path} "
+            "names that."
+        )
+    return found
 
 
 def _names(arguments: list[str]) -> set[str]:

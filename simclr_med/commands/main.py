@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from simclr_med import __version__, cluster, signals
+from simclr_med import __version__, cluster, signals, transient
 from simclr_med.commands import COMMANDS, flags, idle_flags
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
@@ -19,13 +19,27 @@ from simclr_med.commands.run_config import (
     works_on_run,
 )
 from simclr_med.config import Config
-from simclr_med.errors import UserError
+from simclr_med.errors import StorageUnavailable, UserError
 
 # Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
 # ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+_FULL = (
+    "{}; what was already saved is kept. Free some space, or choose another --model_dir or --data_dir, "
+    "and run the same command again."
+)
+_OF_MACHINE = {  # errno: what to do
+    errno.ENOSPC: _FULL.format("The disk is full"),
+    errno.EDQUOT: _FULL.format("Your quota on this disk is used up"),
+    errno.EROFS: "It can only be read: give another --model_dir or --data_dir, which can be written.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENAMETOOLONG: "Give a shorter path or --eval_name.",
+    errno.ENOTDIR: "A part of that path is a file: give another folder.",
+    errno.EISDIR: "That is a folder: give a file, or move the folder away.",
+    errno.EIO: "The disk, or the network to it, fails: see to that, then run the same command again.",
+}
 _CLOSED_PIPE = 128 + 13  # as a shell reports a process that SIGPIPE ended
 
 
@@ -33,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code.
 
     0: done; 1: `verify` found problems; 2: a mistake of the user's; 75: another worker of the run,
-    or the TPU, was lost, and the same commands go on; 128 + n: stopped by signal n.
+    or the TPU, was lost, or storage did not answer, and the same commands go on; 128 + n: stopped by
+    signal n.
 
     Args:
       argv: the program's name and its flags; None: those of this process.
@@ -60,13 +75,16 @@ def _main(argv: list[str]) -> int:
     signals.watch()
     try:
         return _run(argv)
-    except UserError as error:
+    except (UserError, StorageUnavailable) as error:
         return _fail(program, str(error), error.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         raise
     except Exception as error:
+        if transient.is_transient(error):
+            message = f"{transient.described(error)}. {transient.ADVICE}"
+            return _fail(program, message, StorageUnavailable.exit_code)
         message = _user_message(error)
         if message is None:
             raise
@@ -147,13 +165,18 @@ def _silence_logs() -> None:
 
 def _user_message(error: Exception) -> str | None:
     """Returns what to tell a user about a failure of the machine; None for a bug in this code."""
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-        return (
-            "The disk is full; what was already saved is kept. Free some space, or choose another "
-            "--model_dir or --data_dir, and run the same command again."
-        )
+    cause = error.__cause__
+    if isinstance(cause, Exception) and (found := _user_message(cause)):
+        return found  # TFDS wraps what writing a dataset raises
+    text = transient.first_line(error)
+    for number, advice in _OF_MACHINE.items():
+        is_full = number in (errno.ENOSPC, errno.EDQUOT)
+        # TensorFlow's errors, and of a full disk HDF5's and Arrow's, have the system's words for it.
+        may_say = is_full or type(error).__module__.startswith("tensorflow")
+        if getattr(error, "errno", None) == number or may_say and os.strerror(number) in str(error):
+            return advice if is_full else f"{text}. {advice}"
     if isinstance(error, PermissionError) or type(error).__name__ == "PermissionDeniedError":
-        return f"No permission: {error}. Choose another path, or ask for the right to use this one."
+        return f"No permission: {text}. Choose another path, or ask for the right to use this one."
     return None
 
 

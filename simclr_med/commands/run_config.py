@@ -27,7 +27,8 @@ def config_of_run(given: dict, mode: str) -> Config:
     """Returns the configuration of the run in --model_dir, with what was given on top."""
     saved = values_of_run(given, mode)
     given = _without_contradiction(given, saved)
-    if any(_is_other(given, saved, name) for name in ("dataset", "manual_dir")):
+    moved = _is_other(given, saved, "manual_dir") and not _is_copy(given, saved)
+    if moved or _is_other(given, saved, "dataset"):
         # Other data: how the run's own was built says nothing about it.
         saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
@@ -72,9 +73,9 @@ def _exists(path: str) -> bool:
     """Returns whether a file is there, local or remote; of a local one without TensorFlow."""
     if "://" not in path:
         return os.path.exists(path)
-    import tensorflow as tf
+    from simclr_med.run_folder import gfile
 
-    return tf.io.gfile.exists(path)
+    return gfile.exists(path)
 
 
 def _without_contradiction(given: dict, saved: dict) -> dict:
@@ -104,6 +105,23 @@ def _is_other(given: dict, saved: dict, name: str) -> bool:
     if name == "manual_dir" and one and other:
         one, other = os.path.realpath(one), os.path.realpath(other)
     return name in given and one != other
+
+
+def _is_copy(given: dict, saved: dict) -> bool:
+    """Returns whether --manual_dir is a copy of the folder that the run in --model_dir was trained on.
+
+    It is if it makes the same prepared dataset when it is read as the run's folder was.
+    """
+    if "dataset" not in saved or _is_other(given, saved, "dataset"):
+        return False
+    from simclr_med.commands import dataset
+    from simclr_med.run_folder import read_json
+
+    trained_on = read_json(os.path.join(given["model_dir"], "config.json")).get("prepared_dataset")
+    try:
+        return dataset.name_of(flags.config_from({**saved, **given})) == trained_on
+    except UserError:  # whatever is wrong with it is said when it is read as it is to be
+        return False
 
 
 def default_model_dir(config: Config, dataset: str) -> str:

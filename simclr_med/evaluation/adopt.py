@@ -17,7 +17,7 @@ from simclr_med.data import DATA_ORDER
 from simclr_med.errors import UserError
 from simclr_med.export import source
 from simclr_med.optim import make_optimizer
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, gfile
 
 KEY = "adopted_weights"  # in config.json: what they are, in words
 
@@ -51,7 +51,7 @@ def adopt(
         )
     path = os.path.join(model_dir, "config.json")
     identity = (config, data_json.name_of(builder), bags.class_names)
-    if tf.io.gfile.exists(path):
+    if gfile.exists(path):
         if KEY not in run_folder.read_json(path):
             raise UserError(
                 f"--model_dir={model_dir} holds a run, and --checkpoint names other weights: give "
@@ -63,7 +63,10 @@ def adopt(
         model = make_model(config, len(bags.class_names))
     print(checkpoints.load(model, weights, Classes(bags.class_names, bags.multilabel)))
     print("They are evaluated as they are: nothing is trained.")
-    with run_folder.locked(model_dir):
+    with run_folder.results_locked(model_dir), run_folder.locked(model_dir):
+        if gfile.exists(path):  # by another evaluation of them, meanwhile
+            run_folder.check_same_run(model_dir, *identity)
+            return config
         _save(config, model, model_dir)
         run_folder.write_config(model_dir, *identity, DATA_ORDER)
         values = {**run_folder.read_json(path), KEY: f"{weights.path} ({weights.kind})"}

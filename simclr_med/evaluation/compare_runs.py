@@ -7,15 +7,14 @@ import io
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
-from simclr_med.metrics.predictions import read_predictions, runs_of
+from simclr_med.metrics.predictions import items, read_predictions, runs_of
 from simclr_med.metrics.text import DASH, TITLES, number, signed
-from simclr_med.run_folder import spreadsheet, terminal
+from simclr_med.run_folder import gfile, spreadsheet, terminal
 
 _SIGNIFICANT = 0.05
 _FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
@@ -29,7 +28,7 @@ def compare_runs(config: Config) -> int:
     Raises:
       UserError: fewer than two sides, a run that is not there or not evaluated, or as `compare`.
     """
-    texts = [text.strip() for text in config.experiment.runs.split(",") if text.strip()]
+    texts = items(config.experiment.runs, ",")
     if len(texts) < 2:
         raise UserError(
             f"--runs={config.experiment.runs}: --mode=compare needs two runs or more, A,B[,C...]; "
@@ -69,7 +68,7 @@ def compare_runs(config: Config) -> int:
     tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
     print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
     if config.run.model_dir:
-        tf.io.gfile.makedirs(config.run.model_dir)
+        gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")
         run_folder.write_json(f"{path}.json", found)
         run_folder.write_atomically(f"{path}.csv", _csv(found))
@@ -84,7 +83,7 @@ def pretraining_of(predictions_path: str) -> str | None:
     """
     folder = os.path.dirname(predictions_path)
     path = os.path.join(folder, "config.json")
-    if not tf.io.gfile.exists(path):
+    if not gfile.exists(path):
         return None
     saved = run_folder.read_json(path)
     start = saved.get("checkpoint") if saved.get("train_mode") == "finetune" else None

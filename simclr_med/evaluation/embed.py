@@ -22,7 +22,8 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.export import source, writable
 from simclr_med.models import Model
-from simclr_med.run_folder import data_json, files, terminal
+from simclr_med.run_folder import data_json, files, gfile, leftovers, terminal
+from simclr_med.transient import retried
 
 _SECONDS_BETWEEN_LINES = 5.0
 _ROW_GROUP = 4096
@@ -54,10 +55,10 @@ def embed(
     bags = open_bags(config, builder, split, with_image_ids=by_image)
     config, model, weights = _model(config, model_dir, strategy, of_run)
     rows = _read(bags)
-    if by_image:
-        embeddings, columns, labels = _per_image(config, strategy, model, bags, rows)
-    else:
-        embeddings, columns, labels = _per_case(config, strategy, model, bags, rows)
+    compute = _per_image if by_image else _per_case
+    embeddings, columns, labels = retried(
+        lambda: compute(config, strategy, model, bags, rows), f"Embedding {split}"
+    )
     about = {
         "weights": weights,
         "dataset": data_json.name_of(builder),
@@ -68,19 +69,21 @@ def embed(
         "input_range": model.encoder.input_range,
         "antialias": config.augment.is_antialiased,
     }
-    tf.io.gfile.makedirs(model_dir)
+    gfile.makedirs(model_dir)
     stem = os.path.join(
         model_dir, f"embeddings{config.eval.suffix}_{re.sub(r'[^A-Za-z0-9._-]+', '_', split)}"
     )
     paths = [f"{stem}.parquet", f"{stem}.npz"]
-    _write_parquet(paths[0], columns, labels, bags.class_names, embeddings, about)
-    _write_npz(paths[1], columns, labels, bags.class_names, embeddings, about)
+    with run_folder.results_locked(model_dir):
+        leftovers.remove(model_dir)
+        _write_parquet(paths[0], columns, labels, bags.class_names, embeddings, about)
+        _write_npz(paths[1], columns, labels, bags.class_names, embeddings, about)
     print(
         f"{len(embeddings):,} embeddings of {embeddings.shape[1]:,} numbers, a row per "
         f"{config.eval.embed_unit}, of {data_json.name_of(builder)} {split}:"
     )
     for path in paths:
-        print(f"  {path}  {terminal.file_size(tf.io.gfile.stat(path).length)}")
+        print(f"  {path}  {terminal.file_size(gfile.stat(path).length)}")
     return paths
 
 

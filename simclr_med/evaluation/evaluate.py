@@ -17,9 +17,12 @@ from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.features import case_pictures
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import embedding, html, results, strips
+from simclr_med.export import writable
 from simclr_med.metrics import compare, subgroups
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.metrics.text import encoder_title
+from simclr_med.run_folder import figures, gfile, leftovers
+from simclr_med.transient import retried
 
 _POLL_SECONDS = 5.0
 _PICTURE_SIZE = 96  # px, in report.html
@@ -45,6 +48,7 @@ def check_splits(config: Config, builder) -> None:
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
     """Evaluates the newest checkpoint; while the run goes on, each newer one too."""
+    writable.check(model_dir, model_dir, of_run=True)
     of_run = splits.of_run(config, builder, model_dir)
     splits.check(splits.as_trained(config, of_run), builder, of_run, model_dir)
     evaluated = None
@@ -94,8 +98,34 @@ def evaluate(
       UserError: a mistake of the user's.
     """
     config = input_range.resolve(config, model_dir)
-    found = measure(config, builder, model_dir, strategy, to_choose=to_choose)
+    found = retried(
+        lambda: measure(config, builder, model_dir, strategy, to_choose=to_choose),
+        f"Evaluating {model_dir}",
+    )
+    with run_folder.results_locked(model_dir):
+        leftovers.remove(model_dir)
+        _write(config, model_dir, found, pictures, label_efficiency)
+    results.print_table(found.result)
+    return found.result
+
+
+def _write(
+    config: Config,
+    model_dir: str,
+    found: Measured,
+    pictures: bool,
+    label_efficiency: list[dict] | None,
+) -> None:
+    """Writes an evaluation's files: numbers first, and result.json once more when all is there.
+
+    What cannot be drawn is in result.json's "not_drawn"; a picture of an earlier evaluation does not
+    stay beside other numbers.
+    """
     result, suffix = found.result, config.eval.suffix
+    drawings = {
+        "embedding": os.path.join(model_dir, f"embedding{suffix}.png"),
+        "report": os.path.join(model_dir, f"report{suffix}.html"),
+    }
     files = {"checkpoint": found.checkpoint}
     for name, scores in found.predictions.items():
         files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")
@@ -103,13 +133,16 @@ def evaluate(
         run_folder.write_atomically(files[name], table)
     if found.shift_from and found.predictions:
         result["shift"] = _shift(config, model_dir, found, files["predictions"])
+    files["result"] = os.path.join(model_dir, f"result{suffix}.json")
+    for name in ("views", "curves"):
+        if gfile.exists(path := os.path.join(model_dir, f"{name}.png")):
+            files[name] = path
     if pictures:
-        files["embedding"] = os.path.join(model_dir, f"embedding{suffix}.png")
-        titled = {
-            f"encoder: {encoder_title(result, which)}": value
-            for which, value in found.features.items()
-        }
-        embedding.save(files["embedding"], titled, found.cases.labels, found.class_names)
+        for path in drawings.values():
+            if gfile.exists(path):
+                gfile.remove(path)
+    result["files"], result["not_drawn"] = files, {}
+    run_folder.write_json(files["result"], result)  # from here on nothing that is drawn can cost it
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(
             config,
@@ -119,25 +152,35 @@ def evaluate(
             model_dir,
             config.run.keep_hub_module_max,
         )
-    files["result"] = os.path.join(model_dir, f"result{suffix}.json")
-    for name in ("views", "curves"):
-        if tf.io.gfile.exists(path := os.path.join(model_dir, f"{name}.png")):
-            files[name] = path
     if pictures:
-        files["report"] = os.path.join(model_dir, f"report{suffix}.html")
+        with figures.drawn(drawings["embedding"], result["not_drawn"]):
+            _save_embedding(drawings["embedding"], found)
+            files["embedding"] = drawings["embedding"]
+        with figures.drawn(drawings["report"], result["not_drawn"]):
+            result["files"] = {**files, "report": drawings["report"]}  # it lists itself
+            for part, why in _save_report(
+                config, drawings["report"], found, label_efficiency
+            ).items():
+                print(f"Warning: '{part}' of the report could not be made ({why}).")
+                result["not_drawn"][f"report{suffix}.html: {part}"] = why
+            files["report"] = drawings["report"]
     result["files"] = files
-    if pictures:
-        _save_report(config, files["report"], found, label_efficiency)
-    run_folder.write_json(files["result"], result)  # last: who finds it, finds all
-    results.print_table(result)
-    return result
+    run_folder.write_json(files["result"], result)  # last: who finds all in it, finds all
+
+
+def _save_embedding(path: str, found: Measured) -> None:
+    titled = {
+        f"encoder: {encoder_title(found.result, which)}": value
+        for which, value in found.features.items()
+    }
+    embedding.save(path, titled, found.cases.labels, found.class_names)
 
 
 def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dict:
     """Returns how much a run loses on data that it was not trained on; {} without a comparison."""
     inside = os.path.join(model_dir, "predictions.csv")
     result = os.path.join(model_dir, "result.json")
-    if not (tf.io.gfile.exists(inside) and tf.io.gfile.exists(result)):
+    if not (gfile.exists(inside) and gfile.exists(result)):
         print("Evaluate the run on its own dataset too, and the drop is shown.")
         return {}
     before = run_folder.read_json(result)
@@ -154,7 +197,8 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
 
 def _save_report(
     config: Config, path: str, found: Measured, label_efficiency: list[dict] | None
-) -> None:
+) -> dict[str, str]:
+    """Writes the page; returns what `html.save` returns."""
     scores = found.predictions.get("predictions")
     pictures = {}
     if scores is not None:
@@ -170,4 +214,4 @@ def _save_report(
         label_efficiency=label_efficiency,
         identifiers=config.eval.keep_identifiers,
     )
-    html.save(path, found.result, view)
+    return html.save(path, found.result, view)

@@ -10,7 +10,6 @@ import dataclasses
 import os
 from typing import Any
 
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -19,7 +18,7 @@ from simclr_med.config import FIELDS, Config
 from simclr_med.data.labels import LabelReading
 from simclr_med.data.patients import patients_of, same_pictures
 from simclr_med.errors import UserError
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, gfile
 
 # Datasets, and layouts of derm_bags, whose patient ids are the publisher's (or the demo's own): equal
 # ids are equal people in every copy.
@@ -94,7 +93,7 @@ def _run_of(path: str) -> str | None:
     folder = path.rstrip("/")
     for _ in range(_SAVED_MODEL_DEPTH):
         file = os.path.join(folder, "config.json")
-        if tf.io.gfile.exists(file):
+        if gfile.exists(file):
             try:
                 values = run_folder.read_json(file)
             except UserError:  # others write files of that name too

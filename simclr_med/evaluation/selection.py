@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import tensorflow as tf
-
 from simclr_med import run_folder
 from simclr_med.build import make_model, open_bags
 from simclr_med.checkpoints import files as checkpoint_files
@@ -25,7 +23,7 @@ from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import Averaged, choose_thresholds, estimates
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, gfile
 
 # Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is
 # reported, never what is chosen on.)
@@ -79,7 +77,7 @@ def select(
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
     if not split:
         return {"checkpoint": os.path.basename(usable[-1]), "thresholds": None}
-    kept = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
+    kept = run_folder.read_json(path) if gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
         return _frozen(kept, config, model_dir)
     asked = _made_of(config, builder, usable)

@@ -10,8 +10,6 @@ import dataclasses
 import os
 from typing import Any, NoReturn
 
-import tensorflow as tf
-
 from simclr_med import run_folder
 from simclr_med.build import open_bags
 from simclr_med.config import Config
@@ -20,7 +18,7 @@ from simclr_med.data.patients import named_by, patients_of
 from simclr_med.errors import UserError
 from simclr_med.evaluation import lineage
 from simclr_med.evaluation.lineage import Stage
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, gfile
 
 _USUAL = ("train", "validation", "test")  # in this order, others after them
 _CHOOSE_RUNS = ("sweep", "study")  # modes
@@ -148,7 +146,7 @@ def _selected(
     if of_run.get("mode") in _CHOOSE_RUNS:
         chosen.append(of_run.get("selection_split"))
     path = os.path.join(model_dir or "", "selection.json")
-    if model_dir and not (own and split) and tf.io.gfile.exists(path):
+    if model_dir and not (own and split) and gfile.exists(path):
         chosen.append(run_folder.read_json(path).get("split"))
     return [
         _here("selection", config, builder, split)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from simclr_med.run_folder import figures
 from simclr_med.run_folder.files import writing
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
@@ -15,6 +18,18 @@ _COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")
 _MARKERS = "osD^vP"
 
 
+def _drawing(draw):
+    """Makes of a function of a path one that shows text as it is, and costs no numbers if it fails."""
+
+    @functools.wraps(draw)
+    def drawn(path: str, *args, **kwargs) -> None:
+        with figures.drawn(path), matplotlib.rc_context(figures.style()):
+            draw(path, *args, **kwargs)
+
+    return drawn
+
+
+@_drawing
 def heat_map(path: str, rows: list[dict], metric: str) -> None:
     """Writes a cell for each point of a sweep; the best has a frame, a failed one says so.
 
@@ -55,6 +70,7 @@ def heat_map(path: str, rows: list[dict], metric: str) -> None:
     _save(figure, path)
 
 
+@_drawing
 def curves(
     path: str,
     lines: dict[str, list[tuple[float, float | None, float | None]]],
@@ -98,6 +114,7 @@ def curves(
     _save(figure, path)
 
 
+@_drawing
 def bars(
     path: str, groups: dict[str, dict[str, tuple[float | None, float | None]]], metric: str
 ) -> None:

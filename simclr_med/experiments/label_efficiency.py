@@ -18,7 +18,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.experiments import figures, grids, repeats, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
-from simclr_med.run_folder import data_json, spreadsheet, terminal
+from simclr_med.run_folder import data_json, gfile, spreadsheet, terminal
 
 
 def jobs(config: Config) -> dict[str, Config]:
@@ -96,9 +96,10 @@ def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir
         if metric in row
     ]
     evaluate.evaluate(wanted[most], builder, folder, strategy, label_efficiency=points)
-    path = os.path.join(model_dir, "report.html")
-    tf.io.gfile.copy(os.path.join(folder, "report.html"), path, overwrite=True)
-    print(f"  {path}")
+    path, drawn = os.path.join(model_dir, "report.html"), os.path.join(folder, "report.html")
+    if gfile.exists(drawn):  # else a warning said why not
+        gfile.copy(drawn, path, overwrite=True)
+        print(f"  {path}")
 
 
 def rows(wanted: dict[str, Config], results: dict[str, dict]) -> list[dict]:

@@ -27,7 +27,7 @@ from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate
 from simclr_med.keras_api import keras
-from simclr_med.run_folder import data_json, files
+from simclr_med.run_folder import data_json, files, gfile
 from simclr_med.training import train
 
 _RECORD = "experiment.json"
@@ -115,7 +115,7 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
       Diverged: the run failed.
     """
     config_path = os.path.join(model_dir, "config.json")
-    if not tf.io.gfile.exists(config_path):
+    if not gfile.exists(config_path):
         return None
     config = input_range.resolve(config, model_dir)
     class_names = tuple(run_folder.read_json(config_path).get("class_names", ()))
@@ -226,7 +226,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     """Returns a stored result that was made of the same weights, data and questions, with files."""
     made_of = _read(model_dir).get("evaluations", {}).get(config.eval.eval_name or "")
     path = _result_path(config, model_dir)
-    if made_of is None or not tf.io.gfile.exists(path):
+    if made_of is None or not gfile.exists(path):
         return None
     now = _made_of(config, builder, model_dir)
     # A field that was added since had its default.
@@ -239,7 +239,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
-    return result if predictions is None or tf.io.gfile.exists(predictions) else None
+    return result if predictions is None or gfile.exists(predictions) else None
 
 
 def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
@@ -268,11 +268,11 @@ def _weights(path: str | None) -> str | None:
     """
     if not path:
         return None
-    gfile, prefix = tf.io.gfile, path
+    prefix = path
     if gfile.isdir(path):
         saved_model = os.path.join(path, "variables", "variables")
         is_saved_model = gfile.exists(f"{saved_model}.index")
-        prefix = saved_model if is_saved_model else tf.train.latest_checkpoint(path)
+        prefix = saved_model if is_saved_model else checkpoint_files.listed(path)
     for file_name in (f"{prefix}.index", path):
         if gfile.exists(file_name) and not gfile.isdir(file_name):
             digest = hashlib.sha256()
@@ -300,9 +300,9 @@ def _forget_models() -> None:
 
 def _read(model_dir: str) -> dict[str, Any]:
     path = os.path.join(model_dir, _RECORD)
-    return run_folder.read_json(path) if tf.io.gfile.exists(path) else {}
+    return run_folder.read_json(path) if gfile.exists(path) else {}
 
 
 def _write(model_dir: str, record: dict[str, Any]) -> None:
-    tf.io.gfile.makedirs(model_dir)
+    gfile.makedirs(model_dir)
     run_folder.write_json(os.path.join(model_dir, _RECORD), record)

@@ -28,7 +28,7 @@ from simclr_med.experiments import (
 )
 from simclr_med.experiments.study_plan import Arm, Builders
 from simclr_med.metrics.text import TITLES
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, gfile
 
 
 def run(
@@ -122,7 +122,7 @@ def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, 
     if study_plan.has_grid(tuned):
         print(f"Study, stage 2: choosing learning rate and weight decay of '{arm.name}'.")
         folder = os.path.join(model_dir, "sweep", arm.folder)
-        tf.io.gfile.makedirs(folder)
+        gfile.makedirs(folder)
         with_all = tuned.replace(label_fraction=1.0)
         best = sweep.search(with_all, builders(tuned), folder, strategy, asked)
         run_folder.write_json(os.path.join(folder, "best.json"), best)

@@ -6,8 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from simclr_med.build import open_bags
 from simclr_med.config import OF_A_FOLDER, Config
 from simclr_med.errors import UserError
@@ -15,6 +13,7 @@ from simclr_med.evaluation import evaluate, splits
 from simclr_med.experiments import grids, label_efficiency, sweep
 from simclr_med.models.resnet import SMALL_IMAGE
 from simclr_med.optim import num_train_steps, num_warmup_steps
+from simclr_med.run_folder import gfile
 
 RECIPES = ("simclr", "micle", "finetune")
 
@@ -152,7 +151,7 @@ def check_folder(model_dir: str) -> None:
       UserError: it was.
     """
     old = os.path.join(model_dir, "pretrain_simclr1", "config.json")
-    if tf.io.gfile.exists(old):
+    if gfile.exists(old):
         raise UserError(
             f"--model_dir={model_dir} holds a study of an earlier version, which pretrained once for "
             "all seeds. A study now pretrains once for each seed: choose another --model_dir."

@@ -19,7 +19,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import splits
 from simclr_med.experiments import figures, grids, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
-from simclr_med.run_folder import files, spreadsheet, terminal
+from simclr_med.run_folder import files, gfile, spreadsheet, terminal
 
 _TEST = "test"  # the name of the final evaluation's files
 
@@ -144,7 +144,7 @@ def _looks_at_test(model_dir: str, best: str) -> list[str]:
         for name in files.names(model_dir)
         if name != best
         and name.startswith("lr_")
-        and tf.io.gfile.exists(os.path.join(model_dir, name, f"result_{_TEST}.json"))
+        and gfile.exists(os.path.join(model_dir, name, f"result_{_TEST}.json"))
     )
 
 

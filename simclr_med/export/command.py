@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_med import checkpoints, run_folder
+from simclr_med.checkpoints import reading
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.errors import UserError
@@ -24,7 +23,7 @@ from simclr_med.export import (
     writable,
 )
 from simclr_med.models import Model
-from simclr_med.run_folder import data_json, files, terminal
+from simclr_med.run_folder import data_json, files, gfile, leftovers, terminal
 
 FOLDER = "export"
 CARD = "README.md"
@@ -46,20 +45,39 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
     folder = os.path.join(model_dir, FOLDER)
     writable.check(folder, model_dir, of_run=of_run)
     model, facts = _of_run(config, model_dir) if of_run else _of_weights(config)
-    tf.io.gfile.makedirs(folder)
+    gfile.makedirs(folder)
+    with run_folder.results_locked(model_dir):
+        leftovers.remove(folder)
+        _write(config, model, facts, wanted, folder, model_dir if of_run else None)
+    if reading.is_pattern(os.path.abspath(folder)) and "saved_model" in wanted:
+        print(
+            "Note: TensorFlow loads no SavedModel from a path with [ ] or \\ in it: move the folder to "
+            "another place first."
+        )
+    return folder
+
+
+def _write(
+    config: Config,
+    model: Model,
+    facts: dict[str, Any],
+    wanted: list[str],
+    folder: str,
+    model_dir: str | None,
+) -> None:
+    """Writes the files and the card, and prints what there is; `model_dir`: None if of no run."""
     for name in wanted:
         _FORMATS[name].write(model, facts, folder)
     written = [file for name in wanted for file in _FORMATS[name].files]
     for file in (file for made in _FORMATS.values() for file in made.files if file not in written):
         _remove(os.path.join(folder, file))  # left by another export, perhaps of another step
     listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in written]
-    card = model_card.model_card(config, facts, model_dir if of_run else None, listed)
+    card = model_card.model_card(config, facts, model_dir, listed)
     run_folder.write_atomically(os.path.join(folder, CARD), card)
     rows = [[file, terminal.file_size(size), model_card.FILES[file]] for file, size, _ in listed]
-    size = terminal.file_size(tf.io.gfile.stat(os.path.join(folder, CARD)).length)
+    size = terminal.file_size(gfile.stat(os.path.join(folder, CARD)).length)
     rows.append([CARD, size, "model card: what it is, and how to load it"])
     terminal.show([(f"In {folder}", ["file", "size", "what"], rows)])
-    return folder
 
 
 def formats(text: str) -> list[str]:
@@ -114,7 +132,7 @@ _FORMATS = {
 
 def _size_and_digest(path: str) -> tuple[int, str]:
     """Returns bytes and SHA-256 of a file, or of a folder's files in the order of their names."""
-    gfile, found = tf.io.gfile, [path]
+    found = [path]
     if gfile.isdir(path):
         found = sorted(
             os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names
@@ -126,7 +144,7 @@ def _size_and_digest(path: str) -> tuple[int, str]:
 
 
 def _remove(path: str) -> None:
-    if tf.io.gfile.isdir(path):
-        tf.io.gfile.rmtree(path)
-    elif tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
+    if gfile.isdir(path):
+        gfile.rmtree(path)
+    elif gfile.exists(path):
+        gfile.remove(path)

@@ -19,7 +19,8 @@ from simclr_med.checkpoints.variable_tree import copy_tree, copy_values
 from simclr_med.config import Config
 from simclr_med.export import network
 from simclr_med.models import Model
-from simclr_med.run_folder import data_json, files
+from simclr_med.run_folder import data_json, files, gfile, leftovers
+from simclr_med.transient import retried
 
 FACTS = "simclr_med.json"
 _IMAGES = {"serving_default": tf.uint8, "serving_uint16": tf.uint16}
@@ -51,7 +52,7 @@ def save(
     write(model, network.facts(config, model, class_names, step, data), path)
     steps = sorted(int(name) for name in files.names(root) if name.isdigit())
     for old in steps[:-keep]:
-        tf.io.gfile.rmtree(os.path.join(root, str(old)))
+        gfile.rmtree(os.path.join(root, str(old)))
     return path
 
 
@@ -67,11 +68,12 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
       facts: from `network.facts`.
       path: of the folder.
     """
-    unfinished = os.path.join(os.path.dirname(path), f"unfinished-{os.path.basename(path)}")
-    if tf.io.gfile.exists(unfinished):
-        tf.io.gfile.rmtree(unfinished)
+    leftovers.remove(os.path.dirname(path))
+    unfinished = leftovers.temporary(path)
+    if gfile.exists(unfinished):  # of an attempt of this process
+        gfile.rmtree(unfinished)
     root, signatures = _reusable(model, facts)
-    tf.saved_model.save(root, unfinished, signatures=signatures)
+    retried(lambda: tf.saved_model.save(root, unfinished, signatures=signatures), f"Writing {path}")
     run_folder.write_json(os.path.join(unfinished, FACTS), facts)
     files.replace_folder(unfinished, path)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 
-import tensorflow as tf
-
 from simclr_med import run_folder
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+from simclr_med.run_folder import gfile
 
 
 def newest_or_chosen(config: Config, model_dir: str) -> str:
@@ -21,7 +20,7 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
       UserError: there is none; or a choice is asked for, and was not made among these.
     """
     path = os.path.join(model_dir, "selection.json")
-    said = run_folder.read_json(path) if tf.io.gfile.exists(path) else None
+    said = run_folder.read_json(path) if gfile.exists(path) else None
     candidates = said and said.get("candidates")
     usable = checkpoint_files.usable(model_dir, at_most=None if candidates else 1)
     names = [os.path.basename(prefix) for prefix in usable]
@@ -45,7 +44,11 @@ def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
     """Returns the classes of a fine-tuned run's head; () of a pretrained one."""
     if config.run.train_mode != "finetune":
         return ()
-    return tuple(run_folder.read_json(os.path.join(model_dir, "config.json"))["class_names"])
+    path = os.path.join(model_dir, "config.json")
+    names = run_folder.read_json(path).get("class_names")
+    if not names:
+        raise UserError(f"{path} is damaged (class_names is missing in it); restore it.")
+    return tuple(names)
 
 
 def weights_only(config: Config) -> tuple[Config, Weights]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from simclr_med.config import suffix_of
 from simclr_med.errors import UserError
-from simclr_med.run_folder import files, spreadsheet
+from simclr_med.run_folder import files, gfile, spreadsheet
 
 _SEED = re.compile(r"seed_(\d+)$")
 _TRUTH_OF = "truth: "
@@ -69,38 +69,45 @@ def runs_of(text: str) -> list[str]:
     Raises:
       UserError: there is no such run, it was not evaluated yet, or it is given twice.
     """
-    paths = [path for one in _items(text) for path in _files_of(one)]
+    paths = [path for one in items(text, "+") for path in _files_of(one)]
     if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
         raise UserError(f"--runs: {twice[0]} is given twice on one side.")
     return paths
 
 
-def _items(text: str) -> list[str]:
-    """Returns the parts of A+B+C; a + in the name of a folder or file that exists is part of it."""
-    parts: list[str] = []
-    for piece in text.split("+"):
-        whole = f"{parts[-1]}+{piece}" if parts else piece
-        if parts and not _exists(parts[-1]) and _exists(whole):
-            parts[-1] = whole
-        else:
-            parts.append(piece.strip())
-    return parts
+def items(text: str, mark: str) -> list[str]:
+    """Returns the parts of A+B+C, or A,B,C, without empty ones.
+
+    A mark in the name of a folder or file that exists is part of it.
+    """
+    pieces, parts, start = text.split(mark), [], 0
+    while start < len(pieces):
+        end = start + 1
+        if not _exists(pieces[start].strip()):
+            longer = range(end + 1, len(pieces) + 1)
+            whole = (n for n in longer if _exists(mark.join(pieces[start:n]).strip()))
+            end = next(whole, end)
+        parts.append(mark.join(pieces[start:end]).strip())
+        start = end
+    return [part for part in parts if part]
 
 
 def _exists(text: str) -> bool:
-    return tf.io.gfile.exists(text) or tf.io.gfile.isdir(text.rsplit(":", 1)[0])
+    folder, _, eval_name = text.rpartition(":")
+    named = folder and "/" not in eval_name and gfile.isdir(folder)
+    return bool(named or text and gfile.exists(text))
 
 
 def _files_of(text: str) -> list[str]:
     """Returns the predictions files of a model_dir, MODEL_DIR:EVAL_NAME or CSV file."""
     if text.endswith(".csv"):
-        if not tf.io.gfile.exists(text):
+        if not gfile.exists(text):
             raise UserError(f"--runs: there is no file {text}.")
         return [text]
     folder, eval_name = text, ""
-    if not tf.io.gfile.isdir(text) and ":" in text:
+    if not gfile.isdir(text) and ":" in text:
         folder, eval_name = text.rsplit(":", 1)
-    if not tf.io.gfile.isdir(folder):
+    if not gfile.isdir(folder):
         raise UserError(
             f"--runs: there is no run in {folder}. Give the --model_dir of a run, "
             "MODEL_DIR:EVAL_NAME, or a predictions.csv."
@@ -110,7 +117,7 @@ def _files_of(text: str) -> list[str]:
     name = f"predictions{suffix_of(eval_name)}.csv"
     paths = [os.path.join(path, name) for path in seeds or [folder]]
     for path in paths:
-        if not tf.io.gfile.exists(path):
+        if not gfile.exists(path):
             where = os.path.dirname(path)
             has = ", ".join(n for n in files.names(where) if re.fullmatch(r"predictions.*\.csv", n))
             raise UserError(

@@ -8,6 +8,7 @@ from simclr_med.run_folder.folder import (
     locked,
     read_json,
     read_metrics,
+    results_locked,
     write_config,
     write_json,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "locked",
     "read_json",
     "read_metrics",
+    "results_locked",
     "write_atomically",
     "write_config",
     "write_json",

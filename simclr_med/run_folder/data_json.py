@@ -6,9 +6,8 @@ import os
 import re
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_med.config import Config
+from simclr_med.run_folder import gfile
 from simclr_med.run_folder.folder import read_json, write_json
 
 FILE = "data.json"
@@ -72,4 +71,4 @@ def read(model_dir: str) -> dict[str, Any]:
     """Returns what data.json says; {} of a run that is older than the file, and of weights that were
     trained elsewhere just what `write_classes` says."""
     path = os.path.join(model_dir, FILE)
-    return read_json(path) if tf.io.gfile.exists(path) else {}
+    return read_json(path) if gfile.exists(path) else {}

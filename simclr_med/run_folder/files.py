@@ -1,4 +1,4 @@
-"""Files of a run, on a disk or remote (gs://BUCKET/RUN): read and written through tf.io.gfile."""
+"""Files of a run, on a disk or remote (gs://BUCKET/RUN): read and written through `gfile`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from simclr_med.run_folder import gfile, leftovers
+
 _UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # so a file system says it; folders: SMB
 
 
@@ -22,7 +24,7 @@ def is_remote(path: str) -> bool:
 def names(folder: str) -> list[str]:
     """Returns what lies in a folder, sorted, folders in it without a slash; [] if there is none."""
     try:
-        return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+        return sorted(name.rstrip("/") for name in gfile.listdir(folder))
     except tf.errors.NotFoundError:
         return []
 
@@ -33,27 +35,30 @@ def read_text(path: str) -> str:
     Raises:
       tf.errors.NotFoundError: there is none.
     """
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read().decode("utf-8")
+    return gfile.read(path).decode("utf-8")
 
 
 def update_digest(digest: Any, path: str) -> None:
     """Feeds the bytes of a file to a hash of hashlib's, a piece at a time."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    for piece in gfile.pieces(path):
+        digest.update(piece)
 
 
 def write_atomically(path: str, text: str) -> None:
     """Writes a text file so that a reader, or a crash, sees the old or the new one, never half.
 
     Once it returns, a power failure undoes neither this nor what was renamed in that folder before.
+    After an error nothing is left; what a killed process leaves, `leftovers.remove` removes.
     """
-    temporary = f"{path}.tmp{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(text.encode("utf-8"))
-    sync(temporary)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    temporary = leftovers.temporary(path)
+    try:
+        gfile.write(temporary, text.encode("utf-8"))
+        sync(temporary)
+        gfile.rename(temporary, path, overwrite=True)
+    except Exception:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(temporary)  # one attempt: what went wrong is to be told
+        raise
     sync(os.path.dirname(path) or ".")
 
 
@@ -86,33 +91,32 @@ def writing(path: str) -> Iterator[str]:
     For what libraries write that know no remote paths: pictures, arrays, tables. The file's name
     keeps its ending. After an error nothing is left.
     """
-    name = os.path.basename(path)
+    temporary = leftovers.temporary(path)
     if is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
-            local = os.path.join(folder, name)
+            local = os.path.join(folder, os.path.basename(path))
             yield local
-            tf.io.gfile.copy(local, f"{path}.tmp", overwrite=True)
-        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+            gfile.copy(local, temporary, overwrite=True)
+        gfile.rename(temporary, path, overwrite=True)
         return
-    local = os.path.join(os.path.dirname(path), f"unfinished-{os.getpid()}-{name}")
     try:
-        yield local
-        os.replace(local, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(local)
+            os.remove(temporary)
 
 
 def replace_folder(new: str, path: str) -> None:
     """Moves a folder to `path`, in place of what was there: of a remote one, file after file."""
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.rmtree(path)
+    if gfile.exists(path):
+        gfile.rmtree(path)
     if not is_remote(path):
         os.replace(new, path)
         return
-    for at, _, names in tf.io.gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
+    for at, _, found in gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
         there = path + at.rstrip("/").removeprefix(new)
-        tf.io.gfile.makedirs(there)
-        for name in names:
-            tf.io.gfile.rename(f"{at.rstrip('/')}/{name}", f"{there}/{name}")
-    tf.io.gfile.rmtree(new)
+        gfile.makedirs(there)
+        for name in found:
+            gfile.rename(f"{at.rstrip('/')}/{name}", f"{there}/{name}")
+    gfile.rmtree(new)

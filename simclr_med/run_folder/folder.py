@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import filelock
-import tensorflow as tf
 
 from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
 from simclr_med.errors import UserError
+from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
-_LOCK = ".lock"
+_LOCK, _LOCK_OF_RESULTS = ".lock", ".lock_results"
 # As a file system says it; EBADF: NFS, which locks only what is open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
@@ -29,15 +29,19 @@ def write_json(path: str, value: Any) -> None:
 
 
 def read_json(path: str) -> Any:
-    """Returns the content of a JSON file.
+    """Returns the content of a JSON file, an object.
 
     Raises:
-      UserError: it is not JSON, so something else than a run has changed it.
+      UserError: it is not JSON, or not what a run writes into a file of that name (`schemas`), so
+        something else than a run has changed it.
     """
     try:
-        return json.loads(read_text(path))
-    except ValueError as error:
+        value = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it.") from error
+    if problem := schemas.find_problem(path, value):
+        raise UserError(f"{path} is damaged ({problem}); restore it.")
+    return value
 
 
 @contextlib.contextmanager
@@ -51,7 +55,7 @@ def locked(model_dir: str) -> Iterator[None]:
       UserError: another process trains in this folder, or it cannot be made.
     """
     if is_remote(model_dir):
-        tf.io.gfile.makedirs(model_dir)
+        gfile.makedirs(model_dir)
         yield
         return
     try:
@@ -71,6 +75,25 @@ def locked(model_dir: str) -> Iterator[None]:
                 f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
                 "would not be found out: start none."
             )
+        yield
+
+
+@contextlib.contextmanager
+def results_locked(model_dir: str) -> Iterator[None]:
+    """Holds the results of a run while an evaluation or export writes them; waits for another's.
+
+    So the files of two evaluations do not mix: those of the later stay. The lock ends with the process,
+    however it ends. Where there are no locks, files are still whole, each under its own name until then.
+    """
+    with contextlib.ExitStack() as stack:
+        if not is_remote(model_dir):
+            os.makedirs(model_dir, exist_ok=True)
+            file = stack.enter_context(open(os.path.join(model_dir, _LOCK_OF_RESULTS), "a+"))
+            told = False
+            while _lock(file) is False:
+                if not told:
+                    print(f"Another evaluation writes its results to {model_dir}: waiting for it.")
+                told = True
         yield
 
 
@@ -113,7 +136,7 @@ def check_same_run(
     """
     path = os.path.join(model_dir, "config.json")
     mine = _of_run(model_dir, config, dataset, class_names)
-    if tf.io.gfile.exists(path):
+    if gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         # A run older than a field had its default, or what `OF_OLDER_RUNS` says.
         theirs = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
@@ -148,7 +171,7 @@ def data_order(model_dir: str) -> int | None:
     1 for a run that is older than the record; None if none has begun.
     """
     path = os.path.join(model_dir, "config.json")
-    return read_json(path).get("data_order", 1) if tf.io.gfile.exists(path) else None
+    return read_json(path).get("data_order", 1) if gfile.exists(path) else None
 
 
 def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]) -> dict:
@@ -161,12 +184,32 @@ def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str
 
 
 def read_metrics(model_dir: str) -> list[dict[str, float]]:
-    """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out."""
+    """Returns the rows of metrics.jsonl; a last line cut short by a crash is left out.
+
+    Raises:
+      UserError: another line is damaged; says which.
+    """
     path = os.path.join(model_dir, "metrics.jsonl")
-    if not tf.io.gfile.exists(path):
+    if not gfile.exists(path):
         return []
-    lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
-    return [json.loads(line) for line in lines]
+    try:
+        lines = read_text(path).split("\n")[:-1]  # what follows the last newline is incomplete
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it, or move it away.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            problem = schemas.find_problem_of_metrics(row)
+        except (ValueError, RecursionError) as error:
+            problem = str(error)
+        if problem:
+            raise UserError(
+                f"{path}, line {number}, is damaged ({problem}): remove that line. Weights do not "
+                "depend on this file."
+            )
+        rows.append(row)
+    return rows
 
 
 def plain(value: Any) -> Any:

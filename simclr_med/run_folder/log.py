@@ -11,8 +11,10 @@ import time
 import rich.progress
 import tensorflow as tf
 
+from simclr_med.run_folder import gfile
 from simclr_med.run_folder.files import write_atomically
 from simclr_med.run_folder.folder import plain, read_metrics
+from simclr_med.transient import retried
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -31,7 +33,8 @@ class RunLog:
         self._path = os.path.join(model_dir, "metrics.jsonl")
         rows = [row for row in read_metrics(model_dir) if row["step"] <= start_step]
         write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._events = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
+        events = os.path.join(model_dir, "events")
+        self._events = retried(lambda: tf.summary.create_file_writer(events), f"Writing {events}")
         self._images_per_step = images_per_step
         self._total_steps = total_steps
         self._start: tuple[float, int] | None = None
@@ -60,12 +63,11 @@ class RunLog:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps(plain({"step": step, **metrics})) + "\n")
+        gfile.append(self._path, json.dumps(plain({"step": step, **metrics})) + "\n")
         with self._events.as_default(step=step):
             for name, value in metrics.items():
                 tf.summary.scalar(f"train/{name}", value)
-        self._events.flush()
+        retried(self._events.flush, f"Writing TensorBoard events of {self._path}")
 
     def picture(self, name: str, image: tf.Tensor, step: int) -> None:
         """Adds an image, uint8 [H, W, 3], to the TensorBoard events."""

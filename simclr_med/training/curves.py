@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from simclr_med.run_folder.files import writing
 
@@ -23,7 +20,8 @@ def save(path: str, rows: list[dict[str, float]]) -> None:
     panels = [(key, title) for key, title in _PANELS if rows and key in rows[-1]]
     if not panels:
         return
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3), squeeze=False)
+    figure = Figure(figsize=(3.6 * len(panels), 3))
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, (key, title) in zip(axes[0], panels):
         axis.plot([row["step"] for row in rows], [row[key] for row in rows], color="tab:blue")
         axis.set(title=title, xlabel="step")
@@ -31,4 +29,3 @@ def save(path: str, rows: list[dict[str, float]]) -> None:
     figure.tight_layout()
     with writing(path) as file:
         figure.savefig(file, dpi=100)
-    plt.close(figure)

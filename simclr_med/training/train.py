@@ -15,11 +15,12 @@ from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
-from simclr_med.run_folder import data_json
+from simclr_med.run_folder import data_json, figures, gfile, leftovers
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.training import curves, startup, views, workers
 from simclr_med.training.plan import Plan, batches_from, make_plan, views_per_example
 from simclr_med.training.step import Trained, make_run_steps
+from simclr_med.transient import retried
 
 _TPU_STEPS_PER_CALL = 50
 _SHOWN = ("contrast_loss", "contrast_acc", "supervised_loss", "supervised_acc")
@@ -55,6 +56,8 @@ def train(
         # 3. Model and optimizer, as they were when the run stopped or as they begin.
         with strategy.scope():
             trained = _trained(plan)
+        if folder == model_dir:
+            leftovers.remove(model_dir)
         saved = _checkpoints(model_dir, trained, config.run.keep_checkpoint_max)
         start = saved.restore_latest(tidy=folder == model_dir)
         workers.check_same(strategy, {"the step they go on from": start})
@@ -79,12 +82,14 @@ def train(
             with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(plan, strategy, trained, saved, stop)
         # 6. The picture of how it went.
-        curves.save(os.path.join(folder, "curves.png"), run_folder.read_metrics(folder))
+        path = os.path.join(folder, "curves.png")
+        with figures.drawn(path):
+            curves.save(path, run_folder.read_metrics(folder))
 
 
 def _initial_weights(config: Config, model_dir: str) -> Weights | None:
     """Returns the opened weights of --checkpoint; None without them, or if the run has begun."""
-    begun = tf.io.gfile.exists(os.path.join(model_dir, "config.json"))
+    begun = gfile.exists(os.path.join(model_dir, "config.json"))
     return open_weights(config.run.checkpoint) if config.run.checkpoint and not begun else None
 
 
@@ -168,17 +173,24 @@ def _loop(
             print(startup.negatives(workers.gather(strategy, batch["patient"].numpy())), flush=True)
     run_steps = make_run_steps(config, plan.method, strategy, trained, ops)
     stops_at = _Stops(plan, distribution.is_tpu(strategy))
-    iterator = iter(
-        distribution.distribute_parts(
-            lambda *part: batches if part == own_part else batches_of(part=part), strategy
-        )
-    )
+    began = saved.step
+
+    def batches_now():
+        """Returns an iterator over the batches that are left, now that `saved.step` are done."""
+
+        def of_part(*part):
+            is_made = part == own_part and saved.step == began
+            return batches if is_made else batches_from(plan, saved.step, part)
+
+        return iter(distribution.distribute_parts(of_part, strategy))
+
+    steps = _Steps(run_steps, batches_now, alone=own_part[1] == 1 and not stops_at.is_tpu)
     sums: dict[str, float] = {}
     counted = 0
     try:
         while (step := saved.step) < total_steps:
             size = stops_at.next_after(step) - step
-            totals = {k: float(v) for k, v in run_steps(iterator, tf.constant(size)).items()}
+            totals = {k: float(v) for k, v in steps.run(size).items()}
             if not all(abs(value) < float("inf") for value in totals.values()):
                 raise checkpoints.diverged(saved.step, saved.latest)
             step, counted = step + size, counted + size
@@ -200,6 +212,35 @@ def _loop(
         log.close()
 
 
+class _Steps:
+    """Runs steps; where images could not be read by a fault that passes, goes on from the step reached.
+
+    Args:
+      run_steps: from `make_run_steps`.
+      batches: returns an iterator over the batches from the step on that the run has reached.
+      alone: nobody else takes part in a step, neither a worker nor a TPU: a fault is the storage's.
+    """
+
+    def __init__(self, run_steps, batches, *, alone: bool):
+        self._run_steps, self._batches, self._alone = run_steps, batches, alone
+        self._iterator = batches()
+
+    def run(self, size: int) -> dict[str, tf.Tensor]:
+        """Returns the totals of `size` steps."""
+        if not self._alone or size > 1:  # of several steps some may be done
+            return self._run_steps(self._iterator, tf.constant(size))
+        return retried(self._one, "Reading images to train on")
+
+    def _one(self) -> dict[str, tf.Tensor]:
+        if self._iterator is None:
+            self._iterator = self._batches()
+        try:
+            return self._run_steps(self._iterator, tf.constant(1))
+        except tf.errors.OpError:
+            self._iterator = None  # it may have lost a batch
+            raise
+
+
 class _Stops:
     """After which steps the loop comes back from TensorFlow: to save, to log, or on TPUs every 50."""
 
@@ -208,6 +249,7 @@ class _Stops:
         epoch = round(plan.num_examples / batch_size)
         self._save_every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
         self._log_every = min(100, max(1, plan.total_steps // 100))
+        self.is_tpu = is_tpu
         self._per_call = _TPU_STEPS_PER_CALL if is_tpu else 1
         self._last = plan.total_steps
 

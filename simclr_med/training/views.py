@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from simclr_med.augment import augment_views
+from simclr_med.run_folder import figures, gfile
 
 _PAIRS, _VIEWS_ACROSS, _GAP = 24, 8, 8
 
@@ -31,5 +32,6 @@ def save(path: str, batch: dict, ops: dict[str, tuple], seed: int) -> tf.Tensor:
     rows = tf.reshape(pairs, [-1, columns, *pairs.shape[1:]])
     picture = tf.concat(tf.unstack(tf.concat(tf.unstack(rows, axis=1), axis=2)), axis=0)
     picture = tf.image.convert_image_dtype(picture, tf.uint8, saturate=True)
-    tf.io.write_file(path, tf.io.encode_png(picture))
+    with figures.drawn(path):
+        gfile.write(path, tf.io.encode_png(picture).numpy())
     return picture

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import distribution, run_folder
+from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.errors import UserError, WorkerLost
 
 _SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
@@ -58,7 +59,7 @@ def told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
         tasks = [int(task) for task in re.findall(r"/job:worker/(?:replica:\d+/)?task:(\d+)", text)]
         others = [task for task in tasks if task != index]
         who = f"Worker {others[0]}" if others else "Another worker"
-        latest = tf.train.latest_checkpoint(model_dir) or (
+        latest = checkpoint_files.listed(model_dir) or (
             "the beginning, for there is no checkpoint yet"
         )
         if count == 1:

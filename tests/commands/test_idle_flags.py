@@ -204,6 +204,7 @@ def idle_in(work, how):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", [*idle_in([knobs.PRETRAIN], "training")])
 def test_it_is_true_of_pretraining(effects, name):
     if name == "fine_tune_after_block":  # refused by `validate`
@@ -213,6 +214,7 @@ def test_it_is_true_of_pretraining(effects, name):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", idle_in([knobs.FINETUNE], "training"))
 def test_it_is_true_of_fine_tuning(effects, name):
     changed = TUNED.replace(**{name: other_value(name)})
@@ -220,6 +222,7 @@ def test_it_is_true_of_fine_tuning(effects, name):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.parametrize("name", idle_in([knobs.SCORE], "evaluation"))
 def test_it_is_true_of_evaluation(effects, name):
     if name in ("manual_dir", "dataset", "label_fraction"):  # stand in the result as they are

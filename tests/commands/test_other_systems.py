@@ -44,6 +44,7 @@ FLAGS = (
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_build_train_stop_resume_and_evaluate_without_fcntl_and_sched_getaffinity(tmp_path):
     draw_cases(tmp_path / "photos", {"train": 6, "validation": 4})
     (tmp_path / "site").mkdir()

@@ -697,6 +697,7 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_real_study_ends_with_its_report(builder, strategy, tmp_path, monkeypatch):
     stand_in_compare(monkeypatch)
     encoders.shorten(monkeypatch, blocks=())
@@ -716,6 +717,7 @@ def test_a_real_study_ends_with_its_report(builder, strategy, tmp_path, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
     model_dir = tmp_path / "sweep"
     photos, data = builder.builder_config.manifest.folder, builder._data_dir_root

@@ -271,6 +271,7 @@ def test_several_runs_a_side_add_their_own_variance():
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_the_same_recipe_with_other_seeds_is_seldom_called_better():
     """Runs that differ by their seed only, each a little better or worse as a whole."""
     rng, called = np.random.default_rng(0), {1: 0, 3: 0}

@@ -1,6 +1,7 @@
 """Files of a run on a disk and in a folder that only TensorFlow can open, gfile's ram://."""
 
 import os
+import re
 
 import pytest
 import tensorflow as tf
@@ -34,7 +35,9 @@ def test_a_file_is_the_old_or_the_new_one(folder, monkeypatch):
     assert files.read_text(path) == "old\n"
     files.write_atomically(path, "\u00e9\r\n")
     assert files.read_text(path) == "\u00e9\r\n"
-    assert files.names(folder) == ["a.json", "a.json.tmp1"] and files.names(f"{folder}/none") == []
+    written, left = files.names(folder)
+    assert written == "a.json" and re.fullmatch(r"unfinished-[0-9a-f]{8}-1-a.json", left)
+    assert files.names(f"{folder}/none") == []
     with pytest.raises(tf.errors.NotFoundError):
         files.read_text(f"{folder}/none")
 

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
+import time
 
 import filelock
 import pytest
@@ -53,3 +56,55 @@ def test_whoever_looks_needs_no_right_to_write_and_hides_nothing(tmp_path):
         threading.Timer(0.05, other.close).start()
         assert filelock.lock_descriptor(other.fileno(), blocking=False)
         assert not run_folder.is_training(str(tmp_path))
+
+
+HOLDER = """
+import sys, filelock
+with open(sys.argv[1], "a+") as file:
+    filelock.lock_descriptor(file.fileno())
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_evaluation(tmp_path):
+    """Another process, which writes the results of the run in `tmp_path`."""
+    path = str(tmp_path / ".lock_results")
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=pipe, stdout=pipe)
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("ends", ["kill", "done"])
+def test_results_wait_for_those_of_another_evaluation_however_it_ends(
+    tmp_path, other_evaluation, capsys, ends
+):
+    end = other_evaluation.kill if ends == "kill" else other_evaluation.stdin.close
+    begun = time.monotonic()
+    threading.Timer(0.5, end).start()
+    with run_folder.results_locked(str(tmp_path)):
+        assert time.monotonic() - begun >= 0.5
+        assert not run_folder.is_training(str(tmp_path))
+    assert capsys.readouterr().out.count("Another evaluation writes its results to") == 1
+
+
+def test_results_and_training_do_not_wait_for_each_other(tmp_path, capsys):
+    with run_folder.locked(str(tmp_path)), run_folder.results_locked(str(tmp_path)):
+        pass
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_results_are_written_where_there_are_no_locks(tmp_path, monkeypatch, code):
+    def has_none(descriptor, blocking):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(filelock, "lock_descriptor", has_none)
+    with run_folder.results_locked(str(tmp_path)):
+        run_folder.write_json(str(tmp_path / "a.json"), {})
+    with run_folder.results_locked("ram://bucket/run"):
+        pass

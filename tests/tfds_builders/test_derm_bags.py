@@ -84,7 +84,7 @@ def error_of(root, **kwargs):
         ("c1,a.jpg,nv,train\nc2,a.jpg,nv,test", 3, ["image 'a.jpg'", "leaks", "row 2"]),
         ("c1,a.jpg,nv,train set", 2, ["'train set'", "letters, digits"]),
         ("c1,a.jpg,nv,all", 2, ["'all'"]),
-        ("c1,a.jpg,nv,Holdout", None, ["no row has split 'train'", "found: Holdout"]),
+        ("c1,a.jpg,nv,External", None, ["no row has split 'train'", "found: External"]),
         ("c1,a.jpg,nv, eczema,train", 2, ["5 values", "4 columns", "double quotes"]),
         ('c1,a.jpg,"nv,train', None, ["cannot be parsed", "double quote"]),
     ],
@@ -223,7 +223,9 @@ def test_fingerprint_follows_whatever_decides_the_content(folder):
     assert folder_config(str(root)).name in names  # nothing changed
     draw(root / "sub/b.png", seed=9)  # another image of the same size may have as many bytes
     names.add(folder_config(str(root)).name)
-    os.utime(root / "d.jpg", ns=(1, 1))
+    os.utime(root / "d.jpg", ns=(1, 1))  # a copy has other times, and is the same data
+    assert folder_config(str(root)).name in names
+    draw(root / "d.jpg", seed=8)
     names.add(folder_config(str(root)).name)
     (root / "manifest.csv").write_text(GOOD.replace("mel", "bcc"))
     names.add(folder_config(str(root)).name)
@@ -269,6 +271,8 @@ def test_round_trip(folder, tmp_path):
         "num_bags": {"train": 2, "validation": 1},
         "num_patients": 2,
         "skipped_images": [],
+        "passed_over": {},
+        "image_notes": {},
         "source": str(root),
         "patient_id_from": "patient_id",
         "splits_from": "table",
@@ -333,7 +337,7 @@ def test_interrupted_build_is_not_taken_for_a_complete_one(folder, tmp_path, mon
     debris.mkdir(parents=True)
     (debris / "derm_bags-train.tfrecord-00000-of-00001").write_bytes(b"half")
 
-    def stop(path, long_side):
+    def stop(path, long_side, dicom_frame):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -11,87 +11,26 @@ from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
-from tfds_builders.pixels import ImageError, load_encoded
-
-H, W = 96, 80
-PATIENT = "Doe^Jane"
-
-
-def draw_chest():
-    """float64 [H, W] in 0..1, both met: dark lungs with ribs and a bright heart, as on a film."""
-    y, x = np.mgrid[0:H, 0:W] / [[[H]], [[W]]]
-    picture = 0.75 - 0.2 * np.hypot(x - 0.5, y - 0.5)
-    for centre in (0.28, 0.72):
-        lung = np.exp(-(((x - centre) / 0.13) ** 4) - ((y - 0.45) / 0.3) ** 4)
-        picture -= lung * (0.5 + 0.08 * np.sin(y * 60 + abs(x - 0.5) * 20))
-    picture += 0.3 * np.exp(-(((x - 0.56) / 0.1) ** 2) - ((y - 0.6) / 0.12) ** 2)
-    return (picture - picture.min()) / np.ptp(picture)
-
-
-CHEST = draw_chest()
-EXPECTED = CHEST * 255  # what the network is to see of it
-
-
-def stored(bits, signed=False, low=0.0, high=1.0):
-    """The picture in integers of `bits`, from `low` to `high` of their range."""
-    values = np.rint((low + CHEST * (high - low)) * (2**bits - 1)).astype(int)
-    return values - 2 ** (bits - 1) if signed else values
-
-
-def dicom(pixels, bits=16, signed=False, photometric="MONOCHROME2", syntax=None, **elements):
-    """A DICOM file of integers [H, W] or [H, W, 3], named and signed with a patient's data."""
-    dataset = pydicom.Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.DigitalXRayImageStorageForPresentation, "1.2"
-    dataset.PatientName, dataset.PatientID, dataset.InstitutionName = (
-        PATIENT,
-        "4711",
-        "St Elsewhere",
-    )
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
-    if pixels.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = photometric
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * -(-bits // 8), bits, bits - 1
-    dataset.PixelRepresentation = int(signed)
-    kind = {8: "u1", 16: "u2"}[dataset.BitsAllocated]
-    dataset.PixelData = pixels.astype("i4").astype(kind).tobytes()
-    dataset["PixelData"].VR = "OB" if dataset.BitsAllocated == 8 else "OW"
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    return write(dataset, syntax or uid.ExplicitVRLittleEndian)
-
-
-def write(dataset, syntax):
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def lut(values, first, bits, words=None):
-    """A sequence of one lookup table; `first` is the value of its first entry, `words` their dtype."""
-    item = pydicom.Dataset()
-    item.LUTDescriptor = [len(values), first, bits]
-    item.LUTData = values.astype(words).tobytes() if words else [int(v) for v in values]
-    item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW" if words else "US"
-    return pydicom.Sequence([item])
-
-
-def window(center, width, **elements):
-    return {"WindowCenter": center, "WindowWidth": width, **elements}
-
-
-def encode(pixels, kind, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
+from helpers.dicom_files import (
+    CHEST,
+    COLOUR,
+    EXPECTED,
+    PATIENT,
+    H,
+    W,
+    dicom,
+    encode,
+    lut,
+    stored,
+    window,
+)
+from tfds_builders.dicom import dicom_pictures
+from tfds_builders.pixels import load_encoded
 
 
 def load(tmp_path, data, **options):
     (tmp_path / "IM0001").write_bytes(data)
-    return load_encoded(tmp_path / "IM0001", **options)
+    return load_encoded(tmp_path / "IM0001", **options).images[0]
 
 
 def seen(data):
@@ -203,10 +142,6 @@ def test_rle(tmp_path):
     assert np.abs(seen(load(tmp_path, buffer.getvalue())) - EXPECTED[..., None]).max() <= 1
 
 
-RED = EXPECTED.astype("u1")
-COLOUR = np.stack([RED, 255 - RED, np.full((H, W), 60, "u1")], -1)
-
-
 def ycbcr(**options):
     return encode(COLOUR, "JPEG", quality=100, subsampling=0, **options)
 
@@ -261,71 +196,92 @@ def test_dicom_and_png_shrink_alike(tmp_path):
     assert np.abs(one - other).max() <= 1
 
 
-# What is refused
-
-WHOLE = dicom(stored(16))
+# Pixel padding
 
 
-def report():
-    dataset = pydicom.Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.BasicTextSRStorage, "1.2"
-    dataset.PatientName = PATIENT
-    return write(dataset, uid.ExplicitVRLittleEndian)
+PADDED = np.zeros((H, W), bool)
+PADDED[:7], PADDED[:, -5:] = True, True
 
 
-def frames():
-    return dicom(stored(16), NumberOfFrames=2, PixelData=bytes(4 * H * W))
-
-
-@pytest.mark.filterwarnings("ignore:End of file reached before delimiter")
 @pytest.mark.parametrize(
-    "data, reason",
+    "value, limit, filling, options",
     [
-        (WHOLE[:200], "truncated DICOM|broken DICOM|without pixels"),
-        (WHOLE[: len(WHOLE) // 2], "truncated|broken DICOM .*less than expected"),
-        (WHOLE[:128] + b"DICM", "without pixels|broken DICOM"),
-        (WHOLE[:128] + b"DICM" + b"\xff" * 200, "without pixels|broken DICOM"),
-        (report(), r"without pixels in it \(Basic Text SR Storage\)"),
-        (frames(), "2 frames: export the one"),
-        (dicom(stored(16), syntax=uid.JPEGLosslessSV1, PixelData=encapsulate([b"xx"])),
-         "compressed as 'JPEG Lossless.*gdcmconv"),
-        (dicom(stored(16), syntax=uid.JPEGLSLossless, PixelData=encapsulate([b"xx"])),
-         "compressed as 'JPEG-LS"),
-        (dicom(stored(16), syntax=uid.JPEGLSLossless, PixelData=encapsulate([b"xx"])).replace(
-            uid.JPEGLSLossless.encode(), b"1.2.840.10008.1.2.4.79"),
-         "compressed as '1.2.840.10008.1.2.4.79'"),
-        (dicom(stored(16), syntax=uid.JPEG2000Lossless, PixelData=encapsulate([b"xx"])),
-         "broken DICOM"),
-        (dicom(stored(16), HighBit=14), "bits up to 14 of which 16 count"),
-        (dicom(stored(16), PixelData=b"12"), "broken DICOM .*less than expected"),
-        (dicom(stored(16), Rows=30000, Columns=30000), "more than 178 million pixels"),
-        (dicom(stored(16), Rows=None), "broken DICOM"),
-        (dicom(stored(16), photometric="HSV"), "broken DICOM"),
-        (dicom(stored(16), RescaleSlope=1, RescaleIntercept=0, WindowCenter=3, WindowWidth=3,
-               VOILUTFunction="CUBIC"), "CUBIC"),
+        (65535, None, 65535, {}),
+        (0, None, 0, {}),
+        (60000, 65535, [60000, 61000, 65535], {}),
+        (65535, 60000, [60000, 61000, 65535], {}),  # the limit may be below the value
+        (65535, None, 65535, {"photometric": "MONOCHROME1"}),
+        (0, None, 0, {"photometric": "MONOCHROME1"}),
+        (-2000, None, -2000, {"signed": True}),
+        (63536, None, -2000, {"signed": True}),  # -2000, written as if unsigned
+        (0xF000, None, 0xF000, {"bits": 12}),  # outside the bits that count
+        (7, None, 0xF007, {"bits": 12}),  # bits that do not count are in use
+        (65535, None, 65535, window(2000, 3001)),
+        (0, None, 0, {"RescaleSlope": -1, "RescaleIntercept": 4095}),
+        (255, None, 255, {"bits": 8}),
     ],
-)  # fmt: skip
-def test_unusable_dicom_says_why(tmp_path, data, reason):
-    with pytest.raises(ImageError, match=reason) as caught:
-        load(tmp_path, data)
-    message = str(caught.value)
-    assert "\n" not in message and PATIENT not in message and len(message) < 300, message
+)
+def test_padding_is_black_and_changes_nothing_else(value, limit, filling, options):
+    low = 0.2 if options.get("bits") == 8 else 500 / 65535
+    bits = 8 if options.get("bits") == 8 else 16
+    plain = stored(bits, low=low, high=0.8 if bits == 8 else 3500 / 65535)
+    plain[PADDED] = plain[~PADDED][0]
+    padded = plain.copy()
+    padded[PADDED] = np.resize(filling, PADDED.sum())
+    told = {
+        name: pydicom.DataElement(name, "SS" if number < 0 else "US", number)
+        for name, number in (("PixelPaddingValue", value), ("PixelPaddingRangeLimit", limit))
+        if number is not None
+    }
+    without, with_padding = (
+        dicom_pictures(dicom(pixels, **{"bits": 16, **options, **given}), 10**6)
+        for pixels, given in ((plain, {}), (padded, told))
+    )
+    assert not with_padding.notes
+    one, other = (np.asarray(result.pictures[0]) for result in (without, with_padding))
+    np.testing.assert_array_equal(one[~PADDED], other[~PADDED])
+    assert np.ptp(one[~PADDED]) > 100 and not other[PADDED].any()
 
 
-def test_flipped_bytes_give_a_reason_or_a_picture_and_tell_no_names(tmp_path, caplog, recwarn):
-    """Also in what pydicom warns of: a length that is too long drags names into a value."""
-    rng = np.random.default_rng(0)
-    header = len(WHOLE) - 2 * H * W
-    messages, pictures = [], 0
-    for _ in range(400):
-        data = bytearray(WHOLE[: rng.choice([len(WHOLE), rng.integers(132, len(WHOLE))])])
-        for place in rng.integers(132, min(header, len(data)), rng.integers(0, 4)):
-            data[place] = rng.integers(256)
-        try:
-            pictures += seen(load(tmp_path, bytes(data))).ndim == 3
-        except ImageError as error:
-            messages.append(str(error))
-    assert pictures > 50 and len(messages) > 50
-    assert max(map(len, messages)) < 300
-    told = [*messages, caplog.text, *(str(warning.message) for warning in recwarn)]
-    assert not any("Doe" in text or "4711" in text for text in told)
+def test_padding_in_a_code_stream():
+    values = stored(16, low=0.1, high=0.5)
+    values[PADDED] = 65535
+    stream = encapsulate([encode(values.astype("u2"), "JPEG2000", no_jp2=True)])
+    data = dicom(values, syntax=uid.JPEG2000Lossless, PixelPaddingValue=65535, PixelData=stream)
+    seen = np.asarray(dicom_pictures(data, 10**6).pictures[0])
+    rest = EXPECTED[~PADDED] - EXPECTED[~PADDED].min()
+    assert np.abs(seen[~PADDED] - rest * 255 / rest.max()).max() < 1 and not seen[PADDED].any()
+
+
+def test_padding_that_would_be_all_of_the_picture_is_none():
+    data = dicom(stored(16), PixelPaddingValue=0, PixelPaddingRangeLimit=65535)
+    result = dicom_pictures(data, 10**6)
+    assert np.abs(np.asarray(result.pictures[0]) - EXPECTED).max() < 1
+    assert len(result.notes) == 1 and "not taken as padding" in result.notes[0]
+
+
+# Pixels that are not square
+
+
+@pytest.mark.parametrize(
+    "elements, shape, noted",
+    [
+        ({"PixelAspectRatio": [4, 3]}, (H * 4 // 3, W), True),
+        ({"PixelAspectRatio": [1, 2]}, (H, 2 * W), True),
+        ({"PixelSpacing": [0.5, 0.25]}, (2 * H, W), True),
+        ({"ImagerPixelSpacing": [0.1, 0.2], "PixelAspectRatio": [1, 1]}, (H, 2 * W), True),
+        ({"PixelSpacing": [0.1, 0.1], "PixelAspectRatio": [2, 1]}, (H, W), False),
+        ({"PixelSpacing": [0.143, 0.1435]}, (H, W), False),  # rounded
+        ({"PixelAspectRatio": [0, 1]}, (H, W), True),
+        ({"PixelSpacing": [1000, 1]}, (H, W), True),
+    ],
+)
+def test_pixels_that_are_not_square(elements, shape, noted):
+    """A disc stays a disc: compared with the picture drawn at the other size."""
+    result = dicom_pictures(dicom(stored(16), **elements), 10**6)
+    picture = np.asarray(result.pictures[0])
+    assert picture.shape == shape and bool(result.notes) == noted
+    slow = np.asarray(
+        Image.fromarray(EXPECTED.astype("f4")).resize(shape[::-1], Image.Resampling.BICUBIC)
+    )
+    assert np.abs(picture - slow).mean() < 1

@@ -63,15 +63,22 @@ def test_spellings_of_splits():
 
 
 def test_spellings_are_counted_and_others_that_differ_in_case_are_one():
-    names = ["Train", "train", "TRAIN", "Train", "Holdout", "holdout", "dev"]
+    names = ["Train", "train", "TRAIN", "Train", "Fold", "fold", "dev"]
     new, renamed = canonical_splits(names)
-    assert new == ["train"] * 4 + ["Holdout"] * 2 + ["validation"]
+    assert new == ["train"] * 4 + ["Fold"] * 2 + ["validation"]
     assert renamed == {
         "Train": ("train", 2),
         "TRAIN": ("train", 1),
-        "holdout": ("Holdout", 1),
+        "fold": ("Fold", 1),
         "dev": ("validation", 1),
     }
+
+
+def test_holdout_is_test_unless_there_is_another():
+    assert canonical_splits(["train", "Holdout", "hold-out"])[0] == ["train", "test", "test"]
+    assert canonical_splits(["train", "holdout"])[1] == {"holdout": ("test", 1)}
+    two = ["train", "Holdout", "Test", "holdout"]
+    assert canonical_splits(two)[0] == ["train", "Holdout", "test", "Holdout"]
 
 
 def manifest_of(root, splits, patients=None):
@@ -310,6 +317,12 @@ def test_images_in_folders_of_splits_alone_keep_the_splits(tmp_path):
     manifest = read_manifest(tmp_path, bag_regex="(.+)")
     assert manifest.splits_from == "hash"
     assert "not used as splits: more is beside them" in " ".join(manifest.notes)
+
+
+def test_a_folder_holdout_is_the_test_split(tmp_path):
+    draw(tmp_path, ["train/1.png", "holdout/2.png"])
+    manifest = read_manifest(tmp_path, bag_regex="(.+)")
+    assert [case.split for case in manifest.cases] == ["test", "train"]
 
 
 def test_a_group_for_the_label_reads_any_folders(tmp_path):

@@ -44,12 +44,12 @@ def png(width, height, depth, colour, rows):
 
 def load(tmp_path, data, name="image.jpg"):
     (tmp_path / name).write_bytes(data)
-    return load_encoded(tmp_path / name)
+    return load_encoded(tmp_path / name).images[0]
 
 
 def load_encoded_at(tmp_path, data, long_side):
     (tmp_path / "image").write_bytes(data)
-    return load_encoded(tmp_path / "image", long_side=long_side)
+    return load_encoded(tmp_path / "image", long_side=long_side).images[0]
 
 
 def seen(data):

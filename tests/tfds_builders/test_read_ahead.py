@@ -7,7 +7,7 @@ from tfds_builders.pixels import ImageError
 
 
 def test_order_and_errors(monkeypatch):
-    def load(path, long_side):
+    def load(path, long_side, dicom_frame):
         if path == "7":
             raise ImageError("broken")
         return path.encode()
@@ -19,7 +19,7 @@ def test_order_and_errors(monkeypatch):
 
 
 def test_reads_only_a_little_ahead_and_stops_with_the_caller(monkeypatch):
-    monkeypatch.setattr(read_ahead, "load_encoded", lambda path, long_side: b"")
+    monkeypatch.setattr(read_ahead, "load_encoded", lambda path, long_side, dicom_frame: b"")
     asked = []
     loaded = read_ahead.load_ahead(asked.append(i) or str(i) for i in range(10**6))
     for i in range(5):
@@ -30,7 +30,7 @@ def test_reads_only_a_little_ahead_and_stops_with_the_caller(monkeypatch):
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):
-    def stop(path, long_side):
+    def stop(path, long_side, dicom_frame):
         raise KeyError(path)
 
     monkeypatch.setattr(read_ahead, "load_encoded", stop)

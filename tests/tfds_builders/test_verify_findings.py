@@ -168,10 +168,10 @@ def test_kaggle_s_sample_of_nih_expects_nothing_and_a_cut_table_is_a_part(tmp_pa
 
 
 def test_the_command_prints_notes_and_counts_one_problem(tmp_path, capsys):
-    manifest(tmp_path / "data", [("a", "Train"), ("a", "holdout")])
+    manifest(tmp_path / "data", [("a", "Train"), ("a", "external")])
     flags = ["--mode=verify", "--dataset=derm_bags", f"--manual_dir={tmp_path / 'data'}"]
     code = run.main(["run.py", *flags, f"--data_dir={tmp_path / 'tfds'}"])
     output = capsys.readouterr().out
     assert code == 1 and "\n1 problem.\n" in output
     assert "Note: Names of splits: 'Train' is train (1 images)." in output
-    assert "Problem: Split 'holdout' (1 bags)" in output
+    assert "Problem: Split 'external' (1 bags)" in output

@@ -27,6 +27,7 @@ def photograph(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_jpeg_and_png_of_the_same_pictures_begin_with_the_same_loss(tmp_path):
     """Of a whole ResNet-18 at 64 px. Before, JPEGs were decoded at 1/4 or 1/8: 10 % apart."""
     losses = {}

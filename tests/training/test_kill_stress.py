@@ -9,6 +9,7 @@ from benchmarks import kill_stress
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_run_killed_in_the_middle_of_writes_ends_in_the_same_weights(tmp_path):
     """`Stress` asserts: see there. `benchmarks/kill_stress.py` does the same 25 times."""
     stress, rng = kill_stress.Stress(tmp_path, steps=12), random.Random(0)

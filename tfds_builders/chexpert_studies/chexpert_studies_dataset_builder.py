@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from tfds_builders.bag_builder import BagBuilder, FolderConfig, make_config
 from tfds_builders.chexpert_studies.table import LABELS, METADATA_KEYS, read_table
+from tfds_builders.contents import Contents
 from tfds_builders.kept_metadata import USUAL
 
 CODE_VERSION = "1.0.0"
@@ -25,10 +26,23 @@ def folder_config(
     used_columns: Iterable[str] = (),
     image_root: str = "",
     follow_links: bool = False,
+    dicom_frame: str = "first",
+    contents: Contents | None = None,
 ) -> FolderConfig:
     """Returns the config for a folder with CheXpert; see `bag_builder.make_config`."""
-    options = on_bad_image, long_side, keep_metadata, used_columns, image_root, follow_links
-    return make_config(read_table, CODE_VERSION, manual_dir, *options)
+    return make_config(
+        read_table,
+        CODE_VERSION,
+        manual_dir,
+        on_bad_image=on_bad_image,
+        long_side=long_side,
+        keep_metadata=keep_metadata,
+        used_columns=used_columns,
+        image_root=image_root,
+        follow_links=follow_links,
+        dicom_frame=dicom_frame,
+        contents=contents,
+    )
 
 
 class Builder(BagBuilder):

@@ -48,7 +48,6 @@ _COLUMNS = {
 
 def read_table(
     manual_dir: str | os.PathLike,
-    salt: str = "",
     image_root: str = "",
     follow_links: bool = False,
 ) -> BagTable:
@@ -56,7 +55,6 @@ def read_table(
 
     Args:
       manual_dir: the dataset's folder, or the folder that holds it; images may be there in part.
-      salt: whatever else decides what is built; goes into the fingerprint.
       image_root: the folder that holds train/, valid/ and test/, or the dataset's folder in it; "": that
         of the tables.
       follow_links: whether links may lead out of it.
@@ -98,7 +96,6 @@ def read_table(
         notes=notes,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        salt=salt,
         # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
         facts={
             "labels_from": plus.LABEL_FILE if name else "the tables",

@@ -1,6 +1,5 @@
 """Cases -> bags of encoded images, split by split; where unreadable images are met."""
 
-import bisect
 import concurrent.futures
 import itertools
 import multiprocessing
@@ -16,7 +15,8 @@ from threadpoolctl import threadpool_limits
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.demo_clinic import Clinic
 from tfds_builders.derm_bags.manifest import Case, Manifest
-from tfds_builders.errors import DataError
+from tfds_builders.errors import DataError, NotAPicture
+from tfds_builders.image_log import ImageLog
 from tfds_builders.pixels import ImageError, encode_jpeg
 from tfds_builders.read_ahead import load_ahead
 
@@ -97,21 +97,31 @@ def _demo_bag(case: demo.DemoCase) -> tuple[str, Bag]:
 
 
 def folder_bags(
-    manifest: Manifest, skip_bad: bool, skipped: list, long_side: int = 0
+    manifest: Manifest,
+    skip_bad: bool,
+    log: ImageLog,
+    long_side: int = 0,
+    dicom_frame: str = "first",
 ) -> dict[str, Iterator[Bag]]:
-    """Returns split -> its bags, read when asked for; adds [row, path, reason] to `skipped`."""
-    skipped += [list(image) for image in manifest.missing]
+    """Returns split -> its bags, read when asked for; `log` takes what there is to say of images."""
+    for row, path, reason in manifest.missing:
+        log.leave_out(manifest.file, row, path, reason)
     cases: dict = {}
     for case in manifest.cases:
         cases.setdefault(case.split, []).append(case)
     return {
-        split: _read_bags(manifest, of_split, skip_bad, skipped, long_side)
+        split: _read_bags(manifest, of_split, skip_bad, log, long_side, dicom_frame)
         for split, of_split in cases.items()
     }
 
 
 def _read_bags(
-    manifest: Manifest, cases: list[Case], skip_bad: bool, skipped: list, long_side: int
+    manifest: Manifest,
+    cases: list[Case],
+    skip_bad: bool,
+    log: ImageLog,
+    long_side: int,
+    dicom_frame: str,
 ) -> Iterator[Bag]:
     """Yields a bag for each case that has a readable image.
 
@@ -121,16 +131,18 @@ def _read_bags(
     paths = (
         os.path.join(manifest.image_folder, image.path) for case in cases for image in case.images
     )
-    loaded = load_ahead(paths, long_side)
+    loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:
-        kept, encoded = [], []
+        kept, ids, encoded = [], [], []
         names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
-                kept.append(image)
-                encoded.append(result)
-            elif skip_bad:
-                bisect.insort(skipped, [image.row, image.path, str(result)])
+                of_file = log.stored(manifest.file, image.row, names[image.path], result)
+                kept += [image] * len(of_file)
+                ids += of_file
+                encoded += result.images
+            elif skip_bad or isinstance(result, NotAPicture):
+                log.leave_out(manifest.file, image.row, image.path, result)
             else:
                 raise DataError(
                     f"{manifest.place(image)}: image {image.path!r} cannot be used: "
@@ -144,7 +156,7 @@ def _read_bags(
                 patient_id=case.patient_id,
                 label=case.label,
                 images=tuple(encoded),
-                image_ids=tuple(names[image.path] for image in kept),
+                image_ids=tuple(ids),
                 metadata=dict(columns),
                 label_weights=manifest.class_weights(case),
             )

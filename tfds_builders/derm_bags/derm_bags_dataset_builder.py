@@ -7,6 +7,7 @@ Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag m
 so TFDS cannot stack them decoded; undecoded they are a [K] string tensor.
 """
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -16,6 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tfds_builders.bag_counts import same_counts
+from tfds_builders.contents import Contents
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.bags import (
     DEMO_SEED,
@@ -28,7 +31,9 @@ from tfds_builders.derm_bags.bags import (
 from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
 from tfds_builders.errors import DataError
+from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL
+from tfds_builders.pixels import frame_salt
 
 CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
@@ -41,8 +46,19 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     manifest: Manifest | None = dataclasses.field(default=None, repr=False)  # TFDS logs the repr
     on_bad_image: str = "error"
     long_side: int = 0
+    older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
+    dicom_frame: str = "first"
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
+
+    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+        """Returns whether a copy that an earlier version prepared has these cases and labels."""
+        if self.manifest is None:
+            return False
+        label = info.features["label"].names if "label" in info.features else []
+        in_splits = collections.Counter(case.split for case in self.manifest.cases)
+        skipped = bool(info.metadata.get("skipped_images"))
+        return list(label) == list(self.manifest.classes) and same_counts(info, in_splits, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
@@ -65,15 +81,18 @@ def folder_config(
     *,
     top_conditions: int = 0,
     bag_regex: str = "",
+    dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
     image_root: str = "",
     follow_links: bool = False,
+    contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
 
-    Its name carries the fingerprint of tables, images (path, size, time of change), options and
-    version, so a folder that has changed is always built anew, and says if not all columns are kept.
+    Its name carries the fingerprint of tables, images (path and content), options and version, so a
+    folder that has changed is prepared again, a copy of it is not; and it says if not all columns are
+    kept.
 
     Args:
       manual_dir: the folder; README.md says what it may hold.
@@ -82,11 +101,14 @@ def folder_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       top_conditions: the number of labels to keep, the commonest of the training split; all others
         become "Other". 26 makes the paper's 27 classes; 0 keeps all.
+      dicom_frame: which images of a DICOM of several frames are stored: "first", "middle", or "all"
+        as images of the case.
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder.
+      contents: what is known of the images' content; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -95,7 +117,7 @@ def folder_config(
         raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
     manifest = read_manifest(
         manual_dir,
-        salt=f"{CODE_VERSION} {long_side}",
+        salt=f"{CODE_VERSION} {long_side}{frame_salt(dicom_frame)}",
         skip_missing=on_bad_image == "skip",
         top_conditions=top_conditions,
         bag_regex=bag_regex,
@@ -103,13 +125,16 @@ def folder_config(
         used_columns=used_columns,
         image_root=image_root,
         follow_links=follow_links,
+        contents=contents,
     )
     return DermBagsConfig(
         name=manifest.kept.config_name(manifest.fingerprint),
+        older_names=manifest.kept.config_names_before(manifest.older_fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
         long_side=long_side,
+        dicom_frame=dicom_frame,
     )
 
 
@@ -172,8 +197,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         metadata = self.info.metadata
         # Starts from nothing: an earlier attempt with this builder may have failed half way.
-        metadata.update(num_images={}, num_bags={}, num_patients=0, skipped_images=[])
-        self._patients = set()
+        metadata.update(num_images={}, num_bags={}, num_patients=0)
+        self._patients, self._log = set(), ImageLog()
         if config.manifest:
             metadata.update(
                 fingerprint=config.manifest.fingerprint,
@@ -187,8 +212,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             bags = folder_bags(
                 config.manifest,
                 config.on_bad_image == "skip",
-                metadata["skipped_images"],
+                self._log,
                 config.long_side,
+                config.dicom_frame,
             )
         else:
             recipe = (
@@ -211,9 +237,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if "train" not in splits:
             raise DataError(
                 f"{metadata['source']}: no image of split 'train' is readable "
-                f"({len(metadata['skipped_images'])} skipped): replace the files."
+                f"({sum(1 for _ in self._log.left_out())} left out): replace the files."
             )
         return splits
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        """Writes all splits, then what there is to say of single images."""
+        super()._download_and_prepare(dl_manager, download_config)
+        self.info.metadata.update(self._log.metadata())
+        self._log.write_csv(self.data_path)
 
     def _generate_examples(self, split: str, bags: Iterable[Bag]):
         """Yields (bag_id, example), counting into `info.metadata`."""

@@ -1,6 +1,7 @@
 """Checks the rows of a folder, whatever its layout; what is wrong is a DataError naming its place.
 
-Images are looked up (path, size, time of change) but not opened: that is `bags.py`, at build.
+Images are looked up and, unless their content is known, read to know it again (`contents.py`), but
+not decoded: that is `bags.py`, at build.
 """
 
 import collections
@@ -10,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from tfds_builders.contents import READING, Contents, File
 from tfds_builders.derm_bags import findings
 from tfds_builders.derm_bags.labels import (
     OTHER,
@@ -61,7 +63,8 @@ class Manifest:
     patient_id_from: str  # what named the patients
     splits_from: str  # "table": the source names them; "hash": by a hash of the patients' ids
     missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
-    fingerprint: str  # sha256, hex; of the folder, whatever is kept of it
+    fingerprint: str  # sha256, hex; of the folder's content, whatever is kept of it
+    older_fingerprint: str  # as it was before content decided: by the images' sizes and times
     kept: Kept = Kept((), True, True)  # its columns are `metadata_columns`
     image_folder: str = ""  # absolute; what `ImageRow.path` is relative to
     notes: tuple[str, ...] = ()  # what was assumed, to be printed
@@ -91,6 +94,7 @@ def read_manifest(
     used_columns: Iterable[str] = (),
     image_root: str = "",
     follow_links: bool = False,
+    contents: Contents | None = None,
 ) -> Manifest:
     """Returns the checked contents of the folder `manual_dir`.
 
@@ -103,16 +107,16 @@ def read_manifest(
       bag_regex: for folders of images only, see layouts/loose.py.
       keep_metadata, used_columns: see `kept_metadata.keep`; what is not kept is not read.
       image_root, follow_links: where images are, see `layouts.read_source`.
+      contents: what is known of the images' content; None: all are read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
     source = read_source(manual_dir, bag_regex, image_root, follow_links)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
-    salt += findings.salt(source)
     options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
-    digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
-    checker = _Checker(source, digest, skip_missing, kept_columns.columns)
+    options += findings.salt(source)
+    checker = _Checker(source, skip_missing, kept_columns.columns)
     cases = checker.cases()
     _check_train(source, cases)
     classes = sorted(kept_labels := {name for case in cases for name, _ in case.weights})
@@ -131,13 +135,35 @@ def read_manifest(
         patient_id_from=source.patient_id_from,
         splits_from="table" if "split" in source.rows.columns else "hash",
         missing=tuple(checker.missing),
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(options, source, checker.images, contents or Contents()),
+        older_fingerprint=_older_fingerprint(options, source, checker.images),
         kept=kept_columns,
         image_folder=source.image_root.folder,
         notes=findings.notes(source, checker.near),
         renamed_splits=source.renamed_splits,
         lost_classes=findings.lost_classes(source, checker.missing, kept_labels),
     )
+
+
+def _fingerprint(
+    options: str, source: Source, images: list[tuple[str, File | None]], contents: Contents
+) -> str:
+    """Returns the SHA-256 (hex) of the options, the tables, and path and content of every image."""
+    digest = hashlib.sha256(f"{READING} {options}".encode() + b"\0" + source.raw)
+    found = [file for _, file in images if file]
+    hashes = iter(contents.digests(source.image_root.folder, found))
+    for path, file in images:
+        digest.update(f"{path}\0".encode() + (next(hashes) if file else b"missing") + b"\n")
+    return digest.hexdigest()
+
+
+def _older_fingerprint(options: str, source: Source, images: list[tuple[str, File | None]]) -> str:
+    """Returns what the fingerprint was in versions to which times of change were a part of it."""
+    digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
+    for path, file in images:
+        said = f"{file.size}\0{file.mtime}" if file else "missing"
+        digest.update(f"{path}\0{said}\n".encode())
+    return digest.hexdigest()
 
 
 def _has_differentials(source: Source) -> bool:
@@ -185,15 +211,15 @@ def _gather(case: Case, kept: set[str]) -> Case:
 class _Checker:
     """Goes through the rows once; remembers where each case, patient and image was first seen."""
 
-    def __init__(self, source: Source, digest, skip_missing: bool, columns: tuple[str, ...]):
+    def __init__(self, source: Source, skip_missing: bool, columns: tuple[str, ...]):
         self._source = source
         self._columns = columns  # of metadata, that are kept
-        self._digest = digest  # updated with path, size and time of change of every image
         self._skip_missing = skip_missing
         # (column, owner) -> id of the owner -> (value, row) of the first row that said so.
         self._first: dict = collections.defaultdict(dict)
         self.missing: list[tuple[int, str, str]] = []
         self.near: list[tuple[str, str]] = []  # (missing path, path of a file of another spelling)
+        self.images: list[tuple[str, File | None]] = []  # path as written; None: it is missing
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
@@ -273,7 +299,7 @@ class _Checker:
             )
 
     def _look_up(self, row, path):
-        """Returns the real path of an image file inside the folder; adds it to the fingerprint.
+        """Returns the real path of an image file inside the folder; remembers it for the fingerprint.
 
         None where it is missing and that is to be skipped.
         """
@@ -293,11 +319,11 @@ class _Checker:
                 reason += f"; there is one that differs {error.differs}"
                 self.near.append((path, error.near))
             self.missing.append((row, path, reason))
-            self._digest.update(f"{path}\0missing\n".encode())
+            self.images.append((path, None))
             return None
         except PathError as error:
             self._fail(row, error.problem, error.advice)
-        self._digest.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
+        self.images.append((path, File(path, info.st_size, info.st_mtime_ns)))
         return real
 
     def _fail(self, row, problem, advice):

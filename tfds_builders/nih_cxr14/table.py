@@ -63,7 +63,6 @@ _COLUMNS = {
 
 def read_table(
     manual_dir: str | os.PathLike,
-    salt: str = "",
     image_root: str = "",
     follow_links: bool = False,
 ) -> BagTable:
@@ -71,7 +70,6 @@ def read_table(
 
     Args:
       manual_dir: the folder; it may hold only a part of the images.
-      salt: whatever else decides what is built; goes into the fingerprint.
       image_root: the folder that holds the images; "": that of the table.
       follow_links: whether links may lead out of it.
 
@@ -114,7 +112,6 @@ def read_table(
         metadata_keys=METADATA_KEYS,
         images=images,
         near=near,
-        salt=salt,
         facts={
             "chexpert5": CHEXPERT5,
             "splits_from": "official lists" if lists else "hash",

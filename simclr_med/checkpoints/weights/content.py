@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med.errors import UserError
+from simclr_med.transient import is_transient
 
 _UNREADABLE = (
     tf.errors.PermissionDeniedError,
     tf.errors.ResourceExhaustedError,
     tf.errors.UnauthenticatedError,
-    tf.errors.UnavailableError,
 )
 HEAD = "supervised_head/"  # what classifies, in the names of our models
 
@@ -77,6 +77,8 @@ def told_if_unreadable(path: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
+        if is_transient(error):
+            raise
         raise _unreadable(path, error) from error
 
 
@@ -101,6 +103,8 @@ def told_if_damaged(path: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
+        if is_transient(error):
+            raise
         if "Permission denied" in str(error):  # TensorFlow's reader raises all as one type
             raise _unreadable(path, error) from error
         raise UserError(

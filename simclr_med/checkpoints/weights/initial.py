@@ -8,7 +8,7 @@ import os
 import tensorflow as tf
 
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
-from simclr_med.run_folder import read_json, write_json
+from simclr_med.run_folder import gfile, read_json, write_json
 
 FILE = "initial_weights.json"
 
@@ -32,4 +32,4 @@ def write(model_dir: str, model, checkpoint: str) -> None:
 def read(model_dir: str) -> str | None:
     """Returns the digest of what a run began with; None of one that kept none."""
     path = os.path.join(model_dir, FILE)
-    return read_json(path)["encoder_sha256"] if tf.io.gfile.exists(path) else None
+    return read_json(path)["encoder_sha256"] if gfile.exists(path) else None

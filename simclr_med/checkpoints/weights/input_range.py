@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 
-import tensorflow as tf
-
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.config import OF_OLDER_RUNS, Config
 from simclr_med.models.input_range import USUAL
-from simclr_med.run_folder import read_json
+from simclr_med.run_folder import gfile, read_json
 
 
 def resolve(config: Config, model_dir: str | None, weights: Weights | None = None) -> Config:
@@ -30,7 +28,7 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
       UserError: no weights at --checkpoint, of a run that has not begun.
     """
     path = os.path.join(model_dir, "config.json") if model_dir else ""
-    if path and tf.io.gfile.exists(path):
+    if path and gfile.exists(path):
         saved = read_json(path)
         begun = saved.get("input_range", "auto")  # 'auto': older than the field
         asked = config.model.input_range

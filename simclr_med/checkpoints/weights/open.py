@@ -6,9 +6,8 @@ import functools
 import os
 import re
 
-import tensorflow as tf
-
 from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints import reading
 from simclr_med.checkpoints.weights import bit, keras_h5, ours, simclr_tf2
 from simclr_med.checkpoints.weights.content import (
     Entry,
@@ -18,6 +17,7 @@ from simclr_med.checkpoints.weights.content import (
 )
 from simclr_med.checkpoints.weights.object_graph import ObjectGraph
 from simclr_med.errors import UserError
+from simclr_med.run_folder import gfile
 from simclr_med.run_folder.files import is_remote
 
 _KINDS = (
@@ -38,21 +38,21 @@ def open_weights(path: str) -> Weights:
 
 
 def _open(path: str) -> Weights:
-    if tf.io.gfile.isdir(path):
+    if gfile.isdir(path):
         return _folder(path)
     prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", path)
-    if tf.io.gfile.exists(f"{prefix}.index"):
+    if gfile.exists(f"{prefix}.index"):
         return _variables(path, prefix, "checkpoint")
-    if tf.io.gfile.exists(path):
+    if gfile.exists(path):
         return _file(path)
     raise UserError(f"--checkpoint={path}: there is nothing of that name. Give {_KINDS}.")
 
 
 def _folder(path: str) -> Weights:
-    inside = sorted(name.rstrip("/") for name in tf.io.gfile.listdir(path))
+    inside = sorted(name.rstrip("/") for name in gfile.listdir(path))
     if "saved_model.pb" in inside:
         prefix = os.path.join(path, "variables", "variables")
-        if not tf.io.gfile.exists(f"{prefix}.index"):
+        if not gfile.exists(f"{prefix}.index"):
             raise UserError(
                 f"--checkpoint={path} is a SavedModel without its variables: "
                 "variables/variables.index is missing. Copy the whole folder."
@@ -60,14 +60,14 @@ def _folder(path: str) -> Weights:
         return _variables(path, prefix, "SavedModel")
     if "checkpoint" in inside:
         with told_if_damaged(os.path.join(path, "checkpoint")):
-            state = tf.train.get_checkpoint_state(path)
-        if state is None:
+            newest = checkpoint_files.newest_name(path)
+        if not newest:
             raise UserError(f"--checkpoint={path}: the file `checkpoint` in it names none.")
         # Its name within the folder: the folder may have been moved.
-        prefix = os.path.join(path, os.path.basename(state.model_checkpoint_path))
-        if any(tf.io.gfile.exists(f"{kept}.json") for kept in checkpoint_files.kept(path)):  # ours
+        prefix = os.path.join(path, newest)
+        if any(gfile.exists(f"{kept}.json") for kept in checkpoint_files.kept(path)):  # ours
             prefix = checkpoint_files.newest_usable(path) or prefix
-        if not tf.io.gfile.exists(f"{prefix}.index"):
+        if not gfile.exists(f"{prefix}.index"):
             raise UserError(
                 f"--checkpoint={path}: the file `checkpoint` names {os.path.basename(prefix)}, "
                 "whose .index is not there. Copy it too, or give the prefix of another."
@@ -79,13 +79,11 @@ def _folder(path: str) -> Weights:
 def _what_is_inside(path: str, inside: list[str]) -> str:
     """Returns what is wrong with a folder that is no checkpoint, and which path to give instead."""
     for folder in (path, os.path.join(path, "saved_model"), os.path.join(path, "export")):
-        if not tf.io.gfile.isdir(folder):
+        if not gfile.isdir(folder):
             continue
-        names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+        names = (name.rstrip("/") for name in gfile.listdir(folder))
         saved = [
-            name
-            for name in names
-            if tf.io.gfile.exists(os.path.join(folder, name, "saved_model.pb"))
+            name for name in names if gfile.exists(os.path.join(folder, name, "saved_model.pb"))
         ]
         if saved:
             newest = max(saved, key=lambda name: (int(name) if name.isdigit() else -1, name))
@@ -105,7 +103,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
     """Opens a TensorFlow checkpoint, or the variables of a SavedModel, at a prefix."""
     with told_if_damaged(path):
         _read_start(f"{prefix}.index")  # raises what is wrong by type; the reader does not
-        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        reader = reading.open_reader(prefix)
         shapes = reader.get_variable_to_shape_map()
         graph = ObjectGraph(reader) if ObjectGraph.is_in(reader) else None
 
@@ -188,7 +186,7 @@ def _file(path: str) -> Weights:
         )
     if opener:
         return opener(path)
-    size = tf.io.gfile.stat(path).length
+    size = gfile.stat(path).length
     raise UserError(
         f"--checkpoint={path}: a file of {size:,} bytes that is no kind of weights we know, or is "
         f"cut short at its start. Give {_KINDS}."
@@ -197,5 +195,4 @@ def _file(path: str) -> Weights:
 
 def _read_start(path: str) -> bytes:
     """Returns the first 8 bytes of a file, local or remote."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read(8)
+    return gfile.read(path, 8)

@@ -7,10 +7,10 @@ import json
 import os
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_med.config import OF_OLDER_RUNS
+from simclr_med.errors import UserError
 from simclr_med.models.input_range import INPUT_RANGES, USUAL
+from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote
 
 
@@ -48,7 +48,7 @@ def beside(path: str, prefix: str) -> Said:
     """
     folders = [os.path.dirname(prefix)]
     path = path if is_remote(path) else os.path.abspath(path)  # abspath would make gs:// gs:/
-    if tf.io.gfile.exists(os.path.join(path, "saved_model.pb")):
+    if gfile.exists(os.path.join(path, "saved_model.pb")):
         # RUN/saved_model/STEP and RUN/export/saved_model
         folders = [path, os.path.dirname(os.path.dirname(path.rstrip("/")))]
     for folder in folders:
@@ -60,13 +60,12 @@ def beside(path: str, prefix: str) -> Said:
 
 def _read(file: str) -> Any:
     """Returns what a JSON file holds; None where there is none, or something else of that name."""
-    if not tf.io.gfile.exists(file):
+    if not gfile.exists(file):
         return None
-    with tf.io.gfile.GFile(file, "rb") as opened:
-        try:
-            return json.loads(opened.read())
-        except ValueError:
-            return None
+    try:
+        return json.loads(gfile.read(file))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _said(values: Any, folder: str) -> Said | None:
@@ -77,6 +76,11 @@ def _said(values: Any, folder: str) -> Said | None:
     input_range = values.get("input_range", "auto")
     if encoder not in list(USUAL) or input_range not in ["auto", *INPUT_RANGES]:
         return None
+    of_config = {key: value for key, value in values.items() if key != "antialias"}
+    if problem := schemas.find_problem("config.json", of_config):
+        raise UserError(
+            f"The configuration beside the weights in {folder} is damaged ({problem}); restore it."
+        )
     input_range = USUAL[encoder] if input_range == "auto" else input_range
     multilabel = values.get("several_labels")
     if "several_labels" not in values:  # config.json; data.json is beside it

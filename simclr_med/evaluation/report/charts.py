@@ -108,12 +108,13 @@ def calibration(bins: Bins, what: str) -> str:
 
 
 @matplotlib.rc_context({**_STYLE, "axes.grid": False})
-def confusion(counts: np.ndarray, class_names: list[str]) -> str:
+def confusion(counts: np.ndarray, class_names: list[str], cases: np.ndarray) -> str:
     """Returns a confusion matrix: counts as numbers, each row's shares as colour.
 
     Args:
       counts: truth x prediction, int [C, C].
       class_names: C of them.
+      cases: of each class, int [C]; more than a row's sum where other classes are not shown.
     """
     n = len(class_names)
     cell = float(np.clip(5.4 / n, 0.2, 0.62))
@@ -121,7 +122,7 @@ def confusion(counts: np.ndarray, class_names: list[str]) -> str:
     margin = 0.5 + 0.075 * max(map(len, names))
     figure = Figure(figsize=(n * cell + margin + 0.9, n * cell + margin), layout="constrained")
     axis = figure.add_subplot(aspect="equal")
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shares = counts / np.maximum(cases, 1)[:, np.newaxis]
     mesh = axis.pcolormesh(
         shares, cmap="Blues", vmin=0, vmax=1, edgecolors="#dddddd", linewidth=0.4
     )
@@ -227,6 +228,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _short(name: str, length: int) -> str:
+    name = " ".join(name.split())  # a tab has no glyph
     return name if len(name) <= length else name[: length - 1] + "…"
 
 

@@ -11,6 +11,7 @@ from simclr_med.metrics.text import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
 _MAX_DOTS = 40  # a page of A4
+_MAX_CONFUSED = 40  # classes, as many as can be read
 _POOLED = (
     " To protect patients, groups of fewer than {0} patients are one group, “fewer than {0}”. Where "
     "these have fewer than {0} even together, the smallest of the other groups is among them (“with "
@@ -167,8 +168,17 @@ def confusion(row: dict, class_names) -> str:
         if wrong[i, j]
     )
     said = f"Commonest mistakes: {mistakes}." if mistakes else "No mistakes."
+    shown = np.arange(len(counts))
+    if len(counts) > _MAX_CONFUSED:
+        most = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
+        shown = np.sort(most[:_MAX_CONFUSED])
+        said += (
+            f" Of {len(counts)} classes the {_MAX_CONFUSED} that are in most mistakes are shown; "
+            "the whole matrix is in result.json."
+        )
+    names = [class_names[c] for c in shown]
     return page.figure(
-        charts.confusion(counts, list(class_names)),
+        charts.confusion(counts[np.ix_(shown, shown)], names, counts.sum(1)[shown]),
         f"Confusion matrix. {said}",
         f"Rows: the truth; columns: what the model said. Numbers are cases; colour is the share of "
         f"the row. {said}",

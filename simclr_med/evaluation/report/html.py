@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from simclr_med.evaluation.report import (
     summary,
 )
 from simclr_med.metrics.text import headline
+from simclr_med.transient import described
 
 _NOT_TO_HAND_ON = (
     "Not to hand on: this page was made with --keep_identifiers and holds ids of cases, names of "
@@ -58,40 +60,62 @@ class View:
         return str(self.cases.ids[case]) if self.identifiers else f"case {case + 1}"
 
 
-def save(path: str, result: dict, view: View) -> None:
-    """Writes the page.
+def save(path: str, result: dict, view: View) -> dict[str, str]:
+    """Writes the page; returns {part of it that could not be made: why}.
 
     Args:
       path: of the HTML file.
       result: what result.json holds; an undefined number is NaN or None.
       view: what else is shown.
     """
-    run_folder.write_atomically(path, render(result, view))
+    failures: dict[str, str] = {}
+    run_folder.write_atomically(path, render(result, view, failures))
+    return failures
 
 
-def render(result: dict, view: View) -> str:
-    """Returns the page; arguments as in `save`."""
+def render(result: dict, view: View, failures: dict[str, str] | None = None) -> str:
+    """Returns the page; arguments as in `save`.
+
+    Args:
+      failures: gets {heading: why} of each section that cannot be made, which then says so; None:
+        the error is raised.
+    """
+
+    def made(heading: str, make, *args) -> tuple[str, str]:
+        try:
+            return heading, make(*args)
+        except Exception as error:
+            if failures is None:
+                raise
+            failures[heading or "summary"] = described(error)
+            return heading, page.paragraph(
+                "This part could not be made; the numbers are in result.json."
+            )
+
     num_patients = len(np.unique(view.cases.patients))
-    box = summary.box(result, len(view.cases.ids), num_patients, identifiers=view.identifiers)
-    sections = [("", box), ("", patients.box(result)), ("Results", findings.results(result))]
+    box = functools.partial(summary.box, identifiers=view.identifiers)
+    sections = [
+        made("", box, result, len(view.cases.ids), num_patients),
+        made("", patients.box, result),
+        made("Results", findings.results, result),
+    ]
     if view.identifiers:
         sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), warning=True)))
-    sections += _of_classes(result, view)
+    sections += _of_classes(result, view, made)
     if view.label_efficiency:
-        sections.append(("Fewer labels", findings.label_efficiency(view.label_efficiency)))
+        sections.append(made("Fewer labels", findings.label_efficiency, view.label_efficiency))
     if result.get("shift"):
-        sections.append(("On other data", findings.shift(result)))
+        sections.append(made("On other data", findings.shift, result))
     if result.get("subgroups"):
-        sections.append(("Subgroups", findings.subgroups(result)))
+        sections.append(made("Subgroups", findings.subgroups, result))
     shown = strips.wanted(view.cases, view.scores, view.features)
     if len(shown.errors):
-        sections.append(("Worst errors", gallery.errors(view, shown)))
+        sections.append(made("Worst errors", gallery.errors, view, shown))
     sections += [
-        ("Nearest neighbours", gallery.neighbours(view, shown)),
-        ("Configuration", provenance.configuration(view.config, view.identifiers)),
-        (
-            "Data, seeds, versions, files",
-            provenance.data_and_versions(result, view.identifiers),
+        made("Nearest neighbours", gallery.neighbours, view, shown),
+        made("Configuration", provenance.configuration, view.config, view.identifiers),
+        made(
+            "Data, seeds, versions, files", provenance.data_and_versions, result, view.identifiers
         ),
     ]
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -102,24 +126,22 @@ def render(result: dict, view: View) -> str:
     return page.document(f"Evaluation of {result['dataset']}", lead, sections)
 
 
-def _of_classes(result: dict, view: View) -> list[tuple[str, str]]:
-    """Returns the sections about classes; none where nothing was measured."""
+def _of_classes(result: dict, view: View, made) -> list[tuple[str, str]]:
+    """Returns the sections about classes; none where nothing was measured. `made`: see `render`."""
     rows = headline(result)[1]
     if not rows:
         return []
     row = rows["trained"]
-    sections = [("Each class", findings.per_class(result))]
+    sections = [made("Each class", findings.per_class, result)]
     labelled = view.cases.labelled
     if view.scores is not None and labelled.any():
         truth, scores = view.cases.labels[labelled], view.scores[labelled]
         sections += [
-            ("Curves", findings.curves(truth, scores, view.class_names)),
-            ("Calibration", findings.calibration(truth, scores, row)),
+            made("Curves", findings.curves, truth, scores, view.class_names),
+            made("Calibration", findings.calibration, truth, scores, row),
         ]
-    confusion = findings.confusion(row, view.class_names)
-    points = findings.operating_points(result)
-    if confusion:
-        sections.append(("Which classes are mixed up", confusion))
-    if points:
-        sections.append(("Operating points", points))
-    return sections
+    sections += [
+        made("Which classes are mixed up", findings.confusion, row, view.class_names),
+        made("Operating points", findings.operating_points, result),
+    ]
+    return [(heading, body) for heading, body in sections if body]

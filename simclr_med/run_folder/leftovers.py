@@ -1,0 +1,92 @@
+"""Temporary files of a run's folder: named after their process, removed once that is dead.
+
+A name says machine and process, so that two processes never write the same file, whatever machines
+share the folder. On the same machine the process is asked for; of another one nobody can be asked, so
+that its files are taken for left over when they have not changed for a day: each is written in minutes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import socket
+import time
+
+import tensorflow as tf
+
+from simclr_med.run_folder import gfile
+
+_DAY = 24 * 3600.0  # seconds
+_NAMED = re.compile(r"unfinished-([0-9a-f]{8})-(\d+)-.+", re.DOTALL)
+# Of versions before the names said the machine: write_atomically's, writing's and a SavedModel's.
+_OLDER = re.compile(
+    r".+\.(?:json|jsonl|csv|md|html)\.tmp\d+|checkpoint\.tmp\d+|.+\.(?:png|parquet|npz|keras|h5)\.tmp"
+    r"|unfinished-\d+-.+\.(?:png|parquet|npz|keras|h5|onnx)|unfinished-\d+"
+)
+
+
+def temporary(path: str) -> str:
+    """Returns a path beside `path` that no other process writes; the name keeps its ending."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"unfinished-{_machine()}-{os.getpid()}-{name}")
+
+
+def remove(folder: str) -> list[str]:
+    """Removes from a folder what dead processes left half-written; returns the names.
+
+    What cannot be removed stays: it is in nobody's way.
+    """
+    try:
+        found = [name.rstrip("/") for name in gfile.listdir(folder)]
+    except tf.errors.NotFoundError:
+        return []
+    removed = []
+    for name in sorted(found):
+        named, path = _NAMED.fullmatch(name), os.path.join(folder, name)
+        if not named and not _OLDER.fullmatch(name):
+            continue
+        try:
+            if _is_dead(named, path):
+                (gfile.rmtree if gfile.isdir(path) else gfile.remove)(path)
+                removed.append(name)
+        except tf.errors.OpError:
+            continue  # just removed by another, or not ours to remove
+    return removed
+
+
+def _is_dead(named: re.Match | None, path: str) -> bool:
+    """Returns whether nobody writes a temporary file, or folder, any more."""
+    if named and named[1] == _machine() and os.name == "posix":
+        return not _is_alive(int(named[2]))
+    changed = _changed(path)
+    return changed > 0 and time.time() - changed > _DAY
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _changed(path: str) -> float:
+    """Returns when a file, or the newest file of a folder, was changed, seconds; 0 if unknown."""
+    paths = [path]
+    if gfile.isdir(path):
+        paths = [os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names]
+    return max((gfile.stat(found).mtime_nsec / 1e9 for found in paths), default=0.0)
+
+
+@functools.cache
+def _machine() -> str:
+    """Returns eight digits for where process ids are those of this process: host and container."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino  # Linux: containers may share a host's name
+    except OSError:
+        space = 0
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]

@@ -1,0 +1,211 @@
+"""Figures never cost numbers, and come out whatever classes are called and however few the cases."""
+
+import json
+import os
+import shutil
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import tiny_runs
+from simclr_med.config import Config
+from simclr_med.data.cases import Cases
+from simclr_med.evaluation import evaluate, measure
+from simclr_med.evaluation.report import charts, embedding, findings, html
+from simclr_med.run_folder import figures
+
+CONFIG = Config().replace(train_mode="finetune", keep_hub_module_max=0)
+LONG = "a very long name of a class, with commas, " * 12
+NAMES = {
+    "formulas": ("$x^", "a$b$c", "$\\frac{", "5 $", "100 %"),
+    "scripts": ("黑色素瘤", "痣", "שומה", "شامة", "มะเร็ง"),
+    "odd": (LONG, "_hidden", "<b>&amp;</b>", "tab\there", "new\nline"),
+    "two": ("no", "yes"),
+    "many": tuple(f"class {i}" for i in range(200)),
+}
+
+
+def found_of(names, num_cases, *, multilabel=False):
+    """Returns what `measure` would of random cases, scores and features."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(num_cases) % len(names)
+    scores = rng.dirichlet(np.ones(len(names)), num_cases)
+    if multilabel:
+        labels = rng.integers(0, 2, (num_cases, len(names))).astype(float)
+        scores = rng.random((num_cases, len(names)))
+    ids = np.array([f"c{i}" for i in range(num_cases)])
+    groups = {"sex": np.array(["$f$", "m"])[np.arange(num_cases) % 2]}
+    cases = Cases(ids, ids, labels, np.ones(num_cases, int), groups)
+    main = {("supervised head", "trained"): scores}
+    result = {
+        **{"global_step": 1, "dataset": "d/$1", "fingerprint": None, "train_split": "train"},
+        **{"eval_split": "test", "label_fraction": 1.0, "seed": 0, "trained_on": "d/$1"},
+        **{"patients": {}, "evaluated": {}, "selection": {}, "contrastive": {}, "encoders": {}},
+        **{"skipped_images": [], "labels": {}},
+        **measure._metrics(CONFIG, cases, names, main, None, []),
+    }
+    return measure.Measured(
+        result=result,
+        checkpoint="ckpt-1",
+        models={},
+        bags=None,
+        cases=cases,
+        class_names=tuple(names),
+        features={"trained": rng.normal(size=(num_cases, 16))},
+        predictions={"predictions": scores},
+        shift_from=None,
+    )
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A function that writes all files of such an evaluation; returns result.json and their folder."""
+    monkeypatch.setattr(evaluate, "case_pictures", lambda bags, wanted, size: {})
+
+    def write(*args, **kwargs):
+        found = found_of(*args, **kwargs)
+        evaluate._write(CONFIG, str(tmp_path), found, True, None)
+        return json.loads((tmp_path / "result.json").read_text()), tmp_path
+
+    return write
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("kind", list(NAMES))
+def test_whatever_classes_are_called(written, kind, multilabel):
+    names = NAMES[kind]
+    result, folder = written(names, 60 if kind == "many" else 30, multilabel=multilabel)
+    assert result["not_drawn"] == {} and {"report", "embedding"} <= set(result["files"])
+    with Image.open(folder / "embedding.png") as picture:
+        assert picture.width < 2500 and 400 < picture.height < 800
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for name in names[:5]:
+        assert name.strip()[:20].replace("&", "&amp;").replace("<", "&lt;").split("\t")[0] in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("num_cases", [1, 2, 7])
+def test_however_few_cases_there_are(written, num_cases, multilabel):
+    result, folder = written(("no", "yes"), num_cases, multilabel=multilabel)
+    assert result["not_drawn"] == {}
+    assert {"report.html", "embedding.png", "predictions.csv"} <= set(os.listdir(folder))
+
+
+@pytest.mark.parametrize("kind", list(NAMES))
+def test_the_map_of_cases_with_whatever_names(tmp_path, kind, recwarn):
+    features = np.random.default_rng(0).normal(size=(48, 4))
+    labels = np.arange(48) % len(NAMES[kind])
+    embedding.save(str(tmp_path / "a.png"), {"$x^": features}, labels, NAMES[kind])
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (760, 500)
+
+
+@pytest.mark.parametrize("num_cases", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("width, constant", [(16, False), (1, False), (16, True)])
+def test_the_map_of_few_cases_or_features(tmp_path, num_cases, width, constant):
+    features = np.random.default_rng(0).normal(size=(num_cases, width)) * (not constant)
+    labels = np.arange(num_cases) % 2
+    embedding.save(str(tmp_path / "a.png"), {"trained": features}, labels, ("no", "yes"))
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_of_many_classes_those_that_are_mixed_up_most_are_shown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(charts, "confusion", lambda *args: shown.append(args) or "data:")
+    counts = np.diag(np.full(60, 3))
+    counts[50, 59], counts[7, 50] = 2, 4
+    text = findings.confusion({"confusion": counts}, [f"k{i}" for i in range(60)])
+    ((matrix, names, cases),) = shown
+    assert len(names) == 40 and {"k7", "k50", "k59"} <= set(names)
+    at = {name: i for i, name in enumerate(names)}
+    assert matrix[at["k7"], at["k50"]] == 4 and matrix[at["k50"], at["k59"]] == 2
+    assert cases[at["k7"]] == 7 and cases[at["k50"]] == 5
+    assert "Of 60 classes the 40 that are in most mistakes are shown" in text
+
+
+def test_names_that_no_font_writes_are_numbered_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(figures, "_families", lambda: ("DejaVu Sans",))
+    figures._signs.cache_clear()
+    labels, number = figures.writable(["nevus", "黑色素瘤", "naevus – é", "痣"])
+    assert labels == ["nevus", "class 2", "naevus – é", "class 4"] and number == 2
+    rng = np.random.default_rng(0)
+    path = tmp_path / "embedding.png"
+    embedding.save(str(path), {"a": rng.normal(size=(8, 4))}, np.arange(8) % 2, ("痣", "a"))
+    assert "cannot write 1 names of classes in embedding.png: 'class N'" in capsys.readouterr().out
+    figures._signs.cache_clear()
+
+
+def test_a_formula_is_text_in_every_figure(tmp_path):
+    for path in ("a.png", "b.png"):
+        with matplotlib.rc_context(figures.style()):
+            figure = matplotlib.figure.Figure()
+            figure.text(0, 0, "$\\frac{" if path == "a.png" else "plain")
+            figure.savefig(tmp_path / path)
+    with pytest.raises(ValueError, match="frac"):  # what matplotlib does by itself
+        figure = matplotlib.figure.Figure()
+        figure.text(0, 0, "$\\frac{$")
+        figure.savefig(tmp_path / "c.png")
+
+
+def fails(*args, **kwargs):
+    raise RuntimeError("no font of that name")
+
+
+@pytest.fixture
+def run(tiny_tuned, tmp_path, one_block):
+    """A copy of an evaluated run, with drawings of before."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_tuned, folder)
+    for name in ("result.json", "predictions.csv"):
+        (folder / name).unlink()
+    for name in ("report.html", "embedding.png"):
+        (folder / name).write_text("of another evaluation")
+    return folder
+
+
+def numbers(result):
+    return {k: v for k, v in result.items() if k not in ("files", "not_drawn")}
+
+
+def test_a_figure_that_fails_costs_a_warning(
+    run, tiny_data, strategy, tiny_tuned, monkeypatch, capsys
+):
+    monkeypatch.setattr(embedding, "save", fails)
+    monkeypatch.setattr(findings, "curves", fails)
+    evaluate.evaluate(tiny_runs.FINETUNE, tiny_data, str(run), strategy)
+    result = json.loads((run / "result.json").read_text())
+    before = json.loads((tiny_tuned / "result.json").read_text())
+    assert numbers(result) == numbers(before) and (run / "predictions.csv").exists()
+    why = "RuntimeError: no font of that name"
+    assert result["not_drawn"] == {"embedding.png": why, "report.html: Curves": why}
+    assert not (run / "embedding.png").exists() and "embedding" not in result["files"]
+    page = (run / "report.html").read_text()
+    assert "This part could not be made" in page and "Calibration" in page
+    out = capsys.readouterr().out
+    assert f"Warning: embedding.png could not be made ({why}); all numbers are kept." in out
+    assert f"Warning: 'Curves' of the report could not be made ({why})." in out
+
+
+class Died(BaseException):
+    """Stands for SIGKILL, or a matplotlib that ends the process."""
+
+
+@pytest.mark.parametrize("where", [(embedding, "save"), (html, "save")])
+def test_a_process_that_dies_while_it_draws_has_written_all_numbers(
+    run, tiny_data, strategy, tiny_tuned, monkeypatch, where
+):
+    def dies(*args, **kwargs):
+        raise Died
+
+    monkeypatch.setattr(*where, dies)
+    with pytest.raises(Died):
+        evaluate.evaluate(tiny_runs.FINETUNE, tiny_data, str(run), strategy)
+    result = json.loads((run / "result.json").read_text())
+    before = json.loads((tiny_tuned / "result.json").read_text())
+    assert numbers(result) == numbers(before) and (run / "predictions.csv").exists()
+    assert not (run / "report.html").exists()  # beside other numbers it would be believed

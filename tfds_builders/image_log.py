@@ -1,0 +1,88 @@
+"""What a build says of single images: left out, passed over, or stored with a note; for users to read.
+
+It comes to rest in `info.metadata` (counts, first examples) and, whole, in IMAGES_CSV beside the data.
+"""
+
+import collections
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from etils import epath
+
+from tfds_builders.errors import NotAPicture
+from tfds_builders.pixels import ImageError, Loaded
+
+IMAGES_CSV = "images_with_problems.csv"
+UNREADABLE, PASSED_OVER, NOTE = "unreadable", "passed over", "note"
+EXAMPLES = 5  # images named for each note in `info.metadata`; IMAGES_CSV names all
+_COLUMNS = ("kind", "table", "row", "image", "reason")
+
+
+@dataclasses.dataclass
+class ImageLog:
+    """`entries` are [kind, table, row, image, reason]; `frames` [table, row, images of a file]."""
+
+    entries: list[list] = dataclasses.field(default_factory=list)
+    frames: list[list] = dataclasses.field(default_factory=list)
+
+    def leave_out(self, table: str, row: int, path: str, error: ImageError | str) -> None:
+        """Notes that an image is not stored: broken, missing, or (`NotAPicture`) never an image."""
+        kind = PASSED_OVER if isinstance(error, NotAPicture) else UNREADABLE
+        self.entries.append([kind, table, row, path, str(error)])
+
+    def stored(self, table: str, row: int, name: str, loaded: Loaded) -> list[str]:
+        """Returns the ids of the images of one file, and notes what there is to say of them."""
+        self.entries += [[NOTE, table, row, name, note] for note in loaded.notes]
+        if len(loaded.images) == 1:
+            return [name]
+        self.frames.append([table, row, len(loaded.images)])
+        return [f"{name}, frame {i + 1}" for i in range(len(loaded.images))]
+
+    def left_out(self) -> Iterator[tuple[str, int]]:
+        """Yields (table, row) of each image that is not stored."""
+        return ((table, row) for kind, table, row, *_ in self.entries if kind != NOTE)
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns what goes into `info.metadata`.
+
+        skipped_images is [[row, path, reason]], passed_over {reason: images}, image_notes
+        {note: [images, [the first few of their ids]]}.
+        """
+        entries = sorted(self.entries, key=lambda entry: entry[1:])
+        notes: dict[str, list] = {}
+        for kind, _, _, name, note in entries:
+            if kind == NOTE:
+                of_note = notes.setdefault(note, [0, []])
+                of_note[0] += 1
+                of_note[1] += [name] if len(of_note[1]) < EXAMPLES else []
+        passed_over = collections.Counter(e[-1] for e in entries if e[0] == PASSED_OVER)
+        return {
+            "skipped_images": [[*e[2:]] for e in entries if e[0] == UNREADABLE],
+            "passed_over": dict(passed_over.most_common()),
+            "image_notes": notes,
+        }
+
+    def write_csv(self, folder: epath.Path) -> None:
+        """Writes all entries into the `folder` of the prepared data; nothing if there are none."""
+        if not self.entries:
+            return
+        with (folder / IMAGES_CSV).open("w") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(sorted(self.entries))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def joined(cls, texts: Iterable[str]) -> "ImageLog":
+        """Returns one log of several that were written as JSON."""
+        log = cls()
+        for text in texts:
+            part = json.loads(text)
+            log.entries += part["entries"]
+            log.frames += part["frames"]
+        return log
