@@ -25,8 +25,10 @@ from tfds_builders import (
     kept_metadata,
     literal_folders,
     nih_cxr14,
+    problems,
 )
 from tfds_builders.contents import Contents
+from tfds_builders.derm_bags.labels import MISSING_LABELS
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
 
@@ -34,8 +36,6 @@ literal_folders.mend()
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
-
-MISSING_LABELS = "nan,na,n/a,none,null,unknown,-"  # in whatever case; an empty cell always is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,7 +250,7 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
             flag = _FLAGS.get(option, f"--{option}")
             raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
     if package:
-        config = package.folder_config(manual_dir, **options.given(), contents=Contents(data_dir))
+        config = _config(name, manual_dir, data_dir, options)
         return package.Builder(config=config, data_dir=data_dir)
     if manual_dir and name.startswith("derm_bags/"):
         raise DataError(
@@ -264,6 +264,30 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
             f"--dataset={name} is no dataset that TFDS knows, nor one of {', '.join(detect.NAMES)}."
             + detect.meant(name, manual_dir)
         ) from error
+
+
+def _config(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+    """Returns the config of a folder; of several problems, all are written to a CSV file.
+
+    It is stored beside the prepared data, never in the user's folder.
+    """
+    manual_dir = manual_dir or ""
+    try:
+        return FOLDERS[name].folder_config(
+            manual_dir, **options.given(), contents=Contents(data_dir)
+        )
+    except problems.ProblemsError as error:
+        folder = os.path.basename(os.path.abspath(os.path.expanduser(manual_dir)))
+        root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)
+        path = os.path.join(root, FOLDERS[name].Builder.name, f"problems_{folder}.csv")
+        try:
+            problems.write_csv(error.problems, path)
+        except OSError as failure:
+            reason = failure.strerror or failure
+            end = f"The whole list could not be written to {path} ({reason}): give another --data_dir."
+        else:
+            end = f"The whole list: {path}"
+        raise DataError(f"{error}\n{end}") from error
 
 
 def _with_beam(

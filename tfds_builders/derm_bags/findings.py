@@ -1,8 +1,7 @@
 """What is to be said of a folder beside its cases: what was assumed, nearly there, or lost."""
 
-import collections
+from collections.abc import Mapping, Sequence
 
-from tfds_builders.derm_bags.labels import parse_label
 from tfds_builders.derm_bags.layouts import Source
 from tfds_builders.splits import renaming_note
 
@@ -13,11 +12,20 @@ def salt(source: Source) -> str:
     return (f" {source.salt}" if source.salt else "") + renamed
 
 
-def notes(source: Source, near: list[tuple[str, str]]) -> tuple[str, ...]:
-    """Returns what is to be printed about a folder: what was assumed, and what is nearly there."""
+def notes(
+    source: Source, of_labels: Sequence[str], near: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    """Returns what is to be printed about a folder.
+
+    Args:
+      source: with notes of its own.
+      of_labels: what was understood of ids and labels.
+      near: (path of a missing image, path of a file of another spelling).
+    """
     said = list(source.notes)
     if source.file and source.renamed_splits:
         said.append(renaming_note(source.renamed_splits))
+    said += of_labels
     if near:
         first = "; ".join(f"{path!r} is there as {there!r}" for path, there in near[:3])
         said.append(
@@ -27,14 +35,11 @@ def notes(source: Source, near: list[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def lost_classes(
-    source: Source, missing: list[tuple[int, str, str]], kept: set[str]
-) -> dict[str, int]:
-    """Returns {label: images} of the labels that no case has, as all their images are missing."""
-    if not missing or "label" not in source.rows.columns:
-        return {}
-    rows = {row for row, *_ in missing}
-    cells = source.rows["label"][source.rows.index.isin(rows)]
-    weights = [parse_label(cell) for cell in cells]
-    lost = collections.Counter(of_row[0][0] for of_row in weights if of_row)
-    return {label: images for label, images in sorted(lost.items()) if label not in kept}
+def lost_classes(of_missing: Mapping[str, int], kept: set[str]) -> dict[str, int]:
+    """Returns {label: images} of the labels that no case has, as all their images are missing.
+
+    Args:
+      of_missing: {label: missing images of cases that have it}.
+      kept: the labels of the cases.
+    """
+    return {label: images for label, images in sorted(of_missing.items()) if label not in kept}

@@ -51,7 +51,7 @@ def read_source(
     images = image_root_of(folder, image_root, follow_links)
     names = os.listdir(folder)
     source = None
-    if manifest_csv.FILE_NAME in names:
+    if manifest_csv.find(names):
         source = manifest_csv.read(folder, images)
     elif tables := scin.tables_folder(folder):
         source = scin.read(folder, tables, images)
