@@ -7,7 +7,7 @@ here on they are the same.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,8 @@ def make_bag_table(
       metadata_keys: names of the metadata columns.
       facts: see `BagTable`.
       images: where images are.
-      near: (image that is missing, as written; path of a file of another spelling), see `find_near`.
+      near: (image that is missing, as written; path of a file of another spelling), see
+        `near_paths.find_near`.
       notes: see `BagTable`.
       problems: found while the tables were read.
       skip_missing: counts missing images instead of refusing the folder.
@@ -168,27 +169,6 @@ def count(rows: pd.DataFrame, name: str) -> int:
     if what == "images":
         return len(rows)
     return int(rows["patient_id" if what == "patients" else "bag_id"].nunique())
-
-
-def find_near(
-    rows: pd.DataFrame, key: pd.Series, others: Iterable[str], alike: Callable[[str], str]
-) -> list[tuple[str, str]]:
-    """Returns (image as written, path of a file) for images that are missing under their own spelling.
-
-    Args:
-      rows: of `find_images`.
-      key: what identifies the image of each row.
-      others: paths of files that are the image of no row.
-      alike: from a key or a path to what it has in common with its other spellings.
-    """
-    is_missing = rows["path"].isna().to_numpy()
-    paths: dict[str, str] = {}
-    for path in others:
-        paths.setdefault(alike(path), path)
-    if not paths or not is_missing.any():
-        return []
-    pairs = zip(rows["wanted"][is_missing], key[is_missing])
-    return [(wanted, paths[alike(of_row)]) for wanted, of_row in pairs if alike(of_row) in paths]
 
 
 def find_images(

@@ -6,13 +6,14 @@ import re
 
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
+from tfds_builders.bag_table import BagTable, find_images, make_bag_table
 from tfds_builders.chexpert_studies import official_test, plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
 from tfds_builders.columns import read_columns, refuse
 from tfds_builders.errors import DataError
-from tfds_builders.folders import ImageRoot, existing_folder, image_root_of, spelling
+from tfds_builders.folders import ImageRoot, existing_folder, image_root_of
 from tfds_builders.image_index import index_files
+from tfds_builders.near_paths import find_near, spelling
 from tfds_builders.problems import Problems
 from tfds_builders.splits import hash_split
 from tfds_builders.tables import decimal_points

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from tfds_builders import identifiers
 from tfds_builders.contents import READING, Contents, File
+from tfds_builders.derm_bags import findings
 from tfds_builders.derm_bags.conflicts import LabelChoice
 from tfds_builders.derm_bags.labels import (
     MISSING_LABELS,
@@ -28,7 +29,7 @@ from tfds_builders.errors import DataError
 from tfds_builders.folders import MissingError, PathError, look_up
 from tfds_builders.kept_metadata import Kept, keep
 from tfds_builders.spelling import fold
-from tfds_builders.splits import hash_split, renaming_note
+from tfds_builders.splits import hash_split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,14 +122,15 @@ def read_manifest(
     """
     source = read_source(manual_dir, bag_regex, image_root, follow_links)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
-    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}{_salt(source)}"
+    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
+    options += findings.salt(source)
     checker = _Checker(
         source, skip_missing, kept_columns.columns, on_label_conflict, missing_labels
     )
     cases = checker.cases()
     source.problems.raise_if_any()
     _check_train(source, cases)
-    classes = sorted({name for case in cases for name, _ in case.weights})
+    classes = sorted(kept_labels := {name for case in cases for name, _ in case.weights})
     if top_conditions:
         kept = _top_conditions(source, cases, top_conditions)
         cases = tuple(_gather(case, kept) for case in cases)
@@ -148,31 +150,10 @@ def read_manifest(
         older_fingerprint=_older_fingerprint(options, source, checker.images),
         kept=kept_columns,
         image_folder=source.image_root.folder,
-        notes=_notes(source, checker, cases),
+        notes=findings.notes(source, [*checker.notes, *_label_notes(source, cases)], checker.near),
         renamed_splits=source.renamed_splits,
-        lost_classes=_lost_classes(checker, cases),
+        lost_classes=findings.lost_classes(checker.labels_of_missing, kept_labels),
     )
-
-
-def _salt(source: Source) -> str:
-    """Returns what decided the rows beside tables, names of files and options: "" for most folders."""
-    renamed = f" {sorted(source.renamed_splits.items())}" if source.renamed_splits else ""
-    return (f" {source.salt}" if source.salt else "") + renamed
-
-
-def _notes(source: Source, checker: "_Checker", cases: tuple[Case, ...]) -> tuple[str, ...]:
-    """Returns what is to be printed about a folder: what was assumed, and what is nearly there."""
-    notes = list(source.notes)
-    if source.file and source.renamed_splits:
-        notes.append(renaming_note(source.renamed_splits))
-    notes += [*checker.notes, *_label_notes(source, cases)]
-    if checker.near:
-        first = "; ".join(f"{path!r} is there as {near!r}" for path, near in checker.near[:3])
-        notes.append(
-            f"{len(checker.near):,} of the missing images may be there under another spelling ({first}): "
-            "correct the table or rename the files."
-        )
-    return tuple(notes)
 
 
 def _label_notes(source: Source, cases: tuple[Case, ...]) -> list[str]:
@@ -187,16 +168,6 @@ def _label_notes(source: Source, cases: tuple[Case, ...]) -> list[str]:
             "`label` is the first of them in the table, `label_weights` has all."
         )
     return notes
-
-
-def _lost_classes(checker: "_Checker", cases: tuple[Case, ...]) -> dict[str, int]:
-    """Returns {label: images} of the labels that no case has, as all their images are missing."""
-    kept = {name for case in cases for name, _ in case.weights}
-    return {
-        label: images
-        for label, images in sorted(checker.labels_of_missing.items())
-        if label not in kept
-    }
 
 
 def _fingerprint(

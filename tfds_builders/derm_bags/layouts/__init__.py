@@ -118,6 +118,11 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
         return image_folder.read(images, paths)
     if any(tree.fits(path) for path in paths):
         return tree.read(images, paths)
+    tops = {path.partition("/")[0] for path in paths}
+    below = [path.partition("/")[2] for path in paths]
+    if len(tops) == 1 and (image_folder.fits(below) or all(map(tree.fits, below))):
+        inside = os.path.join(images.folder, *tops)
+        return f"everything is in one folder: give --manual_dir={inside}; "
     if {path.count("/") for path in paths} == {0, 1}:
         image_folder.check_alike(images.folder, paths)
     return ""
