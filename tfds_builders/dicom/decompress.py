@@ -25,6 +25,7 @@ from tfds_builders.dicom.layout import Layout
 from tfds_builders.errors import ImageError
 
 EXTRA = 'pip install "simclr_med[dicom]" (in a clone: pip install ".[dicom]")'
+_NOT_HERE = "compressed as {}, which this installation cannot read"
 _NO_DECODER = "decompress it first, for example with 'gdcmconv --raw in.dcm out.dcm'"
 
 
@@ -112,7 +113,9 @@ def _decoded(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
     if stream.family in ("JPEG 2000", "HTJ2K"):
         return _jpeg2000(stream), False
     code_stream.check_end(stream)
-    data = _module("libjpeg", stream).decode_pixel_data(stream.data, version=2)
+    kind = "JPEG of 12 bits" if stream.family == "JPEG" else stream.family
+    libjpeg = _module("libjpeg", _NOT_HERE.format(kind))
+    data = libjpeg.decode_pixel_data(stream.data, version=2)
     values = _array(data, stream)
     if stream.family == "lossless JPEG":
         lossless_jpeg.check_length(stream.data, stream.bits, values)
@@ -144,43 +147,48 @@ def _jpeg2000(stream: CodeStream) -> np.ndarray:
     than 8 bits it cuts to 8, and some streams it refuses: those are left to pylibjpeg.
     """
     if stream.components == 3 and stream.bits > 8:
-        return _openjpeg(stream)
+        return _openjpeg(
+            stream, _NOT_HERE.format(f"{stream.family} of {stream.bits} bits a colour")
+        )
+    refused = f"a {stream.family} code stream that Pillow refuses: it is broken, or this reads it"
     try:
         image = Image.open(io.BytesIO(stream.data), formats=("JPEG2000",))
         image.load()
         values = np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        return _openjpeg(stream)
+        return _openjpeg(stream, refused)
     if image.mode not in (("L", "I;16") if stream.components == 1 else ("RGB", "YCbCr")):
-        return _openjpeg(stream)
+        return _openjpeg(stream, refused)
     values = values >> (8 * values.dtype.itemsize - stream.bits)
     if stream.signed and values.ndim == 2:
         return values.astype(np.int32) - (1 << stream.bits - 1)
     return values
 
 
-def _openjpeg(stream: CodeStream) -> np.ndarray:
-    return _array(_module("openjpeg", stream).decode_pixel_data(stream.data, version=2), stream)
+def _openjpeg(stream: CodeStream, why: str) -> np.ndarray:
+    """Returns the samples as pylibjpeg-openjpeg decodes them.
+
+    Args:
+      why: what is to be said where it is not installed.
+    """
+    return _array(_module("openjpeg", why).decode_pixel_data(stream.data, version=2), stream)
 
 
 def _jpeg_ls(stream: CodeStream) -> np.ndarray:
     """Returns the samples as CharLS decodes them; pylibjpeg-libjpeg makes up what is missing."""
-    data, info = _module("jpeg_ls", stream).decode_pixel_data(stream.data)
+    data, info = _module("jpeg_ls", _NOT_HERE.format("JPEG-LS")).decode_pixel_data(stream.data)
     if stream.components == 3 and info["interleave_mode"] == 0:  # one colour after the other
         planes = np.frombuffer(data, np.uint8 if stream.bits <= 8 else "<u2")
         return planes.reshape(3, stream.height, stream.width).transpose(1, 2, 0)
     return _array(data, stream)
 
 
-def _module(name: str, stream: CodeStream) -> ModuleType:
-    """Returns a decoder of the extra."""
+def _module(name: str, why: str) -> ModuleType:
+    """Returns a decoder of the extra; `why` begins the error message where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        kind = "JPEG of 12 bits" if stream.family == "JPEG" else stream.family
-        raise ImageError(
-            f"compressed as {kind}, which this installation cannot read: {EXTRA}"
-        ) from error
+        raise ImageError(f"{why}: {EXTRA}") from error
 
 
 def _array(data: bytes | bytearray, stream: CodeStream) -> np.ndarray:
@@ -248,10 +256,10 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
         raise ImageError(
             f"broken DICOM: no code stream in the pixel data, which says {syntax.name!r}"
         )
-    named = syntax.name if syntax.is_valid and syntax.name != str(syntax) else "an unknown way"
+    named = repr(syntax.name) if syntax.is_valid else "an invalid transfer syntax (0002,0010)"
     if "MPEG" in named or "HEVC" in named:
         raise ImageError(f"a video ({named}): export the pictures to use from it")
-    raise ImageError(f"compressed as {named!r}, which is not read: {_NO_DECODER}")
+    raise ImageError(f"compressed as {named}, which is not read: {_NO_DECODER}")
 
 
 def _rle(frame: bytes, layout: Layout) -> Samples:
