@@ -149,7 +149,7 @@ def check(data, frame):
             message = str(error)
             assert 0 < len(message) < 300 and "\n" not in message
             assert not any(
-                word in message for word in ("NoneType", "object at", "0x", PATIENT, "4711")
+                word in message for word in ("NoneType", "object at", " at 0x", PATIENT, "4711")
             )
         else:
             assert result.pictures

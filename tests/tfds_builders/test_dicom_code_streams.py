@@ -75,6 +75,9 @@ def test_what_needs_no_extra(monkeypatch):
     with_extra = picture(HTJ2K)[0]
     without_the_extra(monkeypatch)
     np.testing.assert_array_equal(picture(HTJ2K)[0], with_extra)
+    broken = compressed(HTJ2K_12[:200], uid.HTJ2KLossless, ramp(12), bits=12)
+    with pytest.raises(ImageError, match="it is broken, or this reads it: pip install"):
+        picture(broken)
 
 
 def test_a_12_bit_jpeg_whose_scan_states_no_spectrum():
