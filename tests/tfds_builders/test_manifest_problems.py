@@ -339,6 +339,15 @@ def test_a_workbook_beside_the_csv_is_said_not_to_be_read(tmp_path):
 # Identifiers, in every layout
 
 
+def test_paths_as_ids_are_not_compared(tmp_path):
+    """Folders of images whose labels differ in case are one label, and their images no copies."""
+    for name in ("train/nv/1.png", "train/NV/1.png", "train/mel/01.png", "test/nv/2.png"):
+        draw(tmp_path / name, seed=len(name))
+    manifest = read_manifest(tmp_path)
+    assert len(manifest.cases) == 4 and {name.lower() for name in manifest.classes} == {"mel", "nv"}
+    assert len(manifest.classes) == 2
+
+
 def test_changed_ids_in_every_layout(tmp_path):
     ham_folder(tmp_path / "ham", [(5, "nv", 1), (6, "nv", 1)])
     table = tmp_path / "ham/HAM10000_metadata.csv"
