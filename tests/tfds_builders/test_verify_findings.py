@@ -93,7 +93,7 @@ def test_ties_are_counted_by_split(tmp_path):
 
 @pytest.fixture
 def chexpert(tmp_path):
-    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=16)
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=9)
     return tmp_path / "data" / "CheXpert-v1.0-small"
 
 
