@@ -99,7 +99,7 @@ def near_pairs(ours: np.ndarray, others: np.ndarray) -> list[tuple[int, int, flo
         return []
     reach = (2 - 2 * CORRELATION) ** 0.5  # |a - b|^2 = 2 - 2 r
     tree = KDTree(_coarse(others))
-    found = []
+    found: list[tuple[int, int, float]] = []
     for begin in range(0, len(ours), _CHUNK):
         piece = ours[begin : begin + _CHUNK]
         _, near = tree.query(

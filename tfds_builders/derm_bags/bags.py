@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.demo_clinic import Clinic
-from tfds_builders.derm_bags.manifest import Case, Manifest
+from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
 from tfds_builders.errors import DataError, NotAPicture
 from tfds_builders.image_log import ImageLog
 from tfds_builders.pixels import ImageError, encode_jpeg
@@ -134,7 +134,9 @@ def _read_bags(
     table = os.path.basename(manifest.file)
     loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:
-        kept, ids, encoded = [], [], []
+        kept: list[ImageRow] = []
+        ids: list[str] = []
+        encoded: list[bytes] = []
         names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
