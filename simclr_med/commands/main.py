@@ -83,8 +83,8 @@ def _main(argv: list[str]) -> int:
         raise
     except Exception as error:
         if transient.is_transient(error):
-            message = f"{transient.described(error)}. {transient.ADVICE}"
-            return _fail(program, message, StorageUnavailable.exit_code)
+            said = f"{transient.described(error)}. {transient.ADVICE}"
+            return _fail(program, said, StorageUnavailable.exit_code)
         message = _user_message(error)
         if message is None:
             raise
