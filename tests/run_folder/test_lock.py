@@ -120,6 +120,5 @@ def test_results_in_a_folder_of_a_group_whose_lock_another_user_made(tmp_path, m
         return open(path)
 
     monkeypatch.setattr("simclr_med.run_folder.folder.open", only_to_read, raising=False)
-    with run_folder.results_locked(str(tmp_path)):
-        with open(tmp_path / ".lock_results") as other:
-            assert not filelock.lock_descriptor(other.fileno(), blocking=False)
+    with run_folder.results_locked(str(tmp_path)), open(tmp_path / ".lock_results") as other:
+        assert not filelock.lock_descriptor(other.fileno(), blocking=False)
