@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from simclr_med.errors import StorageUnavailable, UserError
 
@@ -136,7 +136,7 @@ def _status_of(error: Exception) -> int | str | None:
         response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     for holder in (error, response):
         for name in ("status", "status_code", "code"):
-            value = getattr(holder, name, None)
+            value: Any = getattr(holder, name, None)
             if callable(value) and type(error).__module__.startswith("grpc"):
                 value = getattr(value(), "name", None)
             if str(value).isdigit():

@@ -83,12 +83,12 @@ def _main(argv: list[str]) -> int:
         raise
     except Exception as error:
         if transient.is_transient(error):
-            message = f"{transient.described(error)}. {transient.ADVICE}"
-            return _fail(program, message, StorageUnavailable.exit_code)
-        of_machine = _user_message(error)
-        if of_machine is None:
+            said = f"{transient.described(error)}. {transient.ADVICE}"
+            return _fail(program, said, StorageUnavailable.exit_code)
+        message = _user_message(error)
+        if message is None:
             raise
-        return _fail(program, of_machine)
+        return _fail(program, message)
 
 
 def _run(argv: list[str]) -> int:

@@ -88,7 +88,11 @@ def results_locked(model_dir: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if not is_remote(model_dir):
             os.makedirs(model_dir, exist_ok=True)
-            file = stack.enter_context(open(os.path.join(model_dir, _LOCK_OF_RESULTS), "a+"))
+            path = os.path.join(model_dir, _LOCK_OF_RESULTS)
+            try:
+                file = stack.enter_context(open(path, "a+"))
+            except PermissionError:  # another user's, in a folder of a group
+                file = stack.enter_context(open(path))
             told = False
             while _lock(file) is False:
                 if not told:

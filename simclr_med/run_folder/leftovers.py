@@ -20,11 +20,18 @@ from simclr_med.run_folder import gfile
 
 _DAY = 24 * 3600.0  # seconds
 _NAMED = re.compile(r"unfinished-([0-9a-f]{8})-(\d+)-.+", re.DOTALL)
-# Of versions before the names said the machine: write_atomically's, writing's and a SavedModel's.
-_OLDER = re.compile(
-    r".+\.(?:json|jsonl|csv|md|html)\.tmp\d+|checkpoint\.tmp\d+|.+\.(?:png|parquet|npz|keras|h5)\.tmp"
-    r"|unfinished-\d+-.+\.(?:png|parquet|npz|keras|h5|onnx)|unfinished-\d+"
+# Of versions before the names said the machine: what they wrote, and nothing that is called alike.
+_TEXTS = (
+    r"(?:config|flags|data|selection|experiment|initial_weights|best|compare|study|label_efficiency"
+    r"|simclr_med|ckpt-\d+|result.*)\.json|metrics\.jsonl|checkpoint|report.*\.html"
+    r"|(?:predictions.*|compare|sweep|label_efficiency)\.csv|(?:README|sweep|study|label_efficiency)\.md"
 )
+_OTHERS = (
+    r"(?:embedding.*|curves|views|sweep|label_efficiency|figure\d_\w+)\.png|embeddings_.*\.(?:parquet|npz)"
+    r"|encoder\.keras|encoder\.weights\.h5|model\.onnx"
+)
+_OLDER = re.compile(rf"(?:{_TEXTS})\.tmp\d+|(?:{_OTHERS})\.tmp|unfinished-\d+-(?:{_OTHERS})")
+_OLDER_FOLDER = re.compile(r"unfinished-\d+")  # in saved_model/
 
 
 def temporary(path: str) -> str:
@@ -45,7 +52,10 @@ def remove(folder: str) -> list[str]:
     removed = []
     for name in sorted(found):
         named, path = _NAMED.fullmatch(name), os.path.join(folder, name)
-        if not named and not _OLDER.fullmatch(name):
+        older = _OLDER
+        if os.path.basename(folder.rstrip("/")) == "saved_model":
+            older = _OLDER_FOLDER
+        if not named and not older.fullmatch(name):
             continue
         try:
             if _is_dead(named, path):
@@ -85,8 +95,10 @@ def _changed(path: str) -> float:
 @functools.cache
 def _machine() -> str:
     """Returns eight digits for where process ids are those of this process: host and container."""
-    try:
-        space = os.stat("/proc/self/ns/pid").st_ino  # Linux: containers may share a host's name
+    parts: list = [socket.gethostname()]
+    try:  # Linux: two hosts may have one name, and so may two containers of a host
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            parts += [file.read(), os.stat("/proc/self/ns/pid").st_ino]
     except OSError:
-        space = 0
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
+        pass
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

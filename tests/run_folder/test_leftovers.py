@@ -69,10 +69,10 @@ def test_of_this_machine_the_process_decides_of_others_a_day(tmp_path, monkeypat
 def test_folders_and_what_older_versions_left(tmp_path, monkeypatch):
     """By the newest file in them: the folder of a SavedModel that is written has an old time itself."""
     monkeypatch.setattr(os, "getpid", dead_process)
-    dead = tmp_path / os.path.basename(leftovers.temporary(str(tmp_path / "30")))
-    old = [tmp_path / "unfinished-12"]
-    fresh = tmp_path / "unfinished-13"
-    for folder in (dead, *old, fresh):
+    saved = tmp_path / "saved_model"
+    dead = saved / os.path.basename(leftovers.temporary(str(saved / "30")))
+    old, fresh = saved / "unfinished-12", saved / "unfinished-13"
+    for folder in (dead, old, fresh):
         (folder / "variables").mkdir(parents=True)
         (folder / "variables" / "a").write_text("x")
     names = ("result.json.tmp12", "checkpoint.tmp7", "report.html.tmp1", "curves.png.tmp")
@@ -80,10 +80,11 @@ def test_folders_and_what_older_versions_left(tmp_path, monkeypatch):
     for name in names:
         (tmp_path / name).write_text("half")
         age(tmp_path / name, 30)
-    for path in (old[0], old[0] / "variables", old[0] / "variables" / "a", fresh):
+    for path in (old, old / "variables", old / "variables" / "a", fresh):
         age(path, 30)
-    assert len(leftovers.remove(str(tmp_path))) == len(names) + 2
-    assert os.listdir(tmp_path) == ["unfinished-13"]
+    assert sorted(leftovers.remove(str(tmp_path))) == sorted(names)
+    assert set(leftovers.remove(str(saved))) == {dead.name, old.name}
+    assert os.listdir(tmp_path) == ["saved_model"] and os.listdir(saved) == ["unfinished-13"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,7 @@ def test_folders_and_what_older_versions_left(tmp_path, monkeypatch):
     [
         *("result.json", "notes.tmp", "a.png", "unfinished-report.docx", "unfinished-12-notes.txt"),
         *("unfinished-ckpt-3.index", ".lock", "my.json.tmp.bak", "thesis unfinished-1"),
+        *("scan.png.tmp", "patients.csv.tmp1", "unfinished-12", "unfinished-3-scan.png"),
     ],
 )
 def test_nothing_of_a_users_goes(tmp_path, name):

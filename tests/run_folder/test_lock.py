@@ -108,3 +108,17 @@ def test_results_are_written_where_there_are_no_locks(tmp_path, monkeypatch, cod
         run_folder.write_json(str(tmp_path / "a.json"), {})
     with run_folder.results_locked("ram://bucket/run"):
         pass
+
+
+def test_results_in_a_folder_of_a_group_whose_lock_another_user_made(tmp_path, monkeypatch):
+    """As root has every right, the refusal is played."""
+    (tmp_path / ".lock_results").write_text("")
+
+    def only_to_read(path, mode="r"):
+        if mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return open(path)
+
+    monkeypatch.setattr("simclr_med.run_folder.folder.open", only_to_read, raising=False)
+    with run_folder.results_locked(str(tmp_path)), open(tmp_path / ".lock_results") as other:
+        assert not filelock.lock_descriptor(other.fileno(), blocking=False)
