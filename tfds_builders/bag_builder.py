@@ -25,7 +25,7 @@ from tensorflow_datasets.core import splits as splits_lib
 from tfds_builders import bag_counts
 from tfds_builders.bag_table import BagTable, fingerprints, shards
 from tfds_builders.contents import Contents
-from tfds_builders.errors import DataError, NotAPicture
+from tfds_builders.errors import DataError, NotAPicture, check_choice
 from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL, keep
 from tfds_builders.pixels import ImageError, frame_salt
@@ -80,6 +80,7 @@ def make_config(
     long_side: int,
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    on_missing_image: str = "auto",
     image_root: str = "",
     follow_links: bool = False,
     dicom_frame: str = "first",
@@ -88,7 +89,7 @@ def make_config(
     """Returns the config of a folder, whose name carries the fingerprint of all that decides.
 
     Args:
-      read_table: (manual_dir, image_root=, follow_links=) -> table.
+      read_table: (manual_dir, image_root=, follow_links=, on_missing_image=) -> table.
       version: of the builder.
       manual_dir: the user's folder.
       on_bad_image: "error" refuses the folder at its first unreadable image; "skip" leaves such
@@ -96,6 +97,8 @@ def make_config(
       long_side: pixels that the longer side of an image is reduced to; 0 keeps it as it is.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      on_missing_image: "error" refuses a folder that lacks an image of its table; "skip" and "auto"
+        leave such images out and count them, as the folder is often unpacked in part.
       image_root: the folder that paths of images are relative to; "": that of the tables.
       follow_links: whether links may lead out of it.
       dicom_frame: "first", "middle" or "all": which images of a DICOM of several frames are stored.
@@ -104,9 +107,15 @@ def make_config(
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
-    table = read_table(manual_dir, image_root=image_root, follow_links=follow_links)
+    check_choice("on_bad_image", on_bad_image, ON_BAD_IMAGE)
+    check_choice("on_missing_image", on_missing_image, ("auto", "error", "skip"))
+    # Where on_missing_image="error" passes it decides nothing: it is not in the salt.
+    table = read_table(
+        manual_dir,
+        image_root=image_root,
+        follow_links=follow_links,
+        on_missing_image=on_missing_image,
+    )
     salt = f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}"
     fingerprint, older = fingerprints(table, salt, contents or Contents())
     kept = keep(keep_metadata, table.metadata_keys, used_columns)
@@ -279,7 +288,9 @@ class ShardReader:
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):
-                images, ids, kept = [], [], []
+                images: list[bytes] = []
+                ids: list[str] = []
+                kept: list[dict[str, Any]] = []
                 for row, result in zip(rows, loaded):  # in this order: zip() takes a row first
                     if isinstance(result, ImageError):
                         self._leave_out(row, result, log)

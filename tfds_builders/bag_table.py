@@ -7,7 +7,8 @@ here on they are the same.
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from tfds_builders.contents import READING, Contents, File
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
+from tfds_builders.problems import Problems
 
 VIEWS = ("frontal", "lateral")
 MISSING_EXAMPLES = 20
@@ -41,7 +43,7 @@ class BagTable:
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
     files: tuple[str, ...]  # tables and lists that were read, in `folder`
-    facts: Mapping[str, object]  # for `info.metadata`: what else a reader has to know
+    facts: Mapping[str, Any]  # for `info.metadata`: what else a reader has to know
     image_folder: str = ""  # absolute; what `path` is relative to
     notes: tuple[str, ...] = ()  # what was assumed, and what is left out, to be printed
     # named split -> (split, n): its first bags, of at most n images
@@ -55,10 +57,12 @@ def make_bag_table(
     rows: pd.DataFrame,
     labels: Sequence[str],
     metadata_keys: Sequence[str],
-    facts: Mapping[str, object],
+    facts: Mapping[str, Any],
     images: ImageRoot,
     near: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
+    problems: Problems | None = None,
+    skip_missing: bool = True,
 ) -> BagTable:
     """Returns the checked table, without the rows whose image is missing.
 
@@ -71,17 +75,25 @@ def make_bag_table(
       metadata_keys: names of the metadata columns.
       facts: see `BagTable`.
       images: where images are.
-      near: (image that is missing, as written; path of a file of another spelling), see `find_near`.
+      near: (image that is missing, as written; path of a file of another spelling), see
+        `near_paths.find_near`.
       notes: see `BagTable`.
+      problems: found while the tables were read.
+      skip_missing: counts missing images instead of refusing the folder.
 
     Raises:
-      DataError: a patient is in two splits, images of one bag differ in their labels, or no image
-        of split 'train' is there.
+      DataError: there are `problems`, a patient is in two splits or written in two ways, images of
+        one bag differ in their labels, an image is missing, or none of split 'train' is there.
     """
-    _check_patients(folder, rows)
-    _check_labels(folder, rows, labels)
+    problems = Problems() if problems is None else problems
+    _check_ids(problems, folder, rows)
+    _check_patients(problems, folder, rows)
+    _check_labels(problems, folder, rows, labels)
     is_missing = rows["path"].isna()
     missing = rows.loc[is_missing, "wanted"]
+    if not skip_missing:
+        _add_missing(problems, folder, rows[is_missing], images, dict(near))
+    problems.raise_if_any()
     whole, rows = rows, _in_order(rows[~is_missing])
     spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
     if "train" not in set(rows["split"]):
@@ -115,12 +127,24 @@ def make_bag_table(
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
         files=tuple(sorted(files)),
-        facts={**facts, **_of_tables(whole, labels, facts)}
+        facts={**facts, **_of_tables(whole, labels, facts), "table_notes": list(notes)}
         | ({"image_root": images.folder} if images.folder != folder else {})
         | ({"near_images": [list(pair) for pair in near[:MISSING_EXAMPLES]]} if near else {}),
         image_folder=images.folder,
         notes=tuple(notes),
     )
+
+
+def _add_missing(
+    problems: Problems, folder: str, rows: pd.DataFrame, images: ImageRoot, near: dict[str, str]
+) -> None:
+    """Adds the rows of images that are not there."""
+    advice = f"unpack all images into {images.folder}, or leave --on_missing_image=error out"
+    for table, row, path in rows[["table", "row", "wanted"]].itertuples(index=False, name=None):
+        what = f"image {path!r} is not in the folder"
+        if path in near:
+            what += f" (but {near[path]!r} is)"
+        problems.add("missing images", os.path.join(folder, table), row, what, advice)
 
 
 def _of_tables(
@@ -147,27 +171,6 @@ def count(rows: pd.DataFrame, name: str) -> int:
     return int(rows["patient_id" if what == "patients" else "bag_id"].nunique())
 
 
-def find_near(
-    rows: pd.DataFrame, key: pd.Series, others: Iterable[str], alike: Callable[[str], str]
-) -> list[tuple[str, str]]:
-    """Returns (image as written, path of a file) for images that are missing under their own spelling.
-
-    Args:
-      rows: of `find_images`.
-      key: what identifies the image of each row.
-      others: paths of files that are the image of no row.
-      alike: from a key or a path to what it has in common with its other spellings.
-    """
-    is_missing = rows["path"].isna().to_numpy()
-    paths: dict[str, str] = {}
-    for path in others:
-        paths.setdefault(alike(path), path)
-    if not paths or not is_missing.any():
-        return []
-    pairs = zip(rows["wanted"][is_missing], key[is_missing])
-    return [(wanted, paths[alike(of_row)]) for wanted, of_row in pairs if alike(of_row) in paths]
-
-
 def find_images(
     folder: str,
     rows: pd.DataFrame,
@@ -175,6 +178,7 @@ def find_images(
     index: pd.DataFrame,
     index_key: pd.Series,
     image_folder: str = "",
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
     """Returns `rows` with path, size and mtime of the image of each; NA where there is no file.
 
@@ -185,24 +189,31 @@ def find_images(
       index: of `image_index.index_files`.
       index_key: the same of each file.
       image_folder: that of the images, for the message; "": `folder`.
-
-    Raises:
-      DataError: two rows name the same image, or two files are the image of one row.
+      problems: what is added to: rows that name an image again (they are left out), and images of which
+        there are two files. Without it that is an error.
     """
+    collected = Problems() if problems is None else problems
     twice = key.duplicated().to_numpy()
+    firsts: dict = {}
     if twice.any():
-        i = int(twice.argmax())
-        row, other = rows.iloc[i], rows.iloc[int((key == key.iloc[i]).to_numpy().argmax())]
-        raise DataError(
-            f"{os.path.join(folder, row['table'])}, row {row['row']}: image {row['wanted']!r} is "
-            f"in row {other['row']} of {other['table']} already: remove one of the two rows."
+        firsts = {value: i for i, value in reversed(list(enumerate(key)))}
+    for i in np.flatnonzero(twice):
+        row, other = rows.iloc[i], rows.iloc[firsts[key.iloc[i]]]
+        collected.add(
+            "images in two rows",
+            os.path.join(folder, row["table"]),
+            row["row"],
+            f"image {row['wanted']!r} is in row {other['row']} of {other['table']} already",
+            "remove one of the two rows",
         )
+    rows, key = rows[~twice], key[~twice]
     index = index.set_index(pd.Index(index_key))
-    for name in index.index[index.index.duplicated() & index.index.isin(key)][:1]:
+    for name in index.index[index.index.duplicated() & index.index.isin(key)].unique():
         places = " and ".join(index.loc[name, "path"][:2])
-        raise DataError(
-            f"{image_folder or folder} holds one image twice, {places}: remove one of the two."
-        )
+        what, advice = f"holds one image twice, {places}", "remove one of the two"
+        collected.add("images with two files", image_folder or folder, None, what, advice)
+    if problems is None:
+        collected.raise_if_any()
     index = index[~index.index.duplicated()]
     # By position: reindex() would make floats of the times, which are beyond 2**53.
     position = index.index.get_indexer(pd.Index(key))
@@ -223,36 +234,69 @@ def shards(rows: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> list[pd.DataFr
     return [piece for _, piece in rows.groupby(shard.to_numpy(), sort=True)]
 
 
-def _check_patients(folder: str, rows: pd.DataFrame) -> None:
-    """Raises DataError for a patient in two splits."""
+def _check_ids(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
+    """Adds patients and bags written in two ways: patient00005 and patient5."""
+    tables, numbers = rows["table"].tolist(), rows["row"].tolist()
+
+    def place(position: int) -> tuple[str, int | str]:
+        return os.path.join(folder, tables[position]), numbers[position]
+
+    for column, name in (("patient_id", "patient"), ("bag_id", "study or image")):
+        # Published ids have numbers in words: those are compared without their zeros.
+        plain = rows[column].str.replace(r"(?<!\d)0+(?=\d)", "", regex=True).str.lower()
+        spellings = pd.DataFrame({"plain": plain, "id": rows[column]}).reset_index(drop=True)
+        spellings = spellings.drop_duplicates()
+        first = spellings.drop_duplicates("plain").set_index("plain")["id"]
+        for position, (key, value) in zip(
+            spellings.index, spellings.itertuples(index=False, name=None)
+        ):
+            if value != first[key]:
+                what = f"{name} {value!r} is {first[key]!r} in another row"
+                advice = "write each id in one way, as published"
+                kind = "identifiers written in several ways"
+                problems.add(kind, *place(position), what, advice)
+
+
+def _check_patients(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
+    """Adds patients in two splits."""
     pairs = rows[["patient_id", "split"]].drop_duplicates()
-    bad = pairs[pairs["patient_id"].duplicated(keep=False)]
-    if not bad.empty:
-        patient = bad["patient_id"].iloc[0]
-        splits = sorted(bad.loc[bad["patient_id"] == patient, "split"])
+    for patient, bad in pairs[pairs["patient_id"].duplicated(keep=False)].groupby("patient_id"):
+        splits = sorted(bad["split"])
         images = rows.loc[rows["patient_id"] == patient, "wanted"]
-        raise DataError(
-            f"{folder}: patient {patient!r} is in splits {' and '.join(splits)} (images "
-            f"{', '.join(images[:3])}): a patient in two splits leaks; use the lists as published."
+        problems.add(
+            "patients in two splits",
+            folder,
+            None,
+            f"patient {patient!r} is in splits {' and '.join(splits)} (images "
+            f"{', '.join(images[:3])})",
+            "a patient in two splits leaks; use the lists as published",
         )
 
 
-def _check_labels(folder: str, rows: pd.DataFrame, labels: Sequence[str]) -> None:
-    """Raises DataError where two images of one bag differ in a label."""
+def _check_labels(
+    problems: Problems, folder: str, rows: pd.DataFrame, labels: Sequence[str]
+) -> None:
+    """Adds bags of which two images differ in a label."""
     bag, _ = pd.factorize(rows["bag_id"])
     first = np.unique(bag, return_index=True)[1]  # the first image of each bag
+    differing: dict[int, list[str]] = {}  # position of a row -> labels
     for label in labels:
         values = rows[label].to_numpy()
         firsts = values[first[bag]]
         differs = ~((values == firsts) | (np.isnan(values) & np.isnan(firsts)))
-        if differs.any():
-            i = int(differs.argmax())
-            row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
-            raise DataError(
-                f"{os.path.join(folder, row['table'])}, row {row['row']}: {label} is {values[i]:g} "
-                f"in {row['bag_id']!r}, but {firsts[i]:g} in row {other['row']}: images of one "
-                "study have the same labels; use the table as published."
-            )
+        for i in np.flatnonzero(differs):
+            differing.setdefault(int(i), []).append(label)
+    for i, of_row in differing.items():
+        row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
+        more = f", and {len(of_row) - 1} other labels differ" if len(of_row) > 1 else ""
+        problems.add(
+            "images of one study with different labels",
+            os.path.join(folder, row["table"]),
+            row["row"],
+            f"{of_row[0]} is {row[of_row[0]]:g} in {row['bag_id']!r}, but {other[of_row[0]]:g} in "
+            f"row {other['row']}{more}",
+            "images of one study have the same labels; use the table as published",
+        )
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

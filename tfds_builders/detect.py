@@ -1,6 +1,8 @@
-"""Which dataset a folder holds, by its tables: for a user who names a folder and no dataset."""
+"""Which dataset was meant: by the tables of a folder that was named alone, or by a name that is none."""
 
+import difflib
 import os
+import re
 
 from tfds_builders.chexpert_studies import plus
 from tfds_builders.chexpert_studies.table import TRAIN_CSV
@@ -9,6 +11,16 @@ from tfds_builders.errors import DataError
 from tfds_builders.folders import existing_folder
 from tfds_builders.nih_cxr14.table import TABLES
 
+NAMES = ("derm_bags", "chexpert", "nih_cxr14", "derm_bags/demo", "derm_bags/demo_shift")
+_ALIASES = {  # what else they are called
+    **dict.fromkeys(
+        ("scin", "ham10000", "pad_ufes_20", "manifest", "isic", "imagefolder"), "derm_bags"
+    ),
+    **dict.fromkeys(("chexpert_studies", "chexpert_small", "chexpert_plus"), "chexpert"),
+    **dict.fromkeys(
+        ("nih", "chestx_ray14", "nih_chest_xray", "cxr14", "chest_xray14"), "nih_cxr14"
+    ),
+}
 _FIRST_BYTES = 4096  # of a table: comments and the header
 
 
@@ -40,6 +52,28 @@ def detect(manual_dir: str | os.PathLike) -> tuple[str, str]:
     for name, table in found.items():
         return name, table
     return "derm_bags", "it has no table of chexpert or nih_cxr14"
+
+
+def meant(name: str, manual_dir: str | None) -> str:
+    """Returns what may have been meant by a --dataset that is none, " Did you mean ...?", or ""."""
+    path = os.path.expanduser(name)
+    if os.path.isfile(path):
+        path = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        try:
+            dataset, _ = detect(path)
+        except DataError:
+            dataset = "derm_bags|chexpert|nih_cxr14"
+        return f" A folder is read with --dataset={dataset} --manual_dir={path}."
+    if re.match(r"[/.~]|.*(\\|/.*/)", name) and not manual_dir:
+        return f" It looks like a path, and there is no {path}: folders are named by --manual_dir."
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    known = {re.sub(r"[^a-z0-9]", "", alias): alias for alias in (*NAMES, *_ALIASES)}
+    near = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
+    if not near:
+        return ""
+    dataset = known[near[0]]
+    return f" Did you mean --dataset={_ALIASES.get(dataset, dataset)}?"
 
 
 def _chexpert_table(folder: str) -> str | None:

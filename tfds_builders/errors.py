@@ -11,3 +11,9 @@ class ImageError(ValueError):
 
 class NotAPicture(ImageError):
     """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises DataError unless the value of an option is one of `choices`."""
+    if value not in choices:
+        raise DataError(f"{option} is {value!r}: use one of {', '.join(choices)}.")

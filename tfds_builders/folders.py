@@ -1,4 +1,4 @@
-"""The user's folders: what must be in them, where a path written in a table may lead, what is nearly it.
+"""The user's folders: what must be in them, and where a path written in a table may lead.
 
 One rule for every reader: a link is followed where it leads to something inside the folder of the images;
 one that leads out of it is refused, unless `follow_links` says to follow it.
@@ -6,11 +6,10 @@ one that leads out of it is refused, unless `follow_links` says to follow it.
 
 import dataclasses
 import os
-import posixpath
 import stat
-import unicodedata
 
 from tfds_builders.errors import DataError
+from tfds_builders.near_paths import difference, near_miss
 
 
 def existing_folder(manual_dir: str | os.PathLike, advice: str) -> str:
@@ -146,75 +145,3 @@ def _missing(root: ImageRoot, path: str, near: str, error: OSError) -> MissingEr
         near,
         differs,
     )
-
-
-def spelling(name: str) -> str:
-    """Returns what names have in common that differ in case and Unicode normal form alone."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def near_miss(root: ImageRoot, path: str) -> str:
-    """Returns the path of a file that differs from `path` in case, Unicode form or extension; "" if none.
-
-    An exact name goes before others, a difference of case or form before one of extension. Folders are
-    listed once for each root, and none outside it unless links are followed.
-    """
-    parts = posixpath.normpath(path.replace("\\", "/")).split("/")
-    found = _near(root, "", parts)
-    return found if found is not None else ""
-
-
-def _near(root: ImageRoot, inside: str, parts: list[str]) -> str | None:
-    """Returns the first file that `parts` may mean, below the folder `inside` of the root."""
-    directory = os.path.join(root.folder, inside)
-    if inside and not (root.follow_links or root.holds(os.path.realpath(directory))):
-        return None
-    part, rest = parts[0], parts[1:]
-    names = root.names(directory)
-    same = [name for name in names if spelling(name) == spelling(part)]
-    if not rest:
-        stem = spelling(posixpath.splitext(part)[0])
-        same += [name for name in names if spelling(posixpath.splitext(name)[0]) == stem]
-    for name in sorted(same, key=lambda name: (name != part, same.index(name))):
-        here = posixpath.join(inside, name)
-        if rest:
-            found = _near(root, here, rest)
-            if found is not None:
-                return found
-        elif os.path.isfile(os.path.join(root.folder, here)):
-            return here
-    return None
-
-
-def difference(written: str, there: str) -> str:
-    """Returns in what two spellings of a path differ, as in "in case and in extension".
-
-    Args:
-      written: in a table; a name without folders, or without extension, is compared with so much.
-      there: path of the file.
-    """
-    kinds = ["in / and \\"] if "\\" in written else []
-    written = posixpath.normpath(written.replace("\\", "/"))
-    if "/" not in written:
-        there = posixpath.basename(there)
-    (stem, end), (stem_there, end_there) = posixpath.splitext(written), posixpath.splitext(there)
-    other_end = spelling(end) != spelling(end_there)
-    if other_end:
-        written, there = stem, stem_there
-    plain, plain_there = (unicodedata.normalize("NFC", text) for text in (written, there))
-    if (written == plain) != (there == plain_there):
-        forms = f"{_form(written)} in the table, {_form(there)} on the disk"
-        kinds.append(f"in Unicode normal form ({forms})")
-    if plain != plain_there:
-        kinds.append("in case")
-    if other_end and end:
-        kinds.append("in extension")
-    return " and ".join(kinds) or "in extension"
-
-
-def _form(text: str) -> str:
-    """Returns the name of the Unicode normal form of a text that is not plain ASCII."""
-    for form in ("NFC", "NFD"):
-        if unicodedata.is_normalized(form, text):
-            return form
-    return "neither NFC nor NFD"

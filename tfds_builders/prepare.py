@@ -6,12 +6,10 @@ asks for that, unpacked by hand.
 
 import contextlib
 import dataclasses
-import difflib
 import errno
 import glob
 import inspect
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -20,9 +18,18 @@ from typing import Any
 import filelock
 import tensorflow_datasets as tfds
 
-from tfds_builders import chexpert_studies, derm_bags, kept_metadata, literal_folders, nih_cxr14
+from tfds_builders import (
+    chexpert_studies,
+    derm_bags,
+    detect,
+    image_log,
+    kept_metadata,
+    literal_folders,
+    nih_cxr14,
+    problems,
+)
 from tfds_builders.contents import Contents
-from tfds_builders.detect import detect
+from tfds_builders.derm_bags.labels import MISSING_LABELS
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import USUAL
 
@@ -30,8 +37,6 @@ literal_folders.mend()
 
 # name -> package with a Builder and a folder_config(manual_dir, ...)
 FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": nih_cxr14}
-
-MISSING_LABELS = "nan,na,n/a,none,null,unknown,-"  # in whatever case; an empty cell always is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +67,6 @@ class BuildOptions:
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
-_NAMES = (*FOLDERS, "derm_bags/demo", "derm_bags/demo_shift")
-_ALIASES = {  # what else they are called
-    **dict.fromkeys(
-        ("scin", "ham10000", "pad_ufes_20", "manifest", "isic", "imagefolder"), "derm_bags"
-    ),
-    **dict.fromkeys(("chexpert_studies", "chexpert_small", "chexpert_plus"), "chexpert"),
-    **dict.fromkeys(
-        ("nih", "chestx_ray14", "nih_chest_xray", "cxr14", "chest_xray14"), "nih_cxr14"
-    ),
-}
 # How a sentence calls an option.
 _FLAGS = {"long_side": "--build_long_side"}
 
@@ -122,6 +117,8 @@ def prepare(
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
+        for line in image_log.summary(builder.info.metadata, builder.data_path):
+            print(line, flush=True)
     return builder
 
 
@@ -256,7 +253,7 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
             flag = _FLAGS.get(option, f"--{option}")
             raise DataError(f"{flag} means nothing to --dataset={name}: leave it out.")
     if package:
-        config = package.folder_config(manual_dir, **options.given(), contents=Contents(data_dir))
+        config = _config(name, manual_dir, data_dir, options)
         return package.Builder(config=config, data_dir=data_dir)
     if manual_dir and name.startswith("derm_bags/"):
         raise DataError(
@@ -267,31 +264,33 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
         return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise DataError(
-            f"--dataset={name} is no dataset that TFDS knows, nor one of {', '.join(_NAMES)}."
-            + _meant(name, manual_dir)
+            f"--dataset={name} is no dataset that TFDS knows, nor one of {', '.join(detect.NAMES)}."
+            + detect.meant(name, manual_dir)
         ) from error
 
 
-def _meant(name: str, manual_dir: str | None) -> str:
-    """Returns what may have been meant by a --dataset that is none, " Did you mean ...?", or ""."""
-    path = os.path.expanduser(name)
-    if os.path.isfile(path):
-        path = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path):
+def _config(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+    """Returns the config of a folder; of several problems, all are written to a CSV file.
+
+    It is stored beside the prepared data, never in the user's folder.
+    """
+    manual_dir = manual_dir or ""
+    try:
+        return FOLDERS[name].folder_config(
+            manual_dir, **options.given(), contents=Contents(data_dir)
+        )
+    except problems.ProblemsError as error:
+        folder = os.path.basename(os.path.abspath(os.path.expanduser(manual_dir)))
+        root = os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR)
+        path = os.path.join(root, FOLDERS[name].Builder.name, f"problems_{folder}.csv")
         try:
-            dataset, _ = detect(path)
-        except DataError:
-            dataset = "|".join(FOLDERS)
-        return f" A folder is read with --dataset={dataset} --manual_dir={path}."
-    if re.match(r"[/.~]|.*(\\|/.*/)", name) and not manual_dir:
-        return f" It looks like a path, and there is no {path}: folders are named by --manual_dir."
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    known = {re.sub(r"[^a-z0-9]", "", alias): alias for alias in (*_NAMES, *_ALIASES)}
-    near = difflib.get_close_matches(plain, known, n=1, cutoff=0.7)
-    if not near:
-        return ""
-    dataset = known[near[0]]
-    return f" Did you mean --dataset={_ALIASES.get(dataset, dataset)}?"
+            problems.write_csv(error.problems, path)
+        except OSError as failure:
+            reason = failure.strerror or failure
+            end = f"The whole list could not be written to {path} ({reason}): give another --data_dir."
+        else:
+            end = f"The whole list: {path}"
+        raise DataError(f"{error}\n{end}") from error
 
 
 def _with_beam(

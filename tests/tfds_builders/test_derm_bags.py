@@ -106,15 +106,16 @@ def test_row_error_names_file_and_row(folder, tmp_path, rows, row, words):
         ("case_id,image,label", ["'image_path' is missing", "found: case_id, image, label"]),
         ("Case ID,image_path", ["rename column 'Case ID' to 'case_id'"]),
         ("case_id,image_path,Label", ["rename column 'Label' to 'label'"]),
-        ("case_id;image_path", ["'case_id' is missing", "semicolons"]),
+        ("case;image_path", ["'case_id' is missing", "found: case, image_path"]),
         ("case_id,image_path,age,age", ["'age' appears twice"]),
         ("case_id,image_path,,", ["column 3 has values but no name"]),
         ("case_id,image_path,mm/px", ["'mm/px'"]),
     ],
 )
 def test_header_error_lists_columns(folder, header, words):
-    columns = header.count(",") + 1
-    root = folder(header + "\n" + ",".join(["a.jpg"] * columns) + "\n")
+    separator = ";" if ";" in header else ","
+    columns = header.count(separator) + 1
+    root = folder(header + "\n" + separator.join(["a.jpg"] * columns) + "\n")
     message = error_of(root)
     for word in [str(root / "manifest.csv") + ", row 1:", *words]:
         assert word in message
@@ -142,7 +143,7 @@ def test_folder_errors(tmp_path):
     assert "no manifest.csv (found: labels.csv)" in error_of(tmp_path / "other")
     (tmp_path / "other" / "manifest.csv").touch()
     assert "manifest.csv is empty" in error_of(tmp_path / "other")
-    (tmp_path / "other" / "manifest.csv").write_bytes("case_id,image_path".encode("utf-16"))
+    (tmp_path / "other" / "manifest.csv").write_bytes(b"case_id,image_path\n\0,a.jpg")
     assert "not plain text" in error_of(tmp_path / "other")
 
 
@@ -277,6 +278,7 @@ def test_round_trip(folder, tmp_path):
         "patient_id_from": "patient_id",
         "splits_from": "table",
         "layout": "manifest",
+        "table_notes": ["1 of 3 cases have no label."],
     }
 
 

@@ -24,7 +24,7 @@ def error_of(root, **options):
     with pytest.raises(DataError) as caught:
         read_manifest(root, **options)
     message = str(caught.value)
-    assert message.endswith(".") and "\n" not in message
+    assert message.endswith(".") and ("\n" in message) == (" problems in " in message)
     return message
 
 
@@ -222,6 +222,12 @@ def test_what_looks_like_no_label_may_be_said_to_be_one(tmp_path):
     assert told(manifest)[name][:3] == (name, name, "site1") and len(manifest.cases) == 12
 
 
+@pytest.mark.parametrize("name", ["train/a/1.png", "val/b/x/1.png"])
+def test_the_folder_around_the_data_is_named(tmp_path, name):
+    message = error_of(draw(tmp_path, [f"chest_xray/{name}"]))
+    assert f"everything is in one folder: give --manual_dir={tmp_path}/chest_xray; " in message
+
+
 def test_an_image_beside_folders_of_labels_is_named(tmp_path):
     message = error_of(draw(tmp_path, ["a/1.png", "b/2.png", "stray.png"]))
     assert "stray.png does not lie as 'a/1.png' does" in message
@@ -311,6 +317,12 @@ def test_images_in_folders_of_splits_alone_keep_the_splits(tmp_path):
     manifest = read_manifest(tmp_path, bag_regex="(.+)")
     assert manifest.splits_from == "hash"
     assert "not used as splits: more is beside them" in " ".join(manifest.notes)
+
+
+def test_a_folder_holdout_is_the_test_split(tmp_path):
+    draw(tmp_path, ["train/1.png", "holdout/2.png"])
+    manifest = read_manifest(tmp_path, bag_regex="(.+)")
+    assert [case.split for case in manifest.cases] == ["test", "train"]
 
 
 def test_a_group_for_the_label_reads_any_folders(tmp_path):

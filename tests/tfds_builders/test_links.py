@@ -18,8 +18,9 @@ from tfds_builders.chexpert_studies import table as chexpert_table
 from tfds_builders.derm_bags.layouts.files import image_paths
 from tfds_builders.derm_bags.manifest import read_manifest
 from tfds_builders.errors import DataError
-from tfds_builders.folders import ImageRoot, difference, near_miss
+from tfds_builders.folders import ImageRoot
 from tfds_builders.image_index import index_files, walk
+from tfds_builders.near_paths import difference, near_miss
 from tfds_builders.nih_cxr14 import table as nih_table
 from tfds_builders.splits import hash_split
 
@@ -32,7 +33,7 @@ def error_of(function, *args, **options):
     with pytest.raises(DataError) as caught:
         function(*args, **options)
     message = str(caught.value)
-    assert message.endswith(".") and "\n" not in message
+    assert message.endswith(".") and ("\n" in message) == (" problems in " in message)
     return message
 
 

@@ -1,9 +1,13 @@
 """CheXpert's 14 labels, from text or JSON to numbers: 1 positive, 0 negative, -1 uncertain, NaN blank."""
 
+import functools
+import os
+
 import numpy as np
 import pandas as pd
 
 from tfds_builders.columns import refuse
+from tfds_builders.problems import Problems
 
 LABELS = (
     "No Finding",
@@ -21,24 +25,37 @@ LABELS = (
     "Fracture",
     "Support Devices",
 )
-# As published, and as Excel saves it.
+# As published, as Excel saves it, and with a decimal comma.
 _TEXTS = {"1.0": 1, "1": 1, "0.0": 0, "0": 0, "-1.0": -1, "-1": -1, "": np.nan}
+_TEXTS |= {text.replace(".", ","): number for text, number in _TEXTS.items()}
+_BLANK = ("nan", "na", "<na>", "null")  # as R and pandas may write it
 
 
-def parse_labels(file: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Returns `table` (str; index = row number) with its label columns as float32.
+def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, list]:
+    """Returns `table` (str; index = row number) with its label columns as float32, and notes.
 
-    Raises:
-      DataError: a label is none of 1.0, 0.0, -1.0 and blank.
+    Rows with a label that is none of 1.0, 0.0, -1.0 and blank are left out, and added to `problems`.
     """
-    return table.assign(**{label: _numbers(file, label, table[label]) for label in LABELS})
+    wrong = pd.Series(False, index=table.index)
+    values, blanks = {}, 0
+    for label in LABELS:
+        texts = table[label]
+        is_blank = texts.str.lower().isin(_BLANK)
+        blanks += int(is_blank.sum())
+        wrong |= refuse(
+            file,
+            ~texts.isin(_TEXTS) & ~is_blank,
+            functools.partial(_say, label, texts),
+            "write 1.0, 0.0, -1.0 (uncertain) or nothing",
+            problems,
+            "labels that cannot be read",
+        )
+        values[label] = texts.map(_TEXTS).astype(np.float32)
+    notes = []
+    if blanks:
+        notes.append(f"{os.path.basename(file)}: {blanks:,} labels are NA or nan: read as blank.")
+    return table.assign(**values)[~wrong], notes
 
 
-def _numbers(file: str, label: str, texts: pd.Series) -> pd.Series:
-    refuse(
-        file,
-        ~texts.isin(_TEXTS),
-        lambda row: f"{label} is {texts[row]!r}",
-        "write 1.0, 0.0, -1.0 (uncertain) or nothing",
-    )
-    return texts.map(_TEXTS).astype(np.float32)
+def _say(label: str, texts: pd.Series, row: int) -> str:
+    return f"{label} is {texts[row]!r}"

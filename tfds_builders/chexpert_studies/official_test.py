@@ -11,9 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from tfds_builders import tables
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
-from tfds_builders.columns import pick_columns, refuse
-from tfds_builders.tables import parse_rows, read_bytes
+from tfds_builders.columns import pick_columns, refuse, table_notes
+from tfds_builders.problems import Problems
 
 SPLIT = "official_test"
 TABLES = ("test_labels.csv", "groundtruth.csv")  # the first found is read
@@ -28,7 +29,7 @@ def table_names(folder: str) -> list[str]:
 
 
 def read_rows(
-    folder: str, name: str, image_keys: Iterable[str]
+    folder: str, name: str, image_keys: Iterable[str], problems: Problems
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Returns wanted, sex, age, view, projection (str) and the labels (float32); and notes.
 
@@ -37,6 +38,7 @@ def read_rows(
       name: of the table.
       image_keys: of all images that are there, as test/patient64741/study1/view1_frontal: a table of
         studies does not name its images.
+      problems: rows that are not as published are added to it, and left out.
 
     Returns:
       A row per image; index = row number. Where one row stands for several images, or for none that is
@@ -46,20 +48,22 @@ def read_rows(
       DataError: the table is not as published.
     """
     file = os.path.join(folder, name)
-    header, table = parse_rows(file, read_bytes(file))
+    known = ("Path", "Study", *(names[0] for names in _OTHERS.values()), *LABELS)
+    table = tables.read(file, known, problems)
+    header = table.header
     by_study = "Study" in header and "Path" not in header
     wanted = {"wanted": ("Study" if by_study else "Path",)}
     wanted |= {key: names for key, names in _OTHERS.items() if names[0] in header}
     wanted |= {label: (label,) for label in LABELS if label != NO_FINDING or label in header}
-    rows = pick_columns(file, header, table, wanted)
-    notes: tuple[str, ...] = ()
-    if NO_FINDING in rows:
-        rows = parse_labels(file, rows)
-    else:
-        rows = parse_labels(file, rows.assign(**{NO_FINDING: ""}))
-        notes = (f"{name} has no column {NO_FINDING!r}: it is blank in {SPLIT}.",)
+    rows = pick_columns(file, table, wanted, problems)
+    notes = table_notes(table)
+    if NO_FINDING not in rows:
+        rows = rows.assign(**{NO_FINDING: ""})
+        notes += (f"{name} has no column {NO_FINDING!r}: it is blank in {SPLIT}.",)
+    rows, of_labels = parse_labels(file, rows, problems)
+    notes += tuple(of_labels)
     if by_study:
-        rows = _by_image(file, rows, image_keys)
+        rows = _by_image(file, rows, image_keys, problems)
     if "view" not in rows:
         of_name = rows["wanted"].str.extract(r"_(frontal|lateral)\.\w+$")[0]
         rows["view"] = of_name.str.capitalize().fillna("Frontal")
@@ -69,15 +73,21 @@ def read_rows(
     return rows[["wanted", *_OTHERS, *LABELS]], notes
 
 
-def _by_image(file: str, studies: pd.DataFrame, image_keys: Iterable[str]) -> pd.DataFrame:
+def _by_image(
+    file: str, studies: pd.DataFrame, image_keys: Iterable[str], problems: Problems
+) -> pd.DataFrame:
     """Returns a row for each image of each study; one for a study without any."""
     study = studies["wanted"].str.extract(r"^(?:[^/]+/)?(test/patient\d+/study\d+)/?$")[0]
-    refuse(
+    all_studies = studies
+    bad = refuse(
         file,
         study.isna(),
-        lambda row: f"the study is {studies['wanted'][row]!r}",
+        lambda row: f"the study is {all_studies['wanted'][row]!r}",
         "write it like CheXpert-v1.0/test/patient64741/study1",
+        problems,
+        "paths that are not as published",
     )
+    studies, study = studies[~bad], study[~bad]
     images: dict[str, list[str]] = {}
     for key in sorted(image_keys):
         images.setdefault(key.rpartition("/")[0], []).append(key)

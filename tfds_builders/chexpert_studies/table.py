@@ -6,15 +6,17 @@ import re
 
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
+from tfds_builders.bag_table import BagTable, find_images, make_bag_table
 from tfds_builders.chexpert_studies import official_test, plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
-from tfds_builders.columns import pick_columns, refuse
+from tfds_builders.columns import read_columns, refuse
 from tfds_builders.errors import DataError
-from tfds_builders.folders import ImageRoot, existing_folder, image_root_of, spelling
+from tfds_builders.folders import ImageRoot, existing_folder, image_root_of
 from tfds_builders.image_index import index_files
+from tfds_builders.near_paths import find_near, spelling
+from tfds_builders.problems import Problems
 from tfds_builders.splits import hash_split
-from tfds_builders.tables import parse_rows, read_bytes
+from tfds_builders.tables import decimal_points
 
 METADATA_KEYS = ("age", "sex", "projection")
 TRAIN_CSV, VALID_CSV = "train.csv", "valid.csv"
@@ -49,6 +51,7 @@ def read_table(
     manual_dir: str | os.PathLike,
     image_root: str = "",
     follow_links: bool = False,
+    on_missing_image: str = "auto",
 ) -> BagTable:
     """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
 
@@ -57,6 +60,7 @@ def read_table(
       image_root: the folder that holds train/, valid/ and test/, or the dataset's folder in it; "": that
         of the tables.
       follow_links: whether links may lead out of it.
+      on_missing_image: "error" refuses a folder without some of the images; else they are counted.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -64,18 +68,21 @@ def read_table(
     folder = _dataset_folder(manual_dir)
     images = image_root_of(folder, image_root, follow_links)
     index, key = _index(images, bool(image_root))
+    problems = Problems()
+    notes: list[str] = []
     if name := plus.table_name(folder):
         files = [name, plus.LABEL_FILE]
-        rows = _image_rows(folder, name, plus.read_rows(folder, name))
+        rows = _image_rows(folder, name, plus.read_rows(folder, name), problems)
     else:
         files = [n for n in (TRAIN_CSV, VALID_CSV) if os.path.isfile(os.path.join(folder, n))]
-        rows = pd.concat([_image_rows(folder, n, _read_rows(folder, n)) for n in files])
+        parts = [_read_rows(folder, n, problems, notes) for n in files]
+        rows = pd.concat([_image_rows(folder, n, part, problems) for n, part in zip(files, parts)])
     expected = {} if name else PUBLISHED
-    tests, notes = official_test.table_names(folder), []
+    tests = official_test.table_names(folder)
     if tests:
-        test, said = official_test.read_rows(folder, tests[0], key[key.notna()])
+        test, said = official_test.read_rows(folder, tests[0], key[key.notna()], problems)
         notes += [*said, *(f"{tests[0]} is read, {other} is not." for other in tests[1:])]
-        rows = pd.concat([rows, _image_rows(folder, tests[0], test)])
+        rows = pd.concat([rows, _image_rows(folder, tests[0], test, problems)])
         files = [*files, tests[0]]
         expected = expected | official_test.PUBLISHED
     elif num_tests := int(key.str.startswith("test/").sum()):
@@ -83,8 +90,12 @@ def read_table(
             f"test/ holds {num_tests:,} images, which are not read: put {official_test.TABLES[0]} beside "
             f"{TRAIN_CSV}, and they are split {official_test.SPLIT}."
         )
+    if rows.empty:
+        problems.raise_if_any()
     is_image = key.notna()
-    rows = find_images(folder, rows, rows["key"], index[is_image], key[is_image], images.folder)
+    rows = find_images(
+        folder, rows, rows["key"], index[is_image], key[is_image], images.folder, problems
+    )
     near = find_near(rows, rows["key"], index["path"][~is_image], _alike)
     table = make_bag_table(
         folder=folder,
@@ -101,6 +112,8 @@ def read_table(
             "splits_from": "hash",
             "expected": expected,
         },
+        problems=problems,
+        skip_missing=on_missing_image != "error",
     )
     return dataclasses.replace(table, named_images={"paper_train": ("train", _paper_train(table))})
 
@@ -129,32 +142,40 @@ def _has_table(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, TRAIN_CSV)) or bool(plus.table_name(folder))
 
 
-def _read_rows(folder: str, name: str) -> pd.DataFrame:
-    """Returns the rows of train.csv or valid.csv, its labels parsed; index = row number."""
+def _read_rows(folder: str, name: str, problems: Problems, notes: list[str]) -> pd.DataFrame:
+    """Returns the rows of train.csv or valid.csv, its labels parsed; index = row number.
+
+    Rows that cannot be read are added to `problems`, and what was understood to `notes`.
+    """
     file = os.path.join(folder, name)
-    table = pick_columns(file, *parse_rows(file, read_bytes(file)), _COLUMNS)
-    return parse_labels(file, table)
+    table, of_file = read_columns(file, _COLUMNS, problems)
+    table, of_labels = parse_labels(file, table, problems)
+    table, converted = decimal_points(table, ["age"])
+    notes += [*of_file, *of_labels]
+    if converted:
+        notes.append(f"{name}: decimal commas read as points in Age.")
+    return table
 
 
-def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
+def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """Returns the columns that `make_bag_table` wants, but for the files', and key.
 
     Args:
       folder: real path.
       name: of the table file in it.
       table: wanted, sex, age, view, projection (str) and the labels; index = row number.
-
-    Raises:
-      DataError: a path or a view is not as published.
+      problems: rows whose path or view is not as published are added to it, and left out.
     """
     file = os.path.join(folder, name)
     wanted = table["wanted"]
     parts = wanted.str.extract(rf"^(?:[^/]+/)?{_IMAGE}$")
-    refuse(
+    bad = refuse(
         file,
         parts[0].isna(),
         lambda row: f"the path is {wanted[row]!r}",
         "write it like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
+        problems,
+        "paths that are not as published",
     )
     # CheXpert Plus has one table for train and valid.
     own = {
@@ -163,19 +184,24 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame) -> pd.DataFrame:
         **dict.fromkeys(official_test.TABLES, "test"),
     }.get(name)
     if own:
-        refuse(
+        bad |= refuse(
             file,
-            parts[1] != own,
+            parts[1].fillna(own) != own,
             lambda row: f"the path {wanted[row]!r} is not in {own}/",
             "use the table as published",
+            problems,
+            "paths that are not as published",
         )
     view = table["view"]
-    refuse(
+    bad |= refuse(
         file,
         ~view.isin(["Frontal", "Lateral"]),
         lambda row: f"Frontal/Lateral is {view[row]!r}",
         "write Frontal or Lateral",
+        problems,
+        "views that are not as published",
     )
+    table, parts, view = table[~bad], parts[~bad], view[~bad]
     by_patient = {patient: hash_split(patient) for patient in parts[2].unique()}
     return table.assign(
         table=name,

@@ -28,15 +28,18 @@ from tfds_builders.derm_bags.bags import (
     folder_bags,
     image_names,
 )
+from tfds_builders.derm_bags.conflicts import ON_LABEL_CONFLICT
 from tfds_builders.derm_bags.demo_clinic import ELSEWHERE, HERE, Clinic
+from tfds_builders.derm_bags.labels import MISSING_LABELS
 from tfds_builders.derm_bags.manifest import Manifest, read_manifest
-from tfds_builders.errors import DataError
+from tfds_builders.errors import DataError, check_choice
 from tfds_builders.image_log import ImageLog
 from tfds_builders.kept_metadata import USUAL
 from tfds_builders.pixels import frame_salt
 
 CODE_VERSION = "1.2.0"
 ON_BAD_IMAGE = ("error", "skip")
+ON_MISSING_IMAGE = ("auto", "error", "skip")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -84,6 +87,9 @@ def folder_config(
     dicom_frame: str = "first",
     keep_metadata: str = USUAL,
     used_columns: Iterable[str] = (),
+    on_missing_image: str = "auto",
+    on_label_conflict: str = "error",
+    missing_labels: str = MISSING_LABELS,
     image_root: str = "",
     follow_links: bool = False,
     contents: Contents | None = None,
@@ -106,6 +112,11 @@ def folder_config(
       bag_regex: for a folder of images only: the part of a path that names the case, see README.md.
       keep_metadata, used_columns: which columns of the table are stored, and whether names of image
         files are: see `kept_metadata.keep`.
+      on_missing_image: "error" refuses a folder that lacks an image of its table, "skip" leaves such
+        images out and lists them; "auto" does as `on_bad_image` says.
+      on_label_conflict: of a case whose rows have different labels: "error", "unlabelled", "latest"
+        (row) or "majority" (of its rows; none where there is no majority).
+      missing_labels: values of the label that mean that there is none, separated by commas.
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder.
       contents: what is known of the images' content; None: all of them are read.
@@ -113,16 +124,26 @@ def folder_config(
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise DataError(f"on_bad_image is {on_bad_image!r}: use one of {', '.join(ON_BAD_IMAGE)}.")
+    check_choice("on_bad_image", on_bad_image, ON_BAD_IMAGE)
+    check_choice("on_missing_image", on_missing_image, ON_MISSING_IMAGE)
+    check_choice("on_label_conflict", on_label_conflict, ON_LABEL_CONFLICT)
+    salt = f"{CODE_VERSION} {long_side}{frame_salt(dicom_frame)}"
+    if on_missing_image != "auto":
+        salt += f" {on_bad_image} on_missing_image {on_missing_image}"
+    if on_label_conflict != "error":
+        salt += f" on_label_conflict {on_label_conflict}"
+    if missing_labels != MISSING_LABELS:
+        salt += f" missing_labels {missing_labels}"
     manifest = read_manifest(
         manual_dir,
-        salt=f"{CODE_VERSION} {long_side}{frame_salt(dicom_frame)}",
-        skip_missing=on_bad_image == "skip",
+        salt=salt,
+        skip_missing=(on_bad_image if on_missing_image == "auto" else on_missing_image) == "skip",
         top_conditions=top_conditions,
         bag_regex=bag_regex,
         keep_metadata=keep_metadata,
         used_columns=used_columns,
+        on_label_conflict=on_label_conflict,
+        missing_labels=missing_labels,
         image_root=image_root,
         follow_links=follow_links,
         contents=contents,
@@ -207,6 +228,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 splits_from=config.manifest.splits_from,
                 layout=config.manifest.layout,
                 kept_metadata=config.manifest.kept.facts(),
+                table_notes=list(config.manifest.notes),
                 **_facts(config.manifest),
             )
             bags = folder_bags(

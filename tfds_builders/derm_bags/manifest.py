@@ -1,4 +1,4 @@
-"""Checks the rows of a folder, whatever its layout; what is wrong is a DataError naming its place.
+"""Checks the rows of a folder, whatever its layout; all that is wrong is one error naming the places.
 
 Images are looked up and, unless their content is known, read to know it again (`contents.py`), but
 not decoded: that is `bags.py`, at build.
@@ -11,20 +11,25 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from tfds_builders import identifiers
 from tfds_builders.contents import READING, Contents, File
+from tfds_builders.derm_bags import findings
+from tfds_builders.derm_bags.conflicts import LabelChoice
 from tfds_builders.derm_bags.labels import (
+    MISSING_LABELS,
     OTHER,
     Weights,
     commonest,
-    format_label,
     gather,
-    parse_label,
+    is_tied,
+    read_labels,
 )
 from tfds_builders.derm_bags.layouts import REQUIRED, Source, place, read_source
 from tfds_builders.errors import DataError
 from tfds_builders.folders import MissingError, PathError, look_up
 from tfds_builders.kept_metadata import Kept, keep
-from tfds_builders.splits import hash_split, renaming_note
+from tfds_builders.spelling import fold
+from tfds_builders.splits import hash_split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Case:
     case_id: str
     patient_id: str
     split: str
-    label: str  # the heaviest label, first by name of those tied; "" where there is none
+    label: str  # the heaviest label, the first in the table of those tied; "" where there is none
     weights: Weights  # of all its labels
     images: tuple[ImageRow, ...]
 
@@ -91,6 +96,8 @@ def read_manifest(
     bag_regex: str = "",
     keep_metadata: str = "all",
     used_columns: Iterable[str] = (),
+    on_label_conflict: str = "error",
+    missing_labels: str = MISSING_LABELS,
     image_root: str = "",
     follow_links: bool = False,
     contents: Contents | None = None,
@@ -105,6 +112,8 @@ def read_manifest(
         ties by name. All others become "Other".
       bag_regex: for folders of images only, see layouts/loose.py.
       keep_metadata, used_columns: see `kept_metadata.keep`; what is not kept is not read.
+      on_label_conflict: for a case whose rows have different labels, see conflicts.py.
+      missing_labels: see `labels.read_labels`.
       image_root, follow_links: where images are, see `layouts.read_source`.
       contents: what is known of the images' content; None: all are read.
 
@@ -113,11 +122,15 @@ def read_manifest(
     """
     source = read_source(manual_dir, bag_regex, image_root, follow_links)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
-    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}{_salt(source)}"
-    checker = _Checker(source, skip_missing, kept_columns.columns)
+    options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
+    options += findings.salt(source)
+    checker = _Checker(
+        source, skip_missing, kept_columns.columns, on_label_conflict, missing_labels
+    )
     cases = checker.cases()
+    source.problems.raise_if_any()
     _check_train(source, cases)
-    classes = sorted({name for case in cases for name, _ in case.weights})
+    classes = sorted(kept_labels := {name for case in cases for name, _ in case.weights})
     if top_conditions:
         kept = _top_conditions(source, cases, top_conditions)
         cases = tuple(_gather(case, kept) for case in cases)
@@ -137,42 +150,24 @@ def read_manifest(
         older_fingerprint=_older_fingerprint(options, source, checker.images),
         kept=kept_columns,
         image_folder=source.image_root.folder,
-        notes=_notes(source, checker),
+        notes=findings.notes(source, [*checker.notes, *_label_notes(source, cases)], checker.near),
         renamed_splits=source.renamed_splits,
-        lost_classes=_lost_classes(source, checker, cases),
+        lost_classes=findings.lost_classes(checker.labels_of_missing, kept_labels),
     )
 
 
-def _salt(source: Source) -> str:
-    """Returns what decided the rows beside tables, names of files and options: "" for most folders."""
-    renamed = f" {sorted(source.renamed_splits.items())}" if source.renamed_splits else ""
-    return (f" {source.salt}" if source.salt else "") + renamed
-
-
-def _notes(source: Source, checker: "_Checker") -> tuple[str, ...]:
-    """Returns what is to be printed about a folder: what was assumed, and what is nearly there."""
-    notes = list(source.notes)
-    if source.file and source.renamed_splits:
-        notes.append(renaming_note(source.renamed_splits))
-    if checker.near:
-        first = "; ".join(f"{path!r} is there as {near!r}" for path, near in checker.near[:3])
+def _label_notes(source: Source, cases: tuple[Case, ...]) -> list[str]:
+    """Returns how many cases have no label, and how many labels were chosen among tied ones."""
+    notes = []
+    labelled = sum(bool(case.label) for case in cases)
+    if "label" in source.rows.columns and labelled < len(cases):
+        notes.append(f"{len(cases) - labelled:,} of {len(cases):,} cases have no label.")
+    if tied := sum(is_tied(case.weights) for case in cases):
         notes.append(
-            f"{len(checker.near):,} of the missing images may be there under another spelling ({first}): "
-            "correct the table or rename the files."
+            f"{tied:,} of {labelled:,} labelled cases have several labels of the greatest weight: "
+            "`label` is the first of them in the table, `label_weights` has all."
         )
-    return tuple(notes)
-
-
-def _lost_classes(source: Source, checker: "_Checker", cases: tuple[Case, ...]) -> dict[str, int]:
-    """Returns {label: images} of the labels that no case has, as all their images are missing."""
-    if not checker.missing or "label" not in source.rows.columns:
-        return {}
-    kept = {name for case in cases for name, _ in case.weights}
-    rows = {row for row, *_ in checker.missing}
-    cells = source.rows["label"][source.rows.index.isin(rows)]
-    weights = [parse_label(cell) for cell in cells]
-    lost = collections.Counter(of_row[0][0] for of_row in weights if of_row)
-    return {label: images for label, images in sorted(lost.items()) if label not in kept}
+    return notes
 
 
 def _fingerprint(
@@ -239,21 +234,37 @@ def _gather(case: Case, kept: set[str]) -> Case:
 
 
 class _Checker:
-    """Goes through the rows once; remembers where each case, patient and image was first seen."""
+    """Goes through the rows once; remembers where each case, patient and image was first seen.
 
-    def __init__(self, source: Source, skip_missing: bool, columns: tuple[str, ...]):
+    What is wrong is added to the source's problems.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        skip_missing: bool,
+        columns: tuple[str, ...],
+        on_label_conflict: str,
+        missing_labels: str,
+    ):
         self._source = source
         self._columns = columns  # of metadata, that are kept
         self._skip_missing = skip_missing
         # (column, owner) -> id of the owner -> (value, row) of the first row that said so.
         self._first: dict = collections.defaultdict(dict)
+        self._conflicting: set = set()  # (column, owner, id): a problem by now
+        self._labels = read_labels(source.rows.get("label", ()), missing_labels)
+        self._choice = LabelChoice(source, on_label_conflict)
         self.missing: list[tuple[int, str, str]] = []
+        self.labels_of_missing: collections.Counter = collections.Counter()  # label -> images
+        self.notes: list[str] = []
         self.near: list[tuple[str, str]] = []  # (missing path, path of a file of another spelling)
         self.images: list[tuple[str, File | None]] = []  # path as written; None: it is missing
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
         table, extra = self._source.rows, self._columns
+        self._check_ids()
         images: dict = {}  # case_id -> its images
         # One row at a time: 100,000 rows as a list of dicts would be most of the memory needed.
         for row, *values in zip(table.index.tolist(), *(table[name] for name in table.columns)):
@@ -261,77 +272,115 @@ class _Checker:
             if self._check_row(row, record):
                 image = ImageRow(row, record["image_path"], tuple(record[name] for name in extra))
                 images.setdefault(record["case_id"], []).append(image)
-        return tuple(self._case(case_id, tuple(of_case)) for case_id, of_case in images.items())
+        labels = self._choice.labels(images)
+        self.notes += [note + "." for note in (*self._labels.notes, *self._choice.notes())]
+        return tuple(
+            self._case(case_id, labels.get(case_id, ()), tuple(of_case))
+            for case_id, of_case in images.items()
+        )
 
-    def _case(self, case_id, images):
+    def _case(self, case_id, weights, images):
         patient, _ = self._first["patient_id", "case"][case_id]
         split, _ = self._first["split", "patient"][patient]
-        # Of any row of the case: one whose image is missing may be the only one with a label.
-        label, _ = self._first["label", "case"].get(case_id, ("", None))
-        weights = parse_label(label)
         return Case(case_id, patient, split, weights[0][0] if weights else "", weights, images)
 
+    def _check_ids(self):
+        """Adds ids that were changed by a spreadsheet, or are there in two spellings."""
+        table, source = self._source.rows, self._source
+        rows = table.index.tolist()
+
+        def place(position):
+            return source.where(rows[position])
+
+        # Paths of images as ids: no program has written them.
+        are_paths = table["case_id"].equals(table["image_path"].rename("case_id"))
+        for column in source.id_columns:
+            if column in table.columns and not (column == "case_id" and are_paths):
+                name = source.published.get(column, column)
+                # Without patients, each case counts as one.
+                owner = "patient_id" if "patient_id" in table.columns else "case_id"
+                splits = self._splits(table, column) if column == owner else None
+                identifiers.check(source.problems, table[column], name, place, splits)
+
+    def _splits(self, table, owner) -> list[str]:
+        """Returns the split of each row, as its patient (the column `owner`) would be put into it."""
+        if "split" in table.columns:
+            return table["split"].tolist()
+        return [hash_split(patient) for patient in table[owner]]
+
     def _check_row(self, row, record) -> bool:
-        """Raises for a mistake in a row; returns whether its image is there.
+        """Adds the mistakes in a row; returns whether its image is there.
 
         Args:
           row: its number.
           record: column -> value.
         """
-        for column in REQUIRED + ("patient_id", "split"):
-            if record.get(column) == "":
-                name = self._source.published.get(column, column)
-                self._fail(row, f"{name} is blank", "fill it in or remove the row")
+        if not self._is_filled_in(row, record):
+            return False
         case, path = record["case_id"], record["image_path"]
         patient = record.get("patient_id", case)
         split = record.get("split", hash_split(patient))
-        label = self._label(row, record.get("label", ""))
         if not re.fullmatch(r"[A-Za-z0-9_]+", split) or split.lower() == "all":
-            self._fail(row, f"split {split!r}", "use letters, digits and _ (and not 'all')")
+            advice = "use letters, digits and _ (and not 'all')"
+            self._add("names of splits", row, f"split {split!r}", advice)
         self._same(row, "patient_id", patient, "case", case, "a case belongs to one patient")
-        if label:
-            self._same(row, "label", label, "case", case, "a case has one label")
+        self._take_label(row, case, record.get("label", ""))
         self._same(row, "split", split, "patient", patient, "keep a patient in one split")
         image = self._look_up(row, path)
         if image is None:
+            weights = self._labels.weights.get(record.get("label", ""), ())
+            self.labels_of_missing.update(name for name, _ in weights[:1])
             return False
         advice = "an image in two splits leaks; give its cases one patient_id or one split"
         self._same(row, "split", split, "image", image, advice, name=path)
         _, first = self._first["row", "case and image"].setdefault((case, image), ("", row))
         if first != row:
-            self._fail(
-                row,
-                f"image {path!r} is in case {case!r} already ({self._source.mention(first)})",
-                "remove one of the two rows",
-            )
+            what = f"image {path!r} is in case {case!r} already ({self._source.mention(first)})"
+            self._add("images twice in a case", row, what, "remove one of the two rows")
         return True
 
-    def _label(self, row, cell):
-        """Returns a cell's label, or labels with weights, in one way of writing."""
-        try:
-            return format_label(parse_label(cell))
-        except ValueError as error:
+    def _is_filled_in(self, row, record) -> bool:
+        """Returns whether a row has a value in each column that needs one; adds those that do not."""
+        empty = [
+            column
+            for column in REQUIRED + ("patient_id", "split")
+            if record.get(column) == ""
+            or column == "split"
+            and fold(record.get(column, "train")) in identifiers.MEANINGLESS
+        ]
+        for column in empty:
+            name = self._source.published.get(column, column)
+            what = f"{name} is {repr(record[column]) if record[column] else 'blank'}"
+            self._add("blank values", row, what, "fill it in or remove the row")
+        return not empty
+
+    def _take_label(self, row, case, cell):
+        if cell in self._labels.errors:
             advice = (
                 "write labels with weights as {'eczema': 0.7, 'psoriasis': 0.3}, in double quotes "
                 "as a whole"
             )
-            self._fail(row, f"label {cell!r} {error}", advice)
+            what = f"label {cell!r} {self._labels.errors[cell]}"
+            self._add("labels that cannot be read", row, what, advice)
+        elif weights := self._labels.weights.get(cell):
+            self._choice.add(case, weights, row)
 
     def _same(self, row, column, value, owner, key, advice, name=None):
-        """Raises unless every row of the `owner` (its kind) called `key` had this `value`."""
+        """Adds an `owner` (its kind) called `key` if not all of its rows have this `value`."""
         known, first = self._first[column, owner].setdefault(key, (value, row))
-        if known != value:
-            self._fail(
-                row,
+        if known != value and (column, owner, key) not in self._conflicting:
+            self._conflicting.add((column, owner, key))
+            what = (
                 f"{owner} {name or key!r} has {column} {value!r}, but {known!r} in "
-                f"{self._source.mention(first)}",
-                advice,
+                f"{self._source.mention(first)}"
             )
+            kind = {"patient_id": "cases of two patients"}.get(column, f"{owner}s in two splits")
+            self._add(kind, row, what, advice)
 
     def _look_up(self, row, path):
         """Returns the real path of an image file inside the folder; remembers it for the fingerprint.
 
-        None where it is missing and that is to be skipped.
+        None where it is missing or cannot be used.
         """
         try:
             real, info = look_up(self._source.image_root, path, self._source.near.get(path, ""))
@@ -340,10 +389,11 @@ class _Checker:
                 advice = error.advice
                 if self._source.layout != "manifest":
                     advice = f"unpack all images into {self._source.image_root.folder}"
-                    if error.near:
-                        advice = f"there is {error.near!r}, which differs {error.differs}; {advice}"
-                skip = "or pass --on_bad_image=skip to leave such images out"
-                self._fail(row, error.problem, f"{advice}, {skip}")
+                problem = error.problem
+                if error.near:
+                    problem += f", but there is {error.near!r}, which differs {error.differs}"
+                skip = "or pass --on_missing_image=skip to leave such images out"
+                self._add("missing images", row, problem, f"{advice}, {skip}")
             reason = "the file is missing"
             if error.near:
                 reason += f"; there is one that differs {error.differs}"
@@ -352,9 +402,10 @@ class _Checker:
             self.images.append((path, None))
             return None
         except PathError as error:
-            self._fail(row, error.problem, error.advice)
+            self._add("image paths that cannot be used", row, error.problem, error.advice)
+            return None
         self.images.append((path, File(path, info.st_size, info.st_mtime_ns)))
         return real
 
-    def _fail(self, row, problem, advice):
-        raise DataError(f"{self._source.place(row)}: {problem}: {advice}.")
+    def _add(self, kind, row, what, advice):
+        self._source.problems.add(kind, *self._source.where(row), what, advice)

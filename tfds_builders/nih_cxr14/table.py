@@ -6,13 +6,16 @@ import os
 import numpy as np
 import pandas as pd
 
-from tfds_builders.bag_table import BagTable, find_images, find_near, make_bag_table
-from tfds_builders.columns import pick_columns, refuse
+from tfds_builders.bag_table import BagTable, find_images, make_bag_table
+from tfds_builders.columns import read_columns, refuse
+from tfds_builders.dialects import decode
 from tfds_builders.errors import DataError
-from tfds_builders.folders import existing_folder, image_root_of, spelling
+from tfds_builders.folders import existing_folder, image_root_of
 from tfds_builders.image_index import index_files
+from tfds_builders.near_paths import find_near, spelling
+from tfds_builders.problems import Problems
 from tfds_builders.splits import hash_split, hash_train_or_validation
-from tfds_builders.tables import parse_rows, read_bytes
+from tfds_builders.tables import read_bytes
 
 LABELS = (
     "Atelectasis",
@@ -64,6 +67,7 @@ def read_table(
     manual_dir: str | os.PathLike,
     image_root: str = "",
     follow_links: bool = False,
+    on_missing_image: str = "auto",
 ) -> BagTable:
     """Returns the checked table of a folder with NIH's table and images, wherever they are in it.
 
@@ -71,6 +75,7 @@ def read_table(
       manual_dir: the folder; it may hold only a part of the images.
       image_root: the folder that holds the images; "": that of the table.
       follow_links: whether links may lead out of it.
+      on_missing_image: "error" refuses a folder without some of the images; else they are counted.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -79,8 +84,12 @@ def read_table(
     folder = os.path.realpath(existing_folder(manual_dir, advice))
     name = _table_name(folder)
     file = os.path.join(folder, name)
-    table = pick_columns(file, *parse_rows(file, read_bytes(file)), _COLUMNS)
-    _check_rows(file, table)
+    problems = Problems()
+    table, notes = read_columns(file, _COLUMNS, problems)
+    table = _published_rows(file, table, problems)
+    labels = _labels(file, table["findings"], problems)
+    if table.empty:
+        problems.raise_if_any()
     stem = table["wanted"].str[:12]  # 00000001_000, whatever the extension
     lists = [n for n in (TRAIN_VAL_LIST, TEST_LIST) if os.path.isfile(os.path.join(folder, n))]
     rows = pd.DataFrame(
@@ -96,13 +105,13 @@ def read_table(
             "image_order": table["wanted"].str[9:12].astype(int),
         }
         | {key: table[key] for key in METADATA_KEYS}
-    ).join(_labels(file, table["findings"]))
+    ).join(labels)
     images = image_root_of(folder, image_root, follow_links)
     index = index_files(images)
     key = index["path"].str.extract(_FILE)[0]
     is_image = key.notna()
-    rows = find_images(folder, rows, stem, index[is_image], key[is_image], images.folder)
-    near = find_near(rows, stem, index["path"][~is_image], _alike)
+    rows = find_images(folder, rows, stem, index[is_image], key[is_image], images.folder, problems)
+    near = find_near(rows, stem[rows.index], index["path"][~is_image], _alike)
     return make_bag_table(
         folder=folder,
         files=[name, *lists],
@@ -116,6 +125,9 @@ def read_table(
             "splits_from": "official lists" if lists else "hash",
             "expected": PUBLISHED if name != TABLES[-1] else {},  # Kaggle's sample is a part
         },
+        notes=notes,
+        problems=problems,
+        skip_missing=on_missing_image != "error",
     )
 
 
@@ -127,53 +139,60 @@ def _table_name(folder: str) -> str:
     raise DataError(f"{folder} has no {' or '.join(TABLES)} (found: {found}): put one there.")
 
 
-def _check_rows(file: str, table: pd.DataFrame) -> None:
+def _published_rows(file: str, table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """Returns the rows of a table that are as published; adds the others to `problems`."""
     names, patients = table["wanted"], table["patient"]
-    refuse(
+    bad = refuse(
         file,
         ~names.str.fullmatch(rf"\d{{8}}_\d{{3}}\.{_EXTENSION}"),
         lambda row: f"Image Index is {names[row]!r}",
         "names are like 00000001_000.png; use the table as published",
+        problems,
     )
-    refuse(
+    bad |= refuse(
         file,
         # 1 in the table is 00000001 in the name of the file.
-        patients.str.zfill(8) != names.str[:8],
+        (patients.str.zfill(8) != names.str[:8]) & ~bad,
         lambda row: f"Patient ID is {patients[row]!r}, but the image is {names[row]!r}",
         "names begin with the patient; use the table as published",
+        problems,
     )
     follow_up = table["follow_up"]
-    refuse(
+    bad |= refuse(
         file,
         ~follow_up.str.fullmatch(r"\d{1,9}"),
         lambda row: f"Follow-up # is {follow_up[row]!r}",
         "write a whole number",
+        problems,
     )
+    return table[~bad]
 
 
-def _labels(file: str, findings: pd.Series) -> pd.DataFrame:
+def _labels(file: str, findings: pd.Series, problems: Problems) -> pd.DataFrame:
     """Returns 1 or 0 for each label (float32), from texts like 'Edema|Hernia' or 'No Finding'."""
     codes, texts = pd.factorize(findings)  # some 800 different texts
     values = np.zeros((len(texts), len(LABELS)), np.float32)
     for i, text in enumerate(texts):
         names = text.split("|")
         if problem := _problem(names):
-            row = int(findings.index[(codes == i).argmax()])
-            raise DataError(f"{file}, row {row}: Finding Labels {problem}.")
+            what, advice = problem
+            for row in findings.index[codes == i]:
+                kind = "findings that cannot be read"
+                problems.add(kind, file, int(row), f"Finding Labels {what}", advice)
         values[i] = [label in names for label in LABELS]
     return pd.DataFrame(values[codes], index=findings.index, columns=list(LABELS))
 
 
-def _problem(names: list[str]) -> str:
-    """Returns what is wrong with the findings of an image, and what to do; "" if nothing is."""
+def _problem(names: list[str]) -> tuple[str, str] | None:
+    """Returns what is wrong with the findings of an image, and what to do; None if nothing is."""
     for name in names:
         if name not in (*LABELS, NO_FINDING):
             close = difflib.get_close_matches(name, LABELS, n=1)
             hint = f"write {close[0]!r}" if close else f"the labels are {', '.join(LABELS)}"
-            return f"has {name!r}: {hint}, with | between"
+            return f"has {name!r}", f"{hint}, with | between"
     if NO_FINDING in names and len(names) > 1:
-        return f"is {'|'.join(names)!r}: either there is a finding or not"
-    return ""
+        return f"is {'|'.join(names)!r}", "either there is a finding or not"
+    return None
 
 
 def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd.Series:
@@ -207,7 +226,7 @@ def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd
 
 def _read_list(file: str) -> set[str]:
     """Returns the image names of an official list, one a line, without extension."""
-    text = read_bytes(file).decode("latin-1")
+    text, _ = decode(file, read_bytes(file))
     return {os.path.splitext(line.strip())[0] for line in text.splitlines() if line.strip()}
 
 

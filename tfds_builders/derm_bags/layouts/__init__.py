@@ -51,7 +51,7 @@ def read_source(
     images = image_root_of(folder, image_root, follow_links)
     names = os.listdir(folder)
     source = None
-    if manifest_csv.FILE_NAME in names:
+    if manifest_csv.find(names):
         source = manifest_csv.read(folder, images)
     elif tables := scin.tables_folder(folder):
         source = scin.read(folder, tables, images)
@@ -118,6 +118,11 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
         return image_folder.read(images, paths)
     if any(tree.fits(path) for path in paths):
         return tree.read(images, paths)
+    tops = {path.partition("/")[0] for path in paths}
+    below = [path.partition("/")[2] for path in paths]
+    if len(tops) == 1 and (image_folder.fits(below) or all(map(tree.fits, below))):
+        inside = os.path.join(images.folder, *tops)
+        return f"everything is in one folder: give --manual_dir={inside}; "
     if {path.count("/") for path in paths} == {0, 1}:
         image_folder.check_alike(images.folder, paths)
     return ""

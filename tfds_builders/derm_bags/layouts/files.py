@@ -5,8 +5,9 @@ import os
 import posixpath
 
 from tfds_builders.errors import DataError
-from tfds_builders.folders import ImageRoot, spelling
+from tfds_builders.folders import ImageRoot
 from tfds_builders.image_index import walk
+from tfds_builders.near_paths import spelling
 
 
 def image_paths(root: ImageRoot, others: collections.Counter | None = None) -> list[str]:

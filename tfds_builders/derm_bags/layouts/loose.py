@@ -10,7 +10,7 @@ from tfds_builders.derm_bags.layouts.shapes import is_split
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
-from tfds_builders.splits import canonical_split, canonical_splits, renaming_note
+from tfds_builders.splits import USUAL, canonical_splits, renaming_note
 
 _COLUMNS = {"case": "case_id", "patient": "patient_id", "label": "label"}  # by name of the group
 
@@ -33,7 +33,8 @@ def read(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
     splits = {top for top in tops if is_split(top)}
     notes: list[str] = []
     renamed: dict[str, tuple[str, int]] = {}
-    if splits == tops and "train" in map(canonical_split, tops):
+    known = set(canonical_splits(sorted(tops))[0])
+    if "train" in known and known <= {*USUAL}:
         columns["split"], renamed = canonical_splits(path.split("/")[0] for path in paths)
         notes.append(f"Splits are those of the folders {', '.join(sorted(tops))}.")
         notes += filter(None, [renaming_note(renamed)])

@@ -1,4 +1,4 @@
-"""manifest.csv, the layout of ours: a row per image, see README.md."""
+"""manifest.csv (or .tsv, .xlsx): a row per image, see README.md."""
 
 import difflib
 import os
@@ -8,17 +8,31 @@ from tfds_builders.derm_bags.layouts.source import OPTIONAL, REQUIRED, Source
 from tfds_builders.derm_bags.table import read_table
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
+from tfds_builders.problems import Problems
 from tfds_builders.splits import canonical_splits
 
 FILE_NAME = "manifest.csv"
+FILE_NAMES = (FILE_NAME, "manifest.tsv", "manifest.txt", "manifest.xlsx")  # the first found is read
 COLUMNS = "case_id,image_path and optionally label,patient_id,split"
 
 
+def find(names: list[str]) -> str | None:
+    """Returns the name of the manifest among the names of a folder's files; None without one."""
+    return next((name for name in FILE_NAMES if name in names), None)
+
+
 def read(folder: str, images: ImageRoot) -> Source:
-    """Returns the rows of manifest.csv as they are, but for the spelling of splits."""
-    file = os.path.join(folder, FILE_NAME)
-    raw, table = read_table(file)
+    """Returns the rows of the manifest as they are, but for the spelling of splits."""
+    names = os.listdir(folder)
+    name = find(names) or FILE_NAME
+    file = os.path.join(folder, name)
+    problems = Problems()
+    read = read_table(file, REQUIRED + OPTIONAL, problems)
+    table = read.rows
     _check_known(file, list(table.columns))
+    notes = read.notes
+    if others := [other for other in FILE_NAMES if other in names and other != name]:
+        notes += (f"{name} is read; {' and '.join(others)} beside it is not.",)
     renamed: dict[str, tuple[str, int]] = {}
     if "split" in table.columns:
         splits, renamed = canonical_splits(table["split"])
@@ -29,7 +43,9 @@ def read(folder: str, images: ImageRoot) -> Source:
         rows=table,
         patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
         file=file,
-        raw=raw,
+        raw=read.raw,
+        notes=notes,
+        problems=problems,
         images=images,
         renamed_splits=renamed,
     )
@@ -47,6 +63,4 @@ def _check_known(file: str, names: list[str]) -> None:
         if column in REQUIRED:
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"rename {close[0]!r}?" if close else f"the columns are {COLUMNS}."
-            if len(names) == 1 and re.search(r"[;\t]", names[0]):
-                hint = "save it with commas between the columns, not semicolons or tabs."
             raise DataError(f"{file}, row 1: column {column!r} is missing ({found}): {hint}")

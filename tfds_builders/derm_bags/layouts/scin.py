@@ -7,15 +7,16 @@ as one patient, and within a case an image counts once.
 """
 
 import os
-import re
 
 import pandas as pd
 
+from tfds_builders import identifiers
 from tfds_builders.derm_bags.labels import parse_label
 from tfds_builders.derm_bags.layouts.source import Source
 from tfds_builders.derm_bags.table import read_table, rename_columns, require_columns
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
+from tfds_builders.problems import Problems
 
 CASES, LABELS = "scin_cases.csv", "scin_labels.csv"
 SUBFOLDER = "dataset"  # of the bucket: it holds the tables and images/
@@ -42,15 +43,20 @@ def read(folder: str, tables: str, images: ImageRoot) -> Source:
     cases_file, labels_file = os.path.join(tables, CASES), os.path.join(tables, LABELS)
     if not os.path.isfile(labels_file):
         raise DataError(f"{labels_file} is missing: put it beside {CASES}.")
-    cases_raw, cases = read_table(cases_file)
-    labels_raw, labels = read_table(labels_file)
+    problems = Problems()
     image_columns = [f"image_{i}_{what}" for i in NUMBERS for what in ("path", "shot_type")]
+    cases_table = read_table(cases_file, ["case_id", *image_columns], problems)
+    labels_table = read_table(labels_file, ["case_id", LABEL_COLUMN], problems)
+    cases, labels = cases_table.rows, labels_table.rows.copy()
     require_columns(cases_file, cases, ["case_id", *image_columns], "SCIN")
     require_columns(labels_file, labels, ["case_id", LABEL_COLUMN], "SCIN")
-    _check_ids(cases_file, cases)
-    _check_ids(labels_file, labels)
-    _check_labels(labels_file, labels)
-    both = _join(cases_file, cases, labels)
+    _check_ids(problems, cases_file, cases)
+    _check_ids(problems, labels_file, labels)
+    _check_labels(problems, labels_file, labels)
+    _check_joint(problems, cases_file, cases, labels)
+    # With problems, nothing is built: what is joined here is only checked for more of them.
+    first_labels = labels.drop_duplicates("case_id").set_index("case_id")
+    both = cases.join(first_labels, on="case_id", rsuffix="_of_label").fillna("")
     both = rename_columns(cases_file, both, {"case_id": "case_id", LABEL_COLUMN: "label"}, "SCIN")
     rows = pd.concat([_images(both, i) for i in NUMBERS]).drop(columns=image_columns)
     rows = rows[rows["image_path"] != ""].sort_index(kind="stable")
@@ -63,48 +69,55 @@ def read(folder: str, tables: str, images: ImageRoot) -> Source:
         rows=rows,
         patient_id_from="case_id, cases that share an image joined",
         file=cases_file,
-        raw=cases_raw + b"\0" + labels_raw,
+        raw=cases_table.raw + b"\0" + labels_table.raw,
+        notes=cases_table.notes + labels_table.notes,
+        problems=problems,
+        id_columns=(),  # checked here, in both tables
         images=images,
     )
 
 
-def _check_ids(file: str, table: pd.DataFrame) -> None:
-    """Raises for a case in two rows, and for 64-bit ids that a program has rounded."""
+def _check_ids(problems: Problems, file: str, table: pd.DataFrame) -> None:
+    """Adds cases in two rows, and ids (64-bit integers) that a program has changed."""
+    rows = table.index.tolist()
+    identifiers.check(problems, table["case_id"], "case_id", lambda i: (file, rows[i]))
     first: dict[str, int] = {}
     for row, case in table["case_id"].items():
-        if re.fullmatch(r"-?\d+(\.\d*([eE]\+?\d+)?|[eE]\+?\d+)", case):
-            raise DataError(
-                f"{file}, row {row}: case_id {case!r} has been rounded, by a spreadsheet or as a "
-                "floating-point number: get the file again."
-            )
         if first.setdefault(case, row) != row:
-            raise DataError(
-                f"{file}, row {row}: case_id {case!r} is in row {first[case]} already: get the "
-                "file again, or remove one of the two rows."
+            problems.add(
+                "cases in two rows",
+                file,
+                row,
+                f"case_id {case!r} is in row {first[case]} already",
+                "get the file again, or remove one of the two rows",
             )
 
 
-def _check_labels(file: str, labels: pd.DataFrame) -> None:
-    """Raises for a label that cannot be read: here, where its row is known."""
+def _check_labels(problems: Problems, file: str, labels: pd.DataFrame) -> None:
+    """Adds labels that cannot be read: here, where their row is known; blanks them."""
     for row, cell in labels[LABEL_COLUMN].items():
         try:
             parse_label(cell)
         except ValueError as error:
-            raise DataError(
-                f"{file}, row {row}: {LABEL_COLUMN} {cell!r} {error}: get the file again."
-            ) from error
+            what = f"{LABEL_COLUMN} {cell!r} {error}"
+            problems.add("labels that cannot be read", file, row, what, "get the file again")
+            labels.loc[row, LABEL_COLUMN] = ""
 
 
-def _join(cases_file: str, cases: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """Returns `cases` with the columns of `labels`; labels of cases that are not there are left."""
+def _check_joint(
+    problems: Problems, cases_file: str, cases: pd.DataFrame, labels: pd.DataFrame
+) -> None:
+    """Adds cases that have no row in the table of labels; labels of other cases are left."""
     known = set(labels["case_id"])
     for row, case in cases["case_id"].items():
         if case not in known:
-            raise DataError(
-                f"{cases_file}, row {row}: case_id {case!r} is not in {LABELS}: get both files "
-                "again, from one release."
+            problems.add(
+                "cases without a row of labels",
+                cases_file,
+                row,
+                f"case_id {case!r} is not in {LABELS}",
+                "get both files again, from one release",
             )
-    return cases.join(labels.set_index("case_id"), on="case_id", rsuffix="_of_label")
 
 
 def _images(cases: pd.DataFrame, number: int) -> pd.DataFrame:

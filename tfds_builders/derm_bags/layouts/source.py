@@ -6,6 +6,7 @@ import os
 import pandas as pd
 
 from tfds_builders.folders import ImageRoot
+from tfds_builders.problems import Problems
 
 REQUIRED = ("case_id", "image_path")
 OPTIONAL = ("label", "patient_id", "split")
@@ -31,9 +32,11 @@ class Source:
     near: dict[str, str] = dataclasses.field(
         default_factory=dict
     )  # image_path that is missing -> file
-    notes: tuple[str, ...] = ()  # what was assumed, to be printed
+    notes: tuple[str, ...] = ()  # what was assumed or understood, to be printed
     renamed_splits: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
     salt: str = ""  # what else decided the rows; "" for what earlier versions read, and as they did
+    problems: Problems = dataclasses.field(default_factory=Problems)  # found while reading
+    id_columns: tuple[str, ...] = ("case_id", "patient_id")  # checked for ids that were changed
 
     @property
     def image_root(self) -> ImageRoot:
@@ -52,6 +55,10 @@ class Source:
     def place(self, row: int) -> str:
         """Returns what a sentence about one row begins with."""
         return place(self.folder, self.file, row, "" if self.file else self._path(row))
+
+    def where(self, row: int) -> tuple[str, int | None]:
+        """Returns the file and the row, or the image and None where there is no table."""
+        return (self.file, row) if self.file else (self.place(row), None)
 
     def mention(self, row: int) -> str:
         """Returns a row as another sentence refers to it."""

@@ -58,6 +58,7 @@ def read(root: ImageRoot, paths: list[str]) -> Source:
         images=root,
         notes=(note, *filter(None, [renaming_note(renamed)])),
         renamed_splits=renamed,
+        id_columns=("patient_id",),
     )
 
 
