@@ -30,7 +30,7 @@ from tfds_builders.errors import ImageError
 pytestmark = pytest.mark.slow
 MAX_PIXELS = 4_000_000
 BUDGET = settings(
-    max_examples=7000, deadline=None, derandomize=True, database=None,
+    max_examples=5000, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 

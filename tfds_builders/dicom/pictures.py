@@ -91,7 +91,7 @@ def dicom_pictures(data: bytes, max_pixels: int, frame: str = "first") -> DicomP
 
 
 def _pictures(data: bytes, max_pixels: int, frame: str) -> DicomPictures:
-    data_set = read(data, max_bytes=3 * max_pixels + (1 << 20))
+    data_set = read(data, max_bytes=2 * max_pixels + (1 << 20))
     notes = _kind_notes(data_set)
     layout = layout_of(data_set, notes)
     if data_set.damage:
