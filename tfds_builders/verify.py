@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders import verify_findings
@@ -50,6 +51,7 @@ class SplitCounts:
     labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
     views: Mapping[str, int]  # "frontal", "lateral"; else empty
     ties: int = 0  # bags with several heaviest labels
+    weighted: frozenset[str] = frozenset()  # classes that a differential gives some weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +215,8 @@ def _count(
     patients: set[str] = set()
     images: dict[bytes, str] = {}
     ties = 0
+    names = _classes(builder)
+    weighted = np.zeros(len(names), bool)
     for example in read_encoded(builder, split, features):
         ids = example["image_ids"]
         sizes[len(ids)] += 1
@@ -221,6 +225,7 @@ def _count(
             classes[label_text(builder, example) or NO_LABEL] += 1
         if "label_weights" in example:
             weights = example["label_weights"]
+            weighted |= weights > 0
             ties += bool(weights.any()) and int((weights == weights.max()).sum()) > 1
         for name, value in example.get("labels", {}).items():
             states[name, label_state(value)] += len(ids)
@@ -242,6 +247,7 @@ def _count(
         labels=labels,
         views=dict(sorted(views.items())),
         ties=ties,
+        weighted=frozenset(itertools.compress(names, weighted)),
     )
     return counts, patients, images
 
