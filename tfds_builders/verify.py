@@ -12,6 +12,7 @@ import itertools
 import types
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders import verify_findings, verify_images
@@ -55,6 +56,7 @@ class SplitCounts:
     labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
     views: Mapping[str, int]  # "frontal", "lateral"; else empty
     ties: int = 0  # bags with several heaviest labels
+    weighted: frozenset[str] = frozenset()  # classes that a differential gives some weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +239,8 @@ def _count(
     patients: set[str] = set()
     images: dict[bytes, str] = {}
     ties = 0
+    names = _classes(builder)
+    weighted = np.zeros(len(names), bool)
     for example in read_encoded(builder, split, features):
         ids = example["image_ids"]
         sizes[len(ids)] += 1
@@ -245,6 +249,7 @@ def _count(
             classes[label_text(builder, example) or NO_LABEL] += 1
         if "label_weights" in example:
             weights = example["label_weights"]
+            weighted |= weights > 0
             ties += bool(weights.any()) and int((weights == weights.max()).sum()) > 1
         for name, value in example.get("labels", {}).items():
             states[name, label_state(value)] += len(ids)
@@ -269,6 +274,7 @@ def _count(
         labels=labels,
         views=dict(sorted(views.items())),
         ties=ties,
+        weighted=frozenset(itertools.compress(names, weighted)),
     )
     return counts, patients, images
 

@@ -29,11 +29,15 @@ def lost_labels(found: Verification) -> list[str]:
 
 
 def untrained_labels(found: Verification) -> list[str]:
-    """Returns a problem if a class has no case in train, or a label no positive image there."""
+    """Returns a problem if a class has no case in train, or a label no positive image there.
+
+    A class that a differential of a training case gives some weight is learnt from it.
+    """
     train = found.splits.get("train")
     if train is None:
         return []
-    classes = [name for name in found.classes if not train.classes.get(name)]
+    learnt = {*train.classes} | train.weighted
+    classes = [name for name in found.classes if name not in learnt]
     labels = [name for name, counts in train.labels.items() if not counts.positive]
     names = [name for name in (*classes, *labels) if name not in found.lost_labels]
     if not names:

@@ -88,6 +88,17 @@ def test_ties_are_counted_by_split(tmp_path):
     assert total > 5 and not [problem for problem in found.problems if "heaviest" in problem]
 
 
+def test_a_class_of_a_differential_is_learnt_from_it(tmp_path):
+    for i in range(2):
+        draw(tmp_path / "data" / f"{i}.png", seed=i)
+    cases = [("case0", "{'a': 0.6, 'b': 0.4, 'c': 0.0}", "train"), ("case1", "d", "test")]
+    rows = [f'{case},{i}.png,"{label}",{split}' for i, (case, label, split) in enumerate(cases)]
+    text = "\n".join(["case_id,image_path,label,split", *rows])
+    (tmp_path / "data" / "manifest.csv").write_text(text)
+    (problem,) = verified(derm_bags, tmp_path / "data", tmp_path / "tfds").problems
+    assert problem.startswith("Classes without a case in 'train': c, d. ")
+
+
 # Chest X-rays
 
 
