@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfds_builders import bag_checks
 from tfds_builders.contents import READING, Contents, File
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot
@@ -86,13 +87,13 @@ def make_bag_table(
         one bag differ in their labels, an image is missing, or none of split 'train' is there.
     """
     problems = Problems() if problems is None else problems
-    _check_ids(problems, folder, rows)
-    _check_patients(problems, folder, rows)
-    _check_labels(problems, folder, rows, labels)
+    bag_checks.check_ids(problems, folder, rows)
+    bag_checks.check_patients(problems, folder, rows)
+    bag_checks.check_labels(problems, folder, rows, labels)
     is_missing = rows["path"].isna()
     missing = rows.loc[is_missing, "wanted"]
     if not skip_missing:
-        _add_missing(problems, folder, rows[is_missing], images, dict(near))
+        bag_checks.add_missing(problems, folder, rows[is_missing], images, dict(near))
     problems.raise_if_any()
     whole, rows = rows, _in_order(rows[~is_missing])
     spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
@@ -133,18 +134,6 @@ def make_bag_table(
         image_folder=images.folder,
         notes=tuple(notes),
     )
-
-
-def _add_missing(
-    problems: Problems, folder: str, rows: pd.DataFrame, images: ImageRoot, near: dict[str, str]
-) -> None:
-    """Adds the rows of images that are not there."""
-    advice = f"unpack all images into {images.folder}, or leave --on_missing_image=error out"
-    for table, row, path in rows[["table", "row", "wanted"]].itertuples(index=False, name=None):
-        what = f"image {path!r} is not in the folder"
-        if path in near:
-            what += f" (but {near[path]!r} is)"
-        problems.add("missing images", os.path.join(folder, table), row, what, advice)
 
 
 def _of_tables(
@@ -232,71 +221,6 @@ def shards(rows: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> list[pd.DataFr
     is_first = rows["patient_id"].ne(rows["patient_id"].shift())
     shard = (before.where(is_first).ffill() // shard_bytes).astype(np.int64)
     return [piece for _, piece in rows.groupby(shard.to_numpy(), sort=True)]
-
-
-def _check_ids(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
-    """Adds patients and bags written in two ways: patient00005 and patient5."""
-    tables, numbers = rows["table"].tolist(), rows["row"].tolist()
-
-    def place(position: int) -> tuple[str, int | str]:
-        return os.path.join(folder, tables[position]), numbers[position]
-
-    for column, name in (("patient_id", "patient"), ("bag_id", "study or image")):
-        # Published ids have numbers in words: those are compared without their zeros.
-        plain = rows[column].str.replace(r"(?<!\d)0+(?=\d)", "", regex=True).str.lower()
-        spellings = pd.DataFrame({"plain": plain, "id": rows[column]}).reset_index(drop=True)
-        spellings = spellings.drop_duplicates()
-        first = spellings.drop_duplicates("plain").set_index("plain")["id"]
-        for position, (key, value) in zip(
-            spellings.index, spellings.itertuples(index=False, name=None)
-        ):
-            if value != first[key]:
-                what = f"{name} {value!r} is {first[key]!r} in another row"
-                advice = "write each id in one way, as published"
-                kind = "identifiers written in several ways"
-                problems.add(kind, *place(position), what, advice)
-
-
-def _check_patients(problems: Problems, folder: str, rows: pd.DataFrame) -> None:
-    """Adds patients in two splits."""
-    pairs = rows[["patient_id", "split"]].drop_duplicates()
-    for patient, bad in pairs[pairs["patient_id"].duplicated(keep=False)].groupby("patient_id"):
-        splits = sorted(bad["split"])
-        images = rows.loc[rows["patient_id"] == patient, "wanted"]
-        problems.add(
-            "patients in two splits",
-            folder,
-            None,
-            f"patient {patient!r} is in splits {' and '.join(splits)} (images "
-            f"{', '.join(images[:3])})",
-            "a patient in two splits leaks; use the lists as published",
-        )
-
-
-def _check_labels(
-    problems: Problems, folder: str, rows: pd.DataFrame, labels: Sequence[str]
-) -> None:
-    """Adds bags of which two images differ in a label."""
-    bag, _ = pd.factorize(rows["bag_id"])
-    first = np.unique(bag, return_index=True)[1]  # the first image of each bag
-    differing: dict[int, list[str]] = {}  # position of a row -> labels
-    for label in labels:
-        values = rows[label].to_numpy()
-        firsts = values[first[bag]]
-        differs = ~((values == firsts) | (np.isnan(values) & np.isnan(firsts)))
-        for i in np.flatnonzero(differs):
-            differing.setdefault(int(i), []).append(label)
-    for i, of_row in differing.items():
-        row, other = rows.iloc[i], rows.iloc[first[bag[i]]]
-        more = f", and {len(of_row) - 1} other labels differ" if len(of_row) > 1 else ""
-        problems.add(
-            "images of one study with different labels",
-            os.path.join(folder, row["table"]),
-            row["row"],
-            f"{of_row[0]} is {row[of_row[0]]:g} in {row['bag_id']!r}, but {other[of_row[0]]:g} in "
-            f"row {other['row']}{more}",
-            "images of one study have the same labels; use the table as published",
-        )
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

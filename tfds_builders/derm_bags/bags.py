@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.demo_clinic import Clinic
-from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
+from tfds_builders.derm_bags.manifest import Manifest
+from tfds_builders.derm_bags.row_checks import Case, ImageRow
 from tfds_builders.errors import DataError, NotAPicture
 from tfds_builders.image_log import ImageLog
 from tfds_builders.pixels import ImageError, encode_jpeg
