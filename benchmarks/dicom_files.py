@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-EXTRA = ("pylibjpeg", "libjpeg", "openjpeg", "rle")
+EXTRA = ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls")
 MAX_PIXELS = 178_956_970  # pixels.MAX_PIXELS, which imports more than is needed here
 
 

@@ -908,6 +908,10 @@ class Config:
                 f"--ft_proj_selector={self.model.ft_proj_selector} is past the last layer of the "
                 f"projection head, which is {self.num_proj_outputs}."
             )
+        if "/" in (self.eval.eval_name or ""):
+            raise UserError(
+                f"--eval_name={self.eval.eval_name} becomes part of the names of files: leave out the /."
+            )
         self._check_encoder()
         if self.run.train_mode == "pretrain" and self.train.fine_tune_after_block > -1:
             raise UserError(

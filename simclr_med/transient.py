@@ -140,7 +140,7 @@ def _status_of(error: Exception) -> int | str | None:
             if callable(value) and type(error).__module__.startswith("grpc"):
                 value = getattr(value(), "name", None)
             if str(value).isdigit():
-                return int(value)  # also http.HTTPStatus
+                return int(str(value))  # also http.HTTPStatus
             if isinstance(value, str):
                 return value
     return response if isinstance(response, int) else None

@@ -86,9 +86,8 @@ def _without_mark(raw: bytes) -> tuple[str, str]:
         text, name = raw.decode("cp1252"), "Windows-1252"
     except UnicodeDecodeError:  # five of its bytes mean nothing
         text, name = raw.decode("latin-1"), "ISO 8859-1"
-    example = re.search(r"[^\W\d_]*[^\x00-\x7f][^\W\d_]*", text)
-    shown = f" ({example[0][:30]!r})" if example else ""
-    return text, f"not UTF-8, taken for {name}; are its letters right{shown}?"
+    letters = "".join(dict.fromkeys(re.findall(r"[^\x00-\x7f]", text)))[:10]
+    return text, f"not UTF-8, taken for {name}; are its letters right ({letters})?"
 
 
 def find_dialect(text: str, known: Iterable[str]) -> Dialect:

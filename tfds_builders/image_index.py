@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from tfds_builders.dicom import is_dicom
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot, is_inside
 
@@ -67,7 +68,8 @@ def walk(
     Args:
       root: the folder, and whether links may lead out of it.
       tops: folders inside it ("" is the folder itself); one that is absent has no files.
-      suffixes: in lower case, with the dot; other files are passed over.
+      suffixes: in lower case, with the dot; other files are passed over, but for DICOM files named as
+        archives name them if `suffixes` is EXTENSIONS.
       others: counts these, by extension in lower case ("" for none).
 
     Raises:
@@ -96,7 +98,9 @@ def walk(
             if entry.name[0] == "." or entry.name == _OF_A_MAC:
                 continue
             here = f"{path}/{entry.name}" if path else entry.name
-            is_image = entry.name.lower().endswith(suffixes)
+            is_image = entry.name.lower().endswith(suffixes) or (
+                suffixes is EXTENSIONS and _is_from_an_archive(entry)
+            )
             if not entry.is_symlink():
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((here, os.path.join(real, entry.name)))
@@ -109,6 +113,20 @@ def walk(
                 yield here
             if others is not None and not is_image and entry.is_file(follow_symlinks=False):
                 others[os.path.splitext(entry.name)[1].lower()] += 1
+
+
+def _is_from_an_archive(entry: os.DirEntry) -> bool:
+    """Says whether a file is DICOM under a name without extension: IM000001, 1.2.840.113619.2, X.IMA."""
+    suffix = os.path.splitext(entry.name)[1][1:].lower()
+    if suffix not in ("", "ima") and not suffix.isdigit():
+        return False
+    try:
+        if not entry.is_file():
+            return False
+        with open(entry.path, "rb") as file:
+            return is_dicom(file.read(4096))
+    except OSError:
+        return False
 
 
 def _check_folder_link(root: ImageRoot, path: str, real: str, read: dict[str, str]) -> None:

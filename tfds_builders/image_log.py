@@ -7,7 +7,8 @@ import collections
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -86,3 +87,43 @@ class ImageLog:
             log.entries += part["entries"]
             log.frames += part["frames"]
         return log
+
+
+def by_reason(skipped: Iterable[Sequence]) -> dict[str, list]:
+    """Returns {reason: [images, row and path of the first]}, the commonest first.
+
+    Reasons that differ in a number only ("12 extraneous bytes ...") are one.
+
+    Args:
+      skipped: (row, path, reason) of each image, as `info.metadata["skipped_images"]` has them.
+    """
+    groups: dict[str, list] = {}
+    for row, path, reason in skipped:
+        group = groups.setdefault(
+            re.sub(r"\b(0x[0-9a-f]+|\d+)\b", "#", reason), [0, reason, row, path]
+        )
+        group[0] += 1
+    ordered = sorted(groups.items(), key=lambda item: -item[1][0])
+    return {
+        (first if count == 1 else general): [count, f"row {row}, {path}"]
+        for general, (count, first, row, path) in ordered
+    }
+
+
+def summary(metadata: Mapping[str, Any], folder: epath.Path) -> list[str]:
+    """Returns lines for the terminal: how many images were left out or are worth a look, and why."""
+    lines = [
+        f"Left out as unreadable: {number:,} x {reason} (first: {first})"
+        for reason, (number, first) in by_reason(metadata.get("skipped_images", ())).items()
+    ]
+    lines += [
+        f"Passed over, no picture: {number:,} x {reason}"
+        for reason, number in metadata.get("passed_over", {}).items()
+    ]
+    lines += [
+        f"Stored, with a note: {number:,} x {note} (first: {names[0]})"
+        for note, (number, names) in metadata.get("image_notes", {}).items()
+    ]
+    if lines and (folder / IMAGES_CSV).exists():
+        lines.append(f"All of them: {folder / IMAGES_CSV}")
+    return lines

@@ -101,10 +101,9 @@ def read_frame(data: bytes) -> Frame | None:
     if not frame or not scans or len(frame[1]) < 6:
         return None
     kind, header = frame
-    size = [int.from_bytes(header[i : i + 2], "big") for i in (1, 3)]
-    return Frame(
-        kind, header[0], *size, tuple(header[6::3]), tuple(scans), first_scan_end, has_hole
-    )
+    height, width = (int.from_bytes(header[i : i + 2], "big") for i in (1, 3))
+    components = tuple(header[6::3])
+    return Frame(kind, header[0], height, width, components, tuple(scans), first_scan_end, has_hole)
 
 
 def _first_ac_codes(tables: bytes) -> dict[int, int]:

@@ -5,6 +5,7 @@ import numpy as np
 WHITE, BLACK, ONE_COLOUR = "all white", "all black", "all of one colour"
 TINY_SIDE = 8
 TINY = f"{TINY_SIDE} px or less on its shorter side"
+BLANK = (WHITE, BLACK, ONE_COLOUR, TINY)
 _SAME = 2  # grey levels that coding as JPEG may leave between pixels of one colour
 
 

@@ -201,7 +201,7 @@ def _from_jpeg(
     than twice as large as `long_side` asks for comes at 1/2, 1/4 or 1/8 of its size, never less
     than that twice. Pixels are those of Pillow, whose libjpeg says nothing of damage.
     """
-    whole = jpeg_without_metadata(data)
+    whole = jpeg_without_metadata(data) or b""
     frame = jpeg.read_frame(whole) if whole else None
     if frame is None:
         raise ImageError("truncated image")

@@ -22,6 +22,7 @@ from tfds_builders import (
     chexpert_studies,
     derm_bags,
     detect,
+    image_log,
     kept_metadata,
     literal_folders,
     nih_cxr14,
@@ -116,6 +117,8 @@ def prepare(
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
+        for line in image_log.summary(builder.info.metadata, builder.data_path):
+            print(line, flush=True)
     return builder
 
 

@@ -1,6 +1,7 @@
 """What a prepared dataset holds, counted, against what it should hold; prints nothing.
 
-`verify` reads every example once and never decodes an image. verify_tables.py makes tables of what it
+`verify` reads every example once; images are decoded, small, only to be compared across splits, see
+near_duplicates.py. verify_tables.py makes tables of what it
 returns, contact_sheet.py a picture.
 """
 
@@ -8,16 +9,20 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import verify_findings
+from tfds_builders import verify_findings, verify_images
+from tfds_builders.image_log import IMAGES_CSV
+from tfds_builders.near_duplicates import Thumbnails
 from tfds_builders.stored_bags import label_state, label_text, read_encoded
+from tfds_builders.verify_images import some as _some
 
 NO_LABEL = "(no label)"
-EXAMPLES = 3  # of what is wrong, named in a sentence
+_NONE: Mapping = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +82,12 @@ class Verification:
         tuple[str, str], ...
     ] = ()  # (missing image, path of another spelling), the first
     is_part: bool = False  # that images are missing is as it is meant
+    # two splits -> pairs of image ids of pictures that look the same, and their correlation
+    look_alikes: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = _NONE
+    passed_over: Mapping[str, int] = _NONE  # reason -> files that never were pictures
+    # note -> images, and the first few of their ids
+    image_notes: Mapping[str, tuple[int, list[str]]] = _NONE
+    images_csv: str = ""  # where all images with a reason or a note are listed; "" if nowhere
 
     @property
     def all_splits(self) -> dict[str, SplitCounts]:
@@ -100,11 +111,9 @@ class Verification:
                     f"Images in both {one!r} and {other!r}, byte for byte: {len(pairs):,} ({names}). "
                     "Remove one of each, or give both the same patient_id."
                 )
-        if self.unreadable:
-            names = _some([f"row {row}, {path}: {why}" for row, path, why in self.unreadable])
-            sentences.append(
-                f"Unreadable images, left out: {len(self.unreadable):,} ({names}). Replace the files."
-            )
+        sentences += verify_images.problems(
+            self.look_alikes, self.unreadable, self.image_notes, self.images_csv
+        )
         sentences += verify_findings.missing_images(self)[0]
         sentences += verify_findings.lost_labels(self)
         sentences += verify_findings.untrained_labels(self)
@@ -118,7 +127,8 @@ class Verification:
             verify_findings.missing_images(self)[1],
             verify_findings.published_numbers(self)[1],
         )
-        return [*missing, *verify_findings.ties(self), *numbers]
+        of_images = verify_images.notes(self.passed_over, self.image_notes, self.images_csv)
+        return [*missing, *verify_findings.ties(self), *numbers, *of_images]
 
 
 def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verification:
@@ -137,28 +147,32 @@ def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verifica
       ValueError: an expected number that is not among the counted ones.
     """
     metadata = builder.info.metadata
-    counts, patients, images = {}, {}, {}
+    counts, patients, images, looks = {}, {}, {}, {}
     for split in builder.info.splits:
-        counts[split], patients[split], images[split] = _count(builder, split)
+        thumbnails = Thumbnails()
+        counts[split], patients[split], images[split] = _count(builder, split, thumbnails)
+        looks[split] = thumbnails.finish()
     named = metadata.get("named_splits", {})
     # A copy without names of files calls an image by its row; its config, made of the folder, knows more.
     paths: dict[str, str] = getattr(builder.builder_config, "paths", dict)()
     for of_split in images.values():
-        of_split.update({digest: _path(name, paths) for digest, name in of_split.items()})
+        of_split.update(
+            {digest: verify_images.path_of(name, paths) for digest, name in of_split.items()}
+        )
     pairs = list(itertools.combinations(counts, 2))
+    common_images = {
+        (a, b): tuple(sorted((images[a][h], images[b][h]) for h in images[a] & images[b].keys()))
+        for a, b in pairs
+    }
+    table = builder.data_path / IMAGES_CSV
     return Verification(
         dataset=builder.info.full_name,
         source=metadata["source"],
         patient_id_from=metadata["patient_id_from"],
         splits=counts,
-        named_splits={name: _count(builder, part, hashed=False)[0] for name, part in named.items()},
+        named_splits={name: _count(builder, part)[0] for name, part in named.items()},
         common_patients={(a, b): tuple(sorted(patients[a] & patients[b])) for a, b in pairs},
-        common_images={
-            (a, b): tuple(
-                sorted((images[a][h], images[b][h]) for h in images[a] & images[b].keys())
-            )
-            for a, b in pairs
-        },
+        common_images=common_images,
         unreadable=tuple(tuple(skipped) for skipped in metadata["skipped_images"]),
         num_missing=metadata.get("missing_images", 0),
         missing=tuple(metadata.get("missing_examples", ())),
@@ -172,6 +186,13 @@ def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verifica
         image_root=metadata.get("image_root", ""),
         near_images=tuple(tuple(pair) for pair in metadata.get("near_images", ())),
         is_part=is_part,
+        look_alikes={
+            (a, b): verify_images.near(looks[a], looks[b], paths, common_images[a, b])
+            for a, b in pairs
+        },
+        passed_over=metadata.get("passed_over", {}),
+        image_notes=metadata.get("image_notes", {}),
+        images_csv=str(table) if table.exists() else "",
     )
 
 
@@ -202,11 +223,14 @@ def _lost_labels(
 
 
 def _count(
-    builder: tfds.core.DatasetBuilder, split: str, hashed: bool = True
+    builder: tfds.core.DatasetBuilder, split: str, thumbnails: Thumbnails | None = None
 ) -> tuple[SplitCounts, set[str], dict[bytes, str]]:
-    """Returns counts, patient ids and, if `hashed`, sha1 of an image's bytes -> its id."""
+    """Returns counts, patient ids and sha1 of an image's bytes -> its id.
+
+    Without `thumbnails`, which takes each image once, images are not read, and not hashed.
+    """
     features = ["patient_id", "image_ids", "label", "label_weights", "labels", "views"]
-    if hashed:
+    if thumbnails:
         features.append("images")
     sizes: collections.Counter = collections.Counter()
     classes: collections.Counter = collections.Counter()
@@ -231,7 +255,10 @@ def _count(
             states[name, label_state(value)] += len(ids)
         views.update(view.decode() for view in example.get("views", ()))
         for data, image_id in zip(example.get("images", ()), ids):
-            images.setdefault(hashlib.sha1(data).digest(), image_id.decode())
+            digest = hashlib.sha1(data).digest()
+            if thumbnails and digest not in images:
+                images[digest] = image_id.decode()
+                thumbnails.add(images[digest], data)
     num_images = sum(size * bags for size, bags in sizes.items())
     labels = {
         name: LabelCounts(**{state: states[name, state] for state in STATES})
@@ -241,7 +268,7 @@ def _count(
         bags=sizes.total(),
         images=num_images,
         patients=len(patients),
-        repeated_images=num_images - len(images) if hashed else 0,
+        repeated_images=num_images - len(images) if thumbnails else 0,
         bag_sizes=dict(sorted(sizes.items())),
         classes=dict(sorted(classes.items())),
         labels=labels,
@@ -264,15 +291,3 @@ def _found(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, 
     if what in ("frontal", "lateral"):
         return sum(counts[split].views.get(what, 0) for split in splits)
     raise ValueError(f"info.metadata['expected'] has {name!r}, which is not counted.")
-
-
-def _path(name: str, paths: Mapping[str, str]) -> str:
-    """Returns the path of an image, for the name that a copy without names of files calls it."""
-    file, comma, frame = name.partition(", frame ")
-    return paths.get(file, file) + comma + frame
-
-
-def _some(names: Sequence[str], total: int = 0) -> str:
-    """Returns the first few of `names`, and how many more of `total` (default: all) there are."""
-    more = (total or len(names)) - len(names[:EXAMPLES])
-    return "; ".join(names[:EXAMPLES]) + (f"; and {more:,} more" if more > 0 else "")

@@ -1,5 +1,6 @@
 """What `verify` counted, as tables of text; whoever prints them chooses how they look."""
 
+from tfds_builders.image_log import by_reason
 from tfds_builders.verify import STATES, SplitCounts, Verification
 
 LARGEST_BAG = 6  # listed by itself in the table of bag sizes; it is the paper's largest
@@ -23,6 +24,10 @@ def tables(found: Verification) -> list[Table]:
             [["unreadable", f"{len(found.unreadable):,}"], ["missing", f"{found.num_missing:,}"]],
         )
     )
+    if found.unreadable:
+        made.append(_reason_table(found))
+    if found.passed_over or found.image_notes:
+        made.append(_note_table(found))
     if found.expected:
         rows = [[name, f"{want:,}", f"{got:,}"] for name, (want, got) in found.expected.items()]
         made.append(("Published numbers", ["", "published", "found"], rows))
@@ -75,7 +80,27 @@ def _label_table(split: str, counts: SplitCounts) -> Table:
 
 def _common_table(found: Verification) -> Table:
     rows = [
-        [f"{a}, {b}", f"{len(patients):,}", f"{len(found.common_images[a, b]):,}"]
+        [
+            f"{a}, {b}",
+            f"{len(patients):,}",
+            f"{len(found.common_images[a, b]):,}",
+            f"{len(found.look_alikes.get((a, b), ())):,}",
+        ]
         for (a, b), patients in found.common_patients.items()
     ]
-    return "In common", ["splits", f"patients (by {found.patient_id_from})", "images"], rows
+    columns = ["splits", f"patients (by {found.patient_id_from})", "images", "look the same"]
+    return "In common", columns, rows
+
+
+def _reason_table(found: Verification) -> Table:
+    rows = [
+        [reason, f"{number:,}", first]
+        for reason, (number, first) in by_reason(found.unreadable).items()
+    ]
+    return "Unreadable, by reason", ["reason", "images", "first"], rows
+
+
+def _note_table(found: Verification) -> Table:
+    rows = [[f"passed over: {reason}", f"{n:,}", ""] for reason, n in found.passed_over.items()]
+    rows += [[note, f"{n:,}", names[0]] for note, (n, names) in found.image_notes.items()]
+    return "Notes on images", ["note", "images", "first"], rows

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable
 
@@ -50,8 +51,10 @@ def read(file: str, raw: bytes, known: Iterable[str]) -> Sheet:
         ) from error
     _check_archive(file, raw)
     try:
-        book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-        sheets = {sheet.title: _rows(sheet) for sheet in book.worksheets}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and validations that it does not know
+            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+            sheets = {sheet.title: _rows(sheet) for sheet in book.worksheets}
         hidden = {sheet.title for sheet in book.worksheets if sheet.sheet_state != "visible"}
     except Exception as error:  # what it raises for a damaged file is of many types
         raise DataError(
@@ -154,7 +157,9 @@ def _check_formulas(
         return
     import openpyxl
 
-    sheet = openpyxl.load_workbook(io.BytesIO(raw))[title]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sheet = openpyxl.load_workbook(io.BytesIO(raw))[title]
     first = records[0][0] if records else 0
     merged = [str(area) for area in sheet.merged_cells.ranges if area.max_row >= first]
     if merged:

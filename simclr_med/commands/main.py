@@ -85,10 +85,10 @@ def _main(argv: list[str]) -> int:
         if transient.is_transient(error):
             message = f"{transient.described(error)}. {transient.ADVICE}"
             return _fail(program, message, StorageUnavailable.exit_code)
-        message = _user_message(error)
-        if message is None:
+        of_machine = _user_message(error)
+        if of_machine is None:
             raise
-        return _fail(program, message)
+        return _fail(program, of_machine)
 
 
 def _run(argv: list[str]) -> int:

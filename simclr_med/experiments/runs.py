@@ -268,7 +268,7 @@ def _weights(path: str | None) -> str | None:
     """
     if not path:
         return None
-    prefix = path
+    prefix: str | None = path
     if gfile.isdir(path):
         saved_model = os.path.join(path, "variables", "variables")
         is_saved_model = gfile.exists(f"{saved_model}.index")

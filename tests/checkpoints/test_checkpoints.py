@@ -5,14 +5,19 @@ import errno
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import ROOT
 from simclr_med import checkpoints, transient
 from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.checkpoints import reading
+from simclr_med.checkpoints.restore import restore
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.errors import Diverged, StorageUnavailable, UserError
 from simclr_med.keras_api import keras
@@ -157,6 +162,53 @@ def test_undamaged_ones_load_with_and_without_seals(tmp_path, capsys):
     (tmp_path / "ckpt-3.json").unlink()
     assert resume(tmp_path)[:2] == (3, 3.0)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["a [b]", "a\\b", "a*b?", "[", "]\\[x-"])
+def test_a_folder_that_tensorflow_reads_as_a_pattern(tmp_path, name):
+    """Sealed or not, resumed, restored for evaluation, listed, and read variable by variable."""
+    folder = tmp_path / name
+    for other in ("a b", "a1b2"):  # what the name would match
+        run_in(tmp_path / other, steps=(7,))
+    model, _ = run_in(folder)
+    assert checkpoint_files.listed(str(folder)) == str(folder / "ckpt-3")
+    assert resume(folder)[:2] == (3, 3.0)
+    restore(model, str(folder / "ckpt-2"))
+    assert {float(x) for v in model.variables for x in np.unique(v)} == {2.0}
+    (folder / "ckpt-3.json").unlink()
+    cut(data_of(folder / "ckpt-3"))
+    assert resume(folder)[:2] == (2, 2.0)
+    reader = reading.open_reader(str(folder / "ckpt-1"))
+    assert set(reader.get_tensor(KEY)) == {1.0}
+
+
+@pytest.mark.slow
+def test_links_for_such_a_folder_go_with_the_process(tmp_path):
+    (tmp_path / "[").mkdir()
+    (tmp_path / "[" / "x[1].index").write_text("content")
+    script = (
+        "from simclr_med.checkpoints import reading; import sys; "
+        "print(reading.plain_prefix(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "[" / "x[1]")]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    prefix = done.stdout.strip().splitlines()[-1]
+    assert not reading.is_pattern(prefix) and not os.path.exists(os.path.dirname(prefix))
+    here = reading.plain_prefix(str(tmp_path / "[" / "x[1]"))
+    with open(f"{here}.index") as file:
+        assert file.read() == "content"
+
+
+def test_files_of_a_remote_pattern_are_copied(tmp_path):
+    folder = f"ram://{tmp_path.name}/a[b]"
+    run_in(folder, steps=(1, 2))
+    assert resume(folder)[:2] == (2, 2.0)
 
 
 def test_checkpoints_of_tf_train_load(tmp_path):

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from helpers import simclr_layout
 from helpers.weights_checks import make, values
-from simclr_med import checkpoints
+from simclr_med import checkpoints, transient
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.checkpoints.weights.content import told_if_damaged
-from simclr_med.errors import UserError
+from simclr_med.errors import StorageUnavailable, UserError
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -250,7 +250,6 @@ def test_remote_files_are_refused_by_their_kind(start, words):
         tf.errors.PermissionDeniedError(None, None, "why so"),
         tf.errors.ResourceExhaustedError(None, None, "why so"),
         tf.errors.UnauthenticatedError(None, None, "why so"),
-        tf.errors.UnavailableError(None, None, "why so"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -262,6 +261,18 @@ def test_what_cannot_be_reached_is_not_called_damaged(saved, monkeypatch, error)
         with monkeypatch.context() as patch:
             patch.setattr(tf.io.gfile, name, fail)
             assert "cannot be read: why so." in refused(saved / path)
+
+
+def test_what_may_be_reached_later_is_tried_again(saved, monkeypatch):
+    def fail(*_):
+        raise tf.errors.UnavailableError(None, None, "why so")
+
+    monkeypatch.setattr(transient, "WAITS", (0.0, 0.0))
+    for name, path in (("GFile", "run/ckpt-0"), ("GFile", "bit.npz"), ("listdir", "run")):
+        with monkeypatch.context() as patch:
+            patch.setattr(tf.io.gfile, name, fail)
+            with pytest.raises(StorageUnavailable, match="failed 3 times .*why so"):
+                open_weights(str(saved / path))
 
 
 @pytest.mark.parametrize("error", [PermissionError, MemoryError])

@@ -14,7 +14,7 @@ PAD_COLUMNS = (
 )
 
 
-def draw(path, seed=0, size=(2, 2)):
+def draw(path, seed=0, size=(12, 12)):
     """Writes noise of `size` (width, height) to `path`, in the format of its extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)

@@ -11,7 +11,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 
 from helpers.dicom_files import EXPECTED, H, W, dicom, encode, stored
-from tfds_builders.dicom import data_set, dicom_pictures
+from tfds_builders.dicom import dicom_pictures, walk
 from tfds_builders.errors import ImageError
 
 MB = 1 << 20
@@ -56,8 +56,8 @@ def test_a_deflated_data_set_is_bounded_before_it_is_inflated():
 )
 def test_sequences_of_very_many_items(monkeypatch, tag):
     """VOI LUT Sequence, which is read, and Performed Protocol Code Sequence, which is stepped over."""
-    monkeypatch.setattr(data_set, "MAX_ELEMENTS", 50_000)
-    monkeypatch.setattr(data_set, "MAX_ITEMS", 10_000)
+    monkeypatch.setattr(walk, "MAX_ELEMENTS", 50_000)
+    monkeypatch.setattr(walk, "MAX_ITEMS", 10_000)
     items = (ITEM + bytes(4)) * 60_000
     for length in (UNDEFINED, struct.pack("<L", len(items))):
         sequence = tag + b"SQ\0\0" + length + items + (END + bytes(4)) * (length == UNDEFINED)
@@ -77,7 +77,7 @@ def test_sequences_in_sequences_without_end():
 
 
 def test_fragments_without_number(monkeypatch):
-    monkeypatch.setattr(data_set, "MAX_ELEMENTS", 50_000)
+    monkeypatch.setattr(walk, "MAX_ELEMENTS", 50_000)
     data = dicom(stored(16), syntax=uid.JPEG2000Lossless, PixelData=encapsulate([b"ab"] * 60_000))
     refused(data, "more than 50000 fragments")
 

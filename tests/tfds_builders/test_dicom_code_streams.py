@@ -20,6 +20,7 @@ from helpers.code_streams import (
     ramp_rgb,
 )
 from helpers.dicom_files import COLOUR, EXPECTED, RED, dicom, encode, stored, window
+from helpers.lossless_jpeg import lossless_jpeg
 from tfds_builders.dicom import code_stream, dicom_pictures
 from tfds_builders.errors import ImageError
 
@@ -57,7 +58,7 @@ def test_colour_in_jpeg_ls():
 
 
 def without_the_extra(monkeypatch):
-    for module in ("pylibjpeg", "libjpeg", "openjpeg", "rle"):
+    for module in ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls"):
         monkeypatch.setitem(sys.modules, module, None)
 
 
@@ -74,6 +75,9 @@ def test_what_needs_no_extra(monkeypatch):
     with_extra = picture(HTJ2K)[0]
     without_the_extra(monkeypatch)
     np.testing.assert_array_equal(picture(HTJ2K)[0], with_extra)
+    broken = compressed(HTJ2K_12[:200], uid.HTJ2KLossless, ramp(12), bits=12)
+    with pytest.raises(ImageError, match="it is broken, or this reads it: pip install"):
+        picture(broken)
 
 
 def test_a_12_bit_jpeg_whose_scan_states_no_spectrum():
@@ -242,3 +246,63 @@ def test_parameters_of_a_stream_that_breaks_off():
                 assert code_stream.parse(stream[:cut]).bits == whole.bits
             except ImageError as error:
                 assert "breaks off" in str(error)
+
+
+# Damage that decoders forgive
+
+NOISY = (stored(12) + np.random.default_rng(0).integers(0, 40, EXPECTED.shape)).clip(0, 4095)
+TEXTURED = {
+    "JPEG": (jpeg(RED), uid.JPEGBaseline8Bit, RED, 8),
+    "JPEG of 12 bits": (JPEG_12, uid.JPEGExtended12Bit, ramp(12), 12),
+    "lossless JPEG": (lossless_jpeg(NOISY, 12), uid.JPEGLosslessSV1, NOISY, 12),
+    "JPEG-LS": (JPEG_LS_12, uid.JPEGLSLossless, ramp(12), 12),
+    "JPEG 2000": (jpeg2000(NOISY, False), uid.JPEG2000Lossless, NOISY, 16),
+    "HTJ2K": (HTJ2K_12, uid.HTJ2KLossless, ramp(12), 12),
+}
+
+
+def cut(stream, share):
+    return stream[: int(len(stream) * share)]
+
+
+@pytest.mark.parametrize("kind", TEXTURED)
+def test_truncated_frames_are_refused(kind):
+    stream, syntax, pixels, bits = TEXTURED[kind]
+    assert dicom_pictures(compressed(stream + b"\0", syntax, pixels, bits=bits), MAX).pictures
+    for damaged in (stream[:-2], stream[:-12], cut(stream, 0.9), cut(stream, 0.6)):
+        with pytest.raises(ImageError, match="truncated"):
+            picture(compressed(damaged, syntax, pixels, bits=bits))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "lossless JPEG", "JPEG-LS"])
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
+def test_frames_with_bytes_missing_or_overwritten_before_their_end(kind, share):
+    stream, syntax, pixels, bits = TEXTURED[kind]
+    start, rest = cut(stream, share), stream[int(len(stream) * share) :]
+    for damaged in (start + b"\xff\xd9", start + rest[10:], start + bytes(40) + rest[40:]):
+        if kind == "JPEG" and damaged == start + rest[10:]:
+            continue  # libjpeg cannot always tell
+        if len(damaged) > len(stream):
+            continue
+        with pytest.raises(ImageError, match="truncated|damaged"):
+            picture(compressed(damaged, syntax, pixels, bits=bits))
+
+
+@pytest.mark.parametrize("predictor", range(1, 8))
+@pytest.mark.parametrize("components", [1, 3])
+def test_a_whole_lossless_jpeg_has_the_length_its_samples_need(predictor, components):
+    """All predictors of T.81 table H.1, against an encoder that writes bit by bit."""
+    pixels = COLOUR if components == 3 else NOISY
+    bits = 8 if components == 3 else 12
+    stream = lossless_jpeg(pixels, bits, predictor)
+    photometric = "RGB" if components == 3 else "MONOCHROME2"
+    data = compressed(stream, uid.JPEGLossless, pixels, bits=bits, photometric=photometric)
+    assert not picture(data)[1]
+    for at in (0.4, 0.8):
+        place = int(len(stream) * at)
+        data = compressed(
+            stream[:place] + stream[place + 3 :], uid.JPEGLossless, pixels, bits=bits,
+            photometric=photometric,
+        )  # fmt: skip
+        with pytest.raises(ImageError, match="damaged lossless JPEG|broken or truncated"):
+            picture(data)

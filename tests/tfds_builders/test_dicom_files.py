@@ -1,8 +1,12 @@
 """dicom: files of several frames, without preamble, with half a header; what is noted of a file."""
 
+import collections
+import io
+
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
@@ -18,8 +22,11 @@ from helpers.dicom_files import (
     stored,
     window,
 )
+from tfds_builders import image_index
 from tfds_builders.dicom import dicom_pictures, is_dicom
 from tfds_builders.errors import ImageError
+from tfds_builders.folders import ImageRoot
+from tfds_builders.pixels import load_encoded
 
 WHOLE = dicom(stored(16))
 
@@ -51,6 +58,16 @@ def test_which_frames_become_pictures(syntax, frame, indices):
         assert np.abs(np.asarray(picture) - expected).max() < 1
     told = () if frame == "all" else (f"several frames: the {frame} was taken",)
     assert result.notes == told
+
+
+def test_frames_and_notes_reach_what_is_stored(tmp_path):
+    (tmp_path / "IM0001").write_bytes(multi_frame(BurnedInAnnotation="YES"))
+    loaded = load_encoded(tmp_path / "IM0001", dicom_frame="all")
+    assert len(loaded.images) == 4 and "burned-in annotation (0028,0301)" in loaded.notes
+    for image, more in zip(loaded.images, BRIGHTER):
+        seen = np.asarray(Image.open(io.BytesIO(image)), float)
+        assert np.abs(seen - (CHEST * 0.7 + more) * 255).max() <= 1
+    assert len(load_encoded(tmp_path / "IM0001").images) == 1
 
 
 def test_all_frames_together_are_bounded():
@@ -116,6 +133,25 @@ def test_what_is_no_dicom():
         assert not is_dicom(start)
     for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
         assert not is_dicom(encode(COLOUR, kind))
+
+
+def test_files_of_an_archive_are_found_without_extension(tmp_path):
+    for name, data in {
+        "ST1/IM000001": WHOLE,
+        "ST1/1.2.840.113619.2.5": WHOLE,
+        "ST1/HEAD.IMA": WHOLE[132:],
+        "ST1/IM000002.dcm": WHOLE,
+        "ST1/README": b"about this study, " * 20,
+        "ST1/notes.7": bytes(300),
+        "ST1/list.txt": WHOLE,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    others = collections.Counter()
+    found = sorted(image_index.walk(ImageRoot(str(tmp_path)), others=others))
+    names = ["1.2.840.113619.2.5", "HEAD.IMA", "IM000001", "IM000002.dcm"]
+    assert found == [f"ST1/{name}" for name in names]
+    assert others == {"": 1, ".7": 1, ".txt": 1}
 
 
 @pytest.mark.parametrize(

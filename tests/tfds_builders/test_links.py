@@ -33,8 +33,7 @@ def error_of(function, *args, **options):
     with pytest.raises(DataError) as caught:
         function(*args, **options)
     message = str(caught.value)
-    several = message.split(" ", 1)[1].startswith("problems in ")
-    assert message.endswith(".") and ("\n" not in message or several)
+    assert message.endswith(".") and ("\n" in message) == (" problems in " in message)
     return message
 
 

@@ -59,7 +59,7 @@ def test_separators(tmp_path, separator, quoting):
         ("utf-16-le", "encoding UTF-16-LE"),
         ("utf-16-be", "encoding UTF-16-BE"),
         ("utf-32", "encoding UTF-32"),
-        ("cp1252", "not UTF-8, taken for Windows-1252; are its letters right ('ü')?"),
+        ("cp1252", "not UTF-8, taken for Windows-1252; are its letters right (üæ)?"),
     ],
 )
 def test_encodings(tmp_path, encoding, note):

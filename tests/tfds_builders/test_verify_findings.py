@@ -104,7 +104,7 @@ def test_a_class_of_a_differential_is_learnt_from_it(tmp_path):
 
 @pytest.fixture
 def chexpert(tmp_path):
-    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=8)
+    cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=9)
     return tmp_path / "data" / "CheXpert-v1.0-small"
 
 
@@ -170,7 +170,7 @@ def test_more_than_was_published_is_a_problem(chexpert, tmp_path, monkeypatch):
 
 
 def test_kaggle_s_sample_of_nih_expects_nothing_and_a_cut_table_is_a_part(tmp_path):
-    cxr_twins.draw_nih(tmp_path / "data", num_patients=40, seed=0, size=8)
+    cxr_twins.draw_nih(tmp_path / "data", num_patients=40, seed=0, size=16)
     found = verified(nih_cxr14, tmp_path / "data", tmp_path / "tfds")
     assert len(found.notes) == 2 and all(note.endswith("a part.") for note in found.notes)
     assert found.expected["patients"] == (nih_table.PUBLISHED["patients"], 40)

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from tfds_builders.derm_bags import demo
 from tfds_builders.derm_bags.demo_clinic import Clinic
-from tfds_builders.derm_bags.manifest import Case, Manifest
+from tfds_builders.derm_bags.manifest import Case, ImageRow, Manifest
 from tfds_builders.errors import DataError, NotAPicture
 from tfds_builders.image_log import ImageLog
 from tfds_builders.pixels import ImageError, encode_jpeg
@@ -105,7 +105,7 @@ def folder_bags(
 ) -> dict[str, Iterator[Bag]]:
     """Returns split -> its bags, read when asked for; `log` takes what there is to say of images."""
     for row, path, reason in manifest.missing:
-        log.leave_out(manifest.file, row, path, reason)
+        log.leave_out(os.path.basename(manifest.file), row, path, reason)
     cases: dict = {}
     for case in manifest.cases:
         cases.setdefault(case.split, []).append(case)
@@ -131,18 +131,21 @@ def _read_bags(
     paths = (
         os.path.join(manifest.image_folder, image.path) for case in cases for image in case.images
     )
+    table = os.path.basename(manifest.file)
     loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:
-        kept, ids, encoded = [], [], []
+        kept: list[ImageRow] = []
+        ids: list[str] = []
+        encoded: list[bytes] = []
         names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
-                of_file = log.stored(manifest.file, image.row, names[image.path], result)
+                of_file = log.stored(table, image.row, names[image.path], result)
                 kept += [image] * len(of_file)
                 ids += of_file
                 encoded += result.images
             elif skip_bad or isinstance(result, NotAPicture):
-                log.leave_out(manifest.file, image.row, image.path, result)
+                log.leave_out(table, image.row, image.path, result)
             else:
                 raise DataError(
                     f"{manifest.place(image)}: image {image.path!r} cannot be used: "

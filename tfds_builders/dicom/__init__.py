@@ -1,4 +1,4 @@
-"""DICOM files -> pictures: data_set -> layout -> frames -> presentation or palette -> aspect."""
+"""DICOM files -> pictures: walk -> data_set -> layout -> frames -> presentation or palette -> aspect."""
 
 from tfds_builders.dicom.data_set import is_dicom as is_dicom
 from tfds_builders.dicom.pictures import DicomPictures as DicomPictures

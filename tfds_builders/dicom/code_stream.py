@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pydicom import uid
 
+from tfds_builders import jpeg
 from tfds_builders.errors import ImageError
 
 _NOT_FRAMES = (0xC4, 0xC8, 0xCC)  # DHT, JPG, DAC: among SOF0 to SOF15 by number only
@@ -65,6 +66,21 @@ def parse(frame: bytes) -> CodeStream | None:
     except (IndexError, struct.error) as error:
         raise ImageError("a compressed frame that breaks off within its own header") from error
     return None
+
+
+def check_end(stream: CodeStream) -> None:
+    """Refuses a JPEG (of any family) without its end, which pylibjpeg-libjpeg makes up.
+
+    Raises:
+      ImageError: no end mark after the scan, or zeros in it where no encoder writes any.
+    """
+    frame = jpeg.read_frame(stream.data)
+    if frame is None or stream.data.find(jpeg.EOI, frame.first_scan_end) < 0:
+        raise ImageError(f"truncated {stream.family} code stream")
+    if frame.has_hole:
+        raise ImageError(
+            f"damaged {stream.family} code stream (part of it is overwritten with zeros)"
+        )
 
 
 def _unwrapped(frame: bytes) -> bytes:

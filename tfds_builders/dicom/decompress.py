@@ -1,27 +1,21 @@
 """One compressed frame of a DICOM -> its samples.
 
 Where the code stream contradicts the header around it, the code stream is believed, as viewers do,
-and a note says so. The sign is special: see `_sign`. The decoder depends on the stream alone, never
-on what else is installed: Pillow for JPEG of 8 bits and JPEG 2000, pylibjpeg (the extra [dicom]) for
-lossless JPEG, JPEG-LS and JPEG of 12 bits, pydicom for RLE.
+and a note says so. The sign is special: see `_sign`.
 """
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from pydicom import uid
-from pydicom.encaps import encapsulate
-from pydicom.pixels import get_decoder
 
 from tfds_builders.dicom import code_stream
 from tfds_builders.dicom.code_stream import CodeStream
+from tfds_builders.dicom.decoders import decode, decode_rle, is_ybr
 from tfds_builders.dicom.elements import name
 from tfds_builders.dicom.layout import Layout
 from tfds_builders.errors import ImageError
 
-EXTRA = 'pip install "simclr_med[dicom]" (in a clone: pip install ".[dicom]")'
 _NO_DECODER = "decompress it first, for example with 'gdcmconv --raw in.dcm out.dcm'"
 
 
@@ -55,13 +49,13 @@ def decompress(
         return _without_stream(frame, syntax, layout)
     _check(stream, syntax, layout, max_pixels, notes)
     try:
-        values, is_rgb = _decoded(stream, layout)
+        values, is_rgb = decode(stream, layout)
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever they like, in words of their own
         raise ImageError(f"broken or truncated {stream.family} code stream") from error
     if values.ndim == 3:
-        return Samples(values, stream.bits, False, not is_rgb and _is_ybr(stream, layout))
+        return Samples(values, stream.bits, False, not is_rgb and is_ybr(stream, layout))
     values, signed = _sign(values, stream, layout, notes)
     bits = layout.bits
     if stream.bits > bits and (values.max() >> (bits - signed) or values.min() < -(1 << bits - 1)):
@@ -98,74 +92,6 @@ def _check(
         header = "YBR" if layout.photometric.startswith("YBR_FULL") else layout.photometric
         if header in ("RGB", "YBR") and stream.colour not in ("", header):
             notes.add(f"the code stream contradicts {name('PhotometricInterpretation')}")
-
-
-def _decoded(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
-    """Returns (samples as decoded, whether they are RGB in any case)."""
-    if stream.family == "JPEG" and stream.bits == 8:
-        return _jpeg_of_8_bits(stream, layout)
-    if stream.family in ("JPEG 2000", "HTJ2K"):
-        return _jpeg2000(stream), False
-    return _by_pylibjpeg(stream, "libjpeg"), False
-
-
-def _jpeg_of_8_bits(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
-    image = Image.open(io.BytesIO(stream.data), formats=("JPEG",))
-    if stream.components == 1:
-        return np.asarray(image), False
-    told = stream.names == b"RGB" or "adobe_transform" in image.info
-    if not _is_ybr(stream, layout) and not told:
-        image.draft("YCbCr", image.size)  # libjpeg would take the components for YCbCr
-    return np.asarray(image), True
-
-
-def _is_ybr(stream: CodeStream, layout: Layout) -> bool:
-    """Says whether three components are YCbCr: the stream decides, where it is silent the header."""
-    if stream.colour:
-        return stream.colour == "YBR"
-    if layout.samples == 3:
-        return layout.photometric.startswith("YBR_FULL")
-    return stream.family == "JPEG"  # a header of grey: what decoders assume
-
-
-def _jpeg2000(stream: CodeStream) -> np.ndarray:
-    """Returns the samples as Pillow decodes them, less what Pillow's Jpeg2KDecode.c adds.
-
-    It shifts samples of n bits up to 8 or 16, and signed ones by half their range. Colour of more
-    than 8 bits it cuts to 8, and some streams it refuses: those are left to pylibjpeg.
-    """
-    if stream.components == 3 and stream.bits > 8:
-        return _by_pylibjpeg(stream, "openjpeg")
-    try:
-        image = Image.open(io.BytesIO(stream.data), formats=("JPEG2000",))
-        image.load()
-        values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError):
-        return _by_pylibjpeg(stream, "openjpeg")
-    if image.mode not in (("L", "I;16") if stream.components == 1 else ("RGB", "YCbCr")):
-        return _by_pylibjpeg(stream, "openjpeg")
-    values = values >> (8 * values.dtype.itemsize - stream.bits)
-    if stream.signed and values.ndim == 2:
-        return values.astype(np.int32) - (1 << stream.bits - 1)
-    return values
-
-
-def _by_pylibjpeg(stream: CodeStream, module: str) -> np.ndarray:
-    try:
-        if module == "libjpeg":
-            from libjpeg import decode_pixel_data
-        else:
-            from openjpeg import decode_pixel_data
-    except ImportError as error:
-        kind = "JPEG of 12 bits" if stream.family == "JPEG" else stream.family
-        raise ImageError(
-            f"compressed as {kind}, which this installation cannot read: {EXTRA}"
-        ) from error
-    data = decode_pixel_data(stream.data, version=2)
-    size = 1 if stream.bits <= 8 else 2
-    kind = np.dtype(f"<{'i' if stream.signed else 'u'}{size}")
-    shape = (stream.height, stream.width, stream.components)[: 2 if stream.components == 1 else 3]
-    return np.frombuffer(data, kind).reshape(shape)
 
 
 def _sign(
@@ -213,7 +139,8 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
       ImageError: anything else, named.
     """
     if syntax == uid.RLELossless:
-        return _rle(frame, layout)
+        is_ybr_too = layout.samples == 3 and layout.photometric.startswith("YBR_FULL")
+        return Samples(decode_rle(frame, layout), layout.bits, layout.signed, is_ybr_too)
     if syntax is None:
         raise ImageError(
             "no transfer syntax (0002,0010), and pixel data compressed in no known way"
@@ -225,35 +152,7 @@ def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Sam
         raise ImageError(
             f"broken DICOM: no code stream in the pixel data, which says {syntax.name!r}"
         )
-    named = syntax.name if syntax.is_valid and syntax.name != str(syntax) else "an unknown way"
+    named = repr(syntax.name) if syntax.is_valid else "an invalid transfer syntax (0002,0010)"
     if "MPEG" in named or "HEVC" in named:
         raise ImageError(f"a video ({named}): export the pictures to use from it")
-    raise ImageError(f"compressed as {named!r}, which is not read: {_NO_DECODER}")
-
-
-def _rle(frame: bytes, layout: Layout) -> Samples:
-    decoder = get_decoder(uid.RLELossless)
-    plugins = decoder.available_plugins
-    try:
-        values, _ = decoder.as_array(
-            encapsulate([frame], has_bot=False),
-            index=0,
-            raw=True,
-            decoding_plugin="pylibjpeg" if "pylibjpeg" in plugins else "pydicom",
-            rows=layout.rows,
-            columns=layout.columns,
-            number_of_frames=1,
-            samples_per_pixel=layout.samples,
-            photometric_interpretation="RGB" if layout.samples == 3 else "MONOCHROME2",
-            planar_configuration=0,
-            bits_allocated=layout.allocated,
-            bits_stored=layout.bits,
-            pixel_representation=int(layout.signed),
-            pixel_keyword="PixelData",
-        )
-    except (
-        Exception
-    ) as error:  # the segments of a broken frame make NumPy and pydicom raise anything
-        raise ImageError("broken or truncated RLE frame") from error
-    is_ybr = layout.samples == 3 and layout.photometric.startswith("YBR_FULL")
-    return Samples(values, layout.bits, layout.signed, is_ybr)
+    raise ImageError(f"compressed as {named}, which is not read: {_NO_DECODER}")

@@ -56,7 +56,8 @@ def frames(
     """
     assert data_set.pixels is not None
     if not data_set.encapsulated:
-        if data_set.syntax in uid.AllTransferSyntaxes and data_set.syntax.is_encapsulated:
+        syntax = data_set.syntax
+        if syntax is not None and syntax in uid.AllTransferSyntaxes and syntax.is_encapsulated:
             notes.add("the transfer syntax (0002,0010) says compressed, the pixel data is not")
         yield from (_native(data_set, data_set.pixels, layout, index, notes) for index in indices)
         return
