@@ -279,7 +279,9 @@ class ShardReader:
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):
-                images, ids, kept = [], [], []
+                images: list[bytes] = []
+                ids: list[str] = []
+                kept = []
                 for row, result in zip(rows, loaded):  # in this order: zip() takes a row first
                     if isinstance(result, ImageError):
                         self._leave_out(row, result, log)

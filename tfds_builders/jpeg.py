@@ -101,9 +101,15 @@ def read_frame(data: bytes) -> Frame | None:
     if not frame or not scans or len(frame[1]) < 6:
         return None
     kind, header = frame
-    size = [int.from_bytes(header[i : i + 2], "big") for i in (1, 3)]
     return Frame(
-        kind, header[0], *size, tuple(header[6::3]), tuple(scans), first_scan_end, has_hole
+        kind=kind,
+        bits=header[0],
+        height=int.from_bytes(header[1:3], "big"),
+        width=int.from_bytes(header[3:5], "big"),
+        components=tuple(header[6::3]),
+        scans=tuple(scans),
+        first_scan_end=first_scan_end,
+        has_hole=has_hole,
     )
 
 

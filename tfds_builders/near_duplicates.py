@@ -58,7 +58,7 @@ def thumbnail(encoded: bytes) -> np.ndarray | None:
 class Thumbnails:
     """Those of the pictures of one split, made by threads while more are added; 0.5 kB each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(joblib.cpu_count())
         self._pending: collections.deque = collections.deque()
         self._names: list[str] = []
@@ -99,7 +99,7 @@ def near_pairs(ours: np.ndarray, others: np.ndarray) -> list[tuple[int, int, flo
         return []
     reach = (2 - 2 * CORRELATION) ** 0.5  # |a - b|^2 = 2 - 2 r
     tree = KDTree(_coarse(others))
-    found = []
+    found: list[tuple[int, int, float]] = []
     for begin in range(0, len(ours), _CHUNK):
         piece = ours[begin : begin + _CHUNK]
         _, near = tree.query(

@@ -204,7 +204,7 @@ def _from_jpeg(
     """
     whole = jpeg_without_metadata(data)
     frame = jpeg.read_frame(whole) if whole else None
-    if frame is None:
+    if whole is None or frame is None:
         raise ImageError("truncated image")
     jpeg.check_headers(frame)
     colour = {"RGB": "RGB", "L": "GRAY"}.get(image.mode, "")

@@ -11,7 +11,9 @@ EXAMPLES = 3  # of what is wrong, named in one message
 
 def problems(look_alikes, unreadable, image_notes, images_csv: str) -> list[str]:
     """Returns an error message for each thing that is wrong; see the fields of `Verification`."""
-    sentences = [_near_problem(*splits, pairs) for splits, pairs in look_alikes.items() if pairs]
+    sentences = [
+        _near_problem(one, other, pairs) for (one, other), pairs in look_alikes.items() if pairs
+    ]
     if unreadable:
         sentences.append(_unreadable_problem(unreadable, images_csv))
     for note, (number, names) in image_notes.items():

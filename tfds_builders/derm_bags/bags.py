@@ -134,7 +134,9 @@ def _read_bags(
     table = os.path.basename(manifest.file)
     loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:
-        kept, ids, encoded = [], [], []
+        encoded: list[bytes] = []
+        ids: list[str] = []
+        kept = []
         names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
