@@ -344,7 +344,9 @@ def _has_bag(readers: list[ShardReader]) -> bool:
 
     Where it has none, every shard has been tried, and has logged why.
     """
-    return any(True for reader in readers for _ in reader())
+    # Mostly the very first image will do; a whole reader would load others ahead.
+    first = dataclasses.replace(readers[0], rows=readers[0].rows.head(1))
+    return any(True for reader in (first, *readers) for _ in reader())
 
 
 def _read_logs(folder) -> ImageLog:

@@ -101,9 +101,16 @@ def read_frame(data: bytes) -> Frame | None:
     if not frame or not scans or len(frame[1]) < 6:
         return None
     kind, header = frame
-    height, width = (int.from_bytes(header[i : i + 2], "big") for i in (1, 3))
-    components = tuple(header[6::3])
-    return Frame(kind, header[0], height, width, components, tuple(scans), first_scan_end, has_hole)
+    return Frame(
+        kind=kind,
+        bits=header[0],
+        height=int.from_bytes(header[1:3], "big"),
+        width=int.from_bytes(header[3:5], "big"),
+        components=tuple(header[6::3]),
+        scans=tuple(scans),
+        first_scan_end=first_scan_end,
+        has_hole=has_hole,
+    )
 
 
 def _first_ac_codes(tables: bytes) -> dict[int, int]:

@@ -4,13 +4,16 @@ Pixels are not touched: whole segments are copied or left out. What says how the
 turned into colours stays.
 """
 
+import zlib
+
 from tfds_builders.jpeg import EOI, segments
 
 _COMMENT, _APP0, _APP15 = 0xFE, 0xE0, 0xEF
 # JFIF and Adobe decide whether the components are YCbCr or RGB; ICC is the colour profile.
 _JPEG_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB")
+_PNG_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # their checksums are TensorFlow's to check
+_PNG_KEPT = (b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB")
 
 
 def jpeg_without_metadata(data: bytes) -> bytes | None:
@@ -45,7 +48,11 @@ def png_without_metadata(data: bytes) -> bytes:
     while kind != b"IEND" and at < len(data):
         kind = data[at + 4 : at + 8]
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if kind in _PNG_KEPT:
+        if kind in _PNG_CRITICAL or (kind in _PNG_KEPT and _is_whole(data[at:end])):
             parts.append(data[at:end])
         at = end
     return b"".join(parts)
+
+
+def _is_whole(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]

@@ -58,7 +58,7 @@ def thumbnail(encoded: bytes) -> np.ndarray | None:
 class Thumbnails:
     """Those of the pictures of one split, made by threads while more are added; 0.5 kB each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(joblib.cpu_count())
         self._pending: collections.deque = collections.deque()
         self._names: list[str] = []

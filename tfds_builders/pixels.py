@@ -40,6 +40,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tag; Pillow heeds it for 8 bits only
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where an orientation may be said
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG of some phones, followed by a second picture
@@ -98,7 +99,7 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
         return Loaded(tuple(one.images[0] for one in encoded), (*found.notes, *seen))
     with _plain_reasons():
         image = _open(data)
-        turn = _TURNS.get(_orientation(image))
+        turn = _TURNS.get(_orientation(image, data))
         as_it_is = turn is None and not _is_larger(image, long_side)
         if image.format in _JPEG:
             kind, stored = _from_jpeg(data, image, long_side, as_it_is)
@@ -203,7 +204,7 @@ def _from_jpeg(
     """
     whole = jpeg_without_metadata(data) or b""
     frame = jpeg.read_frame(whole) if whole else None
-    if frame is None:
+    if whole is None or frame is None:
         raise ImageError("truncated image")
     jpeg.check_headers(frame)
     colour = {"RGB": "RGB", "L": "GRAY"}.get(image.mode, "")
@@ -230,12 +231,12 @@ def _from_png(data: bytes, image: Image.Image, as_it_is: bool) -> Loaded | Image
 
     Pillow ignores checksums, a missing end, and rows that are missing from the pixels.
     """
-    Image.open(io.BytesIO(data), formats=("PNG",)).verify()
-    if _PNG_END not in data:
+    if data.rfind(_PNG_END) < 0:
         raise ImageError("truncated image")
     bits = data[24]  # in the header: Pillow shows 2, 4 and 16 as 8
     pixels = tf_decoder.decode_png(data, bits)
     if pixels is None:
+        Image.open(io.BytesIO(data), formats=("PNG",)).verify()  # which may know the reason
         image.load()
         raise ImageError("damaged PNG (not all of its pixels are there)")
     if image.mode in ("RGB", "L") and bits == 8 and not image.has_transparency_data:
@@ -254,8 +255,10 @@ def _from_other(data: bytes, image: Image.Image) -> Image.Image:
     return _as_seen(image)
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, data: bytes) -> int:
     """Returns the EXIF orientation, 1 (upright) where there is none or the EXIF block is broken."""
+    if image.format == "PNG" and not any(chunk in data for chunk in _PNG_TEXTS):
+        return 1  # Pillow would decode all of it to see
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except _BROKEN:  # the pixels are fine, and every viewer ignores such a block

@@ -9,7 +9,6 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-import types
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,7 +21,6 @@ from tfds_builders.stored_bags import label_state, label_text, read_encoded
 from tfds_builders.verify_images import some as _some
 
 NO_LABEL = "(no label)"
-_NONE: Mapping = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +81,13 @@ class Verification:
     ] = ()  # (missing image, path of another spelling), the first
     is_part: bool = False  # that images are missing is as it is meant
     # two splits -> pairs of image ids of pictures that look the same, and their correlation
-    look_alikes: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = _NONE
-    passed_over: Mapping[str, int] = _NONE  # reason -> files that never were pictures
+    look_alikes: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = dataclasses.field(
+        default_factory=dict
+    )
+    # reason -> files that never were pictures
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     # note -> images, and the first few of their ids
-    image_notes: Mapping[str, tuple[int, list[str]]] = _NONE
+    image_notes: Mapping[str, tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
     images_csv: str = ""  # where all images with a reason or a note are listed; "" if nowhere
 
     @property
