@@ -362,8 +362,11 @@ def _read_logs(folder) -> ImageLog:
 
 def _rows_of_images(rows: pd.DataFrame, log: ImageLog) -> pd.DataFrame:
     """Returns one row for each image that is stored: none for what is left out, one for a frame."""
+    left_out = list(log.left_out())
+    if not left_out and not log.frames:
+        return rows
     place = pd.MultiIndex.from_frame(rows[["table", "row"]])
-    times = np.where(place.isin(list(log.left_out())), 0, 1)
+    times = np.where(place.isin(left_out), 0, 1)
     if log.frames:
         frames = {(table, row): number for table, row, number in log.frames}
         times *= np.array([frames.get(where, 1) for where in place])
