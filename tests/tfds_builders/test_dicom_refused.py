@@ -80,7 +80,7 @@ def test_broken_rle_says_so_and_nothing_else(frame, capfd):
     "data, reason",
     [
         (WHOLE[:200], "without Pixel Data|longer than the file"),
-        (WHOLE[: len(WHOLE) // 2], "truncated.* bytes of pixel data announced"),
+        (WHOLE[: len(WHOLE) // 2], "truncated.*the file ends within the pixel data"),
         (WHOLE[:128] + b"DICM", "without Pixel Data"),
         (WHOLE[:128] + b"DICM" + b"\xff" * 200, "without Pixel Data|longer than the file"),
         (other_object(uid.CTImageStorage), "without Pixel Data"),
@@ -97,7 +97,7 @@ def test_broken_rle_says_so_and_nothing_else(frame, capfd):
             [encode(stored(16).astype("u2"), "JPEG2000", no_jp2=True)[:300]])),
          "broken or truncated JPEG 2000"),
         (dicom(stored(16), HighBit=14), "bits up to 14 of which 16 count"),
-        (dicom(stored(16), PixelData=b"12"), "truncated pixel data: 2 of the 15360 bytes"),
+        (dicom(stored(16), PixelData=b"12"), "truncated pixel data: fewer bytes than"),
         (dicom(stored(16), NumberOfFrames=2), "truncated pixel data"),
         (dicom(stored(16), Rows=30000, Columns=30000), "more than 1 million pixels"),
         (dicom(stored(16), Rows=...), r"no Rows \(0028,0010\) in the header"),

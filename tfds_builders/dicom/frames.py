@@ -95,9 +95,7 @@ def _compressed(
             "compressed frames that cannot be told apart: broken offset table"
         ) from error
     if found < len(indices):
-        raise ImageError(
-            f"truncated pixel data: {indices.start + found} compressed frames, of {count} announced"
-        )
+        raise ImageError("truncated pixel data: fewer compressed frames than the header announces")
 
 
 def _native(
@@ -109,7 +107,7 @@ def _native(
     need = math.ceil(numbers * layout.frames * layout.allocated / 8)
     if len(pixels) < need:
         raise ImageError(
-            f"truncated pixel data: {len(pixels)} of the {need} bytes that its size and depth ask for"
+            "truncated pixel data: fewer bytes than its rows, columns, bits and frames need"
         )
     if subsampled and len(pixels) >= need * 3 // 2:
         notes.add("YBR_FULL_422 in the header, but the colours are not subsampled")

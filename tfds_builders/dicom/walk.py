@@ -131,7 +131,7 @@ class Walk:
     def _take_pixels(self, at: int, end: int, length: int) -> None:
         if length != _UNDEFINED:
             if length > end - at:
-                self.damage = f"{length} bytes of pixel data announced, {end - at} in the file"
+                self.damage = "the file ends within the pixel data"
             self.pixels = self.view[at : min(at + length, end)]
             return
         start, self.encapsulated = at, True
@@ -143,7 +143,7 @@ class Walk:
             if self.left < 0:
                 raise ImageError(f"pixel data of more than {MAX_ELEMENTS} fragments")
             if size > end - at - 8:
-                self.damage = "the file ends within the compressed pixel data"
+                self.damage = "the file ends within the pixel data"
                 size = end - at - 8
             at += 8 + size
         self.pixels = self.view[start:at]
