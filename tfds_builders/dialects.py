@@ -56,9 +56,10 @@ def decode(file: str, raw: bytes) -> tuple[str, str]:
         try:
             text = raw.decode(encoding)
         except UnicodeDecodeError as error:
+            name = encoding.upper().removesuffix("-SIG")
             raise DataError(
-                f"{file} begins as {encoding.upper()} text and is not ({error.reason} at byte "
-                f"{error.start}): save it as 'CSV UTF-8' and retry."
+                f"{file} begins as {name} text and is not ({error.reason} at byte {error.start}): save "
+                "it as 'CSV UTF-8' and retry."
             ) from error
         if encoding != "utf-8-sig":
             note = f"encoding {encoding.upper()}"

@@ -47,7 +47,7 @@ def notes_of(result):
     [
         (lambda text: text.replace(",", ";").encode(), "separated by semicolons"),
         (lambda text: text.replace(",", "\t").encode("utf-16"), "encoding UTF-16"),
-        (lambda text: ("sep=|\r\n" + text.replace(",", "|")).encode(), "first line sep=|"),
+        (lambda text: ("sep=;\r\n" + text.replace(",", ";")).encode(), "first line sep=;"),
         (lambda text: ("# by me\n" + text).encode("utf-8-sig"), "1 row before the header"),
     ],
     ids=["semicolons", "UTF-16 with tabs", "sep=", "comment"],
@@ -73,7 +73,7 @@ def test_all_bad_rows_are_named_at_once(twin):
     for row in (3, 5, 9):  # of which the last value is cut off
         lines[row - 1] = lines[row - 1].rpartition(",")[0]
     for row in (4, 7):  # whose path, or name, is no image
-        lines[row - 1] = "x" + lines[row - 1]
+        lines[row - 1] = lines[row - 1].replace("_", "-", 1)
     lines.append(lines[1])  # an image in two rows
     file.write_text("\n".join(lines) + "\n")
     with pytest.raises(ProblemsError) as caught:
