@@ -27,7 +27,7 @@ from helpers.dicom_files import PATIENT, dicom, encode, lut, window
 from tfds_builders.dicom import dicom_pictures, is_dicom
 from tfds_builders.errors import ImageError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]
 MAX_PIXELS = 4_000_000
 BUDGET = settings(
     max_examples=5000, deadline=None, derandomize=True, database=None,

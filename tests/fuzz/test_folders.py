@@ -80,6 +80,7 @@ def draw_folder(base, files, links):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @settings(
     max_examples=3000,
     derandomize=True,

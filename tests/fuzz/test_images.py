@@ -114,6 +114,7 @@ def peak():
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of odd tags
 def test_any_bytes_give_an_image_or_an_error_message(tmp_path, monkeypatch):
     """What is stored, TensorFlow decodes whole, and libjpeg says nothing of it."""

@@ -17,7 +17,7 @@ from helpers.derm_folders import draw, ham_folder, pad_folder, scin_folder
 from tfds_builders import chexpert_studies, derm_bags, nih_cxr14
 from tfds_builders.errors import DataError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]
 
 SECONDS, MEMORY_KB = 10, 2 * 2**20
 IMAGES = ("a.jpg", "sub/b.png", "c.jpg", "d.jpg")

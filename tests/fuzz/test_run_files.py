@@ -30,7 +30,7 @@ from simclr_med.export import source
 from simclr_med.metrics.predictions import align, read_predictions
 from simclr_med.run_folder import data_json
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]
 SECONDS, GIGABYTES = 10, 2
 
 
