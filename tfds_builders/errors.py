@@ -9,6 +9,10 @@ class ImageError(ValueError):
     """A plain reason why a file cannot be used, e.g. "the file has 0 bytes"."""
 
 
+# In the reason of an image that a decoder not installed would read.
+NOT_INSTALLED = "which this installation cannot read"
+
+
 class NotAPicture(ImageError):
     """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from tfds_builders.errors import NotAPicture
+from tfds_builders.errors import NOT_INSTALLED, NotAPicture
 from tfds_builders.pixels import ImageError, Loaded
 
 IMAGES_CSV = "images_with_problems.csv"
@@ -108,6 +108,20 @@ def by_reason(skipped: Iterable[Sequence]) -> dict[str, list]:
         (first if count == 1 else general): [count, f"row {row}, {path}"]
         for general, (count, first, row, path) in ordered
     }
+
+
+def want_of_decoders(metadata: Mapping[str, Any], folder: epath.Path) -> str:
+    """Returns a note on a copy that was prepared where decoders were missing; "" for others.
+
+    It is found again by the same name, whatever has been installed since.
+    """
+    number = sum(NOT_INSTALLED in reason for *_, reason in metadata.get("skipped_images", ()))
+    if not number:
+        return ""
+    return (
+        f"{number:,} images are not in this prepared copy, as the installation that prepared it had no "
+        f"decoder for them. With the extra [dicom] installed, delete {folder} and run this again."
+    )
 
 
 def summary(metadata: Mapping[str, Any], folder: epath.Path) -> list[str]:

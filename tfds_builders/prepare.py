@@ -98,6 +98,8 @@ def prepare(
     for note in builder.builder_config.notes if name in FOLDERS else ():
         print(f"Note: {note}", flush=True)
     if builder.is_prepared():
+        if note := image_log.want_of_decoders(builder.info.metadata or {}, builder.data_path):
+            print(f"Note: {note}", flush=True)
         return builder
     if (other := _other_copy(builder, name, manual_dir, data_dir, options)) is not None:
         return other

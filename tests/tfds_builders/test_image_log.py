@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,10 +10,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from helpers import cxr_twins
+from helpers.folders import draw_cases
 from tfds_builders import derm_bags, nih_cxr14, read_ahead
-from tfds_builders.errors import ImageError, NotAPicture
+from tfds_builders.errors import NOT_INSTALLED, ImageError, NotAPicture
 from tfds_builders.image_log import IMAGES_CSV, ImageLog
 from tfds_builders.pixels import Loaded, load_encoded
+from tfds_builders.prepare import BuildOptions, prepare
 from tfds_builders.verify import verify
 
 ENCODED = {"images": tfds.decode.SkipDecoding()}
@@ -129,3 +132,27 @@ def test_only_a_few_ids_of_a_note_go_into_the_metadata():
         assert log.stored("t.csv", row, f"{row}.png", Loaded((b"",), ("dark",))) == [f"{row}.png"]
     (note,) = ImageLog.joined([log.to_json(), log.to_json()]).metadata()["image_notes"].values()
     assert note[0] == 200 and len(note[1]) == 5
+
+
+def test_a_copy_that_lacks_images_for_want_of_a_decoder_says_so_when_it_is_used(
+    tmp_path, monkeypatch, capsys
+):
+    folder = draw_cases(tmp_path / "here", {"train": 3})
+
+    def no_decoder(path, long_side, dicom_frame):
+        if path.endswith("0_0.png"):
+            raise ImageError(f"compressed as lossless JPEG, {NOT_INSTALLED}: pip install ...")
+        return load_encoded(path)
+
+    options = BuildOptions(on_bad_image="skip")
+    with monkeypatch.context() as patch:
+        patch.setattr(read_ahead, "load_encoded", no_decoder)
+        prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+    capsys.readouterr()
+    found = prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+    said = capsys.readouterr().out
+    assert "1 images are not in this prepared copy" in said and str(found.data_path) in said
+    shutil.rmtree(found.data_path)
+    for _ in range(2):  # with the decoder it is whole, and there is nothing to say
+        prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+    assert "not in this prepared copy" not in capsys.readouterr().out

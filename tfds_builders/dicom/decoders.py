@@ -18,10 +18,10 @@ from tfds_builders import jpeg
 from tfds_builders.dicom import code_stream, lossless_jpeg
 from tfds_builders.dicom.code_stream import CodeStream
 from tfds_builders.dicom.layout import Layout
-from tfds_builders.errors import ImageError
+from tfds_builders.errors import NOT_INSTALLED, ImageError
 
 EXTRA = 'pip install "simclr_med[dicom]" (in a clone: pip install ".[dicom]")'
-_NOT_HERE = "compressed as {}, which this installation cannot read"
+_NOT_HERE = "compressed as {}, " + NOT_INSTALLED
 
 
 def decode(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
