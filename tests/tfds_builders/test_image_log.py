@@ -12,10 +12,10 @@ from PIL import Image
 from helpers import cxr_twins
 from helpers.folders import draw_cases
 from tfds_builders import derm_bags, nih_cxr14, read_ahead
+from tfds_builders import prepare as preparation
 from tfds_builders.errors import NOT_INSTALLED, ImageError, NotAPicture
 from tfds_builders.image_log import IMAGES_CSV, ImageLog
 from tfds_builders.pixels import Loaded, load_encoded
-from tfds_builders.prepare import BuildOptions, prepare
 from tfds_builders.verify import verify
 
 ENCODED = {"images": tfds.decode.SkipDecoding()}
@@ -144,15 +144,21 @@ def test_a_copy_that_lacks_images_for_want_of_a_decoder_says_so_when_it_is_used(
             raise ImageError(f"compressed as lossless JPEG, {NOT_INSTALLED}: pip install ...")
         return load_encoded(path)
 
-    options = BuildOptions(on_bad_image="skip")
+    options = preparation.BuildOptions(on_bad_image="skip")
     with monkeypatch.context() as patch:
         patch.setattr(read_ahead, "load_encoded", no_decoder)
-        prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+        preparation.prepare(
+            "derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options
+        )
     capsys.readouterr()
-    found = prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+    found = preparation.prepare(
+        "derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options
+    )
     said = capsys.readouterr().out
     assert "1 images are not in this prepared copy" in said and str(found.data_path) in said
     shutil.rmtree(found.data_path)
     for _ in range(2):  # with the decoder it is whole, and there is nothing to say
-        prepare("derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options)
+        preparation.prepare(
+            "derm_bags", manual_dir=folder, data_dir=tmp_path / "data", options=options
+        )
     assert "not in this prepared copy" not in capsys.readouterr().out
