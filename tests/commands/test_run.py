@@ -94,7 +94,7 @@ def test_a_run_older_than_a_flag_goes_on(smoke, finished, tmp_path):
 def no_pictures(monkeypatch):
     """Evaluations draw neither embedding.png nor report.html, as the first run did."""
     monkeypatch.setattr(evaluate.embedding, "save", lambda *args: None)
-    monkeypatch.setattr(evaluate, "_save_report", lambda *args: None)
+    monkeypatch.setattr(evaluate, "_save_report", lambda *args: {})
 
 
 def test_eval_reads_its_configuration_from_the_run(finished, tmp_path, no_pictures):

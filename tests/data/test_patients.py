@@ -1,6 +1,5 @@
 """Who is in a split, and whether two prepared folders are copies, against reading everything."""
 
-import os
 import shutil
 
 import numpy as np
@@ -89,8 +88,8 @@ def test_copies_are_known_by_their_pictures_not_by_their_ids(builders, tmp_path)
     photos = builders["derm"].builder_config.manifest.folder
     moved = tmp_path / "moved"
     shutil.copytree(photos, moved)
-    for file in moved.iterdir():
-        os.utime(file, (1, 1))  # so its fingerprint is another
+    with (moved / "manifest.csv").open("a") as table:  # so its fingerprint is another
+        table.write("\n")
     copy = built(derm_bags, moved, tmp_path / "tfds")
     others = draw_cases(
         tmp_path / "others",

@@ -13,7 +13,9 @@ ROW = {"contrast_loss": 4.0, "contrast_acc": 0.5}
 
 
 def chance_of(folder, rows):
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps({"step": i, **row}) + "\n" for i, row in enumerate(rows, 1))
+    )
     return measure._contrastive(CONFIG, str(folder))
 
 

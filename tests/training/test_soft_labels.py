@@ -14,7 +14,7 @@ from simclr_med.training import plan
 from tfds_builders.derm_bags import Builder, folder_config
 
 # Weights need not add up to 1; the last has no label.
-LABELS = ["\"{'a': 3, 'b': 1}\"", "b", "\"{'c': 0.5, 'b': 0.5}\"", ""]
+LABELS = ["\"{'a': 3, 'b': 1}\"", "b", "\"{'b': 0.5, 'c': 0.5}\"", ""]
 SHARES = {"c0": [0.75, 0.25, 0], "c1": [0, 1, 0], "c2": [0, 0.5, 0.5], "c3": [0, 0, 0]}
 CONFIG = tiny_runs.FINETUNE.replace(train_batch_size=3)
 
