@@ -37,7 +37,8 @@ def _decoders():
     config = tf.compat.v1.ConfigProto(
         device_count={"GPU": 0},
         inter_op_parallelism_threads=-1,  # in the thread that asks
-        intra_op_parallelism_threads=1,
+        # Not 1: the first session of a process sizes the pool of all of them, training included.
+        intra_op_parallelism_threads=0,
     )
     session = tf.compat.v1.Session(graph=graph, config=config)
 
