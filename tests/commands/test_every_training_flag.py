@@ -4,6 +4,7 @@ import pytest
 
 from helpers.effects import CHANGES, Effects
 
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]
 MINE = {name: change for name, change in CHANGES.items() if change[0] == "training"}
 
 
