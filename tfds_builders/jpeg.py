@@ -137,7 +137,7 @@ def _may_be_zeros(scan: bytes, first_codes: Mapping[int, int]) -> bool:
 
 
 def check_headers(frame: Frame) -> None:
-    """Raises ImageError for a JPEG that no decoder of ours reads, or that lacks scans."""
+    """Raises ImageError for a JPEG that neither libjpeg nor TensorFlow reads, or that lacks scans."""
     if frame.bits != 8:
         raise ImageError(
             f"JPEG of {frame.bits} bits per sample, which few programs read: export it with 8, or "

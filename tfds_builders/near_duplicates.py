@@ -43,7 +43,7 @@ def thumbnail(encoded: bytes) -> np.ndarray | None:
         least = {"min_height": 8 * SIDE, "min_width": 8 * SIDE}
         try:
             grey = Image.fromarray(simplejpeg.decode_jpeg(encoded, "GRAY", **least)[..., 0])
-        except ValueError:  # of an older version of ours, which did not look as closely
+        except ValueError:  # stored by an older version, whose check was less strict
             grey = Image.open(io.BytesIO(encoded)).convert("L")
     else:
         grey = Image.open(io.BytesIO(encoded)).convert("L")

@@ -64,7 +64,7 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
 
     The file's own bytes, less its metadata, where it is an upright 8-bit RGB or grey JPEG or PNG
     (by content, whatever the extension) that need not be resized and that TensorFlow's decoder
-    reads. Otherwise its first frame anew:
+    reads. Otherwise its first frame, encoded again:
       - a JPEG as JPEG (quality 95, 4:4:4), everything else as PNG, a lossless JPEG, too, grey where
         it was grey: what came without loss stays so, and a PNG of a JPEG would be five times its
         size for nothing;

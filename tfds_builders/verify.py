@@ -123,7 +123,7 @@ class Verification:
 
     @property
     def notes(self) -> list[str]:
-        """Returns a sentence for each thing that is no mistake but has to be known."""
+        """Returns a note for each thing that is no mistake but has to be known."""
         missing, numbers = (
             verify_findings.missing_images(self)[1],
             verify_findings.published_numbers(self)[1],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfds_builders.verify import Verification
 
 OFFICIAL = "official_"  # what splits begin with that a publisher gave
-_SHOWN = 10  # names in a sentence
+_SHOWN = 10  # names in one message
 
 
 def lost_labels(found: Verification) -> list[str]:

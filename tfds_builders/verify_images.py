@@ -26,7 +26,7 @@ def problems(look_alikes, unreadable, image_notes, images_csv: str) -> list[str]
 
 
 def notes(passed_over, image_notes, images_csv: str) -> list[str]:
-    """Returns a sentence for each thing that is worth knowing, though nothing is wrong."""
+    """Returns a note for each thing that is worth knowing, though nothing is wrong."""
     sentences = [
         f"Files passed over, as they are no pictures: {number:,} x {reason}."
         for reason, number in passed_over.items()
