@@ -104,6 +104,7 @@ CHANGES = {
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
+    "crop_min_area": ("training", 0.5, {}),
     "encoder": ("model", "bit", {"resnet_depth": 50}),
     "resnet_depth": ("model", 34, {}),
     "width_multiplier": ("model", 2, {}),
