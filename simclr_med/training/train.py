@@ -143,6 +143,7 @@ def _trained(plan: Plan) -> Trained:
         momentum=optim.momentum,
         weight_decay=optim.weight_decay,
         model=model,
+        layer_decay=optim.layer_decay if plan.method.needs_labels else 1.0,
     )
     own = {variable.ref() for variable in of_head}
     optimizer.build([v for v in model.trainable_variables if v.ref() not in own])

@@ -159,26 +159,25 @@ def never(*args):
 def test_a_run_starts_as_the_probe_and_a_resumed_one_does_not_fit_again(
     tiny_data, strategy, tmp_path, capsys
 ):
-    config = CONFIG.replace(train_steps=3, learning_rate=0.5)
+    config = CONFIG.replace(train_steps=2, learning_rate=0.5)
     whole = str(tmp_path / "whole")
     train.train(config, tiny_data, whole, strategy, {}, probe_head.start)
     assert "The head starts as the linear probe: C = " in capsys.readouterr().out
     part = shutil.copytree(whole, tmp_path / "part")
     for name in os.listdir(part):
-        if name.startswith(("ckpt-2", "ckpt-3")):
+        if name.startswith("ckpt-2"):
             os.remove(part / name)
     train.train(config, tiny_data, str(part), strategy, {}, never)
-    assert "Resuming at step 1 of 3" in capsys.readouterr().out
-    assert weights_of(whole, 3) == weights_of(part, 3)
+    assert "Resuming at step 1 of 2" in capsys.readouterr().out
+    assert weights_of(whole, 2) == weights_of(part, 2)
     # A run that learns nothing ends as it began: with the probe's head.
     still = str(tmp_path / "still")
-    train.train(
-        config.replace(learning_rate=1e-30), tiny_data, still, strategy, {}, probe_head.start
-    )
+    idle = config.replace(learning_rate=1e-30, train_steps=1)
+    train.train(idle, tiny_data, still, strategy, {}, probe_head.start)
     model = make_model(config, 2)
     probe_head.start(config, tiny_data, open_bags(config, tiny_data, "train"), strategy, model)
     found = make_model(config, 2)
-    tf.train.Checkpoint(model=found).restore(f"{still}/ckpt-3").expect_partial()
+    tf.train.Checkpoint(model=found).restore(f"{still}/ckpt-1").expect_partial()
     for a, b in zip(found.supervised_head.variables, model.supervised_head.variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert found.supervised_head.dense.kernel.numpy().any()
