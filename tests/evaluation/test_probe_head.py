@@ -20,7 +20,7 @@ from simclr_med.evaluation.features import case_features
 from simclr_med.evaluation.probes import label_scores, linear_probe
 from simclr_med.training import train
 
-CONFIG = tiny_runs.FINETUNE.replace(init_head="probe")
+CONFIG = tiny_runs.FINETUNE.replace(init_head="probe", eval_batch_size=20)
 NAN = math.nan
 
 
