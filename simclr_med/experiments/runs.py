@@ -3,7 +3,8 @@
 A run's folder says in `experiment.json` which weights it began with, whether training came to its
 end, and what each stored result was made of. A result is taken from there only if all of that is
 still so; it is written after the files it vouches for, so a process killed at any moment leaves a
-run that is finished or that goes on.
+run that is finished or that goes on. Weights are known by their content, so the folder of an
+experiment may be moved, with all that is in it.
 """
 
 from __future__ import annotations
@@ -118,15 +119,19 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
     if not gfile.exists(config_path):
         return None
     config = input_range.resolve(config, model_dir)
-    class_names = tuple(run_folder.read_json(config_path).get("class_names", ()))
-    run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
-    record = _read(model_dir)
+    saved, record = run_folder.read_json(config_path), _read(model_dir)
     began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
+    if began and began == now and saved.get("checkpoint") != config.run.checkpoint:
+        # The same weights elsewhere: an experiment was moved.
+        here = {"checkpoint": config.run.checkpoint, "model_dir": model_dir}
+        run_folder.write_json(config_path, {**saved, **here})
+    class_names = tuple(saved.get("class_names", ()))
+    run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
     if began and now and began != now:
         raise UserError(
             f"{model_dir} holds a run that began with other weights than "
             f"--checkpoint={config.run.checkpoint} has now. Use another --model_dir, or remove that "
-            "folder to train it anew."
+            "folder to train it from scratch."
         )
     if record.get("failed"):
         raise Diverged(f"{record['failed']} (Tried before; remove {model_dir} to try again.)")
@@ -151,6 +156,7 @@ def run_all(
     may_diverge: bool = False,
     pictures: bool = False,
     to_choose: bool = False,
+    keep_weights: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
     """Yields (name, outcome) of each run, in order; says which one it is at and for how long yet.
@@ -164,6 +170,7 @@ def run_all(
       pictures: also draw each run's own report.html.
       to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
+      keep_weights: False removes a run's checkpoints when the next outcome is asked for.
       clock: seconds.
     """
     seconds: list[float] = []  # of the runs that were not finished before
@@ -193,6 +200,8 @@ def run_all(
             print(f"{name} failed: {error}")
             outcome = Outcome({}, str(error))
         yield name, outcome
+        if not keep_weights:
+            remove_weights(folder)
         if not was_there:
             seconds.append(clock() - start)
 
@@ -207,8 +216,13 @@ def progress(number: int, total: int, seconds: list[float]) -> str:
 
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
     record = _read(model_dir)
-    if record.get("trained") and checkpoint_files.kept(model_dir):
-        return
+    if record.get("trained"):
+        if checkpoint_files.kept(model_dir):
+            return
+        print(
+            f"Note: {model_dir} is to be evaluated in another way than before, and its weights were "
+            "removed: it is trained again."
+        )
     if "initial_weights" not in record:
         record["initial_weights"] = _weights(config.run.checkpoint)
         _write(model_dir, record)
@@ -239,7 +253,38 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
-    return result if predictions is None or gfile.exists(predictions) else None
+    if predictions is None:
+        return result
+    # By its name: the folder may have been moved.
+    there = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
+    return result if there else None
+
+
+def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
+    """Returns whether a trained run has no such evaluation and, for want of weights, can have none."""
+    if not _read(model_dir).get("trained") or checkpoint_files.kept(model_dir):
+        return False
+    return _stored_evaluation(config, builder, model_dir) is None
+
+
+def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
+    """Removes the checkpoints of a finished run, or all but the last that is whole.
+
+    The oldest go first, so that a process killed in between leaves the last one.
+    """
+    prefixes = checkpoint_files.kept(model_dir)
+    last = None
+    if but_the_last and len(prefixes) > 1:
+        last = checkpoint_files.newest_usable(model_dir)
+        checkpoint_files.write_list(model_dir, [str(last)])
+    elif but_the_last:
+        return
+    for prefix in prefixes:
+        if prefix != last:
+            checkpoint_files.remove(prefix)
+    listed = os.path.join(model_dir, "checkpoint")
+    if last is None and gfile.exists(listed):
+        gfile.remove(listed)
 
 
 def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
