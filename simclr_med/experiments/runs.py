@@ -102,8 +102,8 @@ def evaluate_once(
             config, builder, model_dir, strategy, pictures=pictures, to_choose=to_choose
         )
     finally:
-        _forget_models()
-    evaluations[config.eval.eval_name or ""] = _made_of(config, builder, model_dir)
+        forget_models()
+    evaluations[config.eval.eval_name or ""] = what_makes(config, builder, model_dir)
     _write(model_dir, record)
     return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
@@ -232,7 +232,7 @@ def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> No
         _write(model_dir, {**record, "failed": str(error)})
         raise
     finally:
-        _forget_models()
+        forget_models()
     _write(model_dir, {**record, "trained": True})
 
 
@@ -242,14 +242,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     path = _result_path(config, model_dir)
     if made_of is None or not gfile.exists(path):
         return None
-    now = _made_of(config, builder, model_dir)
-    # A field that was added since had its default.
-    made_of = {**{n: FIELDS[n].default for n in now if n in FIELDS}, **made_of}
-    if now["weights"] is None:  # removed to save space: the result still stands
-        now["weights"] = made_of["weights"]
-    # An evaluation older than a field was made as the field's default has it.
-    made_of = {**{k: FIELDS[k].default for k in now if k in FIELDS}, **made_of}
-    if made_of != now:
+    if not still_stands(made_of, what_makes(config, builder, model_dir)):
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
@@ -258,6 +251,15 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     # By its name: the folder may have been moved.
     there = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
     return result if there else None
+
+
+def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Returns whether a result is what it would be now; arguments as `what_makes` returns them."""
+    # A result older than a field was made as the field's default has it.
+    made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
+    if now["weights"] is None:  # removed to save space: the result still stands
+        now = {**now, "weights": made_of["weights"]}
+    return made_of == now
 
 
 def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
@@ -287,8 +289,14 @@ def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
         gfile.remove(listed)
 
 
-def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
-    """Returns what a result depends on beside the run's own configuration, as JSON has it."""
+def what_makes(config: Config, builder, weights: str | None) -> dict[str, Any]:
+    """Returns what a result depends on beside the run's own configuration, as JSON has it.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      weights: path of the weights evaluated: the run's folder; None: random ones.
+    """
     names = [
         field.name for group in ("data", "eval") for field in dataclasses.fields(GROUPS[group])
     ]
@@ -299,7 +307,7 @@ def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
     if not config.data.selection_split:
         del shown["selection_metric"]
     return {
-        "weights": _weights(model_dir),
+        "weights": _weights(weights),
         "prepared_dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         **shown,
@@ -330,7 +338,7 @@ def _result_path(config: Config, model_dir: str) -> str:
     return os.path.join(model_dir, f"result{config.eval.suffix}.json")
 
 
-def _forget_models() -> None:
+def forget_models() -> None:
     """Frees graphs and weights: without it memory grows from run to run.
 
     TensorFlow registers a gradient for each call of a custom gradient (synchronised BatchNorm has
