@@ -118,13 +118,13 @@ def _make(missing: list[tuple[Job, Place]], builder, model_dir: str, strategy) -
     for job in dict.fromkeys(job for job, _ in missing):
         places = [place for other, place in missing if other == job]
         probe = _Probe(job.config, train, of_train)
-        value = None if selected is None else probe.selection_value(selected)
-        for place in places:
-            cases = seen[place.name]
+        scored = [*([selected] if selected else []), *(seen[place.name] for place in places)]
+        scores = probe.scores([cases.features for cases in scored])
+        value = probe.selection_value(selected.cases, scores.pop(0)) if selected else None
+        for place, its in zip(places, scores, strict=True):
             result = {**probe.facts(), "encoders": said, "selection": value}
-            scores = probe.scores(cases.features)
             folder = os.path.join(model_dir, job.folder)
-            _write(folder, place, result, cases.cases, scores, probe)
+            _write(folder, place, result, seen[place.name].cases, its, probe)
             _note(folder, place, _made_of(job, place, builder))
             # As a stored one: NaN is None.
             path = os.path.join(folder, f"result{place.config.eval.suffix}.json")
@@ -180,22 +180,20 @@ class _Probe:
         self.class_names = bags.class_names
         self.untrained = label_fraction.without_cases(self._labels, bags.class_names)
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Returns the probabilities of cases, float [m, classes]."""
+    def scores(self, features: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the probabilities of the cases of several splits, each float [m, classes]."""
         train, seed = self._features[self._chosen], self._config.run.seed
-        shared = (train, self._labels, self._patients, features)
+        shared = (train, self._labels, self._patients, np.concatenate(features))
         if self._bags.multilabel:
-            return label_scores(linear_probe.scores, *shared, seed)
-        return linear_probe.scores(*shared, len(self.class_names), seed)
+            scores = label_scores(linear_probe.scores, *shared, seed)
+        else:
+            scores = linear_probe.scores(*shared, len(self.class_names), seed)
+        return np.split(scores, np.cumsum([len(of_split) for of_split in features])[:-1])
 
-    def selection_value(self, selected: _Cases) -> dict:
+    def selection_value(self, cases: Cases, scores: np.ndarray) -> dict:
         """Returns {"split", "metric", "value"} of the selection split."""
-        metric = self._config.eval.selection_metric
-        scores = self.scores(selected.features)
-        value = selection.value_of(
-            metric, selected.cases, scores, self.class_names, self.untrained
-        )
-        split = self._config.data.selection_split
+        metric, split = self._config.eval.selection_metric, self._config.data.selection_split
+        value = selection.value_of(metric, cases, scores, self.class_names, self.untrained)
         return {"split": split, "metric": metric, "value": value}
 
     def facts(self) -> dict:
@@ -233,7 +231,9 @@ def _stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
     folder, suffix = os.path.join(model_dir, job.folder), place.config.eval.suffix
     files = [os.path.join(folder, name + suffix) for name in ("result", "predictions")]
     made_of = _read(folder).get(place.config.eval.eval_name or "")
-    if made_of is None or not (gfile.exists(f"{files[0]}.json") and gfile.exists(f"{files[1]}.csv")):
+    if made_of is None or not (
+        gfile.exists(f"{files[0]}.json") and gfile.exists(f"{files[1]}.csv")
+    ):
         return None
     now = run_folder.plain(_made_of(job, place, builder))
     return run_folder.read_json(f"{files[0]}.json") if runs.still_stands(made_of, now) else None
