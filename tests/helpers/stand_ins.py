@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import run_folder
-from simclr_med.build import labelled_cases, open_bags
+from simclr_med.build import chosen_cases, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.data.cases import read_cases
 from simclr_med.evaluation.report.results import predictions_csv
@@ -38,7 +38,7 @@ class StandIns:
         monkeypatch.setattr(runs.evaluate, "evaluate", self._evaluate)
         monkeypatch.setattr(runs, "forget_models", lambda: None)
 
-    def _train(self, config, builder, model_dir, strategy, asked):
+    def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
         self.trained.append(os.path.basename(model_dir))
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, data_json.name_of(builder), ("a", "b"))
@@ -93,16 +93,16 @@ class StudyStandIns(StandIns):
         super().__init__(monkeypatch)
         self.strength = lambda use, config: 1.0
         self.selected = lambda use, config: 0.5
-        self.featured, self.reports = [], []
+        self.featured, self.reports, self._read = [], [], {}
         monkeypatch.setattr(probe_runs, "_encoder", self._encoder)
         monkeypatch.setattr(probe_runs, "case_features", self._features)
         monkeypatch.setattr(study_report, "save", lambda folder, found: self.reports.append(found))
 
-    def _train(self, config, builder, model_dir, strategy, asked):
+    def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
         super()._train(config, builder, model_dir, strategy, asked)
-        bags = open_bags(config, builder, config.data.train_split)
-        facts = {"class_names": list(bags.class_names), "several_labels": False}
-        facts["bags"] = int(labelled_cases(config, bags)[1].sum())
+        cases = self._cases(config, builder, config.data.train_split)
+        facts = {"class_names": ["label0", "label1"], "several_labels": False}
+        facts["bags"] = int(chosen_cases(config, cases).sum())
         run_folder.write_json(os.path.join(model_dir, data_json.FILE), facts)
 
     def _evaluate(self, config, builder, model_dir, strategy, **how):
@@ -112,12 +112,11 @@ class StudyStandIns(StandIns):
         use = "pretrain"
         if config.run.train_mode == "finetune":
             use = "probe_finetune" if config.train.init_head == "probe" else "finetune"
-        bags = open_bags(config, builder, config.data.eval_split)
-        cases = read_cases(bags, 0)
+        cases = self._cases(config, builder, config.data.eval_split)
         apart = cases.labels[:, None] == np.arange(2)
         noise = _noise(use, config, apart.shape)
         scores = np.exp(self.strength(use, config) * apart + noise)
-        table = predictions_csv(cases, scores / scores.sum(1, keepdims=True), bags.class_names)
+        table = predictions_csv(cases, scores / scores.sum(1, keepdims=True), ("label0", "label1"))
         run_folder.write_atomically(result["files"]["predictions"], table)
         if use != "pretrain":
             value = self.selected(use, config)
@@ -125,6 +124,12 @@ class StudyStandIns(StandIns):
         path = os.path.join(model_dir, f"result{config.eval.suffix}.json")
         run_folder.write_json(path, result)
         return result
+
+    def _cases(self, config, builder, split):
+        """The cases of a split, read once."""
+        if split not in self._read:
+            self._read[split] = read_cases(open_bags(config, builder, split), 0)
+        return self._read[split]
 
     def _encoder(self, config, builder, train, strategy):
         self.featured.append(config.run.checkpoint)
