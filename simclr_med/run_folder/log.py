@@ -45,12 +45,17 @@ class RunLog:
             self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
 
     def show(self, step: int, metrics: dict[str, float]) -> None:
-        """Moves the progress bar, or prints a line every few seconds where there is no terminal."""
+        """Moves the progress bar, or prints a line every few seconds where there is no terminal.
+
+        Args:
+          step: that was reached.
+          metrics: of the steps since the last line, as `write` takes them.
+        """
         now = time.monotonic()
         if self._start is None:  # what came before was tracing and compiling: no measure of speed
             self._start = (now, step)
         rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
-        words = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        words = progress(metrics)
         if rate:
             words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
         if self._bar:
@@ -81,9 +86,30 @@ class RunLog:
         self._events.close()
 
 
+def progress(metrics: dict[str, float]) -> str:
+    """Returns the losses and accuracies of a step as text, the contrastive ones beside chance.
+
+    "loss 4.312 (chance 4.844) accuracy 0.203 (chance 0.016)": a loss that is high because there are
+    many negatives is not read as divergence. Of `contrast_loss`, a sum over both directions, the text
+    has half, the paper's loss. Of a head that is trained beside the encoder: "labels: loss 0.5 ...".
+    """
+    parts = []
+    if "contrast_loss" in metrics:
+        for key, name, directions in (("loss", "loss", 2), ("acc", "accuracy", 1)):
+            text = f"{name} {metrics[f'contrast_{key}'] / directions:.3f}"
+            if (chance := metrics.get(f"contrast_chance_{key}")) is not None:
+                text += f" (chance {chance / directions:.3f})"
+            parts.append(text)
+    if "supervised_loss" in metrics:
+        start = "labels: " if parts else ""
+        parts.append(f"{start}loss {metrics['supervised_loss']:.3f}")
+        parts.append(f"accuracy {metrics['supervised_acc']:.3f}")
+    return " ".join(parts)
+
+
 def _progress_bar() -> rich.progress.Progress:
     return rich.progress.Progress(
-        rich.progress.BarColumn(bar_width=20),
+        rich.progress.BarColumn(bar_width=10),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TextColumn("{task.description}"),
         rich.progress.TextColumn("ETA"),
