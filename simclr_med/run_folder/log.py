@@ -39,6 +39,8 @@ class RunLog:
         self._total_steps = total_steps
         self._start: tuple[float, int] | None = None
         self._last_line = 0.0
+        self._reached, self._since_line = start_step, 0
+        self._sums: dict[str, float] = {}
         self._bar = _progress_bar() if sys.stdout.isatty() else None
         if self._bar:
             self._bar.start()
@@ -49,22 +51,28 @@ class RunLog:
 
         Args:
           step: that was reached.
-          metrics: of the steps since the last line, as `write` takes them.
+          metrics: means of the steps since the last call; shown are those of all since the last line.
         """
+        num_steps, self._reached = step - self._reached, step
+        self._since_line += num_steps
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + num_steps * value
         now = time.monotonic()
         if self._start is None:  # what came before was tracing and compiling: no measure of speed
             self._start = (now, step)
         rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
-        words = progress(metrics)
+        words = progress({k: total / self._since_line for k, total in self._sums.items()})
         if rate:
             words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
+        is_due = now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps
         if self._bar:
             self._bar.update(self._task, completed=step, description=words)
-        elif now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps:
-            self._last_line = now
+        elif is_due:
             if rate:
                 words += f"  ETA {_clock((self._total_steps - step) / rate)}"
             print(f"step {step}/{self._total_steps}  {words}", flush=True)
+        if is_due:
+            self._last_line, self._since_line, self._sums = now, 0, {}
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""

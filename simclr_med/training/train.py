@@ -198,7 +198,7 @@ def _loop(
             step, counted = step + size, counted + size
             sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
             means = {name: value / counted for name, value in sums.items()}
-            log.show(step, means)
+            log.show(step, {name: value / size for name, value in totals.items()})
             number = workers.asked_to_stop(strategy, stop)
             must_save = stops_at.saves(step) or number
             if must_save or stops_at.logs(step):
