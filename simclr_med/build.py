@@ -59,7 +59,8 @@ def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
     cases = read_cases(bags, 0)
     if not cases.labelled.any():
         raise UserError(f"Split '{config.data.train_split}' has no labelled case.")
-    chosen = label_fraction.chosen_cases(cases, config.data.label_fraction, config.run.seed)
+    seed = config.run.seed if config.data.label_seed is None else config.data.label_seed
+    chosen = label_fraction.chosen_cases(cases, config.data.label_fraction, seed)
     return cases, chosen
 
 
@@ -71,12 +72,13 @@ def make_model(config: Config, num_classes: int) -> Model:
     keras.utils.set_random_seed(config.run.seed)
     finetune = config.run.train_mode == "finetune"
     with_head = finetune or config.train.lineareval_while_pretraining
+    zero = config.train.zero_init_logits_layer or (finetune and config.train.init_head == "zero")
     model = Model(
         config.model,
         image_size=config.augment.image_size,
         num_classes=num_classes if with_head else 0,
         with_projection=not finetune,
-        zero_init_logits=config.train.zero_init_logits_layer,
+        zero_init_logits=zero,
     )
     model.build_weights(config.augment.image_size)
     if finetune and config.train.fine_tune_after_block >= 0:

@@ -18,6 +18,7 @@ RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
 OF_A_FOLDER = (
     *("on_bad_image", "build_long_side", "top_conditions", "bag_regex", "image_root"),
     *("follow_links", "dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels"),
+    "split_column",
 )
 OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has no such field
 
@@ -166,7 +167,8 @@ class DataConfig:
     label_fraction: float = _knob(
         1.0,
         "Share of the training patients whose labels are used, by fine-tuning and by the probes: "
-        "nested (a smaller share is part of a larger), stratified by label, decided by --seed. "
+        "nested (a smaller share is part of a larger), stratified by label, decided by --seed or "
+        "--label_seed. "
         "Pretraining sees all images.",
         above=0.0,
         at_most=1.0,
@@ -283,6 +285,17 @@ class DataConfig:
         "larger bag gives a random draw. MICLe's pair is uniform over the whole bag whatever this "
         "says.",
         at_least=1,
+    )
+    label_seed: int | None = _knob(
+        None,
+        "Decides whose labels --label_fraction keeps. Unset: --seed.",
+        at_least=0,
+        at_most=2**31 - 1,
+    )
+    split_column: str = _knob(
+        "split",
+        "derm_bags: the column of manifest.csv that names the split of a row. The default may be missing, "
+        "and patients are then split by a hash of their id; a column named here may not.",
     )
 
 
@@ -449,6 +462,28 @@ class TrainConfig:
     train_steps: int = _knob(
         0, "Steps to train for; if given, overrides --train_epochs.", at_least=0
     )
+    init_head: str = _knob(
+        "random",
+        "finetune: how the supervised head starts. random: N(0, 0.01), or zero with "
+        "--zero_init_logits_layer. zero: that. probe: at the weights of the linear probe, a logistic "
+        "regression on the features of the labelled training cases as the model starts, with its penalty "
+        "chosen on held-out training patients (LP-FT: Kumar et al. 2022, arXiv:2202.10054).",
+        choices=("random", "zero", "probe"),
+    )
+    simclr_unit: str = _knob(
+        "image",
+        "SimCLR: what an example is. image: each image. bag: a bag, of which each epoch shows one image, "
+        "drawn uniformly, in both views. So it draws the bags that --micle draws, in the same batches, and "
+        "differs from it in the pair alone.",
+        choices=("image", "bag"),
+    )
+    multi_image_repeats: int = _knob(
+        1,
+        "--micle and --simclr_unit=bag: how often an epoch has each bag of several images, with a new draw "
+        "each time; bags of one image appear once. For data where few bags have several. Epochs grow by "
+        "that.",
+        at_least=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -465,6 +500,14 @@ class OptimConfig:
     warmup_epochs: float = _knob(10.0, "Epochs of linear warm-up.", at_least=0.0)
     weight_decay: float = _knob(1e-6, "Weight decay.", at_least=0.0)
     momentum: float = _knob(0.9, "Momentum (lars, momentum).", at_least=0.0, at_most=1.0)
+    layer_decay: float = _knob(
+        1.0,
+        "finetune, momentum and adam: the learning rate of a block group is multiplied by layer_decay**k, "
+        "k groups below the head: k is 1 for the last group, and for the stem one more than for the first "
+        "(Clark et al. 2020, arXiv:2003.10555; Bao et al. 2022, arXiv:2106.08254). 1: one rate for all.",
+        above=0.0,
+        at_most=1.0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -603,6 +646,39 @@ class ExperimentConfig:
         "Its split. Unset: all of it, unless a table of the dataset names splits; then test.",
         shapes_weights=False,
     )
+    sweep_train_steps: str = _knob(
+        "",
+        "sweep, study: the values of --train_steps, each with a schedule of its own. Unset: the length "
+        "that the run has anyway.",
+        shapes_weights=False,
+    )
+    uses: str = _knob(
+        "probe,finetune,probe_finetune",
+        "study: what each arm's encoder is used for. probe: logistic regression on frozen features; "
+        "finetune: end to end; probe_finetune: end to end, from the probe's weights (--init_head=probe).",
+        shapes_weights=False,
+    )
+    label_subsets: int = _knob(
+        1,
+        "study: number of subsets of the labels that each pretraining is tried with, at every label "
+        "fraction below 1. They are the same for all arms and uses.",
+        at_least=1,
+        shapes_weights=False,
+    )
+    sweep_label_fraction: str = _knob(
+        "1",
+        "study: label fractions at which each arm's grid is searched, for each use. Every fraction of "
+        "--label_fractions takes the choice made at the nearest of these (by ratio).",
+        shapes_weights=False,
+    )
+    study_keep_weights: str = _knob(
+        "pretraining",
+        "study: pretraining removes the checkpoints of a fine-tuned run once it has been evaluated, and "
+        "all but the last of a pretraining; all keeps what --keep_checkpoint_max does, which a later "
+        "--shift_dataset needs.",
+        choices=("pretraining", "all"),
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -733,6 +809,8 @@ REACH: dict[str, Reach] = {
     ),
     "keep_metadata": Reach((PREPARE,), shapes_results=False),
     "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
+    "label_seed": Reach((*_TRAIN, PROBE), set_in=("study",)),
+    "split_column": Reach((PREPARE,)),
     # Augmentation
     "image_size": Reach(_MODEL),
     "antialias": Reach(_MODEL),
@@ -767,6 +845,9 @@ REACH: dict[str, Reach] = {
     "train_batch_size": Reach(_TRAIN),
     "train_epochs": Reach(_TRAIN, unless="train_steps"),
     "train_steps": Reach(_TRAIN),
+    "init_head": Reach((FINETUNE,), set_in=("study",)),
+    "simclr_unit": Reach((PRETRAIN,), set_in=("study",), unless="micle"),
+    "multi_image_repeats": Reach((PRETRAIN,)),
     # Optimiser
     "optimizer": Reach(_TRAIN),
     "learning_rate": Reach(_TRAIN, set_in=("sweep",)),
@@ -774,6 +855,7 @@ REACH: dict[str, Reach] = {
     "warmup_epochs": Reach(_TRAIN),
     "weight_decay": Reach(_TRAIN, set_in=("sweep",)),
     "momentum": Reach(_TRAIN, only_if={"optimizer": ("lars", "momentum")}),
+    "layer_decay": Reach((FINETUNE,)),
     # Evaluation
     "eval_steps": Reach(_EVALUATE),
     "eval_batch_size": Reach((*_EVALUATE, EMBED), shapes_results=False),
@@ -798,6 +880,11 @@ REACH: dict[str, Reach] = {
     "shift_dataset": Reach((STUDY,)),
     "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
     "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
+    "sweep_train_steps": Reach((SWEEP, STUDY)),
+    "uses": Reach((STUDY,)),
+    "label_subsets": Reach((STUDY,)),
+    "sweep_label_fraction": Reach((STUDY,)),
+    "study_keep_weights": Reach((STUDY,), shapes_results=False),
     # Machine: other numbers by rounding at most
     "use_tpu": Reach(_ON_DEVICE, shapes_results=False),
     "tpu_name": Reach(_ON_DEVICE, shapes_results=False),
@@ -913,6 +1000,8 @@ class Config:
                 f"--eval_name={self.eval.eval_name} becomes part of the names of files: leave out the /."
             )
         self._check_encoder()
+        self._check_head()
+        self._check_bags()
         if self.run.train_mode == "pretrain" and self.train.fine_tune_after_block > -1:
             raise UserError(
                 f"--fine_tune_after_block={self.train.fine_tune_after_block} freezes layers, which "
@@ -926,6 +1015,36 @@ class Config:
         if self.run.train_mode == "finetune" and self.train.micle:
             raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")
         return self
+
+    def _check_head(self) -> None:
+        """Refuses two ways to start the head, and rates by layer where there are no such rates."""
+        init, optim = self.train.init_head, self.optim
+        other = {"keep_head": self.run.keep_head}
+        if init == "probe":
+            other["zero_init_logits_layer"] = self.train.zero_init_logits_layer
+        for name, given in other.items():
+            if init != "random" and given:
+                raise UserError(
+                    f"--init_head={init} and --{name} start the head in two ways: give one of them."
+                )
+        if (
+            self.run.train_mode == "finetune"
+            and optim.layer_decay < 1
+            and optim.optimizer == "lars"
+        ):
+            raise UserError(
+                f"--layer_decay={optim.layer_decay:g}: LARS sets a rate for each layer by its weights and "
+                "gradient. Give --optimizer=momentum or adam, or leave --layer_decay out."
+            )
+
+    def _check_bags(self) -> None:
+        train = self.train
+        by_image = not train.micle and train.simclr_unit == "image"
+        if self.run.train_mode == "pretrain" and by_image and train.multi_image_repeats > 1:
+            raise UserError(
+                f"--multi_image_repeats={train.multi_image_repeats} repeats bags, and SimCLR draws images: "
+                "give --micle or --simclr_unit=bag, or leave it out."
+            )
 
     def _check_encoder(self) -> None:
         model = self.model

@@ -34,6 +34,7 @@ class Bags:
         (unknown). Images of one bag may differ in size.
       num_bags: elements of `dataset`.
       num_images: images over all bags.
+      num_multi: bags of at least two images; None where they were not counted.
       class_names: of the classes, or of the L labels; () where the dataset has no labels.
       multilabel: whether a bag has several labels.
     """
@@ -43,6 +44,7 @@ class Bags:
     num_images: int
     class_names: tuple[str, ...]
     multilabel: bool = False
+    num_multi: int | None = None
 
     @property
     def dataset(self) -> tf.data.Dataset:

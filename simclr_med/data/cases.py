@@ -63,6 +63,12 @@ def read_cases(bags: Bags, max_cases: int) -> Cases:
     )
 
 
+def count_multi(bags: Bags) -> int:
+    """Returns how many bags have at least two images; reads the split once, and decodes no image."""
+    sizes = bags.dataset.map(lambda bag: tf.size(bag["images"]))
+    return int(sizes.reduce(0, lambda total, size: total + tf.cast(size > 1, tf.int32)))
+
+
 def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
     """Returns cases of other data with their labels numbered as a fine-tuned head has them.
 

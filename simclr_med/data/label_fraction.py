@@ -67,6 +67,7 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
         open=of_kept,
         num_bags=int(kept.sum()),
         num_images=int(cases.num_images[kept].sum()),
+        num_multi=None,
     )
 
 

@@ -36,6 +36,7 @@ def training_batches(
     cache: bool = False,
     part: tuple[int, int] = (0, 1),
     data_order: int = DATA_ORDER,
+    repeats: int = 1,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
@@ -62,9 +63,11 @@ def training_batches(
       part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]; the other
         examples pass by encoded.
       data_order: how `seed` decides, DATA_ORDER or, of a run that began before, 1.
+      repeats: how often an epoch has each bag of several images, with a draw of its own each time; above
+        1 with `keep_bags`, and `bags.num_multi` counted.
     """
     examples = bags.dataset.cache() if cache else bags.dataset
-    num_examples = bags.num_bags if keep_bags else bags.num_images
+    num_examples = examples_per_epoch(bags, keep_bags, repeats)
     order, pair, pixels = _keys(seed, data_order)
     num_views = int(draw_views(tf.constant(1), tf.constant([seed, 0])).shape[0])
     size = batch_size // part[1]
@@ -72,7 +75,7 @@ def training_batches(
     def one_epoch(epoch):
         if keep_bags:
             drawn = functools.partial(_draw, draw_views, tf.stack([pair, epoch]))
-            buffered = examples.map(drawn)
+            buffered = (_repeated(examples, repeats) if repeats > 1 else examples).map(drawn)
         else:
             buffered = examples.map(_split).unbatch()
         return _shuffle(buffered, min(shuffle_buffer, num_examples), order, epoch)
@@ -104,6 +107,13 @@ def training_batches(
         .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
     )
+
+
+def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
+    """Returns the number of examples of an epoch; arguments are those of `training_batches`."""
+    if not keep_bags:
+        return bags.num_images
+    return bags.num_bags + ((repeats - 1) * bags.num_multi if repeats > 1 else 0)
 
 
 def evaluation_batches(
@@ -156,10 +166,25 @@ def evaluation_batches(
     return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
 
 
+def _repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:
+    """Returns the bags, those of several images `repeats` times, with "copy": which of them, int64."""
+
+    def copies(bag):
+        count = tf.where(tf.size(bag["images"]) > 1, repeats, 1)
+        numbers = tf.data.Dataset.range(tf.cast(count, tf.int64))
+        return numbers.map(lambda copy: {**bag, "copy": copy})
+
+    return bags.flat_map(copies)
+
+
 def _draw(draw_views: Callable, seed: tf.Tensor, bag: dict) -> dict:
     """Returns what is kept of a bag: the images drawn, string [V], "" where a place stays empty."""
     of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
-    drawn = draw_views(tf.size(bag["images"]), _fold(seed, of_bag))
+    of_bag = _fold(seed, of_bag)
+    if "copy" in bag:  # the first draws what it would alone
+        of_copy = _fold(of_bag, bag["copy"])
+        of_bag = tf.where(bag["copy"] > 0, of_copy, of_bag)
+    drawn = draw_views(tf.size(bag["images"]), of_bag)
     images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
     kept = {"images": images, "label": bag["label"], "patient": _patient(bag)}
     return kept | ({"differential": bag["differential"]} if "differential" in bag else {})

@@ -11,7 +11,8 @@ import tensorflow as tf
 from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
 from simclr_med.data import DATA_ORDER, Bags, label_fraction, training_batches
-from simclr_med.data.cases import read_cases
+from simclr_med.data.cases import count_multi, read_cases
+from simclr_med.data.pipeline import examples_per_epoch
 from simclr_med.errors import UserError
 from simclr_med.optim import (
     WarmupCosine,
@@ -19,7 +20,7 @@ from simclr_med.optim import (
     num_warmup_steps,
     scaled_learning_rate,
 )
-from simclr_med.training.methods import METHODS, Method
+from simclr_med.training.methods import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Plan:
       method: what a positive pair is, and which loss.
       bags: those that are trained on.
       class_weights: of the loss, see `Trained`.
-      num_examples: of an epoch: bags or images.
+      num_examples: of an epoch: bags, with what --multi_image_repeats adds, or images.
       total_steps: of the whole run.
       schedule: of the learning rate.
       data_order: how the seed decides batches, see `training_batches`.
@@ -63,7 +64,7 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
       UserError: labels are needed and missing, or all alike; or the batch does not fit the data or the
         replicas.
     """
-    method = METHODS[config.method]
+    method = Method.of(config)
     is_older = data_order not in (None, DATA_ORDER)
     soft = method.needs_labels and config.train.soft_labels and not is_older
     bags = open_bags(config, builder, config.data.train_split, with_differential=soft)
@@ -71,7 +72,8 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
     bags, trained_on, class_weights = _with_labels(config, method, bags)
     without_cases = _without_cases(config, builder, trained_on, bags) if trained_on else {}
-    num_examples = bags.num_bags if method.keeps_bags else bags.num_images
+    bags = _with_num_multi(config, method, bags)
+    num_examples = examples_per_epoch(bags, method.keeps_bags, repeats_of(config, method))
     _check_batch(config, method, bags, num_examples, num_replicas)
     train = config.train
     total_steps = num_train_steps(
@@ -96,6 +98,34 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
     )
 
 
+def repeats_of(config: Config, method: Method) -> int:
+    """Returns how often an epoch has each bag of several images."""
+    of_bags = method.keeps_bags and not method.whole_cases
+    return config.train.multi_image_repeats if of_bags else 1
+
+
+def _with_num_multi(config: Config, method: Method, bags: Bags) -> Bags:
+    """Returns the bags with `num_multi`, where pairs are of bags; prints how many pairs are of two images."""
+    repeats, of_pairs = repeats_of(config, method), config.method == "micle"
+    if repeats == 1 and not of_pairs:
+        return bags
+    bags = dataclasses.replace(bags, num_multi=count_multi(bags))
+    multi, alone = int(bags.num_multi or 0), bags.num_bags - int(bags.num_multi or 0)
+    if repeats > 1:
+        share = multi * repeats / (alone + multi * repeats)
+        what = "pairs are two different images" if of_pairs else "examples are of such bags"
+        print(
+            f"{multi:,} of {bags.num_bags:,} bags hold several images and appear {repeats} times each: "
+            f"{share:.0%} of an epoch's {what}."
+        )
+    elif alone:
+        print(
+            f"{alone:,} of {bags.num_bags:,} bags hold one image only: their pairs are two views of it. "
+            "(--multi_image_repeats shows the others more often.)"
+        )
+    return bags
+
+
 def _with_labels(config: Config, method: Method, bags: Bags):
     """Returns (the bags to train on, (labels, shares), the weights of the classes if to be balanced).
 
@@ -107,9 +137,10 @@ def _with_labels(config: Config, method: Method, bags: Bags):
     cases, chosen = labelled_cases(config, bags)
     if not method.needs_labels:
         return label_fraction.hide_labels(bags, chosen), None, None
+    by = "--seed" if config.data.label_seed is None else f"--label_seed={config.data.label_seed}"
     print(
         f"Labels of {chosen.sum():,} of {cases.labelled.sum():,} labelled cases "
-        f"(--label_fraction={config.data.label_fraction:g} of the patients, by --seed)."
+        f"(--label_fraction={config.data.label_fraction:g} of the patients, by {by})."
     )
     labels = cases.labels[chosen]
     shares = None if cases.differential is None else cases.differential[chosen]
@@ -194,10 +225,11 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
             "are none: the loss is 0 from the first step and nothing is learnt. Choose at least 2, "
             "better hundreds; --micro_batch encodes a large batch a part at a time."
         )
-    if batch_size > num_examples and not method.whole_cases:  # a bag twice: a false negative
+    most = min(num_examples, bags.num_bags) if method.keeps_bags else num_examples
+    if batch_size > most and not method.whole_cases:  # a bag twice: a false negative
         raise UserError(
-            f"--train_batch_size={batch_size} is more than the {num_examples} {what} of split "
-            f"'{config.data.train_split}'. Choose at most {num_examples}."
+            f"--train_batch_size={batch_size} is more than the {most} {what} of split "
+            f"'{config.data.train_split}'. Choose at most {most}."
         )
     if batch_size % replicas:
         raise UserError(
@@ -234,6 +266,7 @@ def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.
         cache=config.data.cache_dataset,
         part=part,
         data_order=plan.data_order,
+        repeats=repeats_of(config, method),
     )
 
 

@@ -138,9 +138,11 @@ def _checkpoints(folder: str, trained: Trained, max_to_keep: int) -> checkpoints
 def _summary(plan: Plan, model_dir: str) -> str:
     """Returns a line: method, examples, batch, steps and epochs, folder."""
     batch_size = plan.config.train.train_batch_size
+    what = "images"
+    if plan.method.keeps_bags:
+        what = "bags" if plan.num_examples == plan.bags.num_bags else "draws of bags"
     return (
-        f"{plan.config.method}: {plan.num_examples:,} "
-        f"{'bags' if plan.method.keeps_bags else 'images'} ({plan.bags.num_images:,} images), "
+        f"{plan.config.method}: {plan.num_examples:,} {what} ({plan.bags.num_images:,} images), "
         f"batch {batch_size}, {plan.total_steps:,} steps = "
         f"{plan.total_steps * batch_size / plan.num_examples:.1f} epochs, {model_dir}"
     )

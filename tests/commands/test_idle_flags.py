@@ -237,6 +237,8 @@ def test_fine_tuning_is_told_from_pretraining():
         "fine_tune_after_block",
         "class_weights",
         "soft_labels",
+        "init_head",
+        "layer_decay",
     ]
     assert {"temperature", "hidden_norm"} <= set(idle_in([knobs.FINETUNE], "training"))
     assert FINETUNE["train_mode"] == "finetune"

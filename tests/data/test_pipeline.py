@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from helpers.png_bags import SIZES, make_bags
 from simclr_med.data import Bags, evaluation_batches, pipeline, training_batches
+from simclr_med.data.cases import count_multi
 from simclr_med.training.methods import METHODS, micle
 
 
@@ -75,6 +76,57 @@ def test_an_epoch_of_micle_shows_every_bag_once_and_of_simclr_every_image_once(b
             labels = [int(next(stream)["label"][0]) for _ in range(n)]
             counts = collections.Counter(labels)
             assert [counts[k] for k in range(7)] == expected
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_simclr_of_bags_differs_from_micle_in_the_second_image_alone(bags, repeats):
+    """The control of MICLe: the same bags in the same batches, in every epoch."""
+    counted = dataclasses.replace(bags, num_multi=5)
+    one, other = (
+        batches(counted, method, shuffle_buffer=4, repeats=repeats)
+        for method in ("micle", "simclr_of_bags")
+    )
+    different = 0
+    for _ in range(20):
+        micles, control = next(one), next(other)
+        assert all(
+            (micles[key].numpy() == control[key].numpy()).all() for key in ("label", "patient")
+        )
+        of_pairs, of_images = (b["images"].numpy()[:, :, 8, 8, 0] for b in (micles, control))
+        assert (of_images[:, 0] == of_images[:, 1]).all()
+        assert (of_images[:, 0] == of_pairs[:, 0]).all()
+        different += int((of_pairs[:, 0] != of_pairs[:, 1]).sum())
+    assert different > 20
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_bags_of_several_images_are_repeated_and_each_copy_draws_anew(bags, cache):
+    counted = dataclasses.replace(bags, num_multi=count_multi(bags))
+    size = pipeline.examples_per_epoch(counted, True, 3)
+    assert size == 2 + 3 * 5
+    stream = batches(counted, "micle", batch_size=1, repeats=3, cache=cache)
+    alone = batches(counted, "micle", batch_size=1, cache=cache)
+    of_largest = set()
+    for _ in range(4):
+        rows = [next(stream) for _ in range(size)]
+        pairs = [tuple(row["images"].numpy()[0, :, 8, 8, 0].tolist()) for row in rows]
+        counts = collections.Counter(int(row["label"][0]) for row in rows)
+        assert [counts[k] for k in range(7)] == [1 if size == 1 else 3 for size in SIZES]
+        without = [tuple(next(alone)["images"].numpy()[0, :, 8, 8, 0].tolist()) for _ in range(7)]
+        assert set(without) <= set(pairs)  # the first copy of a bag draws what it would alone
+        of_largest |= {pair for pair in pairs if pair[0] // 30 == 5}
+    assert len(of_largest) > 8  # of 12 draws among 30 ordered pairs; 4 if the copies were alike
+
+
+def test_repeated_bags_resume_and_are_shared_between_workers(bags):
+    counted = dataclasses.replace(bags, num_multi=5)
+    options = {"batch_size": 4, "repeats": 3, "shuffle_buffer": 5}
+    whole = batches(counted, "micle", **options)
+    seen = [next(whole) for _ in range(12)]  # 48 examples of epochs of 17
+    assert equal(seen[9], next(batches(counted, "micle", start_step=9, **options)))
+    parts = [batches(counted, "micle", part=(i, 2), start_step=3, **options) for i in range(2)]
+    pieces = [next(part) for part in parts]
+    assert equal(seen[3], {name: tf.concat([p[name] for p in pieces], 0) for name in seen[3]})
 
 
 def test_epochs_are_shuffled_and_seeds_differ(bags):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from helpers.command_line import run
+from helpers import tiny_runs
 from helpers.folders import draw_cases
+from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError
-from simclr_med.training.plan import check_kinds
+from simclr_med.training.plan import check_kinds, make_plan
 
 NAN = float("nan")
 TINY = ("--resnet_depth=18", "--image_size=34", "--train_steps=1", "--warmup_epochs=0")
@@ -62,3 +64,52 @@ def test_labels_that_are_all_constant_are_refused(labels, refused):
         return
     with pytest.raises(UserError, match="--train_split=train --label_fraction=0.25: no label is"):
         check_kinds(config, bags, np.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("changed", "num_examples", "words"),
+    [
+        (
+            {"micle": True, "multi_image_repeats": 3},
+            2 + 3 * 6,
+            "6 of 8 bags hold several images and appear 3 times each: 90% of an epoch's pairs are two",
+        ),
+        (
+            {"simclr_unit": "bag", "multi_image_repeats": 2},
+            2 + 2 * 6,
+            "6 of 8 bags hold several images and appear 2 times each: 86% of an epoch's examples are",
+        ),
+        ({"micle": True}, 8, "2 of 8 bags hold one image only: their pairs are two views of it."),
+        ({"simclr_unit": "bag"}, 8, ""),
+        ({}, 20, ""),  # the images
+    ],
+)
+def test_what_an_epoch_is_made_of(tiny_data, capsys, changed, num_examples, words):
+    """Of 8 cases with 1, 2, 3, 4, 1, 2, 3 and 4 images; steps and warm-up follow."""
+    config = tiny_runs.BASE.replace(train_steps=0, train_epochs=10, warmup_epochs=2.0, **changed)
+    made = make_plan(config, tiny_data, 1)
+    assert made.num_examples == num_examples
+    assert made.total_steps == num_examples * 10 // 4 + 1
+    assert made.schedule.numbers["warmup_steps"] == num_examples * 2 // 4
+    said = capsys.readouterr().out
+    assert words in said and (words or "bags hold" not in said)
+
+
+def test_a_batch_never_has_more_bags_than_there_are_however_often_they_appear(tiny_data):
+    config = tiny_runs.BASE.replace(micle=True, multi_image_repeats=3, train_batch_size=9)
+    with pytest.raises(
+        UserError, match="is more than the 8 bags of split 'train'. Choose at most 8"
+    ):
+        make_plan(config, tiny_data, 1)
+
+
+def test_the_labels_that_are_kept_follow_label_seed_and_else_the_seed(tiny_data, capsys):
+    config = tiny_runs.FINETUNE.replace(label_fraction=0.5)
+    bags = open_bags(config, tiny_data, "train")
+    by_seed = [labelled_cases(config.replace(seed=s), bags)[1].tolist() for s in range(4)]
+    assert len({tuple(chosen) for chosen in by_seed}) > 1
+    for s, chosen in enumerate(by_seed):
+        found = labelled_cases(config.replace(seed=9, label_seed=s), bags)[1]
+        assert found.tolist() == chosen
+    make_plan(config.replace(label_seed=3), tiny_data, 1)
+    assert "(--label_fraction=0.5 of the patients, by --label_seed=3)" in capsys.readouterr().out

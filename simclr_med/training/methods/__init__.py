@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from simclr_med.config import Config
 from simclr_med.training.methods import finetune, micle, simclr
 
 
@@ -31,9 +32,16 @@ class Method:
     needs_labels: bool = False
     whole_cases: bool = False
 
+    @classmethod
+    def of(cls, config: Config) -> Method:
+        """Returns the method of a configuration."""
+        of_bags = config.method == "simclr" and config.train.simclr_unit == "bag"
+        return METHODS["simclr_of_bags" if of_bags else config.method]
+
 
 METHODS: dict[str, Method] = {
     "simclr": Method(simclr.draw_views, keeps_bags=False, loss=simclr.loss),
+    "simclr_of_bags": Method(simclr.draw_views_of_bag, keeps_bags=True, loss=simclr.loss),
     "micle": Method(micle.draw_views, keeps_bags=True, loss=simclr.loss),
     "finetune": Method(
         finetune.draw_views,

@@ -1,16 +1,28 @@
-"""SimCLR: a positive pair is two augmentations of one image (Chen et al. 2020)."""
+"""SimCLR: a positive pair is two augmentations of one image (Chen et al. 2020).
+
+An example is an image or, with --simclr_unit=bag, a bag that shows one of its images.
+"""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from simclr_med import losses
+from simclr_med.training.methods import micle
 
 
 def draw_views(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns the only image of a bag of one twice, int32 [2]."""
     del num_images, seed
     return tf.constant([0, 0])
+
+
+def draw_views_of_bag(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns an image of a bag twice, int32 [2]: the first of MICLe's pair for that seed.
+
+    So the two methods differ in the second view alone.
+    """
+    return tf.repeat(micle.draw_views(num_images, seed)[:1], 2)
 
 
 def loss(
