@@ -47,7 +47,7 @@ def label_efficiency(path: str, study: dict) -> None:
             use = study_tables.best_use(study, arm["name"], fraction)
             row = study_tables.find(study, arm["name"], str(use), fraction)
             if row is not None and row[study["metric"]]["mean"] is not None:
-                points.append((use, _beside(row["labels"], i, len(study["arms"])), row))
+                points.append((use, _beside(_at(study, row), i, len(study["arms"])), row))
                 seen.add(use)
         if not points:
             continue
@@ -85,7 +85,7 @@ def by_use(path: str, study: dict) -> None:
         for k, use in enumerate(study["uses"]):
             _line_of_use(axis, study, arm, use, k)
         baseline = [
-            (row["labels"], row[study["metric"]]["mean"])
+            (_at(study, row), row[study["metric"]]["mean"])
             for fraction in study["fractions"]
             if (use := study_tables.best_use(study, arms[0], fraction))
             and (row := study_tables.find(study, arms[0], use, fraction))
@@ -153,7 +153,8 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
         axes[1, column].set_xlabel("step")
     axes[0, 0].set_ylabel("contrastive loss, per direction")
     axes[1, 0].set_ylabel("contrastive accuracy")
-    axes[1, -1].legend(loc="best", fontsize=8)
+    if axes[1, -1].get_legend_handles_labels()[0]:
+        axes[1, -1].legend(loc="best", fontsize=8)
     with writing(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")
 
@@ -175,7 +176,7 @@ def _line_of_use(axis: Axes, study: dict, arm: str, use: str, k: int) -> None:
         if row is not None and row[study["metric"]]["mean"] is not None:
             is_best = study_tables.best_use(study, arm, fraction) == use
             points.append(
-                (_beside(row["labels"], k, len(study["uses"])), row[study["metric"]], is_best)
+                (_beside(_at(study, row), k, len(study["uses"])), row[study["metric"]], is_best)
             )
     if not points:
         return
@@ -212,6 +213,16 @@ def _half(value: dict) -> np.ndarray:
     return np.array([value["mean"] - low, high - value["mean"]])
 
 
+def _counted(study: dict) -> bool:
+    """Returns whether the number of labelled cases is known, of every row."""
+    return all(row["labels"] for row in study_sentences.rows_at(study, "inside"))
+
+
+def _at(study: dict, row: dict) -> float:
+    """Returns where a row is on the x axis: its labelled cases, or their share where none is known."""
+    return row["labels"] if _counted(study) else row["fraction"]
+
+
 def _beside(labels: float, i: int, n: int) -> float:
     """Returns where the i-th of n lines has its points, so that bars are beside each other."""
     return labels * 1.02 ** (i - (n - 1) / 2)
@@ -222,8 +233,8 @@ def _finish(axis: Axes, study: dict) -> None:
     ticks = {}
     for row in study_sentences.rows_at(study, "inside"):
         if row["fraction"] not in ticks:
-            of_all = f"{row['labels']:,.0f}\n{percent(row['fraction'])}"
-            ticks[row["fraction"]] = (row["labels"], of_all)
+            count = f"{row['labels']:,.0f}\n" if _counted(study) else ""
+            ticks[row["fraction"]] = (_at(study, row), count + percent(row["fraction"]))
     axis.set_xscale("log")
     axis.set_xticks(*zip(*ticks.values()), minor=False)
     axis.set_xticks([], minor=True)

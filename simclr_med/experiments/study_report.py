@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 
 from simclr_med import run_folder
 from simclr_med.experiments import study_figures, study_sentences, study_tables
@@ -15,6 +16,7 @@ LABELS, USED, SHIFT, PRETRAINING = (
     *("figure5_labels.png", "figure5_uses.png"),
     *("figure4_shift.png", "pretraining.png"),
 )
+_WIDTH = 100  # of text on the terminal
 
 
 def save(model_dir: str, study: dict) -> None:
@@ -24,7 +26,7 @@ def save(model_dir: str, study: dict) -> None:
       model_dir: of the study.
       study: content of study.json.
     """
-    if has_best(study):
+    if _has_best(study):
         study_figures.label_efficiency(os.path.join(model_dir, LABELS), study)
     study_figures.by_use(os.path.join(model_dir, USED), study)
     study_figures.pretraining(os.path.join(model_dir, PRETRAINING), study, model_dir)
@@ -42,13 +44,10 @@ def save(model_dir: str, study: dict) -> None:
         ]
     )
     for answer in study_sentences.answers(study):
-        print(f"{answer.question} {answer.text}\n")
+        print(
+            textwrap.fill(f"{answer.question} {answer.text}", _WIDTH, break_on_hyphens=False) + "\n"
+        )
     print(f"  {path}  tables and figures")
-
-
-def has_best(study: dict) -> bool:
-    """Returns whether best uses were chosen, for want of which some figures and marks are missing."""
-    return any(row["use"] for row in study["best_use"])
 
 
 def page(study: dict) -> str:
@@ -64,10 +63,10 @@ def page(study: dict) -> str:
         f"Mean [95 % interval over {_over(study)}] of {_how_many(study)}. {study['architecture']}; "
         f"{study['fixed']}."
         + " Bold: the arm's best use, by the mean on the selection split."
-        * has_best(study),
+        * study_sentences.chooses(study),
         *_by_fraction(study, "inside"),
         f"![{metric} over the number of labels, each arm in its best use]({LABELS})"
-        if has_best(study)
+        if _has_best(study)
         else "",
         f"![{metric} over the number of labels, use by use]({USED})",
         "## Comparisons",
@@ -79,15 +78,16 @@ def page(study: dict) -> str:
         markdown(*study_tables.exploratory(study)),
         *_elsewhere(study),
         "## Pretraining",
-        f"Mean ± standard deviation over seeds. MICLe and its control start from the SimCLR of their "
-        f"seed, and make {study['second_stage_steps']:,} steps on the same bags in the same batches: "
-        "they differ in the positive pair only.",
+        "Mean ± standard deviation over seeds. MICLe and its control start from the SimCLR of their "
+        "seed, and see the same bags in the same batches: they differ in the positive pair only.",
         markdown(*study_tables.pretraining(study)),
         f"![Loss and accuracy of every pretraining]({PRETRAINING})",
         "## Other metrics",
         *_all_metrics(study),
         "## How",
-        _data(study),
+        _what(study),
+        markdown(*study_tables.splits(study)),
+        _hyperparameters(study),
         markdown(*study_tables.hyperparameters(study)),
         "Every run is a folder of its own beside this file, with config.json and result.json. All "
         "numbers: study.json.",
@@ -140,8 +140,13 @@ def _how_many(study: dict) -> str:
     return said
 
 
-def _data(study: dict) -> str:
-    """Returns what each arm was pretrained on, and which uses there are."""
+def _has_best(study: dict) -> bool:
+    """Returns whether there is a best use of any arm, for want of which a figure is missing."""
+    return any(row["use"] for row in study["best_use"])
+
+
+def _what(study: dict) -> str:
+    """Returns what each arm was pretrained on, which uses there are, and how many runs."""
     arms = "; ".join(f"{arm['name']}: {arm['pretraining_data']}" for arm in study["arms"])
     uses = {
         "probe": "logistic regression on frozen features",
@@ -150,7 +155,20 @@ def _data(study: dict) -> str:
         "(Kumar et al. 2022)",
     }
     said = "; ".join(f"{USES[use]}: {uses[use]}" for use in study["uses"])
-    return f"Pretraining data: {arms}. Uses: {said}. Hyperparameters of what is trained:"
+    kinds = ("pretraining", "sweep", "fine-tuning", "probe")
+    runs = ", ".join(f"{kind} {study['runs'][kind]:,}" for kind in kinds)
+    return f"Pretraining data: {arms}. Uses: {said}. Number of runs: {runs}."
+
+
+def _hyperparameters(study: dict) -> str:
+    """Returns how hyperparameters were chosen."""
+    if not study["has_grid"]:
+        return "Hyperparameters of fine-tuning, those of the recipe (nothing was chosen):"
+    shares = " and ".join(percent(fraction) for fraction in study["searched_fractions"])
+    return (
+        f"Hyperparameters of fine-tuning were chosen for each arm and use on {study['selection_split']}, "
+        f"with the first seed and {shares} of the labels; the evaluated split was not looked at:"
+    )
 
 
 def _over(study: dict) -> str:

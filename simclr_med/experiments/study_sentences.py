@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from simclr_med.experiments.study_plan import SIMCLR
 from simclr_med.experiments.summary import percent
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, is_better
+from simclr_med.metrics.over_runs import OVER_RUNS
 from simclr_med.metrics.text import TITLES, number, signed
 
 USES = {
@@ -17,9 +19,7 @@ USES = {
     "finetune": "fine-tuned",
     "probe_finetune": "probe, then fine-tuned",
 }
-SIMCLR = "SimCLR"
 _SIGNIFICANT = 0.05
-_OVER_RUNS = "runs and patients"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def best_uses(study: dict) -> Answer:
                 for use, rows in by_use.items()
             )
             texts.append(f"{start}: {said}.")
-    if any(row["use"] for row in study["best_use"]):
+    if chooses(study):
         texts.append("Chosen by the mean on the selection split, not on the evaluated cases.")
     return Answer("Which use is best?", " ".join(texts))
 
@@ -127,6 +127,11 @@ def unknown(study: dict) -> Answer:
     return Answer("What is not known?", " ".join(texts))
 
 
+def chooses(study: dict) -> bool:
+    """Returns whether best uses were chosen among several."""
+    return len(study["uses"]) > 1 and any(row["use"] for row in study["best_use"])
+
+
 def comparisons(study: dict, question: str, place: str = "inside") -> list[dict]:
     """Returns the rows of study["comparisons"] by the main metric, by ascending fraction."""
     wanted = (question, place, study["metric"])
@@ -141,7 +146,8 @@ def rows_at(study: dict, place: str) -> list[dict]:
 
 def amount(study: dict, fraction: float) -> str:
     """Returns "10 % of the labels (598 cases)" or "all labels (5,980 cases)"."""
-    counts = [row["labels"] for row in rows_at(study, "inside") if row["fraction"] == fraction]
+    rows = [row for row in rows_at(study, "inside") if row["fraction"] == fraction]
+    counts = [row["labels"] for row in rows if row["labels"] is not None]
     share = "all labels" if fraction == 1 else f"{percent(fraction)} of the labels"
     return f"{share} ({max(counts):,.0f} cases)" if counts else share
 
@@ -164,7 +170,7 @@ def verdict(row: dict) -> str:
     Shown is a difference whose 95 % interval excludes 0, over runs and patients, from at least
     three pretrainings a side.
     """
-    enough = row["over"] == _OVER_RUNS and row["pretrainings"] >= RUNS_FOR_A_RECIPE
+    enough = row["over"] == OVER_RUNS and row["pretrainings"] >= RUNS_FOR_A_RECIPE
     if not enough or not _excludes_zero(row):
         return "not shown"
     return "better" if is_better(row["metric"], row["difference"]) else "worse"

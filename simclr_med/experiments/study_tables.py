@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from simclr_med.experiments import study_sentences as sentences
+from simclr_med.experiments.study_plan import CONTROL, MICLE, SIMCLR, STAGES
 from simclr_med.experiments.study_sentences import USES, comparisons, p_text
 from simclr_med.experiments.summary import percent, spread, text, titles
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 
 Table = tuple[list[str], list[list[str]]]
 
-_STAGES = {
-    "simclr": "SimCLR",
-    "control": "SimCLR → SimCLR by case",
-    "micle": "SimCLR → MICLe",
-}
+_STAGES = dict(zip(STAGES, (SIMCLR, CONTROL, MICLE)))
 _PLANNED = ("pays", "pays_same_use", "micle")
 _EXPLORATORY = ("second_stage", "micle_same_use", "use")
 
@@ -34,7 +31,7 @@ def arms_by_use(study: dict, fraction: float, place: str = "inside", mark: str =
         for use in study["uses"]:
             row = find(study, arm["name"], use, fraction, place)
             value = DASH if row is None else interval(row[study["metric"]])
-            line.append(f"{mark}{value}{mark}" if use == best and row is not None else value)
+            line.append(f"{mark}{value}{mark}" if use == best and value != DASH else value)
         cells.append(line)
     return ["arm", *(USES[use] for use in study["uses"])], cells
 
@@ -94,11 +91,26 @@ def hyperparameters(study: dict) -> Table:
     """Returns the learning rate, weight decay and steps of every arm and use that is trained."""
     cells = []
     for row in study["hyperparameters"]:
-        fraction = "all" if row["fraction"] is None else percent(row["fraction"])
+        fraction = "any" if row["fraction"] is None else percent(row["fraction"])
+        at = DASH if row["chosen_at"] is None else percent(row["chosen_at"])
         numbers = [f"{row[key]:g}" for key in ("learning_rate", "weight_decay")]
         steps = f"{row['train_steps']:,}" if row["train_steps"] else DASH
-        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps])
-    return ["arm", "use", "labels", "learning rate", "weight decay", "steps"], cells
+        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, at])
+    columns = ["arm", "use", "labels", "learning rate", "weight decay", "steps"]
+    return [*columns, "chosen with"], cells
+
+
+def splits(study: dict) -> Table:
+    """Returns of how many cases and patients each split consists."""
+    cells = [
+        [
+            name,
+            row["split"],
+            *(f"{row[key]:,}" for key in ("cases", "labelled", "patients", "images")),
+        ]
+        for name, row in study["runs"]["splits"].items()
+    ]
+    return ["for", "split", "cases", "labelled", "patients", "images"], cells
 
 
 def find(study: dict, arm: str, use: str, fraction: float, place: str = "inside") -> dict | None:

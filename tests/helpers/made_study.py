@@ -51,7 +51,9 @@ def study(
         runs = [mean + 0.01 * (i - (seeds - 1) / 2) for i in range(seeds)]
         sd = 0.01 if seeds > 1 else None
         interval = [mean - half / 2, mean + half / 2]
-        return {"mean": mean, "sd": sd, "values": runs, "interval": interval, "why": ""}
+        over = "runs and patients" if seeds > 1 else "patients"
+        spread = {"mean": mean, "sd": sd, "values": runs}
+        return {**spread, "interval": interval, "why": "", "over": over}
 
     best = {
         (arm, fraction): max(uses, key=lambda use: value(arm, use, fraction))
@@ -116,7 +118,10 @@ def study(
     why = "" if chosen else "no --selection_split is given"
     selection = [
         {**{key: row[key] for key in ("arm", "use", "fraction", "labels")}, "place": "selection"}
-        | {"patients": 300, "macro_auc": row["macro_auc"]}
+        | {
+            "patients": None,
+            "macro_auc": {**row["macro_auc"], "interval": None, "why": "it chooses"},
+        }
         for row in results
         if row["place"] == "inside"
     ]
@@ -129,7 +134,24 @@ def study(
         "architecture": "ResNet-18 (1x)",
         "metric": "macro_auc",
         "fixed": "steps are fixed: every run makes 300, so a smaller share is seen more often",
-        "second_stage_steps": 2000,
+        "selection_split": "train[85%:]" if chosen else None,
+        "has_grid": True,
+        "searched_fractions": [0.1],
+        "keep_weights": "pretraining",
+        "permutations": 1000,
+        "runs": {
+            **{"pretraining": 3 * seeds, "sweep": 24, "fine-tuning": 96, "probe": 48},
+            "splits": {
+                name: {
+                    "split": name,
+                    "cases": 5980,
+                    "labelled": 5980,
+                    "patients": 5980,
+                    "images": 7001,
+                }
+                for name in ("pretraining", "training", "evaluation")
+            },
+        },
         "uses": list(uses),
         "label_subsets": 3,
         "seeds": list(range(seeds)),
@@ -144,7 +166,7 @@ def study(
         "hyperparameters": [
             {
                 **{"arm": arm, "use": use, "fraction": None, "learning_rate": 0.1},
-                **{"weight_decay": 0.0, "train_steps": 300},
+                **{"weight_decay": 0.0, "train_steps": 300, "chosen_at": 0.1},
             }
             for arm in arms
             for use in uses

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
+from helpers.saved_figures import saved_figures
 from simclr_med.training import curves
 
 STEPS = list(range(2, 102, 2))
@@ -27,12 +27,8 @@ ROWS = [
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Figures that were saved; {title of a panel: {kind of line: y values}}."""
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1]
-    )
+    """Returns the panels of the figure that was saved, by their titles."""
+    figures = saved_figures(monkeypatch)
 
     def panels():
         (figure,) = figures
