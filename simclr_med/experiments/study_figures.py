@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,8 +45,8 @@ def label_efficiency(path: str, study: dict) -> None:
     for i, arm in enumerate(study["arms"]):
         points = []
         for fraction in study["fractions"]:
-            use = study_tables.best_use(study, arm["name"], fraction)
-            row = study_tables.find(study, arm["name"], str(use), fraction)
+            use = str(study_tables.best_use(study, arm["name"], fraction))
+            row = study_tables.find(study, arm["name"], use, fraction)
             if row is not None and row[study["metric"]]["mean"] is not None:
                 points.append((use, _beside(_at(study, row), i, len(study["arms"])), row))
                 seen.add(use)
@@ -79,7 +80,7 @@ def by_use(path: str, study: dict) -> None:
     arms = [arm["name"] for arm in study["arms"]]
     num_rows = (len(arms) + 1) // 2
     figure = Figure(figsize=(_INCHES, 0.6 + 3.0 * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, 2, sharex=True, sharey=True, squeeze=False)
+    axes: Any = figure.subplots(num_rows, 2, sharex=True, sharey=True, squeeze=False)
     for i, arm in enumerate(arms):
         axis = axes[divmod(i, 2)]
         for k, use in enumerate(study["uses"]):
@@ -132,7 +133,7 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
     """
     stages = [(name, title) for name, title in _STAGES if study["pretraining"].get(name)]
     figure = Figure(figsize=(_INCHES, 5.2), layout="constrained")
-    axes = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
+    axes: Any = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
     for column, (name, title) in enumerate(stages):
         axes[0, column].set_title(title, loc="left")
         for i, result in enumerate(study["pretraining"][name]):
@@ -201,8 +202,8 @@ def _line(
     x = [x for x, _ in points]
     mean = [value["mean"] for _, value in points]
     error = np.array([_half(value) for _, value in points]).T
-    style = {"linewidth": width, "elinewidth": 1.2, "capsize": 3}
-    axis.errorbar(x, mean, error, color=colour, label=label, **style)
+    drawn = axis.errorbar(x, mean, error, color=colour, label=label, elinewidth=1.2, capsize=3)
+    drawn.lines[0].set_linewidth(width)
 
 
 def _half(value: dict) -> np.ndarray:

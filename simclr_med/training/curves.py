@@ -90,7 +90,7 @@ def measured(
     if len(known):
         axis.plot(steps[known], chance[known], color=_CHANCE, linestyle="--", linewidth=1.2)
         axis.annotate(
-            f"chance {_short(chance[known].mean())}",
+            f"chance {_short(float(chance[known].mean()))}",
             (steps[known[-1]], chance[known[-1]]),
             (-2, 2),
             textcoords="offset points",
