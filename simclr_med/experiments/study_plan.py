@@ -134,6 +134,11 @@ class Plan:
         """Whether there is anything to choose: more than one point."""
         return len(sweep.points(self.tuning)) > 1
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether checkpoints stay that nothing will start from."""
+        return self.config.experiment.study_keep_weights == "all"
+
     def num_subsets(self, fraction: float) -> int:
         """Returns how many subsets of the labels a fraction has: all labels are one."""
         return self.config.experiment.label_subsets if fraction < 1 else 1
