@@ -113,7 +113,11 @@ def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
     """Returns the number of examples of an epoch; arguments are those of `training_batches`."""
     if not keep_bags:
         return bags.num_images
-    return bags.num_bags + ((repeats - 1) * bags.num_multi if repeats > 1 else 0)
+    if repeats == 1:
+        return bags.num_bags
+    if bags.num_multi is None:
+        raise ValueError("Bags of several images are repeated, and were not counted.")
+    return bags.num_bags + (repeats - 1) * bags.num_multi
 
 
 def evaluation_batches(
