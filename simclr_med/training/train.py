@@ -25,7 +25,7 @@ from simclr_med.training.step import Trained, make_run_steps
 from simclr_med.transient import retried
 
 _TPU_STEPS_PER_CALL = 50
-_SHOWN = ("contrast_loss", "contrast_acc", "supervised_loss", "supervised_acc")
+_TITLES = {"simclr": "SimCLR", "micle": "MICLe", "finetune": "Fine-tuning"}
 
 
 def train(
@@ -98,7 +98,9 @@ def train(
         # 7. The picture of how it went.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
-            curves.save(path, run_folder.read_metrics(folder))
+            name = os.path.basename(os.path.abspath(model_dir))
+            title = f"{_TITLES[config.method]}, {name}"
+            curves.save(path, run_folder.read_metrics(folder), title)
 
 
 def _check_start_head(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -222,7 +224,7 @@ def _loop(
             step, counted = step + size, counted + size
             sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
             means = {name: value / counted for name, value in sums.items()}
-            log.show(step, {k: means[k] for k in _SHOWN if k in means})
+            log.show(step, {name: value / size for name, value in totals.items()})
             number = workers.asked_to_stop(strategy, stop)
             must_save = stops_at.saves(step) or number
             if must_save or stops_at.logs(step):

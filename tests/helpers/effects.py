@@ -166,6 +166,11 @@ CHANGES = {
     "shift_dataset": ("plan", "derm_bags/demo_shift", {}),
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
+    "sweep_train_steps": ("plan", "1,2", {}),
+    "uses": ("plan", "probe", {}),
+    "label_subsets": ("plan", 2, {}),
+    "sweep_label_fraction": ("plan", "0.1,1", {}),
+    "study_keep_weights": ("plan", "all", {}),
     "use_tpu": ("machine", False, {}),
     "tpu_name": ("machine", "pod", REMOTE),
     "tpu_zone": ("machine", "zone", {}),
@@ -245,7 +250,7 @@ class Effects:
             encoders.shorten(patch, blocks=())
             patch.setattr(plan, "open_bags", self._open_bags)
             patch.setattr(plan, "training_batches", self._training_batches)
-            patch.setattr(train.curves, "save", lambda path, rows: None)
+            patch.setattr(train.curves, "save", lambda *args: None)
             patch.setattr(train.views, "save", lambda *args: tf.zeros([1, 1, 3], tf.uint8))
             tf.config.run_functions_eagerly(True)
             try:
@@ -465,7 +470,11 @@ class Effects:
                 recipes[name] = flags.study_recipes(given)[name].train.train_steps
         config = config.replace(**FINETUNE)
         shifted = study_plan.elsewhere(config, config).data
+        plan = study_plan.make(config, dict.fromkeys(study_plan.RECIPES, config), "S")
+        of_study = [*study_plan.runs_of_uses(plan), *study_plan.searches(plan)]
         return {
+            "study": [job.folder for job in of_study],
+            "keeps_weights": plan.keeps_weights,
             "repeats": list(repeats.jobs(config, config.experiment.repeats)),
             "fractions": list(label_efficiency.jobs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),
