@@ -76,7 +76,7 @@ class StandIns:
         monkeypatch.setattr(runs.evaluate, "evaluate", self._evaluate)
         monkeypatch.setattr(runs, "forget_models", lambda: None)
 
-    def _train(self, config, builder, model_dir, strategy, asked):
+    def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
         self.trained.append(os.path.basename(model_dir))
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, data_json.name_of(builder), ("a", "b"))
