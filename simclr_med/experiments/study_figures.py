@@ -270,7 +270,7 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
 
 def _save(figure: Figure, path: str, study: dict, said: str = "") -> None:
     seeds = len(study["seeds"])
-    over = study["comparisons"][0]["over"] if study["comparisons"] else "runs and patients"
+    over = study_sentences.over(study)
     note = f"{said}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
     figure.supxlabel(textwrap.fill(note, 120), fontsize=8, color="#555555")
     with writing(path) as file:
