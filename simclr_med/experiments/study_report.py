@@ -101,7 +101,7 @@ def _by_fraction(study: dict, place: str) -> list[str]:
             f"With {amount(study, fraction)}:",
             markdown(*study_tables.arms_by_use(study, fraction, place)),
         )
-    ]
+    ] + [f"No interval: {why}." for why in study_tables.reasons(study, place)]
 
 
 def _elsewhere(study: dict) -> list[str]:
