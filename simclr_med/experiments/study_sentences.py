@@ -114,9 +114,11 @@ def unknown(study: dict) -> Answer:
     elif seeds < RUNS_FOR_A_RECIPE:
         texts.append(f"Below {RUNS_FOR_A_RECIPE} pretrainings nothing is said about recipes.")
     widths = [_half(row) for row in comparisons(study, "pays") if row["b"] == SIMCLR]
-    if known := [width for width in widths if width is not None]:
+    if known := sorted(f"{width:.3f}" for width in widths if width is not None):
+        span = " to ".join(dict.fromkeys((known[0], known[-1])))
+        by_number = " (by the number of labels)" if " to " in span else ""
         texts.append(
-            f"A true difference below about {max(known):.3f} would usually go unnoticed here: “not "
+            f"A true difference below about {span}{by_number} would usually go unnoticed here: “not "
             "shown” does not mean equal."
         )
     if study["is_demo"]:
