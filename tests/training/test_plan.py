@@ -5,8 +5,8 @@ import types
 import numpy as np
 import pytest
 
-from helpers.command_line import run
 from helpers import tiny_runs
+from helpers.command_line import run
 from helpers.folders import draw_cases
 from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
