@@ -302,8 +302,8 @@ class DataConfig:
     )
     split_column: str = _knob(
         "split",
-        "derm_bags: the column of manifest.csv that names the split of a row. The default may be missing, "
-        "and patients are then split by a hash of their id; a column named here may not.",
+        "derm_bags: the column of manifest.csv that names the split of a row. Without a column of the "
+        "default's name patients are split by a hash of their id; any other must be there.",
     )
 
 
@@ -481,15 +481,15 @@ class TrainConfig:
     simclr_unit: str = _knob(
         "image",
         "SimCLR: what an example is. image: each image. bag: a bag, of which each epoch shows one image, "
-        "drawn uniformly, in both views. So it draws the bags that --micle draws, in the same batches, and "
-        "differs from it in the pair alone.",
+        "drawn uniformly, in both views: the bags that --micle draws, in the same batches, so that the "
+        "two differ in the pair alone.",
         choices=("image", "bag"),
     )
     multi_image_repeats: int = _knob(
         1,
-        "--micle and --simclr_unit=bag: how often an epoch has each bag of several images, with a new draw "
-        "each time; bags of one image appear once. For data where few bags have several. Epochs grow by "
-        "that.",
+        "--micle and --simclr_unit=bag: how often an epoch has each bag of several images, with a new "
+        "draw each time; bags of one image appear once. For data of which few bags have several. An "
+        "epoch is longer by that.",
         at_least=1,
     )
 
@@ -510,9 +510,10 @@ class OptimConfig:
     momentum: float = _knob(0.9, "Momentum (lars, momentum).", at_least=0.0, at_most=1.0)
     layer_decay: float = _knob(
         1.0,
-        "finetune, momentum and adam: the learning rate of a block group is multiplied by layer_decay**k, "
-        "k groups below the head: k is 1 for the last group, and for the stem one more than for the first "
-        "(Clark et al. 2020, arXiv:2003.10555; Bao et al. 2022, arXiv:2106.08254). 1: one rate for all.",
+        "finetune, momentum and adam: the learning rate of a block group is multiplied by "
+        "layer_decay**k, k groups below the head: k is 1 for the last group, and for the stem one more "
+        "than for the first (Clark et al. 2020, arXiv:2003.10555; Bao et al. 2022, arXiv:2106.08254). "
+        "1: one rate for all.",
         above=0.0,
         at_most=1.0,
     )
@@ -1004,8 +1005,8 @@ class Config:
             and optim.optimizer == "lars"
         ):
             raise UserError(
-                f"--layer_decay={optim.layer_decay:g}: LARS sets a rate for each layer by its weights and "
-                "gradient. Give --optimizer=momentum or adam, or leave --layer_decay out."
+                f"--layer_decay={optim.layer_decay:g}: LARS sets the rate of each layer by its weights "
+                "and gradient. Give --optimizer=momentum or adam, or leave --layer_decay out."
             )
 
     def _check_bags(self) -> None:
@@ -1013,8 +1014,8 @@ class Config:
         by_image = not train.micle and train.simclr_unit == "image"
         if self.run.train_mode == "pretrain" and by_image and train.multi_image_repeats > 1:
             raise UserError(
-                f"--multi_image_repeats={train.multi_image_repeats} repeats bags, and SimCLR draws images: "
-                "give --micle or --simclr_unit=bag, or leave it out."
+                f"--multi_image_repeats={train.multi_image_repeats} repeats bags, and SimCLR draws "
+                "images: give --micle or --simclr_unit=bag, or leave it out."
             )
 
     def _check_encoder(self) -> None:

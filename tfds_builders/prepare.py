@@ -56,6 +56,7 @@ class BuildOptions:
     on_missing_image: str = "auto"
     on_label_conflict: str = "error"
     missing_labels: str = MISSING_LABELS
+    split_column: str = "split"
     keep_metadata: str = USUAL
     used_columns: tuple[str, ...] = ()  # stored too, where they are: those of subgroups
 

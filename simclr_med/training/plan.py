@@ -105,7 +105,7 @@ def repeats_of(config: Config, method: Method) -> int:
 
 
 def _with_num_multi(config: Config, method: Method, bags: Bags) -> Bags:
-    """Returns the bags with `num_multi`, where pairs are of bags; prints how many pairs are of two images."""
+    """Returns the bags, `num_multi` counted where pairs are of bags; prints how many have two images."""
     repeats, of_pairs = repeats_of(config, method), config.method == "micle"
     if repeats == 1 and not of_pairs:
         return bags

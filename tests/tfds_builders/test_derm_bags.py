@@ -189,6 +189,58 @@ def test_ids_and_values_stay_text(folder):
 # Splits
 
 
+TWO_SPLITS = (
+    "case_id,image_path,label,split,fold\n"
+    "c1,a.jpg,nv,train,Test\nc1,sub/b.png,nv,train,Test\nc2,c.jpg,mel,validation,train\n"
+    "c3,d.jpg,,train,external\n"
+)
+
+
+@pytest.mark.parametrize("table", [TWO_SPLITS, TWO_SPLITS.replace(",split,", ",age,")])
+def test_another_column_names_the_splits(folder, tmp_path, table):
+    root = folder(table)
+    config = folder_config(str(root), split_column="fold")
+    builder = prepare(config, tmp_path / "tfds")
+    splits = {split: sorted(read(builder, split)) for split in builder.info.splits}
+    assert splits == {"test": ["c1"], "train": ["c2"], "external": ["c3"]}
+    assert builder.info.metadata["splits_from"] == "table"
+    assert not {"fold", "split"} & set(config.manifest.metadata_columns)
+    said = [note for note in config.notes if "'split' is not read" in note]
+    assert len(said) == (table == TWO_SPLITS)
+    # Another dataset than without the option; and that one is named as it always was.
+    usual = folder_config(str(root)).name
+    assert usual != config.name
+    assert usual == folder_config(str(root), split_column="split").name
+
+
+@pytest.mark.parametrize(
+    "column, words",
+    [
+        (
+            "folds",
+            "row 1: --split_column=folds: there is no such column (found: case_id, image_path, ",
+        ),
+        ("label", "--split_column=label: that column holds no splits: name the one that does"),
+    ],
+)
+def test_a_column_that_names_no_splits_is_refused(folder, column, words):
+    assert words in error_of(folder(TWO_SPLITS), split_column=column)
+
+
+def test_a_blank_cell_of_the_column_is_named_as_the_table_calls_it(folder):
+    assert "fold is blank" in error_of(
+        folder(TWO_SPLITS.replace("external", "")), split_column="fold"
+    )
+
+
+def test_folders_without_a_manifest_have_no_column_of_splits(folder):
+    root = folder(TWO_SPLITS)
+    (root / "manifest.csv").unlink()
+    assert "--split_column=fold names a column of manifest.csv, and " in error_of(
+        root, split_column="fold"
+    )
+
+
 def test_hash_split_is_the_same_everywhere_and_by_patient(tmp_path):
     # `printf P0 | sha256sum` begins with 28 (of 100: 0.16), P1 with fb (0.98), P15 d85d (0.845).
     pinned = {"P0": "train", "P1": "test", "P15": "validation", "é": "train"}

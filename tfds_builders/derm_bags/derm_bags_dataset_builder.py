@@ -92,6 +92,7 @@ def folder_config(
     missing_labels: str = MISSING_LABELS,
     image_root: str = "",
     follow_links: bool = False,
+    split_column: str = "split",
     contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
@@ -119,6 +120,7 @@ def folder_config(
       missing_labels: values of the label that mean that there is none, separated by commas.
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder.
+      split_column: of a manifest.csv, the column that names the splits.
       contents: what is known of the images' content; None: all of them are read.
 
     Raises:
@@ -146,6 +148,7 @@ def folder_config(
         missing_labels=missing_labels,
         image_root=image_root,
         follow_links=follow_links,
+        split_column=split_column,
         contents=contents,
     )
     return DermBagsConfig(

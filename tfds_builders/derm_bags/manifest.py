@@ -71,6 +71,7 @@ def read_manifest(
     missing_labels: str = MISSING_LABELS,
     image_root: str = "",
     follow_links: bool = False,
+    split_column: str = "split",
     contents: Contents | None = None,
 ) -> Manifest:
     """Returns the checked contents of the folder `manual_dir`.
@@ -86,12 +87,13 @@ def read_manifest(
       on_label_conflict: for a case whose rows have different labels, see conflicts.py.
       missing_labels: see `labels.read_labels`.
       image_root, follow_links: where images are, see `layouts.read_source`.
+      split_column: of a manifest.csv, the column that names the splits.
       contents: what is known of the images' content; None: all are read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    source = read_source(manual_dir, bag_regex, image_root, follow_links)
+    source = read_source(manual_dir, bag_regex, image_root, follow_links, split_column)
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
     options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
     options += findings.salt(source)

@@ -35,6 +35,7 @@ def read_source(
     bag_regex: str = "",
     image_root: str = "",
     follow_links: bool = False,
+    split_column: str = manifest_csv.SPLIT,
 ) -> Source:
     """Returns the rows of a folder, read as the first layout that fits says.
 
@@ -43,6 +44,7 @@ def read_source(
       bag_regex: for a folder of images only, see layouts/loose.py.
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder, see `folders.ImageRoot`.
+      split_column: of a manifest, the column that names the splits.
 
     Raises:
       DataError: no layout fits, or what fits has a mistake.
@@ -52,7 +54,12 @@ def read_source(
     names = os.listdir(folder)
     source = None
     if manifest_csv.find(names):
-        source = manifest_csv.read(folder, images)
+        source = manifest_csv.read(folder, images, split_column)
+    elif split_column != manifest_csv.SPLIT:
+        raise DataError(
+            f"--split_column={split_column} names a column of {manifest_csv.FILE_NAME}, and {folder} has "
+            "none: leave it out, or write one."
+        )
     elif tables := scin.tables_folder(folder):
         source = scin.read(folder, tables, images)
     elif ham := next((name for name in ham10000.FILE_NAMES if name in names), None):

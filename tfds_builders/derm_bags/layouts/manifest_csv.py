@@ -13,6 +13,7 @@ from tfds_builders.splits import canonical_splits
 
 FILE_NAME = "manifest.csv"
 FILE_NAMES = (FILE_NAME, "manifest.tsv", "manifest.txt", "manifest.xlsx")  # the first found is read
+SPLIT = "split"
 COLUMNS = "case_id,image_path and optionally label,patient_id,split"
 
 
@@ -21,16 +22,29 @@ def find(names: list[str]) -> str | None:
     return next((name for name in FILE_NAMES if name in names), None)
 
 
-def read(folder: str, images: ImageRoot) -> Source:
-    """Returns the rows of the manifest as they are, but for the spelling of splits."""
+def read(folder: str, images: ImageRoot, split_column: str = SPLIT) -> Source:
+    """Returns the rows of the manifest as they are, but for the spelling of splits.
+
+    Args:
+      folder: of the manifest.
+      images: where paths of images lead.
+      split_column: the column that names the splits; a column "split" beside another is left out.
+
+    Raises:
+      DataError: no such column, or a mistake in the header.
+    """
     names = os.listdir(folder)
     name = find(names) or FILE_NAME
     file = os.path.join(folder, name)
     problems = Problems()
-    read = read_table(file, REQUIRED + OPTIONAL, problems)
-    table = read.rows
+    read = read_table(file, (*REQUIRED, *OPTIONAL, split_column), problems)
+    table, notes = read.rows, read.notes
+    if split_column != SPLIT:
+        _check_split_column(file, list(table.columns), split_column)
+        if SPLIT in table.columns:
+            notes += (f"{name}: splits are those of column {split_column!r}; 'split' is not read.",)
+        table = table.drop(columns=SPLIT, errors="ignore").rename(columns={split_column: SPLIT})
     _check_known(file, list(table.columns))
-    notes = read.notes
     if others := [other for other in FILE_NAMES if other in names and other != name]:
         notes += (f"{name} is read; {' and '.join(others)} beside it is not.",)
     renamed: dict[str, tuple[str, int]] = {}
@@ -43,12 +57,28 @@ def read(folder: str, images: ImageRoot) -> Source:
         rows=table,
         patient_id_from="patient_id" if "patient_id" in table.columns else "case_id",
         file=file,
+        published={SPLIT: split_column},
         raw=read.raw,
         notes=notes,
         problems=problems,
         images=images,
         renamed_splits=renamed,
+        salt=f"split_column {split_column}" if split_column != SPLIT else "",
     )
+
+
+def _check_split_column(file: str, names: list[str], column: str) -> None:
+    """Raises for a column that is not there, or that says something else."""
+    if column not in names:
+        raise DataError(
+            f"{file}, row 1: --split_column={column}: there is no such column (found: "
+            f"{', '.join(names)}): name one of them, or leave --split_column out."
+        )
+    if column in REQUIRED + OPTIONAL:
+        raise DataError(
+            f"{file}: --split_column={column}: that column holds no splits: name the one that does, or "
+            "leave --split_column out."
+        )
 
 
 def _check_known(file: str, names: list[str]) -> None:
