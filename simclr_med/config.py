@@ -655,6 +655,39 @@ class ExperimentConfig:
         "Its split. Unset: all of it, unless a table of the dataset names splits; then test.",
         shapes_weights=False,
     )
+    sweep_train_steps: str = _knob(
+        "",
+        "sweep, study: the values of --train_steps, each with a schedule of its own. Unset: the length "
+        "that the run has anyway.",
+        shapes_weights=False,
+    )
+    uses: str = _knob(
+        "probe,finetune,probe_finetune",
+        "study: what each arm's encoder is used for. probe: logistic regression on frozen features; "
+        "finetune: end to end; probe_finetune: end to end, from the probe's weights (--init_head=probe).",
+        shapes_weights=False,
+    )
+    label_subsets: int = _knob(
+        1,
+        "study: number of subsets of the labels that each pretraining is tried with, at every label "
+        "fraction below 1. They are the same for all arms and uses.",
+        at_least=1,
+        shapes_weights=False,
+    )
+    sweep_label_fraction: str = _knob(
+        "1",
+        "study: label fractions at which each arm's grid is searched, for each use. Every fraction of "
+        "--label_fractions takes the choice made at the nearest of these (by ratio).",
+        shapes_weights=False,
+    )
+    study_keep_weights: str = _knob(
+        "pretraining",
+        "study: pretraining removes the checkpoints of a fine-tuned run once it has been evaluated, and "
+        "all but the last of a pretraining; all keeps what --keep_checkpoint_max does, which a later "
+        "--shift_dataset needs.",
+        choices=("pretraining", "all"),
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -857,6 +890,11 @@ REACH: dict[str, Reach] = {
     "shift_dataset": Reach((STUDY,)),
     "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
     "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
+    "sweep_train_steps": Reach((SWEEP, STUDY)),
+    "uses": Reach((STUDY,)),
+    "label_subsets": Reach((STUDY,)),
+    "sweep_label_fraction": Reach((STUDY,)),
+    "study_keep_weights": Reach((STUDY,), shapes_results=False),
     # Machine: other numbers by rounding at most
     "use_tpu": Reach(_ON_DEVICE, shapes_results=False),
     "tpu_name": Reach(_ON_DEVICE, shapes_results=False),

@@ -74,7 +74,7 @@ class StandIns:
         self.before = lambda config: None
         monkeypatch.setattr(runs.train, "train", self._train)
         monkeypatch.setattr(runs.evaluate, "evaluate", self._evaluate)
-        monkeypatch.setattr(runs, "_forget_models", lambda: None)
+        monkeypatch.setattr(runs, "forget_models", lambda: None)
 
     def _train(self, config, builder, model_dir, strategy, asked):
         self.trained.append(os.path.basename(model_dir))
