@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import time
 
-from simclr_med.commands import experiments, flags, train
+from simclr_med.commands import dataset, experiments, flags, train
 from simclr_med.commands.invocation import EXPERIMENTS, Invocation
 from simclr_med.config import FIELDS, Config
 from simclr_med.evaluation import splits
-from simclr_med.experiments import forecast, forecast_tables, label_efficiency, repeats, sweep
-from simclr_med.experiments.forecast import Cases, Job, Lengths
+from simclr_med.experiments import (
+    forecast,
+    forecast_jobs,
+    forecast_tables,
+    label_efficiency,
+    repeats,
+    study_check,
+    study_plan,
+    sweep,
+)
+from simclr_med.experiments.forecast import Cases, Lengths
+from simclr_med.experiments.forecast_jobs import Job
 from simclr_med.run_folder import is_training, terminal
 from simclr_med.training.rehearsal import MEASURED, WARM_UP
 
@@ -27,7 +37,7 @@ def run(invocation: Invocation) -> int:
     else:
         builder, model_dir, strategy = train.set_up(invocation)
     forecast.check_folder(model_dir)
-    jobs = _jobs(invocation, builder)
+    jobs = _jobs(invocation, recipes, builder, model_dir)
     print(f"Dry run of --mode={invocation.mode}: nothing is written to --model_dir={model_dir}.")
     if is_training(model_dir):
         print("Note: another process trains there now and shares this machine.")
@@ -35,21 +45,27 @@ def run(invocation: Invocation) -> int:
     cases, lengths = Cases(), Lengths(strategy.num_replicas_in_sync)
     forecast_tables.show_data(jobs, cases, began)
     kinds = []
-    for title, of_kind in forecast.group(jobs).items():
+    for title, of_kind in forecast_jobs.group([job for job in jobs if not job.encoder]).items():
         print(f"\nMeasuring {title}: {WARM_UP} + {MEASURED} steps in memory ...", flush=True)
         kinds.append(forecast.measure(title, of_kind, model_dir, strategy))
         forecast_tables.show_kind(kinds[-1], lengths, strategy)
-    forecast_tables.show_totals(kinds, lengths, cases, model_dir)
+    probes = [job for job in jobs if job.encoder]
+    rows = forecast.rows(kinds, probes, lengths, cases, model_dir)
+    forecast_tables.show_totals(kinds, rows, model_dir)
     return 0
 
 
-def _jobs(invocation: Invocation, builder) -> list[Job]:
+def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir) -> list[Job]:
     """Returns the runs of a command, in their order.
 
     Raises:
       UserError: a mistake in what the runs differ in.
     """
     config, mode = invocation.config, invocation.mode
+    if recipes:
+        builders = study_plan.Builders(dataset.prepare)
+        plan = study_check.checked_plan(config, recipes, builders, model_dir)
+        return forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
         named = repeats.jobs(config, config.experiment.repeats)
     elif mode == "sweep":

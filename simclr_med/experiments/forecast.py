@@ -1,4 +1,4 @@
-"""What a command would run: which runs are finished, and what the others take, from measured steps.
+"""What the runs of a command take, from measured steps: time, memory and disk.
 
 Runs whose steps cost the same are of one kind, and each kind is measured once
 (`training.rehearsal`). What is not measured follows stated rules: `EVALUATION_RULE`, `MEMORY_RULE`.
@@ -11,82 +11,31 @@ import dataclasses
 import io
 import math
 import os
-from typing import Any
 
 import numpy as np
 
 from simclr_med.build import open_bags
 from simclr_med.checkpoints import files as checkpoint_files
-from simclr_med.checkpoints.restore import step_of
-from simclr_med.config import GROUPS, Config
+from simclr_med.config import Config
 from simclr_med.data import cases as data_cases
 from simclr_med.data.labels import LabelReading
-from simclr_med.errors import Diverged, UserError
+from simclr_med.errors import UserError
 from simclr_med.experiments import runs
+from simclr_med.experiments.forecast_jobs import Job, State, state_of
 from simclr_med.run_folder import data_json, gfile
 from simclr_med.training.plan import make_plan
 from simclr_med.training.rehearsal import Rehearsal, rehearse
 
 EVALUATION_RULE = (
-    "An evaluation is not measured: an image counts a third of its share of a training step, which is "
-    "one of the three passes, and each evaluation the time to start once more."
+    "Times are of this machine as busy as it is now. Evaluations are not measured: an image counts a "
+    "third of its share of a training step (a forward pass is one of three passes), and an evaluation, "
+    "like a training, the time to start. Fits of probes are not counted."
 )
 MEMORY_RULE = (
     "Memory is the most that these steps held, and one more copy of the weights and the optimizer's "
-    "variables, which saving makes; evaluation is not in it."
+    "variables, which saving makes. Evaluations are not in it."
 )
 _CALIBRATED = 4096  # images at most that set BatchNorm's statistics, see evaluation/baselines.py
-_TITLES = {
-    "simclr": "SimCLR pretraining",
-    "micle": "MICLe pretraining",
-    "finetune": "fine-tuning",
-}
-# Fields that change no step's cost, beside those of "eval" and "experiment".
-_SAME_COST = {"mode", "model_dir", "checkpoint", "keep_head", "seed", "dry_run", "train_split"}
-_SAME_COST |= {"checkpoint_epochs", "checkpoint_steps", "keep_checkpoint_max"}
-_SAME_COST |= {
-    "keep_hub_module_max",
-    "eval_split",
-    "selection_split",
-    "label_fraction",
-    "label_seed",
-}
-_SAME_COST |= {
-    "temperature",
-    "zero_init_logits_layer",
-    "init_head",
-    "class_weights",
-    "train_epochs",
-}
-_SAME_COST |= {"train_steps", "learning_rate", "learning_rate_scaling", "warmup_epochs"}
-_SAME_COST |= {"weight_decay", "momentum"}
-for _group in ("eval", "experiment"):
-    _SAME_COST |= {field.name for field in dataclasses.fields(GROUPS[_group])}
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A run that a command would make.
-
-    Attributes:
-      name: its folder below --model_dir; "": that folder itself, of a single run.
-      config: of the run.
-      builder: its prepared dataset.
-      evaluated: whether it is evaluated when it is trained.
-    """
-
-    name: str
-    config: Config
-    builder: Any
-    evaluated: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class State:
-    """How far a run is: finished, or trained up to a step."""
-
-    finished: bool
-    step: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +46,7 @@ class Kind:
       title: in words.
       jobs: its runs.
       states: of these runs.
-      shown: what the first showed.
+      shown: what one of them showed.
     """
 
     title: str
@@ -112,48 +61,23 @@ class Kind:
         return None if held is None else held + self.shown.state_bytes
 
 
-def state_of(job: Job, model_dir: str) -> State:
-    """Returns how far a run is; nothing is written.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Runs of one part of a command: how many, how many are finished, what is left.
 
-    Raises:
-      UserError: the folder holds another run.
+    Attributes:
+      title: in words.
+      runs: their number.
+      finished: how many of them are.
+      seconds: that the others take from here.
+      disk: bytes that the others leave in --model_dir.
     """
-    folder = os.path.join(model_dir, job.name) if job.name else model_dir
-    if job.name:
-        try:
-            if runs.stored_result(job.config, job.builder, folder) is not None:
-                return State(finished=True)
-        except Diverged:  # is not tried again
-            return State(finished=True)
-    kept = checkpoint_files.kept(folder) if gfile.exists(folder) else []
-    return State(finished=False, step=step_of(kept[-1]) if kept else 0)
 
-
-def cost_key(job: Job) -> tuple:
-    """Returns what is equal for runs whose steps cost the same."""
-    values = job.config.to_dict()
-    of_config = tuple((name, v) for name, v in values.items() if name not in _SAME_COST)
-    return (data_json.name_of(job.builder), *of_config)
-
-
-def group(jobs: list[Job]) -> dict[str, list[Job]]:
-    """Returns {title: runs of a kind}; equal titles are told apart by what differs."""
-    by_key: dict[tuple, list[Job]] = {}
-    for job in jobs:
-        by_key.setdefault(cost_key(job), []).append(job)
-    groups = list(by_key.values())
-    titles = [_TITLES[of_kind[0].config.method] for of_kind in groups]
-    found = {}
-    for title, of_kind in zip(titles, groups):
-        alike = [g[0].config.to_dict() for t, g in zip(titles, groups) if t == title]
-        mine = of_kind[0].config.to_dict()
-        differing = [
-            f"--{name}={value}"
-            for name, value in mine.items()
-            if name not in _SAME_COST and any(other[name] != value for other in alike)
-        ]
-        found[title + (f" ({', '.join(differing)})" if differing else "")] = of_kind
-    return found
+    title: str
+    runs: int
+    finished: int
+    seconds: float
+    disk: int
 
 
 def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
@@ -166,24 +90,23 @@ def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
       UserError: a mistake that the run would find before its first step; out of memory.
     """
     states = [state_of(job, model_dir) for job in jobs]
-    left = [job for job, state in zip(jobs, states) if not state.finished]
+    left = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
     job = (left or jobs)[0]
     config, folder = job.config, os.path.join(model_dir, job.name) if job.name else model_dir
     start = config.run.checkpoint
-    if start and is_below(start, model_dir) and not checkpoint_files.kept(start):
+    if start and _is_below(start, model_dir) and not checkpoint_files.kept(start):
         config = config.replace(checkpoint=None)
-    begun = gfile.exists(os.path.join(folder, "config.json"))
+    begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
     try:
         shown = rehearse(config, job.builder, folder if begun else None, strategy)
     finally:
-        runs._forget_models()
+        runs.forget_models()
     return Kind(title, jobs, states, shown)
 
 
-def is_below(path: str, folder: str) -> bool:
-    """Returns whether a path is in a folder."""
+def _is_below(path: str, folder: str) -> bool:
     path, folder = os.path.abspath(path), os.path.abspath(folder)
-    return os.path.commonpath([path, folder]) == folder if "://" not in path else False
+    return path.startswith(folder + os.sep)
 
 
 class Lengths:
@@ -202,7 +125,7 @@ class Lengths:
         if job.config.train.train_steps:
             return job.config.train.train_steps
         alike = job.config.replace(
-            checkpoint=None, learning_rate=1.0, weight_decay=0.0, eval_name=None, mode="train"
+            checkpoint=None, learning_rate=1.0, weight_decay=0.0, eval_name=None, keep_head=False
         )
         key = (data_json.name_of(job.builder), *alike.to_dict().items())
         if key not in self._known:
@@ -225,70 +148,109 @@ class Cases:
             self._read[key] = data_cases.read_cases(open_bags(config, builder, split), 0)
         return self._read[key]
 
-    def seen(self, config: Config, builder, split: str) -> int:
+    def seen(self, config: Config, builder, split: str | None) -> int:
         """Returns how many images of a split are encoded, at most --max_bag_size of a case."""
+        if not split:
+            return 0
         counts = self.of(config, builder, split).num_images
         return int(np.minimum(counts, config.data.max_bag_size).sum())
 
-    def images_of_evaluation(self, job: Job, saves: int) -> int:
-        """Returns how many images pass an encoder in one evaluation of a run.
 
-        Args:
-          job: the run.
-          saves: checkpoints that it has made by then.
-        """
-        config, data = job.config, job.config.data
-        evaluated = self.seen(config, job.builder, data.eval_split)
-        if config.run.train_mode == "finetune":
-            if not data.selection_split:
-                return evaluated
-            candidates = min(config.run.keep_checkpoint_max, saves)
-            return evaluated + candidates * self.seen(config, job.builder, data.selection_split)
-        models = 2 + bool(config.run.checkpoint)  # trained, untrained, before this run
-        of_train = self.seen(config, job.builder, data.train_split)
-        return models * (evaluated + of_train) + min(_CALIBRATED, of_train)
+def rows(
+    kinds: list[Kind], probes: list[Job], lengths: Lengths, cases: Cases, model_dir: str
+) -> list[Row]:
+    """Returns a row for each part of each kind of run, then one of the probes if there are any.
 
-
-def num_saves(config: Config, num_examples: int, total_steps: int) -> int:
-    """Returns how many checkpoints a run makes, as `train` does."""
-    run = config.run
-    epoch = round(num_examples / config.train.train_batch_size)
-    every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
-    return math.ceil(total_steps / every)
-
-
-def seconds_left(kind: Kind, lengths: Lengths, cases: Cases) -> float:
-    """Returns the time, seconds, that the unfinished runs of a kind take from here."""
-    shown, seconds = kind.shown, 0.0
-    per_image = shown.seconds_per_step / shown.images_per_step / 3
-    for job, state in zip(kind.jobs, kind.states):
-        if state.finished:
-            continue
-        total = lengths.steps(job)
-        if state.step < total:
-            seconds += shown.start_seconds + (total - state.step) * shown.seconds_per_step
-        if state.step == 0 and job.config.train.init_head == "probe":
-            of_train = cases.seen(job.config, job.builder, job.config.data.train_split)
-            seconds += of_train * job.config.data.label_fraction * per_image + shown.start_seconds
-        if job.evaluated:
-            saves = num_saves(job.config, shown.plan.num_examples, total)
-            looked_at = cases.images_of_evaluation(job, saves)
-            seconds += looked_at * per_image + shown.start_seconds
-    return seconds
-
-
-def disk_bytes(kind: Kind, lengths: Lengths) -> int:
-    """Returns what checkpoints and SavedModels of the unfinished runs of a kind take on disk, bytes."""
-    found = 0
-    for job, state in zip(kind.jobs, kind.states):
-        if state.finished:
-            continue
-        saves = num_saves(job.config, kind.shown.plan.num_examples, lengths.steps(job))
-        found += min(saves, job.config.run.keep_checkpoint_max) * kind.shown.state_bytes
-        found += (
-            min(1, job.config.run.keep_hub_module_max) * job.evaluated * kind.shown.encoder_bytes
+    Args:
+      kinds: measured; the last is of the encoder that the probes see.
+      probes: runs that train nothing.
+      lengths: of runs.
+      cases: of splits.
+      model_dir: of the command.
+    """
+    found = []
+    for kind in kinds:
+        parts: dict[str, list[tuple[Job, State]]] = {}
+        for job, state in zip(kind.jobs, kind.states, strict=True):
+            parts.setdefault(job.what, []).append((job, state))
+        for what, part in parts.items():
+            left = [(job, state.step) for job, state in part if not state.finished]
+            of_part = [(_seconds(*run, kind.shown, lengths, cases), run[0]) for run in left]
+            found.append(
+                Row(
+                    f"{kind.title}: {what}" if what else kind.title,
+                    len(part),
+                    len(part) - len(left),
+                    sum(seconds for seconds, _ in of_part),
+                    sum(_disk(job, kind.shown, lengths) for _, job in of_part),
+                )
+            )
+    if probes:
+        left_probes = [job for job in probes if not state_of(job, model_dir).finished]
+        encoders = {job.encoder: job for job in left_probes}  # one pass serves all of an encoder
+        seconds = sum(
+            _seconds_of_features(job, kinds[-1].shown, cases) for job in encoders.values()
         )
+        done = len(probes) - len(left_probes)
+        found.append(Row("probes of frozen features", len(probes), done, seconds, 0))
     return found
+
+
+def seconds_per_image(shown: Rehearsal) -> float:
+    """Returns the time of a forward pass of an image, by EVALUATION_RULE."""
+    return shown.seconds_per_step / shown.images_per_step / 3
+
+
+def _seconds(job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases) -> float:
+    """Returns the time that a run takes from a step on, with its evaluations."""
+    config, data, total = job.config, job.config.data, lengths.steps(job)
+    seconds, images, starts = 0.0, 0.0, 0
+    if step < total:
+        seconds, starts = (total - step) * shown.seconds_per_step, 1
+    if step == 0 and config.train.init_head == "probe":
+        images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
+        starts += 1
+    evaluations = [(config, job.builder)] * job.evaluated + [*job.elsewhere]
+    for of_evaluation, builder in evaluations:
+        images += cases.seen(of_evaluation, builder, of_evaluation.data.eval_split)
+        starts += 1
+    if job.evaluated and config.run.train_mode == "finetune":
+        candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+        images += candidates * cases.seen(config, job.builder, data.selection_split)
+    elif (
+        job.evaluated
+    ):  # by probes, of the trained and the untrained encoder, and of --checkpoint's
+        of_train = cases.seen(config, job.builder, data.train_split)
+        images = (2 + bool(config.run.checkpoint)) * (images + of_train)
+        images += min(_CALIBRATED, of_train)
+    return seconds + starts * shown.start_seconds + images * seconds_per_image(shown)
+
+
+def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
+    """Returns the time of a pass over all that the probes of an encoder see."""
+    config, data = job.config, job.config.data
+    splits = (data.train_split, data.selection_split, data.eval_split)
+    images = sum(cases.seen(config, job.builder, split) for split in splits)
+    for other, builder in job.elsewhere:
+        images += cases.seen(other, builder, other.data.eval_split)
+    return shown.start_seconds + images * seconds_per_image(shown)
+
+
+def _saves(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+    """Returns how many checkpoints a run makes, as `train` does."""
+    run = job.config.run
+    epoch = round(shown.plan.num_examples / job.config.train.train_batch_size)
+    every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
+    return math.ceil(lengths.steps(job) / every)
+
+
+def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+    """Returns what checkpoints and SavedModels of a run take when it is done, bytes."""
+    run = job.config.run
+    kept = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
+    kept = kept if job.keeps is None else min(job.keeps, kept)
+    saved_models = min(1, run.keep_hub_module_max) * job.evaluated
+    return kept * shown.state_bytes + saved_models * shown.encoder_bytes
 
 
 def check_folder(model_dir: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
 from simclr_med.build import labelled_cases, open_bags
+from simclr_med.config import Config
+from simclr_med.data import cases as data_cases
 from simclr_med.experiments import forecast, study_plan
-from simclr_med.experiments.forecast import Cases, Job, Kind, Lengths
+from simclr_med.experiments.forecast import Cases, Kind, Lengths, Row
+from simclr_med.experiments.forecast_jobs import Job
 from simclr_med.run_folder import data_json, gfile, terminal
 from simclr_med.training import startup
 
@@ -23,26 +29,24 @@ def show_data(jobs: list[Job], cases: Cases, began: float) -> None:
       cases: of splits, remembered.
       began: when the command did, seconds since 1970: a copy that is younger was prepared by it.
     """
-    uses: dict[tuple, dict] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
+    used: dict[tuple[str, str], dict[str, None]] = {}
     for job in jobs:
-        for split, use in _splits_of(job).items():
-            uses.setdefault((data_json.name_of(job.builder), split, job.config.data), {})[use] = job
-    rows: dict[tuple, list[str]] = {}
-    for (name, split, _), found in uses.items():
-        job = next(iter(found.values()))
-        bags = open_bags(job.config, job.builder, split)
-        read = cases.of(job.config, job.builder, split)
-        counts = len(read.ids), read.num_images.sum(), len(set(read.patients))
-        labelled = f"{read.labelled.sum():,}" if bags.class_names else "no labels"
-        before = rows.get((name, split), ["", ""])[1].split(", ")
-        used = ", ".join(filter(None, dict.fromkeys([*before, *found])))
-        rows[name, split] = [split, used, *(f"{n:,}" for n in counts), labelled]
-    builders = {data_json.name_of(job.builder): job.builder for job in jobs}
+        for config, builder, split, use in _reads(job):
+            key = data_json.name_of(builder), split
+            used.setdefault(key, {})[use] = None
+            if key not in rows:
+                rows[key] = _counts(cases.of(config, builder, split))
+    builders = {data_json.name_of(b): b for job in jobs for _, b, *_ in _reads(job)}
     columns = ["split", "for", "cases", "images", "patients", "labelled cases"]
     for name, builder in builders.items():
         made = _changed(os.path.join(builder.data_path, "dataset_info.json")) >= began
         when = "prepared by this dry run" if made else "prepared before"
-        lines = [row for (dataset, _), row in rows.items() if dataset == name]
+        lines = [
+            [split, ", ".join(used[of, split]), *counts]
+            for (of, split), counts in rows.items()
+            if of == name
+        ]
         terminal.show([(f"Data: {name}, {when}, in {builder.data_path}", columns, lines)])
     _show_labels(jobs)
 
@@ -52,15 +56,22 @@ def _changed(path: str) -> float:
     return gfile.stat(path).mtime_nsec / 1e9 if "://" in path else os.stat(path).st_mtime
 
 
-def _splits_of(job: Job) -> dict[str, str]:
-    """Returns {split: what for} of a run."""
+def _reads(job: Job) -> Iterator[tuple[Config, Any, str, str]]:
+    """Yields (configuration, builder, split, what for) of all that a run reads."""
     data = job.config.data
-    used = {data.train_split: "training"}
+    yield job.config, job.builder, data.train_split, "training"
     if job.config.run.train_mode == "finetune" and data.selection_split:
-        used[data.selection_split] = "selection"
-    if job.evaluated:
-        used.setdefault(data.eval_split, "evaluation")
-    return used
+        yield job.config, job.builder, data.selection_split, "selection"
+    if job.evaluated and data.eval_split not in (data.train_split, data.selection_split):
+        yield job.config, job.builder, data.eval_split, "evaluation"
+    for config, builder in job.elsewhere:
+        yield config, builder, config.data.eval_split, "evaluation elsewhere"
+
+
+def _counts(read: data_cases.Cases) -> list[str]:
+    """Returns cases, images, patients and labelled cases."""
+    counts = len(read.ids), read.num_images.sum(), len(set(read.patients)), read.labelled.sum()
+    return [f"{count:,}" for count in counts]
 
 
 def _show_labels(jobs: list[Job]) -> None:
@@ -123,20 +134,24 @@ def show_kind(kind: Kind, lengths: Lengths, strategy: tf.distribute.Strategy) ->
     print(f"Memory: about {resident}{f'; on {on_device}' if on_device else ''}.")
 
 
-def show_totals(kinds: list[Kind], lengths: Lengths, cases: Cases, model_dir: str) -> None:
+def show_totals(kinds: list[Kind], rows: list[Row], model_dir: str) -> None:
     """Prints runs, those that are finished, time left and disk, by kind and in all."""
-    rows, totals = [], [0, 0, 0.0, 0]
-    for kind in kinds:
-        done = sum(state.finished for state in kind.states)
-        seconds = forecast.seconds_left(kind, lengths, cases)
-        numbers = [len(kind.jobs), done, seconds, forecast.disk_bytes(kind, lengths)]
-        totals = [total + number for total, number in zip(totals, numbers)]
-        rows.append([kind.title, *_cells(numbers)])
-    if len(kinds) > 1:
-        rows.append(["in all", *_cells(totals)])
+    if len(rows) > 1:
+        sums = (sum(column) for column in zip(*(dataclasses.astuple(row)[1:] for row in rows)))
+        rows = [*rows, Row("in all", *sums)]
+    cells = [
+        [
+            row.title,
+            str(row.runs),
+            str(row.finished),
+            str(datetime.timedelta(seconds=round(row.seconds))),
+            _size(row.disk),
+        ]
+        for row in rows
+    ]
     print()
     columns = ["runs", "number", "finished", "time left", "disk"]
-    terminal.show([("What is left to do", columns, rows)])
+    terminal.show([("What is left to do", columns, cells)])
     begun = [s.step for kind in kinds for s in kind.states if s.step and not s.finished]
     if begun:
         print(f"Unfinished runs go on from step {', '.join(f'{step:,}' for step in begun)}.")
@@ -144,13 +159,8 @@ def show_totals(kinds: list[Kind], lengths: Lengths, cases: Cases, model_dir: st
     print(forecast.MEMORY_RULE)
     if (free := _free_bytes(model_dir)) is not None:
         print(f"Free disk at --model_dir: {_size(free)}.")
-        if free < totals[3]:
+        if free < rows[-1].disk:
             print("Warning: that is less than the runs need.")
-
-
-def _cells(numbers: list) -> list[str]:
-    count, done, seconds, disk = numbers
-    return [str(count), str(done), str(datetime.timedelta(seconds=round(seconds))), _size(disk)]
 
 
 def _range(values, form: str) -> str:

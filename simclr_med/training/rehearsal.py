@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from typing import Any
 
 import tensorflow as tf
 
@@ -123,7 +124,7 @@ def _steps(plan: Plan, trained: Trained, strategy) -> tuple[list[float], float]:
 
 def _parameters(trained: Trained) -> dict[str, int]:
     model = trained.model
-    parts = {
+    parts: dict[str, Any] = {
         "encoder": model.encoder,
         "projection head": model.projection_head,
         "supervised head": model.supervised_head,

@@ -16,7 +16,7 @@ from helpers import encoders, tiny_runs
 from helpers.command_line import flags_of, run
 from simclr_med.commands import flags
 from simclr_med.config import Config
-from simclr_med.experiments import forecast
+from simclr_med.experiments import forecast, forecast_jobs
 from simclr_med.training import rehearsal
 
 pytestmark = pytest.mark.usefixtures("one_block")
@@ -157,10 +157,11 @@ TUNE += ["--train_steps=4", "--warmup_epochs=0", "--eval_batch_size=4"]
 def test_a_sweep_s_points_are_one_kind_and_finished_ones_cost_no_time(
     of_data, tmp_path, measured, monkeypatch
 ):
-    def stored(config, builder, folder):
+    def stored(config, builder, folder, *, read_only):
+        assert read_only
         return {} if config.optim.learning_rate < 0.02 else None
 
-    monkeypatch.setattr(forecast.runs, "stored_result", stored)
+    monkeypatch.setattr(forecast_jobs.runs, "stored_result", stored)
     arguments = [*TUNE, *of_data, "--mode=sweep", "--eval_split=validation[50%:]"]
     arguments += ["--sweep_learning_rates=0.01,0.1,1", "--sweep_weight_decays=0"]
     arguments += ["--selection_split=validation[:50%]", f"--model_dir={tmp_path / 'grid'}"]
@@ -177,6 +178,62 @@ def test_label_efficiency_says_how_many_labels_train(of_data, tmp_path, measured
     assert code == 0, errors
     assert "4 at 0.5, 8 at 1" in output
     assert "fine-tuning 2 0" in squeezed(output) and len(measured) == 1
+
+
+@pytest.fixture
+def study(of_data, tmp_path):
+    """The flags of a study of two seeds, in a folder that does not exist."""
+    (tmp_path / "recipe.flags").write_text("\n".join(TUNE[1:]))
+    recipes = [
+        f"--{of}_recipe={tmp_path / 'recipe.flags'}" for of in ("simclr", "micle", "finetune")
+    ]
+    splits = ["--eval_split=validation[50%:]", "--selection_split=validation[:50%]"]
+    labels = ["--label_fractions=0.5,1", "--label_subsets=2", "--sweep_label_fraction=1"]
+    grid = ["--sweep_learning_rates=0.1,1", "--sweep_weight_decays=0", "--repeats=2"]
+    folder = f"--model_dir={tmp_path / 'study'}"
+    return ["--mode=study", *of_data, *recipes, *splits, *labels, *grid, folder]
+
+
+def test_a_study_s_runs_are_counted_by_kind(study, tmp_path, measured):
+    code, output, errors = run(*study, "--dry_run")
+    assert code == 0, errors
+    output = squeezed(output)
+    arms, labels_of_a_seed, seeds = 4, 2 + 1, 2  # two subsets of half, one of all
+    for what, number in {
+        "SimCLR pretraining (--simclr_unit=image)": seeds,
+        "SimCLR pretraining (--simclr_unit=bag)": seeds,  # the control
+        "MICLe pretraining": seeds,
+        "fine-tuning: sweep": arms * 2 * 2,  # uses that train, points
+        "fine-tuning: finetune": arms * labels_of_a_seed * seeds,
+        "fine-tuning: probe_finetune": arms * labels_of_a_seed * seeds,
+        "probes of frozen features": arms * labels_of_a_seed * seeds,
+    }.items():
+        assert f" {what} {number} 0 " in output, what
+    assert len(measured) == 4
+    assert "4 at 0.5, 8 at 1" in output
+    assert "finetune: --train_steps=4" in output and "recipe.flags" in output
+    assert os.listdir(tmp_path) == ["recipe.flags"]
+
+
+def test_what_a_study_s_searches_chose_is_what_its_runs_are(study, tmp_path, measured, monkeypatch):
+    seen = {}
+
+    def stored(config, builder, folder, *, read_only):
+        seen[os.path.relpath(folder, tmp_path / "study")] = config.optim.learning_rate
+        return {} if "sweep/" in folder else None
+
+    monkeypatch.setattr(forecast_jobs.runs, "stored_result", stored)
+    chosen = tmp_path / "study" / "sweep" / "finetune" / "scratch" / "fraction_1"
+    chosen.mkdir(parents=True)
+    best = {"learning_rate": 1.0, "weight_decay": 0.0, "train_steps": 4}
+    (chosen / "best.json").write_text(json.dumps(best))
+    code, output, errors = run(*study, "--dry_run")
+    assert code == 0, errors
+    assert " fine-tuning: sweep 16 16 0:00:00 " in squeezed(output)
+    of_runs = {name: rate for name, rate in seen.items() if name.startswith("finetune/")}
+    # Of the other arms nothing is chosen yet, so that none of their runs can have begun.
+    assert set(of_runs.values()) == {1.0} and len(of_runs) == 6
+    assert all(name.startswith("finetune/scratch/") for name in of_runs)
 
 
 def test_a_run_that_began_goes_on_from_its_step(of_data, tiny_pretrained, tmp_path, measured):
