@@ -20,7 +20,7 @@ from simclr_med.experiments import (
 )
 from simclr_med.experiments.forecast import Cases, Lengths
 from simclr_med.experiments.forecast_jobs import Job
-from simclr_med.run_folder import is_training, terminal
+from simclr_med.run_folder import is_training
 from simclr_med.training.rehearsal import MEASURED, WARM_UP
 
 
@@ -80,19 +80,22 @@ def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir
 
 def _show_flags(invocation: Invocation, recipes: dict[str, Config]) -> None:
     """Prints the flags whose values are not the defaults, and where each was set."""
-    rows = _differing(invocation.config, invocation.sources)
+    _show_differing("Flags", invocation.config, invocation.sources)
     for stage, recipe in recipes.items():
         path = getattr(invocation.config.experiment, f"{stage}_recipe")
         sources = flags.parse(["", f"--flagfile={path}"]).sources
         own = {name: file for name, file in sources.items() if name not in invocation.given}
-        rows += [[f"{stage}: {flag}", source] for flag, source in _differing(recipe, own)]
-    terminal.show([("Flags that differ from their defaults", ["flag", "set by"], rows)])
+        _show_differing(f"Of --{stage}_recipe, flags", recipe, own)
 
 
-def _differing(config: Config, sources: dict[str, str]) -> list[list[str]]:
+def _show_differing(what: str, config: Config, sources: dict[str, str]) -> None:
     values = config.to_dict()
-    return [
-        [f"--{name}={str(values[name]).lower() if field.type == 'bool' else values[name]}", source]
+    flag = {
+        name: f"--{name}={str(values[name]).lower() if field.type == 'bool' else values[name]}"
         for name, field in FIELDS.items()
-        if (source := sources.get(name)) and values[name] != field.default
-    ]
+        if name in sources and values[name] != field.default
+    }
+    width = min(40, max(map(len, flag.values()), default=0))
+    print(f"{what} that differ from their defaults, and what set them:")
+    for name, text in flag.items():
+        print(f"  {text:<{width}}  {sources[name]}")

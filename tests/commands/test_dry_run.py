@@ -66,11 +66,11 @@ def shown(of_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         encoders.shorten(patch, blocks=())
         patch.chdir(root)
-        before = trace(root, of_data[2].split("=")[1])
+        before = trace(root, of_data[1].split("=")[1])
         arguments = ["--train_batch_size=4", "--flagfile=smoke.flags", "--train_steps=7"]
         with eagerly():
             code, output, errors = run(*arguments, *of_data, "--model_dir=new/run", "--dry_run")
-        after = trace(root, of_data[2].split("=")[1])
+        after = trace(root, of_data[1].split("=")[1])
     assert code == 0, errors
     return before, after, output
 
@@ -211,7 +211,9 @@ def test_a_study_s_runs_are_counted_by_kind(study, tmp_path, measured):
         assert f" {what} {number} 0 " in output, what
     assert len(measured) == 4
     assert "4 at 0.5, 8 at 1" in output
-    assert "finetune: --train_steps=4" in output and "recipe.flags" in output
+    of_recipe = output.split("Of --finetune_recipe, flags that differ")[1].split(" Data: ")[0]
+    assert f"--train_steps=4 {tmp_path / 'recipe.flags'}" in of_recipe
+    assert "--repeats" not in of_recipe  # which the command line sets
     assert os.listdir(tmp_path) == ["recipe.flags"]
 
 
