@@ -6,7 +6,7 @@ from simclr_med import build, distribution, signals
 from simclr_med.commands import dataset, experiments
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
-from simclr_med.evaluation import evaluate, splits
+from simclr_med.evaluation import evaluate, probe_head, splits
 from simclr_med.run_folder import data_json
 from simclr_med.training import train
 
@@ -19,7 +19,7 @@ def run(invocation: Invocation) -> int:
     builder, model_dir, strategy = set_up(invocation)
     then_eval = invocation.mode == "train_then_eval"
     try:
-        train.train(config, builder, model_dir, strategy, invocation.record)
+        train.train(config, builder, model_dir, strategy, invocation.record, probe_head.start)
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
     if not then_eval:

@@ -87,8 +87,8 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
       model: built with `batch_norm_decay` 0.
       bags: of the split.
     """
-    norms = _norms(model)
-    if not norms:
+    found = norms(model)
+    if not found:
         return 0
     replicas = strategy.num_replicas_in_sync
     of_replica = max(1, min(config.eval.eval_batch_size, bags.num_bags) // replicas)
@@ -107,27 +107,27 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
         strategy.run(lambda images: model(images, training=True), (batch["images"],))
         return batch["bag"]
 
-    sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in norms]  # of mean, mean of squares
+    sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in found]  # of mean, mean of squares
     count = 0
     with out_of_memory.explained_in_evaluation(config, replicas):
         for batch in distribution.distribute(batches_of, strategy):
             # The last batch, if it is padded, moves the statistics as well; it is not counted.
             if (distribution.join_replicas(strategy, move(batch)).numpy() < 0).any():
                 break
-            for total, norm in zip(sums, norms):
+            for total, norm in zip(sums, found):
                 mean, variance = (_value(v) for v in (norm.moving_mean, norm.moving_variance))
                 total += mean, variance + mean**2
             count += 1
             if (count + 1) * of_replica * replicas > _MOST_IMAGES:
                 break
-    for total, norm in zip(sums, norms):
+    for total, norm in zip(sums, found):
         mean, square = total / count if count else np.stack([0 * total[0], 0 * total[0] + 1])
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(np.maximum(square - mean**2, 0))
     return count * of_replica * replicas
 
 
-def _norms(model) -> list:
+def norms(model) -> list:
     """Returns the BatchNorms that the features pass, those of the encoder and of its projection."""
     parts = [model.encoder, *([model.projection_head] if model.selected_stage else [])]
     kind = keras.layers.BatchNormalization

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med import checkpoints, run_folder
-from simclr_med.build import labelled_cases, make_model, open_bags
+from simclr_med.build import chosen_cases, labelled_cases, make_model, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import GROUPS, Config
 from simclr_med.data import Bags, label_fraction
@@ -105,7 +105,8 @@ def _make(missing: list[tuple[Job, Place]], builder, model_dir: str, strategy) -
     def see(bags: Bags, max_cases: int = 0) -> np.ndarray:
         return case_features(config, strategy, {"": model}, bags, max_cases)[""]
 
-    of_train = see(train)
+    cases, _ = labelled_cases(config, train)
+    of_train = _Cases(cases, see(train))
     selected = None
     if split := config.data.selection_split:
         bags = open_bags(config, builder, split)
@@ -169,21 +170,22 @@ class _Probe:
     Args:
       config: of the job.
       bags: of the training split.
-      features: of its cases, float [n, d].
+      of_train: its cases.
     """
 
-    def __init__(self, config: Config, bags: Bags, features: np.ndarray):
-        cases, self._chosen = labelled_cases(config, bags)
-        self._config, self._bags, self._features = config, bags, features
-        self._labels = cases.labels[self._chosen]
-        self._patients = cases.patients[self._chosen]
+    def __init__(self, config: Config, bags: Bags, of_train: _Cases):
+        chosen = chosen_cases(config, of_train.cases)
+        self._config, self._bags = config, bags
+        self._features = of_train.features[chosen]
+        self._labels = of_train.cases.labels[chosen]
+        self._patients = of_train.cases.patients[chosen]
         self.class_names = bags.class_names
         self.untrained = label_fraction.without_cases(self._labels, bags.class_names)
 
     def scores(self, features: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the probabilities of the cases of several splits, each float [m, classes]."""
-        train, seed = self._features[self._chosen], self._config.run.seed
-        shared = (train, self._labels, self._patients, np.concatenate(features))
+        seed = self._config.run.seed
+        shared = (self._features, self._labels, self._patients, np.concatenate(features))
         if self._bags.multilabel:
             scores = label_scores(linear_probe.scores, *shared, seed)
         else:
@@ -204,7 +206,7 @@ class _Probe:
             "label_fraction": data.label_fraction,
             "label_seed": data.label_seed,
             "seed": run.seed,
-            "labels": int(self._chosen.sum()),
+            "labels": len(self._labels),
         }
 
 

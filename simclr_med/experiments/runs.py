@@ -26,7 +26,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config
 from simclr_med.errors import Diverged, UserError
-from simclr_med.evaluation import evaluate
+from simclr_med.evaluation import evaluate, probe_head
 from simclr_med.keras_api import keras
 from simclr_med.run_folder import data_json, files, gfile
 from simclr_med.training import train
@@ -238,7 +238,7 @@ def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> No
         record["initial_weights"] = _weights(config.run.checkpoint)
         _write(model_dir, record)
     try:
-        train.train(config, builder, model_dir, strategy, asked)
+        train.train(config, builder, model_dir, strategy, asked, probe_head.start)
     except Diverged as error:
         _write(model_dir, {**record, "failed": str(error)})
         raise

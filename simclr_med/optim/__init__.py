@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from simclr_med.keras_api import keras
 from simclr_med.optim.lars import LARS
+from simclr_med.optim.layer_decay import AdamByLayer, MomentumByLayer, rate_factors
 from simclr_med.optim.schedule import (
     WarmupCosine,
     num_train_steps,
@@ -22,18 +23,44 @@ __all__ = [
     "make_optimizer",
     "num_train_steps",
     "num_warmup_steps",
+    "rate_factors",
     "scaled_learning_rate",
     "supervised_variables",
     "warmup_cosine",
 ]
 
 
-def make_optimizer(name: str, learning_rate, *, momentum: float, weight_decay: float, model):
+def make_optimizer(
+    name: str,
+    learning_rate,
+    *,
+    momentum: float,
+    weight_decay: float,
+    model,
+    layer_decay: float = 1.0,
+):
     """Returns the optimiser 'lars', 'momentum' (Nesterov) or 'adam' for a built model.
 
     Only LARS decays weights by itself; for the others, and for the supervised head under LARS,
     add `l2_penalty` to the loss.
+
+    Args:
+      name: of the optimiser.
+      learning_rate: float or Keras schedule.
+      momentum: of LARS and momentum.
+      weight_decay: of LARS.
+      model: built.
+      layer_decay: see `layer_decay.rate_factors`; 1 for LARS.
     """
+    if layer_decay < 1:
+        optimizer = {
+            "momentum": lambda: MomentumByLayer(
+                learning_rate, momentum, nesterov=True, jit_compile=False
+            ),
+            "adam": lambda: AdamByLayer(learning_rate, jit_compile=False),
+        }[name]()
+        optimizer.set_factors(rate_factors(model, layer_decay))
+        return optimizer
     if name == "lars":
         excluded = [*norm_variables(model), *biases(model), *supervised_variables(model)]
         return LARS(learning_rate, momentum, weight_decay, excluded=excluded)

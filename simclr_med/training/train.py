@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from simclr_med.checkpoints.weights import Classes, initial, input_range, open_w
 from simclr_med.checkpoints.weights.content import Weights
 from simclr_med.config import Config
 from simclr_med.data import Bags
+from simclr_med.errors import UserError
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
 from simclr_med.run_folder import data_json, figures, gfile, leftovers
 from simclr_med.signals import Interrupted, stop_signals
@@ -23,11 +25,16 @@ from simclr_med.training.step import Trained, make_run_steps
 from simclr_med.transient import retried
 
 _TPU_STEPS_PER_CALL = 50
-_SHOWN = ("contrast_loss", "contrast_acc", "supervised_loss", "supervised_acc")
+_TITLES = {"simclr": "SimCLR", "micle": "MICLe", "finetune": "Fine-tuning"}
 
 
 def train(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+    start_head: Callable[..., list[str]] | None = None,
 ) -> None:
     """Trains to the end, from the newest checkpoint in `model_dir` if there is one.
 
@@ -37,11 +44,14 @@ def train(
       model_dir: the run's folder; made if it is missing.
       strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
+      start_head: `evaluation.probe_head.start`, which --init_head=probe needs: (config, builder, bags,
+        strategy, model) to lines to print, the model's head being set. Evaluation's, hence an argument.
 
     Raises:
       UserError: a mistake of the user's, or a loss that is no longer finite.
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
+    _check_start_head(config, strategy)
     # 1. Data, initial weights and length: mistakes show before anything is written.
     weights = initial_weights(config, model_dir)
     config = input_range.resolve(config, model_dir, weights)
@@ -75,16 +85,31 @@ def train(
         reading = label_reading(config, bags)
         data_json.write(folder, config, builder, bags, reading, plan.without_cases)
         print(_summary(plan, model_dir), startup.machine(config, strategy), sep="\n", flush=True)
-        # 5. The steps that are left. What other workers than the first save is not kept.
+        # 5. The head, where it is to start as a probe.
+        if not start and config.train.init_head == "probe":
+            assert start_head is not None
+            print(*start_head(config, builder, bags, strategy, trained.model), sep="\n", flush=True)
+        # 6. The steps that are left. What other workers than the first save is not kept.
         if folder != model_dir:
             saved = _checkpoints(folder, trained, max_to_keep=0)
         if start < plan.total_steps:
             with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
                 _loop(plan, strategy, trained, saved, stop)
-        # 6. The picture of how it went.
+        # 7. The picture of how it went.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
-            curves.save(path, run_folder.read_metrics(folder))
+            name = os.path.basename(os.path.abspath(model_dir))
+            title = f"{_TITLES[config.method]}, {name}"
+            curves.save(path, run_folder.read_metrics(folder), title)
+
+
+def _check_start_head(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Refuses --init_head=probe where several processes would each have to fit it."""
+    if config.train.init_head == "probe" and distribution.worker_of(strategy)[1] > 1:
+        raise UserError(
+            "--init_head=probe fits the head in one process, and this run has several workers. Train "
+            "with one, or start from another --init_head."
+        )
 
 
 def initial_weights(config: Config, model_dir: str | None) -> Weights | None:
@@ -120,6 +145,7 @@ def make_trained(plan: Plan) -> Trained:
         momentum=optim.momentum,
         weight_decay=optim.weight_decay,
         model=model,
+        layer_decay=optim.layer_decay if plan.method.needs_labels else 1.0,
     )
     own = {variable.ref() for variable in of_head}
     optimizer.build([v for v in model.trainable_variables if v.ref() not in own])
@@ -203,7 +229,7 @@ def _loop(
             step, counted = step + size, counted + size
             sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
             means = {name: value / counted for name, value in sums.items()}
-            log.show(step, {k: means[k] for k in _SHOWN if k in means})
+            log.show(step, {name: value / size for name, value in totals.items()})
             number = workers.asked_to_stop(strategy, stop)
             must_save = stops_at.saves(step) or number
             if must_save or stops_at.logs(step):

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from helpers import simclr_layout
 from simclr_med import optim
-from simclr_med.config import ModelConfig
+from simclr_med.config import Config, ModelConfig
+from simclr_med.errors import UserError
 from simclr_med.models import Model
 
 SETTINGS = ["default", "wd1e-4", "lr4.8_wd1e-4", "no_exclude", "wd0_finetune"]
@@ -143,3 +144,84 @@ def test_counts_of_steps_and_scaled_rates_equal_their_closed_form():
 def test_warmup_longer_than_the_run_grows_to_its_end():
     rates = [optim.warmup_cosine(s, peak=1.0, warmup_steps=8, total_steps=4) for s in range(5)]
     np.testing.assert_allclose(rates, np.arange(5) / 8, rtol=1e-6)
+
+
+class Layered(tf.Module):
+    """A model whose encoder has a stem, two groups (of two blocks and one) and something after them."""
+
+    def __init__(self):
+        super().__init__()
+        counts = {"stem": 1, "first": 2, "second": 1, "last": 1, "head": 1}
+        self.layers = {name: [tf.Module() for _ in range(n)] for name, n in counts.items()}
+        for layer in [layer for layers in self.layers.values() for layer in layers]:
+            layer.kernel, layer.bias = tf.Variable(tf.ones([3, 2])), tf.Variable(tf.ones([2]))
+        self.encoder = tf.Module()
+        self.encoder.stem = self.layers["stem"][0]
+        self.encoder.groups = [self.layers["first"], self.layers["second"]]
+        self.encoder.finish = self.layers["last"]
+
+    def variables_of(self, name):
+        return [v for layer in self.layers[name] for v in layer.trainable_variables]
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_layer_decay_is_another_learning_rate_for_each_group(name, graph):
+    """To the bit: beside plain optimisers at those rates, over a schedule. 0.5**k is exact."""
+    model = Layered()
+    factors = {"stem": 1 / 8, "first": 1 / 4, "second": 1 / 2, "last": 1 / 2, "head": 1}
+    options = dict(momentum=0.9, weight_decay=0.0, model=model)
+
+    def schedule(factor):
+        return optim.WarmupCosine(peak=0.5 * factor, warmup_steps=2, total_steps=9)
+
+    mine = optim.make_optimizer(name, schedule(1), **options, layer_decay=0.5)
+    variables = [v for part in factors for v in model.variables_of(part)]
+    mine.build(variables)
+    copies = {part: [tf.Variable(v) for v in model.variables_of(part)] for part in factors}
+    plain = {
+        part: optim.make_optimizer(name, schedule(f), **options) for part, f in factors.items()
+    }
+    for part, optimizer in plain.items():
+        optimizer.build(copies[part])
+    rng = np.random.default_rng(0)
+    step = tf.function(mine.apply_gradients) if graph else mine.apply_gradients
+    for number in range(5):
+        gradients = {v.ref(): tf.constant(rng.normal(size=v.shape), tf.float32) for v in variables}
+        rate = float(tf.convert_to_tensor(mine.learning_rate))  # as the log reads it
+        assert number == 0 or rate == float(schedule(1)(number - 1))
+        step([(gradients[v.ref()], v) for v in variables])
+        for part, optimizer in plain.items():
+            of_part = [gradients[v.ref()] for v in model.variables_of(part)]
+            optimizer.apply_gradients(zip(of_part, copies[part]))
+            for v, copy in zip(model.variables_of(part), copies[part], strict=True):
+                np.testing.assert_array_equal(v, copy, err_msg=part)
+
+
+def test_the_groups_of_each_encoder_are_told_apart():
+    for config, k_of in (
+        (ModelConfig(resnet_depth=18), {"stem": 5, 0: 4, 1: 3, 2: 2, 3: 1}),
+        (ModelConfig(encoder="bit"), {"stem": 5, 0: 4, 1: 3, 2: 2, 3: 1, "finish": 1}),
+    ):
+        model = Model(config, image_size=34, num_classes=3, with_projection=False)
+        model.build_weights(34)
+        found = {v.ref(): f for v, f in optim.rate_factors(model, 0.5)}
+        encoder = model.encoder
+        parts = {"stem": encoder.stem.trainable_variables}
+        for i, group in enumerate(encoder.groups):
+            parts[i] = [v for block in group for v in block.trainable_variables]
+        inside = {v.ref() for of_part in parts.values() for v in of_part}
+        parts["finish"] = [v for v in encoder.trainable_variables if v.ref() not in inside]
+        assert bool(parts["finish"]) == ("finish" in k_of)
+        for part, variables in parts.items():
+            assert {found.pop(v.ref()) for v in variables} == (
+                {0.5 ** k_of[part]} if variables else set()
+            )
+        assert not found
+
+
+def test_lars_has_no_rates_by_layer():
+    changed = dict(train_mode="finetune", layer_decay=0.5)
+    with pytest.raises(UserError, match="--layer_decay=0.5: LARS sets the rate of each layer"):
+        Config().replace(**changed).validate()
+    Config().replace(**changed, optimizer="adam").validate()
