@@ -126,6 +126,14 @@ class RunConfig:
         at_least=0,
         shapes_weights=False,
     )
+    dry_run: bool = _knob(
+        False,
+        "Print what the command would do, and write nothing to --model_dir: flags and where each was "
+        "set, cases and patients per split, steps, parameters, and time, memory and disk from five "
+        "measured steps of each kind of run. For the modes that train. A dataset that is not prepared "
+        "yet is prepared.",
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -791,6 +799,7 @@ REACH: dict[str, Reach] = {
     "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
     "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
     "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
+    "dry_run": Reach(_TRAIN),
     # Data
     "dataset": Reach((PREPARE, EXPORT), shapes_results=False),  # of an export: its folder
     "manual_dir": Reach((PREPARE,), shapes_results=False),
