@@ -59,9 +59,13 @@ def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
     cases = read_cases(bags, 0)
     if not cases.labelled.any():
         raise UserError(f"Split '{config.data.train_split}' has no labelled case.")
+    return cases, chosen_cases(config, cases)
+
+
+def chosen_cases(config: Config, cases: Cases) -> np.ndarray:
+    """Returns which cases of the training split train with their label, bool [n]."""
     seed = config.run.seed if config.data.label_seed is None else config.data.label_seed
-    chosen = label_fraction.chosen_cases(cases, config.data.label_fraction, seed)
-    return cases, chosen
+    return label_fraction.chosen_cases(cases, config.data.label_fraction, seed)
 
 
 def make_model(config: Config, num_classes: int) -> Model:

@@ -126,6 +126,14 @@ class RunConfig:
         at_least=0,
         shapes_weights=False,
     )
+    dry_run: bool = _knob(
+        False,
+        "Print what the command would do, and write nothing to --model_dir: flags and where each was "
+        "set, cases and patients per split, steps, parameters, and time, memory and disk from five "
+        "measured steps of each kind of run. For the modes that train. A dataset that is not prepared "
+        "yet is prepared.",
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,6 +345,14 @@ class AugmentConfig:
         "Views are rotated by up to this much either way (paper, chest X-ray: 45).",
         at_least=0.0,
         at_most=180.0,
+    )
+    crop_min_area: float = _knob(
+        0.08,
+        "Smallest share of an image that a random crop covers, in fine-tuning too (0.08: SimCLR's code). "
+        "Higher where a crop of a twelfth would miss the lesion: then two crops of a case have nothing "
+        "in common.",
+        above=0.0,
+        at_most=1.0,
     )
 
     @property
@@ -647,6 +663,39 @@ class ExperimentConfig:
         "Its split. Unset: all of it, unless a table of the dataset names splits; then test.",
         shapes_weights=False,
     )
+    sweep_train_steps: str = _knob(
+        "",
+        "sweep, study: the values of --train_steps, each with a schedule of its own. Unset: the length "
+        "that the run has anyway.",
+        shapes_weights=False,
+    )
+    uses: str = _knob(
+        "probe,finetune,probe_finetune",
+        "study: what each arm's encoder is used for. probe: logistic regression on frozen features; "
+        "finetune: end to end; probe_finetune: end to end, from the probe's weights (--init_head=probe).",
+        shapes_weights=False,
+    )
+    label_subsets: int = _knob(
+        1,
+        "study: number of subsets of the labels that each pretraining is tried with, at every label "
+        "fraction below 1. They are the same for all arms and uses.",
+        at_least=1,
+        shapes_weights=False,
+    )
+    sweep_label_fraction: str = _knob(
+        "1",
+        "study: label fractions at which each arm's grid is searched, for each use. Every fraction of "
+        "--label_fractions takes the choice made at the nearest of these (by ratio).",
+        shapes_weights=False,
+    )
+    study_keep_weights: str = _knob(
+        "pretraining",
+        "study: pretraining removes the checkpoints of a fine-tuned run once it has been evaluated, and "
+        "all but the last of a pretraining; all keeps what --keep_checkpoint_max does, which a later "
+        "--shift_dataset needs.",
+        choices=("pretraining", "all"),
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -750,6 +799,7 @@ REACH: dict[str, Reach] = {
     "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
     "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
     "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
+    "dry_run": Reach(_TRAIN),
     # Data
     "dataset": Reach((PREPARE, EXPORT), shapes_results=False),  # of an export: its folder
     "manual_dir": Reach((PREPARE,), shapes_results=False),
@@ -786,6 +836,7 @@ REACH: dict[str, Reach] = {
     "grayscale_probability": Reach(_TRAIN),
     "use_blur": Reach(_TRAIN),
     "rotation_degrees": Reach(_TRAIN),
+    "crop_min_area": Reach(_TRAIN),
     # Model
     **dict.fromkeys(
         ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range"),
@@ -848,6 +899,11 @@ REACH: dict[str, Reach] = {
     "shift_dataset": Reach((STUDY,)),
     "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
     "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
+    "sweep_train_steps": Reach((SWEEP, STUDY)),
+    "uses": Reach((STUDY,)),
+    "label_subsets": Reach((STUDY,)),
+    "sweep_label_fraction": Reach((STUDY,)),
+    "study_keep_weights": Reach((STUDY,), shapes_results=False),
     # Machine: other numbers by rounding at most
     "use_tpu": Reach(_ON_DEVICE, shapes_results=False),
     "tpu_name": Reach(_ON_DEVICE, shapes_results=False),

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
+
+import numpy as np
 
 from simclr_med import run_folder
 from simclr_med.build import make_model, open_bags
@@ -16,7 +19,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import FIELDS, Config
 from simclr_med.data import Bags
-from simclr_med.data.cases import read_cases
+from simclr_med.data.cases import Cases, read_cases
 from simclr_med.data.labels import LabelReading
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import splits
@@ -154,11 +157,29 @@ def check_metric(config: Config, bags: Bags) -> None:
         )
 
 
+def value_of(
+    metric: str, cases: Cases, scores: np.ndarray, class_names, untrained: Collection[str]
+) -> float:
+    """Returns a metric of the labelled cases of the selection split; NaN where it is undefined.
+
+    Args:
+      metric: a `--selection_metric`.
+      cases: of the split.
+      scores: probabilities, float [n, classes].
+      class_names: of the classes or labels.
+      untrained: names of classes without a training case, which could not be learnt.
+    """
+    labelled = cases.labelled
+    truth, its = cases.labels[labelled], scores[labelled]
+    among = Averaged.of(truth, its, class_names, untrained)
+    found = estimates(truth, its, class_names, Patients(cases.patients[labelled]), among=among)
+    return found.scalars[metric].value
+
+
 def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: list[str]) -> dict:
     check_metric(config, bags)
     cases = read_cases(bags, 0)
-    labelled = cases.labelled
-    if not labelled.any():
+    if not cases.labelled.any():
         raise UserError(f"--selection_split={config.data.selection_split} has no labelled case.")
     names, metric = bags.class_names, config.eval.selection_metric
     untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
@@ -172,10 +193,7 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
             continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)
-        truth, its = cases.labels[labelled], scores[path][labelled]
-        among = Averaged.of(truth, its, names, untrained)  # the head could not learn the others
-        found = estimates(truth, its, names, Patients(cases.patients[labelled]), among=among)
-        values[path] = found.scalars[metric].value
+        values[path] = value_of(metric, cases, scores[path], names, untrained)
     if not values:
         raise CheckpointGone(f"All checkpoints that were in {model_dir} are removed by now.")
     defined = [path for path, value in values.items() if value == value]

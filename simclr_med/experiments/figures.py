@@ -18,7 +18,7 @@ _COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00")
 _MARKERS = "osD^vP"
 
 
-def _drawing(draw):
+def drawing(draw):
     """Makes of a function of a path one that shows text as it is, and costs no numbers if it fails."""
 
     @functools.wraps(draw)
@@ -29,7 +29,7 @@ def _drawing(draw):
     return drawn
 
 
-@_drawing
+@drawing
 def heat_map(path: str, rows: list[dict], metric: str) -> None:
     """Writes a cell for each point of a sweep; the best has a frame, a failed one says so.
 
@@ -70,7 +70,7 @@ def heat_map(path: str, rows: list[dict], metric: str) -> None:
     _save(figure, path)
 
 
-@_drawing
+@drawing
 def curves(
     path: str,
     lines: dict[str, list[tuple[float, float | None, float | None]]],
@@ -114,7 +114,7 @@ def curves(
     _save(figure, path)
 
 
-@_drawing
+@drawing
 def bars(
     path: str, groups: dict[str, dict[str, tuple[float | None, float | None]]], metric: str
 ) -> None:

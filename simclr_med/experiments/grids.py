@@ -40,6 +40,19 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
     return values
 
 
+def whole_numbers(flag: str, text: str, field: str) -> list[int]:
+    """Returns the whole numbers, at least 1, of a comma-separated list; arguments as in `numbers`.
+
+    Raises:
+      UserError: as `numbers`, or a number that is none of these.
+    """
+    values = numbers(flag, text, field)
+    for value in values:
+        if value < 1 or value != int(value):
+            raise UserError(f"--{flag}={text}: {name(value)} is not a whole number, at least 1.")
+    return [int(value) for value in values]
+
+
 def name(value: float) -> str:
     """Returns a number as it stands in folder names and tables: six digits at most."""
     return f"{value:g}"

@@ -3,7 +3,8 @@
 A run's folder says in `experiment.json` which weights it began with, whether training came to its
 end, and what each stored result was made of. A result is taken from there only if all of that is
 still so; it is written after the files it vouches for, so a process killed at any moment leaves a
-run that is finished or that goes on.
+run that is finished or that goes on. Weights are known by their content, so the folder of an
+experiment may be moved, with all that is in it.
 """
 
 from __future__ import annotations
@@ -101,14 +102,22 @@ def evaluate_once(
             config, builder, model_dir, strategy, pictures=pictures, to_choose=to_choose
         )
     finally:
-        _forget_models()
-    evaluations[config.eval.eval_name or ""] = _made_of(config, builder, model_dir)
+        forget_models()
+    evaluations[config.eval.eval_name or ""] = what_makes(config, builder, model_dir)
     _write(model_dir, record)
     return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
 
-def stored_result(config: Config, builder, model_dir: str) -> dict | None:
+def stored_result(
+    config: Config, builder, model_dir: str, *, read_only: bool = False
+) -> dict | None:
     """Returns the result of a finished run; None where there is something left to do.
+
+    Args:
+      config: of the run.
+      builder: a prepared TFDS builder.
+      model_dir: the run's own folder.
+      read_only: of a run that was moved with its initial weights, do not write down where they are.
 
     Raises:
       UserError: the folder holds a run of another configuration, or from other initial weights.
@@ -118,15 +127,22 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
     if not gfile.exists(config_path):
         return None
     config = input_range.resolve(config, model_dir)
-    class_names = tuple(run_folder.read_json(config_path).get("class_names", ()))
-    run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
-    record = _read(model_dir)
+    saved, record = run_folder.read_json(config_path), _read(model_dir)
     began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
+    if began and began == now and saved.get("checkpoint") != config.run.checkpoint:
+        # The same weights elsewhere: an experiment was moved.
+        here = {"checkpoint": config.run.checkpoint, "model_dir": model_dir}
+        if read_only:
+            config = config.replace(checkpoint=saved.get("checkpoint"))
+        else:
+            run_folder.write_json(config_path, {**saved, **here})
+    class_names = tuple(saved.get("class_names", ()))
+    run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
     if began and now and began != now:
         raise UserError(
             f"{model_dir} holds a run that began with other weights than "
             f"--checkpoint={config.run.checkpoint} has now. Use another --model_dir, or remove that "
-            "folder to train it anew."
+            "folder to train it from scratch."
         )
     if record.get("failed"):
         raise Diverged(f"{record['failed']} (Tried before; remove {model_dir} to try again.)")
@@ -151,6 +167,7 @@ def run_all(
     may_diverge: bool = False,
     pictures: bool = False,
     to_choose: bool = False,
+    keep_weights: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
     """Yields (name, outcome) of each run, in order; says which one it is at and for how long yet.
@@ -164,6 +181,7 @@ def run_all(
       pictures: also draw each run's own report.html.
       to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
+      keep_weights: False removes a run's checkpoints when the next outcome is asked for.
       clock: seconds.
     """
     seconds: list[float] = []  # of the runs that were not finished before
@@ -193,6 +211,8 @@ def run_all(
             print(f"{name} failed: {error}")
             outcome = Outcome({}, str(error))
         yield name, outcome
+        if not keep_weights:
+            remove_weights(folder)
         if not was_there:
             seconds.append(clock() - start)
 
@@ -207,8 +227,13 @@ def progress(number: int, total: int, seconds: list[float]) -> str:
 
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
     record = _read(model_dir)
-    if record.get("trained") and checkpoint_files.kept(model_dir):
-        return
+    if record.get("trained"):
+        if checkpoint_files.kept(model_dir):
+            return
+        print(
+            f"Note: {model_dir} is to be evaluated in another way than before, and its weights were "
+            "removed: it is trained again."
+        )
     if "initial_weights" not in record:
         record["initial_weights"] = _weights(config.run.checkpoint)
         _write(model_dir, record)
@@ -218,7 +243,7 @@ def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> No
         _write(model_dir, {**record, "failed": str(error)})
         raise
     finally:
-        _forget_models()
+        forget_models()
     _write(model_dir, {**record, "trained": True})
 
 
@@ -228,22 +253,61 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     path = _result_path(config, model_dir)
     if made_of is None or not gfile.exists(path):
         return None
-    now = _made_of(config, builder, model_dir)
-    # A field that was added since had its default.
-    made_of = {**{n: FIELDS[n].default for n in now if n in FIELDS}, **made_of}
-    if now["weights"] is None:  # removed to save space: the result still stands
-        now["weights"] = made_of["weights"]
-    # An evaluation older than a field was made as the field's default has it.
-    made_of = {**{k: FIELDS[k].default for k in now if k in FIELDS}, **made_of}
-    if made_of != now:
+    if not still_stands(made_of, what_makes(config, builder, model_dir)):
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
-    return result if predictions is None or gfile.exists(predictions) else None
+    if predictions is None:
+        return result
+    # By its name: the folder may have been moved.
+    there = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
+    return result if there else None
 
 
-def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
-    """Returns what a result depends on beside the run's own configuration, as JSON has it."""
+def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Returns whether a result is what it would be now; arguments as `what_makes` returns them."""
+    # A result older than a field was made as the field's default has it.
+    made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
+    if now["weights"] is None:  # removed to save space: the result still stands
+        now = {**now, "weights": made_of["weights"]}
+    return made_of == now
+
+
+def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
+    """Returns whether a trained run has no such evaluation and, for want of weights, can have none."""
+    if not _read(model_dir).get("trained") or checkpoint_files.kept(model_dir):
+        return False
+    return _stored_evaluation(config, builder, model_dir) is None
+
+
+def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
+    """Removes the checkpoints of a finished run, or all but the last that is whole.
+
+    The oldest go first, so that a process killed in between leaves the last one.
+    """
+    prefixes = checkpoint_files.kept(model_dir)
+    last = None
+    if but_the_last and len(prefixes) > 1:
+        last = checkpoint_files.newest_usable(model_dir)
+        checkpoint_files.write_list(model_dir, [str(last)])
+    elif but_the_last:
+        return
+    for prefix in prefixes:
+        if prefix != last:
+            checkpoint_files.remove(prefix)
+    listed = os.path.join(model_dir, "checkpoint")
+    if last is None and gfile.exists(listed):
+        gfile.remove(listed)
+
+
+def what_makes(config: Config, builder, weights: str | None) -> dict[str, Any]:
+    """Returns what a result depends on beside the run's own configuration, as JSON has it.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      weights: path of the weights evaluated: the run's folder; None: random ones.
+    """
     names = [
         field.name for group in ("data", "eval") for field in dataclasses.fields(GROUPS[group])
     ]
@@ -254,7 +318,7 @@ def _made_of(config: Config, builder, model_dir: str) -> dict[str, Any]:
     if not config.data.selection_split:
         del shown["selection_metric"]
     return {
-        "weights": _weights(model_dir),
+        "weights": _weights(weights),
         "prepared_dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         **shown,
@@ -285,7 +349,7 @@ def _result_path(config: Config, model_dir: str) -> str:
     return os.path.join(model_dir, f"result{config.eval.suffix}.json")
 
 
-def _forget_models() -> None:
+def forget_models() -> None:
     """Frees graphs and weights: without it memory grows from run to run.
 
     TensorFlow registers a gradient for each call of a custom gradient (synchronised BatchNorm has

@@ -1,11 +1,13 @@
-"""The paper's study from one command: does pretraining help, does MICLe, and for whom.
+"""The study from one command: does pretraining pay on these data, which use is best, does MICLe add.
 
-1. For each seed: SimCLR pretraining, then as many steps again of MICLe or, as the control, of SimCLR:
-   the two arms differ in the positive pair of the second half only.
-2. Optionally each arm's own learning rate and weight decay, chosen on `--selection_split`.
-3. Every arm is fine-tuned with each label fraction and seed, from that seed's pretraining; evaluated
-   inside and, with `--shift_dataset`, outside the distribution.
-4. Arms are compared on the same patients (`study_compare`); `study_report` writes it down.
+1. For each seed: SimCLR pretraining; from it, as many steps of MICLe and, as the control, of SimCLR
+   that draws bags: the two differ in the positive pair alone.
+2. Probes: logistic regression on each arm's frozen features, at each number of labels.
+3. Hyperparameters of fine-tuning, of each arm and use, chosen on `--selection_split`.
+4. Every arm is fine-tuned in each use, with each seed, label fraction and subset of the labels;
+   evaluated inside and, with `--shift_dataset`, outside the distribution.
+5. Each arm's best use is chosen on the selection split; arms are compared on the same patients
+   (`study_compare`); `study_report` writes it down.
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.experiments import (
     label_efficiency,
+    probe_runs,
     runs,
+    study_check,
     study_compare,
+    study_facts,
     study_plan,
     study_report,
+    study_results,
     sweep,
 )
-from simclr_med.experiments.study_plan import Arm, Builders
-from simclr_med.metrics.text import TITLES
-from simclr_med.run_folder import data_json, gfile
+from simclr_med.experiments.probe_runs import Place
+from simclr_med.experiments.study_plan import Builders, Job, Plan
+from simclr_med.run_folder import gfile
+
+Chosen = dict[tuple[str, str, float], dict]
 
 
 def run(
@@ -41,8 +49,24 @@ def run(
 ) -> dict:
     """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
 
+    study.json, beside what `study_facts.facts` says of data, arms and options:
+      "pretraining": {"simclr" | "control" | "micle": [{"seed", "run" (folder below the study's),
+        "global_step", "contrastive", "classification", "encoders"}]};
+      "hyperparameters": [{"arm", "use", "fraction" (None: the same for all), "chosen_at" (fraction
+        of the labels of the search; None: there was nothing to choose), "learning_rate",
+        "weight_decay", "train_steps" (None: --train_epochs decides)}], of the uses that train;
+      "results": a row per arm, use, place and fraction: {"arm", "use", "place" ("inside", "shift",
+        "selection"), "fraction", "labels" (mean number of labelled training cases), "patients"
+        (evaluated), METRIC: {"mean", "sd", "values" (of each run), "interval" ([low, high] or None),
+        "why" (there is none), "over"}, ...}; on the selection split the selection metric alone;
+      "best_use": [{"arm", "fraction", "use" (None: none was chosen), "why"}];
+      "comparisons": [{"place", "fraction", "question", "a", "use_a", "b", "use_b", "best" (the uses are
+        the arms' best), "metric", "value_a", "value_b", "difference" (b - a), "difference_95", "p",
+        "p_holm" (over "pays", "pays_same_use" and "micle" of a metric; None of others), "why",
+        "over", "pretrainings" (the smaller number of the two sides)}], see `study_compare.questions`.
+
     Args:
-      config: of the study: checkpoint, seed, repeats, label fractions, grids and shift set.
+      config: of the study: checkpoint, seed, repeats, label fractions, uses, grids and shift set.
       recipes: {"simclr", "micle", "finetune"}: configurations of the three kinds of runs.
       make_builder: from a configuration to the prepared TFDS builder of its dataset.
       model_dir: of the study; study.md, study.json and the figures are written there.
@@ -54,186 +78,150 @@ def run(
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
     builders = Builders(make_builder)
-    study_plan.check(config, recipes, builders)
-    study_plan.check_folder(model_dir)
-    config = study_plan.with_shift_split(config, recipes, builders)
+    plan = study_check.checked_plan(config, recipes, builders, model_dir)
     with run_folder.locked(model_dir):
-        arms = study_plan.arms(config, recipes, model_dir)
-        pretrained = _pretrain(config, recipes, builders, model_dir, strategy, asked)
-        tuned = {
-            arm.name: _chosen(config, recipes, arm, builders, model_dir, strategy, asked)
-            for arm in arms
-        }
-        results = _fine_tune(config, arms, tuned, builders, model_dir, strategy, asked)
-        places = ["inside", *(["shift"] if config.experiment.shift_dataset else [])]
-        study = {
-            **_what_it_is(config, recipes, builders, arms, tuned),
-            "pretraining": {
-                name: [
-                    {"seed": seed, **_without_files(result)} for seed, result in of_seeds.items()
-                ]
-                for name, of_seeds in pretrained.items()
-            },
-            "results": _table(arms, tuned, results, places),
-            "comparisons": study_compare.compare_arms(
-                arms, tuned, model_dir, places, recipes["finetune"]
-            ),
-        }
+        study = _Study(plan, builders, model_dir, strategy, asked)
+        pretrained = study.pretrain()
+        results = study.probe()
+        chosen = study.choose()
+        for place, of_place in study.fine_tune(chosen).items():
+            results.setdefault(place, {}).update(of_place)
+        found = _found(plan, builders, model_dir, pretrained, chosen, results)
         path = os.path.join(model_dir, "study.json")
-        run_folder.write_json(path, study)
-        study = run_folder.read_json(path)  # NaN is None
-        study_report.save(model_dir, study)
-    return study
+        run_folder.write_json(path, found)
+        found = run_folder.read_json(path)  # NaN is None
+        study_report.save(model_dir, found)
+    return found
 
 
-def _pretrain(
-    config, recipes, builders: Builders, model_dir, strategy, asked
-) -> dict[str, dict[int, dict]]:
-    """Returns {"simclr1", "micle", "simclr2": {seed: result}}; weights are in pretrain_NAME/seed_SEED/.
+class _Study:
+    """The runs of a study, stage by stage; each takes what is stored and makes the rest.
 
-    The stages of a seed follow each other, so that a study stopped early has whole seeds.
+    Args:
+      plan: checked.
+      builders: of the datasets.
+      model_dir, strategy, asked: as in `run`.
     """
-    print("Study, stage 1: pretraining.")
-    builder = builders(recipes["micle"])
-    results: dict[str, dict[int, dict]] = {"simclr1": {}, "micle": {}, "simclr2": {}}
-    for seed in study_plan.seeds(config, recipes["finetune"]):
-        first = study_plan.first_stage(config, recipes["simclr"], seed)
-        name = f"pretrain_simclr1/seed_{seed}"
-        (results["simclr1"][seed],) = _run(
-            {name: first}, builders(first), model_dir, strategy, asked
-        )
-        start = os.path.join(model_dir, name)
-        second = study_plan.second_stage(recipes["micle"], builder, start, seed)
-        jobs = {f"pretrain_{stage}/seed_{seed}": job for stage, job in second.items()}
-        for stage, result in zip(second, _run(jobs, builder, model_dir, strategy, asked)):
-            results[stage][seed] = result
-    return results
 
+    def __init__(self, plan: Plan, builders: Builders, model_dir: str, strategy, asked: dict):
+        self._plan, self._builders, self._model_dir = plan, builders, model_dir
+        self._strategy, self._asked = strategy, asked
+        self._builder = builders(plan.tuning)
+        self._keep = plan.keeps_weights
+        self._shift = None
+        if plan.config.experiment.shift_dataset:
+            self._shift = study_plan.shift_builder(plan.config, plan.tuning, builders)
 
-def _run(jobs, builder, model_dir, strategy, asked) -> list[dict]:
-    """Returns the results of jobs, in their order."""
-    outcomes = dict(runs.run_all(jobs, builder, model_dir, strategy, asked))
-    return [outcomes[name].result for name in jobs]
+    def pretrain(self) -> dict[str, list[dict]]:
+        """Returns study.json's "pretraining"; weights are in pretrain_STAGE/seed_SEED/.
 
+        The stages of a seed follow each other, so that a study stopped early has whole seeds.
+        """
+        print("Study, stage 1: pretraining.")
+        found: dict[str, list[dict]] = {stage: [] for stage in study_plan.STAGES}
+        for seed in self._plan.seeds:
+            for job in study_plan.pretrainings(self._plan, self._model_dir, seed):
+                builder, one = self._builders(job.config), {job.folder: job.config}
+                ((_, outcome),) = runs.run_all(
+                    one, builder, self._model_dir, self._strategy, self._asked
+                )
+                if not self._keep:
+                    folder = os.path.join(self._model_dir, job.folder)
+                    runs.remove_weights(folder, but_the_last=True)
+                found[job.arm].append(study_facts.of_pretraining(job, outcome.result))
+        return found
 
-def _chosen(config, recipes, arm: Arm, builders: Builders, model_dir, strategy, asked) -> Config:
-    """Returns an arm's fine-tuning with its learning rate and weight decay: the grid's best."""
-    tuned = study_plan.fine_tuning(config, recipes["finetune"], arm)
-    if study_plan.has_grid(tuned):
-        print(f"Study, stage 2: choosing learning rate and weight decay of '{arm.name}'.")
-        folder = os.path.join(model_dir, "sweep", arm.folder)
-        gfile.makedirs(folder)
-        with_all = tuned.replace(label_fraction=1.0)
-        best = sweep.search(with_all, builders(tuned), folder, strategy, asked)
-        run_folder.write_json(os.path.join(folder, "best.json"), best)
-    else:
-        (point,) = sweep.points(tuned).values()
-        best = {
-            "learning_rate": point.optim.learning_rate,
-            "weight_decay": point.optim.weight_decay,
-        }
-    return tuned.replace(learning_rate=best["learning_rate"], weight_decay=best["weight_decay"])
+    def probe(self) -> dict[str, dict[str, dict]]:
+        """Returns {place: {folder: result}} of the probes of every arm."""
+        found: dict[str, dict[str, dict]] = {}
+        by_encoder: dict[tuple[int, str], dict[Job, list[Place]]] = {}
+        for job in study_plan.runs_of_uses(self._plan):
+            if job.use == "probe":
+                of_encoder = by_encoder.setdefault((job.seed, job.arm), {})
+                of_encoder[job] = self._places(job)
+        if by_encoder:
+            print("Study, stage 2: probes of the frozen encoders.")
+        for jobs in by_encoder.values():
+            made = probe_runs.run(jobs, self._builder, self._model_dir, self._strategy)
+            for place, results in made.items():
+                found.setdefault(place, {}).update(results)
+        return found
 
+    def _places(self, job: Job) -> list[Place]:
+        places = [Place("inside", job.config, self._builder)]
+        if self._shift is not None:
+            elsewhere = study_plan.elsewhere(self._plan.config, job.config)
+            places.append(Place("shift", elsewhere, self._shift))
+        return places
 
-def _fine_tune(
-    config,
-    arms: list[Arm],
-    tuned: dict[str, Config],
-    builders: Builders,
-    model_dir,
-    strategy,
-    asked,
-) -> dict[str, dict[str, dict]]:
-    """Returns {place: {folder: result}} of every arm, label fraction and seed.
-
-    All arms take turns at each fraction and seed, so that a study stopped early has a bit of each.
-    """
-    print("Study, stage 3: fine-tuning.")
-    by_arm = [
-        {
-            study_compare.folder(arm, name): job
-            for name, job in study_plan.fine_tunings(tuned[arm.name], arm).items()
-        }
-        for arm in arms
-    ]
-    jobs = dict(item for items in zip(*(of_arm.items() for of_arm in by_arm)) for item in items)
-    builder = builders(next(iter(jobs.values())))
-    results: dict[str, dict[str, dict]] = {"inside": {}, "shift": {}}
-    for name, outcome in runs.run_all(jobs, builder, model_dir, strategy, asked):
-        results["inside"][name] = outcome.result
-        if config.experiment.shift_dataset:
-            outside = study_plan.shift_builder(config, jobs[name], builders)
-            shifted = study_plan.elsewhere(config, jobs[name])
-            results["shift"][name] = runs.evaluate_once(
-                shifted, outside, os.path.join(model_dir, name), strategy
+    def choose(self) -> Chosen:
+        """Returns {(arm's folder, use, searched fraction): the values of the grid's best point}."""
+        chosen: Chosen = {}
+        for job in study_plan.searches(self._plan):
+            print(f"Study, stage 3: choosing hyperparameters, {job.folder}.")
+            folder = os.path.join(self._model_dir, job.folder)
+            gfile.makedirs(folder)
+            best = sweep.search(
+                *(job.config, self._builder, folder, self._strategy, self._asked),
+                keep_weights=self._keep,
             )
-    return results
+            run_folder.write_json(os.path.join(folder, "best.json"), best)
+            chosen[job.arm, job.use, job.fraction] = {name: best[name] for name in sweep.CHOSEN}
+        return chosen
+
+    def fine_tune(self, chosen: Chosen) -> dict[str, dict[str, dict]]:
+        """Returns {place: {folder: result}} of every fine-tuning."""
+        jobs = {
+            job.folder: tuned(self._plan, job, chosen)
+            for job in study_plan.runs_of_uses(self._plan)
+            if job.use != "probe"
+        }
+        if jobs:
+            print("Study, stage 4: fine-tuning.")
+        results: dict[str, dict[str, dict]] = {"inside": {}, "shift": {}}
+        for name, outcome in runs.run_all(
+            *(jobs, self._builder, self._model_dir, self._strategy, self._asked),
+            keep_weights=self._keep,
+        ):
+            results["inside"][name] = outcome.result
+            if self._shift is not None:
+                results["shift"][name] = runs.evaluate_once(
+                    study_plan.elsewhere(self._plan.config, jobs[name]),
+                    self._shift,
+                    os.path.join(self._model_dir, name),
+                    self._strategy,
+                )
+        return results
 
 
-def _table(arms: list[Arm], tuned: dict[str, Config], results, places: list[str]) -> list[dict]:
-    """Returns a row per arm, place and fraction: means, deviations and values of each metric."""
-    table = []
-    for arm in arms:
-        jobs = study_plan.fine_tunings(tuned[arm.name], arm)
-        for place in places:
-            by_job = {name: results[place][study_compare.folder(arm, name)] for name in jobs}
-            for row in label_efficiency.rows(jobs, by_job):
-                table.append({"arm": arm.name, "place": place, **row})
-    return table
+def tuned(plan: Plan, job: Job, chosen: Chosen) -> Config:
+    """Returns the configuration of a fine-tuning with the hyperparameters chosen for it.
+
+    Without a grid they are those of its only point.
+    """
+    if chosen:
+        values = chosen[job.arm, job.use, study_plan.searched_for(plan, job.fraction)]
+    else:
+        (point,) = sweep.points(plan.tuning).values()
+        values = {name: point.to_dict()[name] for name in sweep.CHOSEN}
+    return job.config.replace(**values)
 
 
-def _what_it_is(config, recipes, builders: Builders, arms: list[Arm], tuned) -> dict:
-    """Returns the part of study.json that says what was done."""
-    fine = recipes["finetune"]
-    builder = builders(recipes["micle"])
-    second = study_plan.second_stage(recipes["micle"], builder, "", fine.run.seed)
-    outside = config.experiment.shift_dataset
-    name_outside = (
-        data_json.name_of(study_plan.shift_builder(config, fine, builders)) if outside else ""
-    )
-    metric = fine.eval.selection_metric
+def _found(
+    plan: Plan, builders: Builders, model_dir: str, pretrained, chosen: Chosen, results
+) -> dict:
+    """Returns what study.json holds."""
+    places = ["inside", *(["shift"] if plan.config.experiment.shift_dataset else [])]
+    cells = study_results.Cells(plan, model_dir, results)
+    best = study_results.best_uses(cells)
+    uses = {(row["arm"], row["fraction"]): row["use"] for row in best}
+    recipe = plan.recipes["finetune"]
     return {
-        "dataset": data_json.name_of(builders(fine)),
-        "eval_split": fine.data.eval_split,
-        "shift_dataset": name_outside,
-        "shift_split": config.experiment.shift_split if outside else "",
-        "is_demo": str(fine.data.dataset).startswith("derm_bags/demo"),
-        "architecture": study_plan.architecture(fine),
-        "metric": metric,
-        "fixed": label_efficiency.what_is_fixed(fine),
-        "chosen_with_all_labels": study_plan.has_grid(
-            study_plan.fine_tuning(config, fine, arms[0])
-        ),
-        "second_stage_steps": second["micle"].train.train_steps,
-        "arms": [
-            {
-                "name": arm.name,
-                "pretraining_data": arm.data,
-                "learning_rate": tuned[arm.name].optim.learning_rate,
-                "weight_decay": tuned[arm.name].optim.weight_decay,
-            }
-            for arm in arms
-        ],
-        "fractions": study_plan.fractions(config),
-        "seeds": study_plan.seeds(config, fine),
-        "permutations": fine.eval.bootstrap_resamples,
-    }
-
-
-def _without_files(result: dict) -> dict:
-    return {
-        "global_step": result["global_step"],
-        "contrastive": result["contrastive"],
-        "encoders": result.get("encoders", {}),
-        "classification": {
-            evaluator: {
-                encoder: {
-                    key: row[key]
-                    for key in row
-                    if key.removesuffix("_95") in TITLES or key == "no_interval"
-                }
-                for encoder, row in by_encoder.items()
-            }
-            for evaluator, by_encoder in result["classification"].items()
-        },
+        **study_facts.facts(plan, builders, model_dir),
+        "fixed": label_efficiency.what_is_fixed(plan.tuning),
+        "hyperparameters": study_facts.hyperparameters(plan, chosen),
+        "pretraining": pretrained,
+        "results": study_results.rows(cells, places),
+        "best_use": best,
+        "comparisons": study_compare.compare_all(cells, places, uses, recipe),
     }

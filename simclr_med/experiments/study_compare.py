@@ -1,66 +1,110 @@
-"""Arms against each other, on the same patients: paired differences, intervals, p-values."""
+"""A study's comparisons on the same patients: paired differences, intervals, p-values."""
 
 from __future__ import annotations
 
-import itertools
-import os
+import dataclasses
+import functools
+from collections.abc import Iterator
 
 from simclr_med.config import Config
-from simclr_med.experiments import study_plan
-from simclr_med.experiments.study_plan import Arm
+from simclr_med.experiments.study_plan import BASELINE, CONTROL, MICLE, SIMCLR
+from simclr_med.experiments.study_results import Cells
 from simclr_med.metrics.compare import compare, correct
-from simclr_med.metrics.predictions import read_predictions
 
+CONFIRMATORY = ("pays", "pays_same_use", "micle")  # Holm's correction is over these
 _KEPT = ("difference", "difference_95", "p", "why", "over")
-_FILES = {"inside": "predictions.csv", "shift": "predictions_shift.csv"}
 
 
-def folder(arm: Arm, job: str) -> str:
-    """Returns the folder of one fine-tuning of an arm, below the study's."""
-    return os.path.join("finetune", arm.folder, job)
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One comparison.
 
-
-def compare_arms(
-    arms: list[Arm], tuned: dict[str, Config], model_dir: str, places: list[str], recipe: Config
-) -> list[dict]:
-    """Returns a row per place, label fraction, pair of arms and metric.
-
-    A row is {"place", "fraction", "a", "b", "metric", "value_a", "value_b", "difference" (b - a),
-    "difference_95", "p", "p_holm", "why", "over", "pretrainings"}, see `metrics.compare`; "pretrainings"
-    is the smaller number of the two arms. Holm's correction is over all that is asked of one metric:
-    every pair of arms, label fraction and place.
+    Attributes:
+      name: what it answers; see `study.run`.
+      a, use_a, b, use_b: names of arms, and their uses.
+      best: whether the uses are those that were chosen for the arms.
     """
-    jobs = study_plan.fine_tunings(tuned[arms[0].name], arms[0])
-    names: dict[float, list[str]] = {}
-    for name, job in jobs.items():
-        names.setdefault(job.data.label_fraction, []).append(name)
+
+    name: str
+    a: str
+    use_a: str
+    b: str
+    use_b: str
+    best: bool = False
+
+
+def questions(arms: list[str], uses: list[str], best: dict[str, str | None]) -> Iterator[Question]:
+    """Yields what is asked at one label fraction and place.
+
+    Args:
+      arms: their names.
+      uses: of all arms.
+      best: {arm: the use chosen for it at this fraction, None: none was chosen}.
+    """
+
+    def of_best(name, a, b):
+        use_a, use_b = best[a], best[b]
+        if use_a and use_b:
+            yield Question(name, a, use_a, b, use_b, best=True)
+
+    yield from of_best("pays", BASELINE, SIMCLR)
+    for arm in arms:
+        if arm not in (BASELINE, SIMCLR):
+            yield from of_best("pays", BASELINE, arm)
+    for use in uses:
+        yield Question("pays_same_use", BASELINE, use, SIMCLR, use)
+    yield from of_best("micle", CONTROL, MICLE)
+    for use in uses:
+        yield Question("micle_same_use", CONTROL, use, MICLE, use)
+    yield from of_best("second_stage", SIMCLR, CONTROL)
+    for arm in arms:
+        for use, next_use in zip(uses, uses[1:]):
+            yield Question("use", arm, use, arm, next_use)
+
+
+def compare_all(
+    cells: Cells, places: list[str], best: dict[tuple[str, float], str | None], recipe: Config
+) -> list[dict]:
+    """Returns the rows of study.json's "comparisons", see `study.run`.
+
+    Args:
+      cells: the runs of the study.
+      places: "inside", and "shift" where there is one.
+      best: {(arm, fraction): the use chosen for it}.
+      recipe: of fine-tuning, whose seed and `--bootstrap_resamples` permutations have.
+    """
+
+    @functools.cache
+    def found(place, fraction, a, use_a, b, use_b):
+        sides = [cells.runs(place, *side) for side in ((a, use_a, fraction), (b, use_b, fraction))]
+        origins = tuple([run.pretraining for run in side] for side in sides)
+        rows = compare(
+            *([run.predictions for run in side] for side in sides),
+            seed=recipe.run.seed,
+            permutations=recipe.eval.bootstrap_resamples,
+            pretrainings=origins,
+        )
+        return rows, min(len(set(names)) for names in origins)
+
     rows = []
-    for place, fraction in itertools.product(places, sorted(names)):
-        predictions = {
-            arm.name: [
-                read_predictions(os.path.join(model_dir, folder(arm, name), _FILES[place]))
-                for name in names[fraction]
-            ]
-            for arm in arms
-        }
-        origins = {
-            arm.name: [arm.pretraining(jobs[name].run.seed) for name in names[fraction]]
-            for arm in arms
-        }
-        for a, b in itertools.combinations([arm.name for arm in arms], 2):
-            found = compare(
-                predictions[a],
-                predictions[b],
-                seed=recipe.run.seed,
-                permutations=recipe.eval.bootstrap_resamples,
-                pretrainings=(origins[a], origins[b]),
-            )
-            about = {"place": place, "fraction": fraction, "a": a, "b": b}
-            about["pretrainings"] = min(len(set(origins[a])), len(set(origins[b])))
-            for metric, row in found.items():
-                values = {"value_a": row["a"], "value_b": row["b"]}
-                kept = {key: row[key] for key in _KEPT}
-                rows.append({**about, "metric": metric, **values, **kept})
+    plan = cells.plan
+    for place in places:
+        for fraction in plan.fractions:
+            chosen = {arm.name: best[arm.name, fraction] for arm in plan.arms}
+            for asked in questions(list(chosen), plan.uses, chosen):
+                sides = (asked.a, asked.use_a, asked.b, asked.use_b)
+                by_metric, pretrainings = found(place, fraction, *sides)
+                about: dict = dict(zip(("a", "use_a", "b", "use_b"), sides))
+                about |= {"question": asked.name, "best": asked.best, "pretrainings": pretrainings}
+                rows += [
+                    {
+                        **{"place": place, "fraction": fraction, **about, "metric": metric},
+                        **{"value_a": row["a"], "value_b": row["b"]},
+                        **{key: row[key] for key in _KEPT},
+                        "p_holm": None,
+                    }
+                    for metric, row in by_metric.items()
+                ]
     for metric in {row["metric"] for row in rows}:
-        correct(row for row in rows if row["metric"] == metric)
+        correct(row for row in rows if row["metric"] == metric and row["question"] in CONFIRMATORY)
     return rows

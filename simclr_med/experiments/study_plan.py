@@ -1,30 +1,38 @@
-"""What a study is made of: its configurations, and what must hold before hours of training."""
+"""What a study is made of: arms, uses, subsets of the labels, and the configuration of every run.
+
+Nothing here reads data or weights: `jobs` lists the runs of a study that has not begun.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 
-from simclr_med.build import open_bags
 from simclr_med.config import OF_A_FOLDER, Config
 from simclr_med.errors import UserError
-from simclr_med.evaluation import evaluate, splits
-from simclr_med.experiments import grids, label_efficiency, sweep
-from simclr_med.models.resnet import SMALL_IMAGE
-from simclr_med.optim import num_train_steps, num_warmup_steps
-from simclr_med.run_folder import gfile
+from simclr_med.experiments import grids, sweep
 
 RECIPES = ("simclr", "micle", "finetune")
+STAGES = ("simclr", "control", "micle")  # of pretraining; the last two start from the first
+USES = ("probe", "finetune", "probe_finetune")
+BASELINE, SIMCLR, CONTROL, MICLE = (
+    "no pretraining",
+    "SimCLR",
+    "SimCLR → SimCLR by case",
+    "SimCLR → MICLe",
+)
+_LABEL_SEEDS = 1000  # between the subsets of the labels of one pretraining seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One way to start fine-tuning.
+    """One way to get the encoder that is used.
 
     Attributes:
-      name: as tables say it.
-      folder: as folders say it.
+      name: in tables.
+      folder: in the names of folders.
       checkpoint: the weights to start from, or the folder of one pretraining a seed; None: random.
       data: what it was pretrained on, as the paper's "Pretraining Dataset".
       of_seeds: whether `checkpoint` is the folder of one pretraining a seed.
@@ -47,6 +55,32 @@ class Arm:
         return self.checkpoint if self.checkpoint and not self.of_seeds else f"seed {seed}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run of a study.
+
+    Attributes:
+      folder: below the study's own.
+      kind: "pretraining", "sweep" (a point of a grid), or its use, one of `USES`. A probe trains no
+        encoder: all probes of an arm and a seed share one pass over the images.
+      config: of the run.
+      arm: folder of the arm; of a pretraining one of `STAGES`.
+      use: one of `USES`; "" of a pretraining.
+      fraction: of the labels.
+      seed: of the pretraining and of all that starts from it.
+      subset: of the labels.
+    """
+
+    folder: str
+    kind: str
+    config: Config
+    arm: str
+    use: str = ""
+    fraction: float = 1.0
+    seed: int = 0
+    subset: int = 0
+
+
 class Builders:
     """Prepared datasets, each prepared once.
 
@@ -67,95 +101,240 @@ class Builders:
         return self._made[key]
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A study: what it compares, and with which configurations.
+
+    Attributes:
+      config: of the study's own command.
+      recipes: {"simclr" | "micle" | "finetune": configuration}.
+      arms: the baseline first.
+      uses: of each arm, in the order of `USES`.
+      seeds: of pretraining, and of what starts from it.
+      fractions: of the labels, ascending.
+      searched: the fractions at which grids are searched, ascending.
+    """
+
+    config: Config
+    recipes: dict[str, Config]
+    arms: list[Arm]
+    uses: list[str]
+    seeds: list[int]
+    fractions: list[float]
+    searched: list[float]
+
+    @property
+    def tuning(self) -> Config:
+        """The fine-tuning recipe with the grids of the study."""
+        grid = {name: self.config.to_dict()[name] for name in sweep.GRIDS}
+        return self.recipes["finetune"].replace(**grid)
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether there is anything to choose: more than one point."""
+        return len(sweep.points(self.tuning)) > 1
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether checkpoints stay that nothing will start from."""
+        return self.config.experiment.study_keep_weights == "all"
+
+    def num_subsets(self, fraction: float) -> int:
+        """Returns how many subsets of the labels a fraction has: all labels are one."""
+        return self.config.experiment.label_subsets if fraction < 1 else 1
+
+
+def make(config: Config, recipes: dict[str, Config], model_dir: str) -> Plan:
+    """Returns the plan of a study.
+
+    Args:
+      config: of the study's own command.
+      recipes: configurations of the three kinds of runs, by `RECIPES`.
+      model_dir: of the study.
+
+    Raises:
+      UserError: a mistake in `--uses`, the fractions or the grids.
+    """
+    asked, first = config.experiment, recipes["finetune"].run.seed
+    plan = Plan(
+        config,
+        recipes,
+        arms(config, recipes, model_dir),
+        uses(asked.uses),
+        seeds=list(range(first, first + asked.repeats)),
+        fractions=_fractions("label_fractions", asked.label_fractions),
+        searched=_fractions("sweep_label_fraction", asked.sweep_label_fraction),
+    )
+    sweep.points(plan.tuning)
+    return plan
+
+
+def uses(text: str) -> list[str]:
+    """Returns the values of `--uses`, in the order of `USES`.
+
+    Raises:
+      UserError: none, or one that does not exist.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in USES]
+    if unknown or not names:
+        raise UserError(
+            f"--uses={text}: {f'{unknown[0]!r} is no use' if unknown else 'nothing is named'}. Give one "
+            f"or several of {','.join(USES)}."
+        )
+    return [use for use in USES if use in names]
+
+
+def _fractions(flag: str, text: str) -> list[float]:
+    return sorted(grids.numbers(flag, text, "label_fraction"))
+
+
 def arms(config: Config, recipes: dict[str, Config], model_dir: str) -> list[Arm]:
     """Returns the arms, the baseline first; with `--checkpoint` also those weights as they are."""
     given = config.run.checkpoint
     start = "given weights" if given else ""
     first, second = (str(recipes[name].data.dataset) for name in ("simclr", "micle"))
-    data = first if first == second else f"{first}, {second}"
-    data = f"{start} → {data}" if given else data
+    both = first if first == second else f"{first}, {second}"
+    one, both = (f"{start} → {data}" if given else data for data in (first, both))
 
-    def pretrained(name):
-        return os.path.join(model_dir, f"pretrain_{name}")
+    def pretrained(stage):
+        return os.path.join(model_dir, f"pretrain_{stage}")
 
     return [
-        Arm("random init", "scratch", None, "none"),
+        Arm(BASELINE, "scratch", None, "none"),
         *([Arm("given weights", "given", given, start)] if given else []),
-        Arm("SimCLR", "simclr", pretrained("simclr2"), data, of_seeds=True),
-        Arm("SimCLR → MICLe", "micle", pretrained("micle"), data, of_seeds=True),
+        Arm(SIMCLR, "simclr", pretrained("simclr"), one, of_seeds=True),
+        Arm(CONTROL, "control", pretrained("control"), both, of_seeds=True),
+        Arm(MICLE, "micle", pretrained("micle"), both, of_seeds=True),
     ]
 
 
-def seeds(config: Config, tuned: Config) -> list[int]:
-    """Returns the seeds of the study: of pretraining and of the fine-tuning that starts from it."""
-    return list(range(tuned.run.seed, tuned.run.seed + config.experiment.repeats))
+def jobs(plan: Plan, model_dir: str) -> list[Job]:
+    """Returns every run of a study, in the order in which they are made.
 
-
-def first_stage(config: Config, recipe: Config, seed: int) -> Config:
-    """Returns SimCLR's configuration, from `--checkpoint` if there is one."""
-    return _pretraining(recipe).replace(micle=False, checkpoint=config.run.checkpoint, seed=seed)
-
-
-def second_stage(recipe: Config, builder, checkpoint: str, seed: int) -> dict[str, Config]:
-    """Returns {"micle", "simclr2"}: the same steps and learning rates, another positive pair.
-
-    MICLe counts its epochs in bags, SimCLR in images; so epochs become the steps they mean to
-    MICLe, and the control's warm-up is stretched to as many steps.
+    Where a grid is to be searched, fine-tunings have its first point and its largest `--train_steps`.
     """
-    bags = open_bags(recipe, builder, recipe.data.train_split)
-    batch = recipe.train.train_batch_size
-    steps = num_train_steps(
-        bags.num_bags, batch, recipe.train.train_epochs, recipe.train.train_steps
-    )
-    warmup = num_warmup_steps(bags.num_bags, batch, recipe.optim.warmup_epochs)
-    stretched = (warmup + 0.5) * batch / bags.num_images  # half a step, as it is rounded down
-    common = _pretraining(recipe).replace(train_steps=steps, checkpoint=checkpoint, seed=seed)
-    return {
-        "micle": common.replace(micle=True),
-        "simclr2": common.replace(micle=False, warmup_epochs=stretched if warmup else 0.0),
+    longest = max(point.train.train_steps for point in sweep.points(plan.tuning).values())
+    first = next(iter(sweep.points(plan.tuning).values()))
+    values = {name: first.to_dict()[name] for name in sweep.CHOSEN} | {"train_steps": longest}
+    return [
+        *(job for seed in plan.seeds for job in pretrainings(plan, model_dir, seed)),
+        *(job for job in runs_of_uses(plan) if job.use == "probe"),
+        *(
+            dataclasses.replace(job, folder=os.path.join(job.folder, name), config=point)
+            for job in searches(plan)
+            for name, point in sweep.points(job.config).items()
+        ),
+        *(
+            dataclasses.replace(job, config=job.config.replace(**values))
+            for job in runs_of_uses(plan)
+            if job.use != "probe"
+        ),
+    ]
+
+
+def pretrainings(plan: Plan, model_dir: str, seed: int) -> list[Job]:
+    """Returns the stages of one seed, by `STAGES`: MICLe and the control both start from SimCLR.
+
+    The control draws bags as MICLe does, and one image of each: the two see the same bags in the same
+    batches, for as many steps at the same learning rates, and differ in the pair alone.
+    """
+    first, second = (_pretraining(plan.recipes[name], seed) for name in ("simclr", "micle"))
+    start = os.path.join(model_dir, f"pretrain_simclr/seed_{seed}")
+    configs = {
+        "simclr": first.replace(micle=False, checkpoint=plan.config.run.checkpoint),
+        "control": second.replace(micle=False, simclr_unit="bag", checkpoint=start),
+        "micle": second.replace(micle=True, simclr_unit="image", checkpoint=start),
     }
+    return [
+        Job(f"pretrain_{stage}/seed_{seed}", "pretraining", configs[stage], stage, seed=seed)
+        for stage in STAGES
+    ]
 
 
-def _pretraining(recipe: Config) -> Config:
+def _pretraining(recipe: Config, seed: int) -> Config:
     """Returns a recipe that is evaluated at its last step, where fine-tuning starts from."""
+    all_labels = {"label_fraction": 1.0, "label_seed": None}
     return recipe.replace(
-        train_mode="pretrain", selection_split=None, label_fraction=1.0, eval_name=None
+        train_mode="pretrain", selection_split=None, eval_name=None, seed=seed, **all_labels
     )
 
 
-def fine_tuning(config: Config, recipe: Config, arm: Arm) -> Config:
-    """Returns an arm's fine-tuning with the first seed, before the choice of its learning rate."""
-    asked = config.experiment
-    keys = ("repeats", "label_fractions", "sweep_learning_rates", "sweep_weight_decays")
+def searches(plan: Plan) -> list[Job]:
+    """Returns the grid searches: of each arm, each use that trains, and each fraction of `searched`.
+
+    Each is made with the first seed and its first subset of the labels; `sweep.points` of its
+    configuration are its runs. [] where there is nothing to choose.
+    """
+    if not plan.has_grid:
+        return []
+    found = []
+    for arm in plan.arms:
+        for use in plan.uses:
+            for fraction in plan.searched if use != "probe" else ():
+                folder = f"sweep/{use}/{arm.folder}/fraction_{grids.name(fraction)}"
+                config = _of_use(plan, arm, use, fraction, plan.seeds[0], 0)
+                found.append(Job(folder, "sweep", config, arm.folder, use, fraction, plan.seeds[0]))
+    return found
+
+
+def searched_for(plan: Plan, fraction: float) -> float:
+    """Returns the searched fraction whose choice a fraction takes: the nearest by ratio."""
+    return min(plan.searched, key=lambda other: abs(math.log(other / fraction)))
+
+
+def runs_of_uses(plan: Plan) -> list[Job]:
+    """Returns the runs of all arms, with the hyperparameters of the recipe.
+
+    All arms and uses take turns at each seed, fraction and subset, so that a study stopped early has a
+    bit of each.
+    """
+    found = []
+    for seed in plan.seeds:
+        for fraction in plan.fractions:
+            for subset in range(plan.num_subsets(fraction)):
+                of_labels = f"fraction_{grids.name(fraction)}"
+                of_labels += f"/subset_{subset}" * (fraction < 1) + f"/seed_{seed}"
+                for use in plan.uses:
+                    found += [
+                        Job(
+                            f"{use}/{arm.folder}/{of_labels}",
+                            use,
+                            _of_use(plan, arm, use, fraction, seed, subset),
+                            *(arm.folder, use, fraction, seed, subset),
+                        )
+                        for arm in plan.arms
+                        if not _is_a_copy(plan, arm, use, fraction, seed)
+                    ]
+    return found
+
+
+def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int) -> bool:
+    """Returns whether a probe is that of another seed: of the same encoder, on all labels."""
+    same_encoder = arm.checkpoint is not None and not arm.of_seeds
+    return use == "probe" and same_encoder and fraction == 1 and seed != plan.seeds[0]
+
+
+def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> Config:
+    """Returns the configuration of a run, before the choice of its hyperparameters."""
+    recipe = plan.tuning
+    others: dict = {"init_head": recipe.train.init_head}
+    if use == "probe_finetune":
+        others = {"init_head": "probe", "zero_init_logits_layer": False}
+    elif recipe.train.init_head == "probe":
+        others = {"init_head": "random"}
+    if not plan.keeps_weights:
+        others["keep_hub_module_max"] = 0
     return recipe.replace(
         train_mode="finetune",
         micle=False,
-        checkpoint=arm.start(recipe.run.seed),
+        checkpoint=arm.start(seed),
+        seed=seed,
         eval_name=None,
-        **{key: getattr(asked, key) for key in keys},
+        label_fraction=fraction,
+        label_seed=seed + _LABEL_SEEDS * subset if fraction < 1 else None,
+        **others,
     )
-
-
-def fine_tunings(tuned: Config, arm: Arm) -> dict[str, Config]:
-    """Returns {folder: configuration} of an arm's runs: each seed from the pretraining of that seed."""
-    return {
-        name: job.replace(checkpoint=arm.start(job.run.seed))
-        for name, job in label_efficiency.jobs(tuned).items()
-    }
-
-
-def check_folder(model_dir: str) -> None:
-    """Refuses a study that was begun when all seeds shared one pretraining.
-
-    Raises:
-      UserError: it was.
-    """
-    old = os.path.join(model_dir, "pretrain_simclr1", "config.json")
-    if gfile.exists(old):
-        raise UserError(
-            f"--model_dir={model_dir} holds a study of an earlier version, which pretrained once for "
-            "all seeds. A study now pretrains once for each seed: choose another --model_dir."
-        )
 
 
 def elsewhere(config: Config, tuned: Config) -> Config:
@@ -170,69 +349,6 @@ def elsewhere(config: Config, tuned: Config) -> Config:
     )
 
 
-def with_shift_split(config: Config, recipes: dict[str, Config], builders: Builders) -> Config:
-    """Returns the study's configuration with `--shift_split`: where none is given, all or test.
-
-    All of a dataset that no stage was trained on, unless its table names splits.
-    """
-    asked = config.experiment
-    if not asked.shift_dataset or asked.shift_split:
-        return config
-    tuned = recipes["finetune"]
-    outside = shift_builder(config, tuned, builders)
-    shift = elsewhere(config.replace(shift_split="test"), tuned)
-    for recipe in recipes.values():
-        of_run = splits.of_run(recipe, builders(recipe))
-        if splits.whole_if_unseen(shift, outside, of_run).data.eval_split != "all":
-            return config.replace(shift_split="test")
-    return config.replace(shift_split="all")
-
-
-def check(config: Config, recipes: dict[str, Config], builders: Builders) -> None:
-    """Finds mistakes that would otherwise show up after hours.
-
-    Raises:
-      UserError: says which.
-    """
-    tuned = recipes["finetune"]
-    _check_alike(recipes)
-    config = with_shift_split(config, recipes, builders)
-    builder = builders(tuned)
-    inside = open_bags(tuned, builder, tuned.data.eval_split)
-    for recipe in (
-        first_stage(config, recipes["simclr"], tuned.run.seed),
-        _pretraining(recipes["micle"]),
-    ):
-        evaluate.check_splits(recipe, builders(recipe))  # they are evaluated too, by probes
-    if not inside.class_names:
-        raise UserError(f"--mode=study fine-tunes, and {builder.info.full_name} has no labels.")
-    trial = fine_tuning(config, tuned, Arm("", "", None, ""))
-    label_efficiency.jobs(trial)
-    if has_grid(trial) and not tuned.data.selection_split:
-        raise UserError(
-            "A study with more than one learning rate or weight decay chooses among them on "
-            "--selection_split, which is missing."
-        )
-    evaluate.check_splits(tuned, builder)
-    if config.experiment.shift_dataset:
-        shifted = shift_builder(config, tuned, builders)
-        shift = elsewhere(config, tuned)
-        outside = open_bags(shift, shifted, shift.data.eval_split)
-        splits.check(shift, shifted, splits.of_run(tuned, builder), None)
-        if outside.class_names != inside.class_names:
-            raise UserError(
-                f"--shift_dataset={config.experiment.shift_dataset} has the classes "
-                f"{', '.join(outside.class_names) or '(none)'}, and {builder.info.full_name} has "
-                f"{', '.join(inside.class_names)}: a model of one cannot be tested on the other. "
-                "--shift_dataset= leaves that part of the study out."
-            )
-
-
-def has_grid(config: Config) -> bool:
-    """Returns whether there is anything to choose: more than one learning rate or weight decay."""
-    return len(sweep.points(config)) > 1
-
-
 def shift_builder(config: Config, tuned: Config, builders: Builders):
     """Returns the builder of `--shift_dataset`."""
     asked = config.experiment
@@ -245,31 +361,3 @@ def architecture(config: Config) -> str:
     family = {"resnet": "", "bit": "BiT ", "keras_resnet": "Keras "}[model.encoder]
     extras = (", selective kernels" * (model.sk_ratio > 0)) + (", SE" * (model.se_ratio > 0))
     return f"{family}ResNet-{model.resnet_depth} ({model.width_multiplier}x{extras})"
-
-
-def fractions(config: Config) -> list[float]:
-    """Returns the label fractions, ascending."""
-    text = config.experiment.label_fractions
-    return sorted(grids.numbers("label_fractions", text, "label_fraction"))
-
-
-def _check_alike(recipes: dict[str, Config]) -> None:
-    """Raises UserError where an encoder could not take over the weights of the one before."""
-    alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
-    shown = ("input_range", "antialias")
-    for field in (*alike, *shown, "image_size"):
-        found = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
-        kinds = set(found.values())
-        if field == "image_size":  # any size fits, but small images have another stem
-            kinds = {size <= SMALL_IMAGE for size in kinds}
-        if len(kinds) > 1:
-            said = ", ".join(f"{value} in --{name}_recipe" for name, value in found.items())
-            raise UserError(
-                f"--{field} is {said}: one encoder could not take over the weights of the other. "
-                "Give it in the study's own flags."
-            )
-    if len({recipe.device for recipe in recipes.values()}) > 1:
-        raise UserError(
-            "The recipes of a study differ in a flag of the machine, such as --mixed_precision. "
-            "Give it in the study's own flags."
-        )

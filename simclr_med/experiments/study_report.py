@@ -1,236 +1,169 @@
-"""study.md and its figures: the paper's tables 1 to 3 and figures 4 and 5, of one study."""
+"""study.md and its figures, from study.json: what was asked and found, first in words, then in tables."""
 
 from __future__ import annotations
 
 import os
+import textwrap
 
 from simclr_med import run_folder
-from simclr_med.experiments import figures, study_sentences
-from simclr_med.experiments.summary import markdown, percent, spread, text, titles
-from simclr_med.metrics.text import TITLES, encoder_title, signed
+from simclr_med.experiments import study_figures, study_sentences, study_tables
+from simclr_med.experiments.study_sentences import USES, amount
+from simclr_med.experiments.summary import markdown, percent
+from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import terminal
 
-SHIFT, LABELS = "figure4_shift.png", "figure5_labels.png"
-_ENCODERS = {
-    "simclr1": "SimCLR, first stage",
-    "simclr2": "SimCLR, both stages",
-    "micle": "SimCLR → MICLe",
-}
+LABELS, USED, SHIFT, PRETRAINING = (
+    *("figure5_labels.png", "figure5_uses.png"),
+    *("figure4_shift.png", "pretraining.png"),
+)
+_WIDTH = 100  # of text on the terminal
 
 
 def save(model_dir: str, study: dict) -> None:
-    """Writes study.md, figure4_shift.png (with a shift set) and figure5_labels.png; prints table 3.
+    """Writes study.md and its figures; prints the table and, last, the answers.
 
     Args:
       model_dir: of the study.
-      study: what study.json holds.
+      study: content of study.json.
     """
-    note = f"Mean ± standard deviation of {len(study['seeds'])} seeds; {study['fixed']}."
-    metric = TITLES[study["metric"]]
-    curves = {
-        arm["name"]: [
-            (row["fraction"], row[study["metric"]]["mean"], row[study["metric"]]["sd"])
-            for row in rows_of(study, arm["name"])
-        ]
-        for arm in study["arms"]
-    }
-    figures.curves(os.path.join(model_dir, LABELS), curves, metric, note)
+    if _has_best(study):
+        study_figures.label_efficiency(os.path.join(model_dir, LABELS), study)
+    study_figures.by_use(os.path.join(model_dir, USED), study)
+    study_figures.pretraining(os.path.join(model_dir, PRETRAINING), study, model_dir)
     if study["shift_dataset"]:
-        bars = {}
-        for arm in study["arms"]:
-            ends = {p: rows_of(study, arm["name"], p)[-1][study["metric"]] for p in _places(study)}
-            titles = {"inside": study["dataset"], "shift": study["shift_dataset"]}
-            bars[arm["name"]] = {
-                f"{place}: {_short(titles[place])}": (end["mean"], end["sd"])
-                for place, end in ends.items()
-            }
-        figures.bars(os.path.join(model_dir, SHIFT), bars, metric)
+        study_figures.shift(os.path.join(model_dir, SHIFT), study)
     path = os.path.join(model_dir, "study.md")
-    run_folder.write_atomically(path, page(study, note))
-    terminal.show([("Comparison with random init, inside the distribution", *_table3(study))])
-    for line in study_sentences.findings(study):
-        print(f"- {line}")
-    print(f"  {path}  tables, figures and what they show")
+    run_folder.write_atomically(path, page(study))
+    terminal.show(
+        [
+            (
+                f"{TITLES[study['metric']]} with {amount(study, fraction)}, * best use",
+                *study_tables.arms_by_use(study, fraction, mark="*"),
+            )
+            for fraction in study["fractions"]
+        ]
+    )
+    answers = [f"{answer.question} {answer.text}" for answer in study_sentences.answers(study)]
+    for text in (*answers, study_sentences.how_to_read(study)):
+        print(textwrap.fill(text, _WIDTH, break_on_hyphens=False) + "\n")
+    print(f"  {path}  tables and figures")
 
 
-def page(study: dict, note: str) -> str:
+def page(study: dict) -> str:
     """Returns study.md."""
     metric = TITLES[study["metric"]]
-    most = percent(study["fractions"][-1])
     parts = [
         f"# Study: {study['dataset']}, split {study['eval_split']}",
-        f"{study['architecture']}. {note} Intervals and p-values are over {_over(study)}. Main metric: "
-        f"{metric}.",
-        "## What was found",
-        "\n".join(f"- {line}" for line in study_sentences.findings(study)),
-        "## What this cannot show",
-        "\n".join(f"- {line}" for line in study_sentences.limits(study)),
-        f"## Table 1: pretraining data ({study['architecture']})",
-        f"Fine-tuned with {most} of the labels:",
-        markdown(*_table1(study)),
-        "Linear probes of frozen encoders, mean ± standard deviation over pretrainings. An encoder that "
-        "does not beat the untrained one has learnt nothing a linear probe can use:",
-        markdown(*_probes(study)),
-        "## Table 2: MICLe",
-        "Both rows of a pair saw equally many steps of equal learning rates; "
-        f"the last {study['second_stage_steps']:,} steps differ in the positive pair only.",
-        markdown(*_table2(study)),
-        "## Table 3: comparison with the baseline",
-        markdown(*_table3(study)),
-    ]
-    if study["shift_dataset"]:
-        parts += [
-            f"## Figure 4: distribution shift ({study['shift_dataset']}, {study['shift_split']})",
-            f"Trained with {most} of the labels on {study['dataset']}; no further training.",
-            f"![Inside and outside the distribution]({SHIFT})",
-            markdown(*_shift(study)),
-        ]
-    parts += [
-        "## Figure 5: label efficiency",
-        f"![{metric} over the share of labels]({LABELS})",
-        markdown(*_labels(study)),
+        "## In short",
+        *(f"**{answer.question}** {answer.text}" for answer in study_sentences.answers(study)),
+        study_sentences.how_to_read(study),
+        f"## {metric} by arm and use",
+        f"Mean [95 % interval over {study_sentences.over(study)}] of {_how_many(study)}. "
+        f"{study['architecture']}; {study['fixed']}."
+        + " Bold: the arm's best use, by the mean on the selection split."
+        * study_sentences.chooses(study),
+        *_by_fraction(study, "inside"),
+        f"![{metric} over the number of labels, each arm in its best use]({LABELS})"
+        if _has_best(study)
+        else "",
+        f"![{metric} over the number of labels, use by use]({USED})",
+        "## Comparisons",
+        f"Planned, by {metric}; the last column is corrected for all "
+        f"{study_sentences.num_corrected(study)} of them together (Holm). Differences are of the same "
+        "patients.",
+        markdown(*study_tables.planned(study)),
+        "Exploratory, without correction:",
+        markdown(*study_tables.exploratory(study)),
+        *_elsewhere(study),
+        "## Pretraining",
+        "Mean ± standard deviation over seeds. MICLe and its control start from the SimCLR of their "
+        "seed, and see the same bags in the same batches: they differ in the positive pair only.",
+        markdown(*study_tables.pretraining(study)),
+        f"![Loss and accuracy of every pretraining]({PRETRAINING})",
+        "## Other metrics",
+        *_all_metrics(study),
         "## How",
-        markdown(*_hyperparameters(study)),
-        "Every run is a folder of its own beside this file: pretrain_*/seed_S/ and "
-        "finetune/ARM/fraction_F/seed_S/, each with config.json, result.json and predictions.csv. "
-        "All numbers: study.json.",
+        _what(study),
+        markdown(*study_tables.splits(study)),
+        _hyperparameters(study),
+        markdown(*study_tables.hyperparameters(study)),
+        "Every run is a folder of its own beside this file, with config.json and result.json. All "
+        "numbers: study.json.",
     ]
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
-def rows_of(study: dict, arm: str, place: str = "inside") -> list[dict]:
-    """Returns an arm's rows, by ascending label fraction."""
-    return [row for row in study["results"] if (row["arm"], row["place"]) == (arm, place)]
-
-
-def _places(study: dict) -> list[str]:
-    return ["inside", *(["shift"] if study["shift_dataset"] else [])]
-
-
-def _metrics(study: dict) -> list[str]:
-    """Returns the metrics that were measured, the main one first."""
-    names = [name for name in TITLES if name in study["results"][0]]
-    return sorted(names, key=lambda name: name != study["metric"])
-
-
-def _table1(study: dict):
-    metrics = _metrics(study)
-    cells = []
-    for arm in study["arms"]:
-        last = rows_of(study, arm["name"])[-1]
-        values = [text(last[m]["mean"], last[m]["sd"]) for m in metrics]
-        cells.append([study["architecture"], arm["pretraining_data"], arm["name"], *values])
-    return ["architecture", "pretraining data", "arm", *titles(metrics)], cells
-
-
-def _probes(study: dict):
-    metrics = _metrics(study)
-    cells: list[list[str]] = []
-
-    def line(name, rows):
-        spreads = [spread([row.get(metric) for row in rows]) for metric in metrics]
-        return [name, *(text(values["mean"], values["sd"]) for values in spreads)]
-
-    for name, title in _ENCODERS.items():
-        found = study["pretraining"][name]
-        probes = [result["classification"].get("linear probe", {}) for result in found]
-        untrained = encoder_title(found[0], "untrained")
-        lines = [("untrained", untrained)] if not cells else []
-        if name == "simclr1":  # of the others it is simclr1
-            lines.append(("before this run", "the study's --checkpoint"))
-        for encoder, row_title in (*lines, ("trained", title)):
-            if rows := [probe[encoder] for probe in probes if encoder in probe]:
-                cells.append(line(row_title, rows))
-    return ["encoder", *titles(metrics)], cells
-
-
-def _table2(study: dict):
-    cells = []
-    data = {arm["name"]: arm["pretraining_data"] for arm in study["arms"]}
-    for i, fraction in enumerate(study["fractions"]):
-        test = comparison(study, "SimCLR", "SimCLR → MICLe", fraction)
-        for arm, micle in (("SimCLR", "no"), ("SimCLR → MICLe", "yes")):
-            value = rows_of(study, arm)[i][study["metric"]]
-            by_test = [_difference(test), *_p_values(test)] if micle == "yes" else ["", "", ""]
-            cells.append(
-                [percent(fraction), data[arm], micle, text(value["mean"], value["sd"]), *by_test]
-            )
-    metric = TITLES[study["metric"]]
-    return ["labels", "pretraining data", "MICLe", metric, "difference", "p", "p (Holm)"], cells
-
-
-def _table3(study: dict):
-    base = study["arms"][0]["name"]
-    cells = []
-    for i, fraction in enumerate(study["fractions"]):
-        for arm in study["arms"]:
-            value = rows_of(study, arm["name"])[i][study["metric"]]
-            cell = [percent(fraction), arm["name"], text(value["mean"], value["sd"])]
-            if arm["name"] == base:
-                cells.append([*cell, "", "", ""])
-            else:
-                test = comparison(study, base, arm["name"], fraction)
-                cells.append([*cell, _difference(test), *_p_values(test)])
-    metric = TITLES[study["metric"]]
-    return ["labels", "arm", metric, f"difference from {base}", "p", "p (Holm)"], cells
-
-
-def _shift(study: dict):
-    base, fraction = study["arms"][0]["name"], study["fractions"][-1]
-    cells = []
-    for arm in study["arms"]:
-        inside, outside = (
-            rows_of(study, arm["name"], place)[-1][study["metric"]] for place in ("inside", "shift")
+def _by_fraction(study: dict, place: str) -> list[str]:
+    return [
+        part
+        for fraction in study["fractions"]
+        for part in (
+            f"With {amount(study, fraction)}:",
+            markdown(*study_tables.arms_by_use(study, fraction, place)),
         )
-        known = inside["mean"] is not None and outside["mean"] is not None
-        drop = inside["mean"] - outside["mean"] if known else None
-        cell = [arm["name"], text(inside["mean"], inside["sd"])]
-        cell += [text(outside["mean"], outside["sd"]), text(drop)]
-        if arm["name"] == base:
-            cells.append([*cell, "", "", ""])
-        else:
-            test = comparison(study, base, arm["name"], fraction, "shift")
-            cells.append([*cell, _difference(test), *_p_values(test)])
-    columns = ["arm", "inside", "outside", "drop", f"outside, difference from {base}"]
-    return [*columns, "p", "p (Holm)"], cells
+    ] + [f"No interval: {why}." for why in study_tables.reasons(study, place)]
 
 
-def _labels(study: dict):
-    columns = ["labels", *(arm["name"] for arm in study["arms"])]
-    cells = []
-    for i, fraction in enumerate(study["fractions"]):
-        values = [rows_of(study, arm["name"])[i][study["metric"]] for arm in study["arms"]]
-        cells.append([percent(fraction), *(text(v["mean"], v["sd"]) for v in values)])
-    return columns, cells
-
-
-def _hyperparameters(study: dict):
-    cells = [
-        [arm["name"], f"{arm['learning_rate']:g}", f"{arm['weight_decay']:g}"]
-        for arm in study["arms"]
+def _elsewhere(study: dict) -> list[str]:
+    """Returns the section of cases kept elsewhere; [] without them."""
+    if not study["shift_dataset"]:
+        return []
+    return [
+        f"## {study['shift_dataset']}, split {study['shift_split']}",
+        "The same runs on other cases, without further training.",
+        *_by_fraction(study, "shift"),
+        f"![Inside and elsewhere]({SHIFT})",
+        "Planned comparisons there:",
+        markdown(*study_tables.planned(study, "shift")),
     ]
-    return ["fine-tuning", "learning rate", "weight decay"], cells
 
 
-def comparison(study: dict, a: str, b: str, fraction: float, place: str = "inside") -> dict:
-    """Returns the row of study["comparisons"] of two arms, by the main metric."""
-    wanted = (place, fraction, a, b, study["metric"])
-    keys = ("place", "fraction", "a", "b", "metric")
-    return next(row for row in study["comparisons"] if tuple(row[k] for k in keys) == wanted)
+def _all_metrics(study: dict) -> list[str]:
+    parts = ["Mean ± standard deviation over runs, on the evaluated split."]
+    for fraction in study["fractions"]:
+        parts += [
+            f"With {amount(study, fraction)}:",
+            markdown(*study_tables.all_metrics(study, fraction)),
+        ]
+    return parts
 
 
-def _difference(row: dict) -> str:
-    return signed(row["difference"], row["difference_95"], row["why"])
+def _how_many(study: dict) -> str:
+    """Returns "3 pretrainings (seeds 0, 1, 2), with 3 subsets of the labels each below 100 %"."""
+    seeds = study["seeds"]
+    said = f"{len(seeds)} pretraining{'s' * (len(seeds) != 1)} (seed{'s' * (len(seeds) != 1)} "
+    said += f"{', '.join(map(str, seeds))})"
+    if study["label_subsets"] > 1 and study["fractions"][0] < 1:
+        said += f", with {study['label_subsets']} subsets of the labels each below {percent(1)}"
+    return said
 
 
-def _p_values(row: dict) -> list[str]:
-    return [study_sentences.p_text(row[key]) for key in ("p", "p_holm")]
+def _has_best(study: dict) -> bool:
+    """Returns whether there is a best use of any arm, for want of which a figure is missing."""
+    return any(row["use"] for row in study["best_use"])
 
 
-def _over(study: dict) -> str:
-    """Returns what intervals are over."""
-    return study["comparisons"][0]["over"]
+def _what(study: dict) -> str:
+    """Returns what each arm was pretrained on, which uses there are, and how many runs."""
+    arms = "; ".join(f"{arm['name']}: {arm['pretraining_data']}" for arm in study["arms"])
+    uses = {
+        "probe": "logistic regression on frozen features",
+        "finetune": "the whole network is trained",
+        "probe_finetune": "the whole network is trained, its head starting at the probe's weights "
+        "(Kumar et al. 2022)",
+    }
+    said = "; ".join(f"{USES[use]}: {uses[use]}" for use in study["uses"])
+    kinds = ("pretraining", "sweep", "fine-tuning", "probe")
+    runs = ", ".join(f"{kind} {study['runs'][kind]:,}" for kind in kinds)
+    return f"Pretraining data: {arms}. Uses: {said}. Number of runs: {runs}."
 
 
-def _short(dataset: str) -> str:
-    return dataset if len(dataset) <= 28 else f"{dataset[:27]}…"
+def _hyperparameters(study: dict) -> str:
+    """Returns how hyperparameters were chosen."""
+    if not study["has_grid"]:
+        return "Hyperparameters of fine-tuning, those of the recipe (nothing was chosen):"
+    shares = " and ".join(percent(fraction) for fraction in study["searched_fractions"])
+    return (
+        f"Hyperparameters of fine-tuning were chosen for each arm and use on {study['selection_split']}, "
+        f"with the first seed and {shares} of the labels; the evaluated split was not looked at:"
+    )

@@ -1,4 +1,5 @@
-"""Grid sweep of learning rate and weight decay (section 4.3): chosen on one split, tested on another.
+"""Grid sweep of learning rate, weight decay and steps (section 4.3): chosen on one split, tested on
+another.
 
 Every point is judged on `--selection_split` (fine-tuning: at the best of its kept checkpoints there;
 pretraining: at the last). Only the best is then evaluated on `--eval_split`, at that checkpoint.
@@ -21,6 +22,8 @@ from simclr_med.experiments import figures, grids, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import files, gfile, spreadsheet, terminal
 
+GRIDS = ("sweep_learning_rates", "sweep_weight_decays", "sweep_train_steps")
+CHOSEN = ("learning_rate", "weight_decay", "train_steps")  # what a point of the grid sets
 _TEST = "test"  # the name of the final evaluation's files
 
 
@@ -33,16 +36,20 @@ def points(config: Config) -> dict[str, Config]:
     asked = config.experiment
     rates = grids.numbers("sweep_learning_rates", asked.sweep_learning_rates, "learning_rate")
     decays = grids.numbers("sweep_weight_decays", asked.sweep_weight_decays, "weight_decay")
+    steps = {"": config.train.train_steps}
+    if asked.sweep_train_steps:
+        counts = grids.whole_numbers("sweep_train_steps", asked.sweep_train_steps, "train_steps")
+        steps = {f"_steps_{count}": count for count in counts}
     judged = config.replace(
         eval_split=config.data.selection_split,
         eval_name="selection",
         keep_hub_module_max=0,
     )
     return {
-        f"lr_{grids.name(rate)}_wd_{grids.name(decay)}": judged.replace(
-            learning_rate=rate, weight_decay=decay
+        f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}": judged.replace(
+            learning_rate=rate, weight_decay=decay, train_steps=count
         )
-        for rate, decay in itertools.product(rates, decays)
+        for (suffix, count), rate, decay in itertools.product(steps.items(), rates, decays)
     }
 
 
@@ -69,11 +76,7 @@ def run(
                 f"Note: {', '.join(looks)} was evaluated on --eval_split={config.data.eval_split} "
                 "before, when it was the best. This is another look at that split; say so."
             )
-        of_best = config.replace(
-            learning_rate=best["learning_rate"],
-            weight_decay=best["weight_decay"],
-            eval_name=_TEST,
-        )
+        of_best = config.replace(**{name: best[name] for name in CHOSEN}, eval_name=_TEST)
         result = runs.evaluate_once(of_best, builder, folder, strategy, pictures=True)
         _bring_up(result, folder, model_dir)
         best["looked_at_before"] = looks
@@ -90,12 +93,26 @@ def run(
 
 
 def search(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+    *,
+    keep_weights: bool = True,
 ) -> dict:
     """Returns the best point on the selection split: {"run", "learning_rate", "weight_decay", ...}.
 
-    After each run sweep.csv and sweep.md are written anew, so they can be watched. Of equals the
+    After each run sweep.csv and sweep.md are written again, so they can be watched. Of equals the
     first in the grid is the best. The eval split is not read.
+
+    Args:
+      config: of the run, with the grid.
+      builder: a prepared TFDS builder.
+      model_dir: of the sweep.
+      strategy: from `build.set_up`.
+      asked: what the command line said, for flags.json.
+      keep_weights: False removes each point's checkpoints once it is judged.
 
     Raises:
       UserError: no point came to its end with a defined `--selection_metric`.
@@ -104,11 +121,16 @@ def search(
     rows: list[dict] = []
     jobs = points(config)
     for name, outcome in runs.run_all(
-        jobs, builder, model_dir, strategy, asked, may_diverge=True, to_choose=True
+        *(jobs, builder, model_dir, strategy, asked),
+        may_diverge=True,
+        to_choose=True,
+        keep_weights=keep_weights,
     ):
         optim = jobs[name].optim
         row = {"run": name, "learning_rate": optim.learning_rate, "failure": outcome.failure}
         row["weight_decay"] = optim.weight_decay
+        if config.experiment.sweep_train_steps:
+            row["train_steps"] = jobs[name].train.train_steps
         if outcome.result:
             measured = summary.main_row(outcome.result)
             if metric not in measured:
@@ -117,7 +139,6 @@ def search(
             row |= {key: measured[key] for key in metrics_of(measured)}
         rows.append(row)
         _save(model_dir, rows, config)
-    figures.heat_map(os.path.join(model_dir, "sweep.png"), rows, metric)
     able = [row for row in rows if row.get(metric) is not None]
     if not able:
         raise UserError(
@@ -125,10 +146,13 @@ def search(
             f"{config.data.selection_split}: see {os.path.join(model_dir, 'sweep.md')}."
         )
     best = max(able, key=lambda row: row[metric])
+    as_long = [row for row in rows if row.get("train_steps") == best.get("train_steps")]
+    figures.heat_map(os.path.join(model_dir, "sweep.png"), as_long, metric)
     show = [row for row in rows if row.get(metric) is not None or row["failure"]]
     terminal.show([(_title(config), *_cells(show, metric, best))])
     return {
         **{key: best[key] for key in ("run", "learning_rate", "weight_decay")},
+        "train_steps": jobs[best["run"]].train.train_steps,
         "selection_split": config.data.selection_split,
         "selection_metric": metric,
         metric: best[metric],
@@ -165,7 +189,7 @@ def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     metric = config.eval.selection_metric
     able = [row for row in rows if row.get(metric) is not None]
     best = max(able, key=lambda row: row[metric]) if able else None
-    columns = ["run", "learning_rate", "weight_decay", "failure"]
+    columns = ["run", *(name for name in CHOSEN if name in rows[0]), "failure"]
     columns += list(dict.fromkeys(key for row in rows for key in row if key not in columns))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
@@ -188,10 +212,11 @@ def _title(config: Config) -> str:
 def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str], list[list[str]]]:
     names = [name for name in TITLES if any(name in row for row in rows)]
     names.sort(key=lambda name: name != metric)
+    varied = [name for name in CHOSEN if name in rows[0]]
     lines = [
         [
             grids.name(row["learning_rate"]) + (" (best)" if row is best else ""),
-            grids.name(row["weight_decay"]),
+            *(grids.name(row[name]) for name in varied[1:]),
             *(
                 ["failed: " + row["failure"].split(";")[0]] + [""] * (len(names) - 1)
                 if row["failure"]
@@ -200,4 +225,5 @@ def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str],
         ]
         for row in rows
     ]
-    return ["learning rate", "weight decay", *summary.titles(names)], lines
+    titles = [name.replace("_", " ") for name in varied]
+    return [*titles, *summary.titles(names)], lines

@@ -20,6 +20,13 @@ from simclr_med.data.labels import CHEXPERT5
 from simclr_med.errors import UserError
 from simclr_med.metrics import intervals, permutation
 from simclr_med.metrics.intervals import Estimate, Patients
+from simclr_med.metrics.over_runs import (
+    OVER_PATIENTS,
+    OVER_RUNS,
+    Side,
+    of_patients,
+    t_interval,
+)
 from simclr_med.metrics.predictions import (
     Predictions,
     align,
@@ -46,11 +53,9 @@ def compare(
     "a" is the mean over the runs of a side, "a_runs" their values; the difference is b minus a.
 
     With one run on a side, intervals are over patients, and p is that of `permutation` (NaN where a
-    side's metric is undefined). With two or more on both sides, both are over runs and patients: a t
-    interval with the variances of patients and of each side's runs added, degrees of freedom after
-    Satterthwaite, as in reader studies (Obuchowski and Rockette 1995; Hillis 2007), where readers are
-    what runs are here. Resampling three runs would understate their variance by a third. Runs from one
-    pretraining count as one where a side has runs of several.
+    side's metric is undefined). With two or more on both sides, both are over runs and patients, the
+    variances of patients and of each side's runs added (`over_runs`). Runs from one pretraining count as
+    one where a side has runs of several.
 
     A metric without an interval, or a p-value, has None there, and "why". "over" is what
     intervals are over: "patients" or "runs and patients".
@@ -77,7 +82,7 @@ def compare(
         for one in scores
     ]
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
-    sides = [_Side(of_run[: len(a)], names[0]), _Side(of_run[len(a) :], names[1])]
+    sides = [Side(of_run[: len(a)], names[0]), Side(of_run[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
     data = _Data(first.truth, first.class_names, patients, among)
     p_values = {}
@@ -95,30 +100,8 @@ def compare(
             found = intervals.difference(one, other)
             row |= {f"{k}_95": _limits(estimate) for k, estimate in zip("ab", (one, other))}
             row |= {"difference_95": _limits(found, -1.0), "p": p_values[name], "why": found.why}
-        row["over"] = "runs and patients" if over_runs else "patients"
+        row["over"] = OVER_RUNS if over_runs else OVER_PATIENTS
     return result
-
-
-@dataclasses.dataclass(frozen=True)
-class _Side:
-    """The runs of one side, and which pretraining each came from."""
-
-    runs: list[dict[str, Estimate]]
-    pretrainings: Sequence[str]
-
-    def mean(self, name: str) -> Estimate:
-        """Returns the mean of a metric over the runs, with an interval over patients."""
-        return intervals.combine(
-            [run[name] for run in self.runs], [1 / len(self.runs)] * len(self.runs)
-        )
-
-    def units(self, name: str) -> np.ndarray:
-        """Returns the metric of each pretraining; of each run, if all are from one."""
-        values = np.array([run[name].value for run in self.runs])
-        groups, group = np.unique(self.pretrainings, return_inverse=True)
-        if len(groups) == 1:
-            return values
-        return np.bincount(group, values) / np.bincount(group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,38 +114,18 @@ class _Data:
     among: Averaged
 
 
-def _over_runs(name: str, sides: Sequence[_Side], num_patients: int) -> dict:
+def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
     """Returns intervals and the p-value over runs and patients."""
     means = [side.mean(name) for side in sides]
-    units = [side.units(name) for side in sides]
-    of_runs = [(float(u.var(ddof=1)) / len(u), len(u) - 1) for u in units]
-
-    def of_patients(influence: np.ndarray) -> tuple[float, int]:
-        return float(influence @ influence) * num_patients / (num_patients - 1), num_patients - 1
-
-    row: dict = {}
+    row: dict = {f"{key}_95": side.limits(name, num_patients) for key, side in zip("ab", sides)}
     why = next((mean.why for mean in means if mean.why), "")
-    for key, mean, variance in zip("ab", means, of_runs):
-        limits = None if mean.why else _t(mean.value, [of_patients(mean.influence), variance])[0]
-        row[f"{key}_95"] = limits and [max(0.0, limits[0]), min(1.0, limits[1])]
     row |= {"difference_95": None, "p": float("nan"), "why": why}
     if not why:
-        moved = means[1].influence - means[0].influence
-        limits, p = _t(means[1].value - means[0].value, [of_patients(moved), *of_runs])
+        moved = of_patients(means[1].influence - means[0].influence, num_patients)
+        variances = [moved, *(side.variance(name) for side in sides)]
+        limits, p = t_interval(means[1].value - means[0].value, variances)
         row |= {"difference_95": [max(-1.0, limits[0]), min(1.0, limits[1])], "p": p}
     return row
-
-
-def _t(value: float, variances: list[tuple[float, int]]) -> tuple[list[float], float]:
-    """Returns ([low, high], p) of a value with the sum of variances, each with its freedom."""
-    total = sum(v for v, _ in variances)
-    if total == 0:
-        return [value, value], 1.0 if value == 0 else float("nan")
-    freedom = total**2 / sum(v**2 / df for v, df in variances)
-    half = float(scipy.stats.t.ppf(0.975, freedom)) * total**0.5
-    return [value - half, value + half], float(
-        2 * scipy.stats.t.sf(abs(value) / total**0.5, freedom)
-    )
 
 
 def _limits(estimate: Estimate, least: float = 0.0) -> list[float] | None:

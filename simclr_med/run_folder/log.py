@@ -39,27 +39,40 @@ class RunLog:
         self._total_steps = total_steps
         self._start: tuple[float, int] | None = None
         self._last_line = 0.0
+        self._reached, self._since_line = start_step, 0
+        self._sums: dict[str, float] = {}
         self._bar = _progress_bar() if sys.stdout.isatty() else None
         if self._bar:
             self._bar.start()
             self._task = self._bar.add_task("training", total=total_steps, completed=start_step)
 
     def show(self, step: int, metrics: dict[str, float]) -> None:
-        """Moves the progress bar, or prints a line every few seconds where there is no terminal."""
+        """Moves the progress bar, or prints a line every few seconds where there is no terminal.
+
+        Args:
+          step: that was reached.
+          metrics: means of the steps since the last call; shown are those of all since the last line.
+        """
+        num_steps, self._reached = step - self._reached, step
+        self._since_line += num_steps
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + num_steps * value
         now = time.monotonic()
         if self._start is None:  # what came before was tracing and compiling: no measure of speed
             self._start = (now, step)
         rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
-        words = " ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+        words = progress({k: total / self._since_line for k, total in self._sums.items()})
         if rate:
             words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
+        is_due = now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps
         if self._bar:
             self._bar.update(self._task, completed=step, description=words)
-        elif now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps:
-            self._last_line = now
+        elif is_due:
             if rate:
                 words += f"  ETA {_clock((self._total_steps - step) / rate)}"
             print(f"step {step}/{self._total_steps}  {words}", flush=True)
+        if is_due:
+            self._last_line, self._since_line, self._sums = now, 0, {}
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
@@ -81,9 +94,30 @@ class RunLog:
         self._events.close()
 
 
+def progress(metrics: dict[str, float]) -> str:
+    """Returns the losses and accuracies of a step as text, the contrastive ones beside chance.
+
+    "loss 4.312 (chance 4.844) accuracy 0.203 (chance 0.016)": a loss that is high because there are
+    many negatives is not read as divergence. Of `contrast_loss`, a sum over both directions, the text
+    has half, the paper's loss. Of a head that is trained beside the encoder: "labels: loss 0.5 ...".
+    """
+    parts = []
+    if "contrast_loss" in metrics:
+        for key, name, directions in (("loss", "loss", 2), ("acc", "accuracy", 1)):
+            text = f"{name} {metrics[f'contrast_{key}'] / directions:.3f}"
+            if (chance := metrics.get(f"contrast_chance_{key}")) is not None:
+                text += f" (chance {chance / directions:.3f})"
+            parts.append(text)
+    if "supervised_loss" in metrics:
+        start = "labels: " if parts else ""
+        parts.append(f"{start}loss {metrics['supervised_loss']:.3f}")
+        parts.append(f"accuracy {metrics['supervised_acc']:.3f}")
+    return " ".join(parts)
+
+
 def _progress_bar() -> rich.progress.Progress:
     return rich.progress.Progress(
-        rich.progress.BarColumn(bar_width=20),
+        rich.progress.BarColumn(bar_width=10),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TextColumn("{task.description}"),
         rich.progress.TextColumn("ETA"),

@@ -20,7 +20,7 @@ from helpers.command_line import flags_of
 from helpers.folders import draw_cases
 from helpers.slurm import SLURM
 from simclr_med import build, data, distribution, export, losses
-from simclr_med.commands import flags
+from simclr_med.commands import dry_run, flags
 from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
@@ -70,6 +70,7 @@ CHANGES = {
     "checkpoint_steps": ("training", 2, {}),
     "keep_checkpoint_max": ("training", 1, {}),
     "keep_hub_module_max": ("evaluation", 2, FINETUNE),
+    "dry_run": ("command", True, {}),
     "dataset": ("command", "derm_bags/demo", {}),
     "manual_dir": ("command", "PHOTOS2", {}),
     "data_dir": ("command", "elsewhere", {}),
@@ -106,6 +107,7 @@ CHANGES = {
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
+    "crop_min_area": ("training", 0.5, {}),
     "encoder": ("model", "bit", {"resnet_depth": 50}),
     "resnet_depth": ("model", 34, {}),
     "width_multiplier": ("model", 2, {}),
@@ -165,6 +167,11 @@ CHANGES = {
     "shift_dataset": ("plan", "derm_bags/demo_shift", {}),
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
+    "sweep_train_steps": ("plan", "1,2", {}),
+    "uses": ("plan", "probe", {}),
+    "label_subsets": ("plan", 2, {}),
+    "sweep_label_fraction": ("plan", "0.1,1", {}),
+    "study_keep_weights": ("plan", "all", {}),
     "use_tpu": ("machine", False, {}),
     "tpu_name": ("machine", "pod", REMOTE),
     "tpu_zone": ("machine", "zone", {}),
@@ -244,7 +251,7 @@ class Effects:
             encoders.shorten(patch, blocks=())
             patch.setattr(plan, "open_bags", self._open_bags)
             patch.setattr(plan, "training_batches", self._training_batches)
-            patch.setattr(train.curves, "save", lambda path, rows: None)
+            patch.setattr(train.curves, "save", lambda *args: None)
             patch.setattr(train.views, "save", lambda *args: tf.zeros([1, 1, 3], tf.uint8))
             tf.config.run_functions_eagerly(True)
             try:
@@ -419,6 +426,7 @@ class Effects:
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
+            patch.setattr(dry_run, "run", lambda invocation: calls.append("dry run") or 0)
             assert main(self._argv(config)) == 0
         return calls
 
@@ -464,7 +472,11 @@ class Effects:
                 recipes[name] = flags.study_recipes(given)[name].train.train_steps
         config = config.replace(**FINETUNE)
         shifted = study_plan.elsewhere(config, config).data
+        plan = study_plan.make(config, dict.fromkeys(study_plan.RECIPES, config), "S")
+        of_study = [*study_plan.runs_of_uses(plan), *study_plan.searches(plan)]
         return {
+            "study": [job.folder for job in of_study],
+            "keeps_weights": plan.keeps_weights,
             "repeats": list(repeats.jobs(config, config.experiment.repeats)),
             "fractions": list(label_efficiency.jobs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),

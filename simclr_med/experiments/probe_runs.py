@@ -1,0 +1,263 @@
+"""The use "probe" of a study's arms: logistic regression on frozen features, at each number of labels.
+
+All probes of an arm and a seed share one pass over the images, whatever their labels: features are
+means over a case's images, as in every evaluation (evaluation/features.py). What is fitted is the
+linear probe of evaluation/probes. Where a result is stored that is made of the same weights, data and
+options, nothing is computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import checkpoints, run_folder
+from simclr_med.build import chosen_cases, labelled_cases, make_model, open_bags
+from simclr_med.checkpoints.weights import input_range
+from simclr_med.config import GROUPS, Config
+from simclr_med.data import Bags, label_fraction
+from simclr_med.data.cases import Cases, read_cases, with_classes
+from simclr_med.evaluation import baselines, selection
+from simclr_med.evaluation.features import case_features
+from simclr_med.evaluation.probes import label_scores, linear_probe
+from simclr_med.evaluation.report.results import predictions_csv
+from simclr_med.experiments import runs
+from simclr_med.experiments.study_plan import Job
+from simclr_med.metrics.scoring import classification
+from simclr_med.run_folder import data_json, gfile
+
+_RECORD = "experiment.json"
+# Beside those of the data, the model and the evaluation.
+_SHAPE_FEATURES = ("seed", "image_size", "antialias", "mixed_precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a probe is evaluated.
+
+    Attributes:
+      name: "inside" or "shift".
+      config: of the evaluation, of the same labels as the job's.
+      builder: of the dataset evaluated.
+    """
+
+    name: str
+    config: Config
+    builder: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cases:
+    """Cases of a split, and their features, float [n, d]."""
+
+    cases: Cases
+    features: np.ndarray
+
+
+def run(
+    jobs: dict[Job, list[Place]], builder, model_dir: str, strategy: tf.distribute.Strategy
+) -> dict[str, dict[str, dict]]:
+    """Returns {place: {folder: result}} of the probes of one encoder, stored or else made.
+
+    Args:
+      jobs: {probe of the arm and the seed: where it is evaluated, the same places for all}.
+      builder: of the dataset that they are trained on.
+      model_dir: of the study.
+      strategy: from `build.set_up`.
+
+    Raises:
+      UserError: the weights do not fit, or no training case has a label.
+    """
+    found: dict[str, dict[str, dict]] = {}
+    missing = []
+    for job, places in jobs.items():
+        for place in places:
+            result = stored(job, place, builder, model_dir)
+            if result is None:
+                missing.append((job, place))
+            else:
+                found.setdefault(place.name, {})[job.folder] = result
+    if missing:
+        names = dict.fromkeys(place.name for _, place in missing)
+        job = missing[0][0]
+        print(f"Probes of '{job.arm}', seed {job.seed}: features ({', '.join(names)}).", flush=True)
+        try:
+            made = _make(missing, builder, model_dir, strategy)
+        finally:
+            runs.forget_models()
+        for name, results in made.items():
+            found.setdefault(name, {}).update(results)
+    return found
+
+
+def _make(missing: list[tuple[Job, Place]], builder, model_dir: str, strategy) -> dict:
+    """Returns {place: {folder: result}} of probes, computed and written."""
+    config = _of_features(missing[0][0].config)
+    train = open_bags(config, builder, config.data.train_split)
+    model, said = _encoder(config, builder, train, strategy)
+
+    def see(bags: Bags, max_cases: int = 0) -> np.ndarray:
+        return case_features(config, strategy, {"": model}, bags, max_cases)[""]
+
+    cases, _ = labelled_cases(config, train)
+    of_train = _Cases(cases, see(train))
+    selected = None
+    if split := config.data.selection_split:
+        bags = open_bags(config, builder, split)
+        selected = _Cases(read_cases(bags, 0), see(bags))
+    seen: dict[str, _Cases] = {}
+    for _, place in missing:
+        if place.name not in seen:
+            seen[place.name] = _cases_of(place, train.class_names, see)
+    made: dict[str, dict[str, dict]] = {}
+    for job in dict.fromkeys(job for job, _ in missing):
+        places = [place for other, place in missing if other == job]
+        probe = _Probe(job.config, train, of_train)
+        scored = [*([selected] if selected else []), *(seen[place.name] for place in places)]
+        scores = probe.scores([cases.features for cases in scored])
+        value = probe.selection_value(selected.cases, scores.pop(0)) if selected else None
+        for place, its in zip(places, scores, strict=True):
+            result = {**probe.facts(), "encoders": said, "selection": value}
+            folder = os.path.join(model_dir, job.folder)
+            _write(folder, place, result, seen[place.name].cases, its, probe)
+            _note(folder, place, _made_of(job, place, builder))
+            # As a stored one: NaN is None.
+            path = os.path.join(folder, f"result{place.config.eval.suffix}.json")
+            made.setdefault(place.name, {})[job.folder] = run_folder.read_json(path)
+    return made
+
+
+def _of_features(config: Config) -> Config:
+    """Returns the configuration of the encoder as it is seen: its input range settled, nothing frozen."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        config = input_range.resolve(config, None)
+    return config.replace(fine_tune_after_block=-1)
+
+
+def _encoder(config: Config, builder, train: Bags, strategy) -> tuple[Any, dict]:
+    """Returns (the model whose features are probed, what is said of it): of --checkpoint, or untrained
+    with BatchNorm calibrated on the training split."""
+    num_classes = len(train.class_names)
+    if not config.run.checkpoint:
+        return baselines.untrained(config, builder, train, strategy, num_classes)
+    with strategy.scope():
+        model = make_model(config, num_classes)
+    with contextlib.redirect_stdout(io.StringIO()):  # the table of what matched
+        checkpoints.load(model, config.run.checkpoint)
+    return model, {}
+
+
+def _cases_of(place: Place, class_names: tuple[str, ...], see) -> _Cases:
+    """Returns the evaluated cases of a place, labelled as those of training, with features."""
+    config = place.config
+    bags = open_bags(
+        config, place.builder, config.data.eval_split, with_metadata=True, with_differential=True
+    )
+    most = config.eval.eval_steps * config.eval.eval_batch_size
+    cases = with_classes(read_cases(bags, most), bags.class_names, class_names)
+    return _Cases(cases, see(bags, most))
+
+
+class _Probe:
+    """A logistic regression on the labelled training cases of a job.
+
+    Args:
+      config: of the job.
+      bags: of the training split.
+      of_train: its cases.
+    """
+
+    def __init__(self, config: Config, bags: Bags, of_train: _Cases):
+        chosen = chosen_cases(config, of_train.cases)
+        self._config, self._bags = config, bags
+        self._features = of_train.features[chosen]
+        self._labels = of_train.cases.labels[chosen]
+        self._patients = of_train.cases.patients[chosen]
+        self.class_names = bags.class_names
+        self.untrained = label_fraction.without_cases(self._labels, bags.class_names)
+
+    def scores(self, features: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the probabilities of the cases of several splits, each float [m, classes]."""
+        seed = self._config.run.seed
+        shared = (self._features, self._labels, self._patients, np.concatenate(features))
+        if self._bags.multilabel:
+            scores = label_scores(linear_probe.scores, *shared, seed)
+        else:
+            scores = linear_probe.scores(*shared, len(self.class_names), seed)
+        return np.split(scores, np.cumsum([len(of_split) for of_split in features])[:-1])
+
+    def selection_value(self, cases: Cases, scores: np.ndarray) -> dict:
+        """Returns {"split", "metric", "value"} of the selection split."""
+        metric, split = self._config.eval.selection_metric, self._config.data.selection_split
+        value = selection.value_of(metric, cases, scores, self.class_names, self.untrained)
+        return {"split": split, "metric": metric, "value": value}
+
+    def facts(self) -> dict:
+        """Returns what result.json says of the training."""
+        data, run = self._config.data, self._config.run
+        return {
+            "train_split": data.train_split,
+            "label_fraction": data.label_fraction,
+            "label_seed": data.label_seed,
+            "seed": run.seed,
+            "labels": len(self._labels),
+        }
+
+
+def _write(
+    folder: str, place: Place, result: dict, cases: Cases, scores: np.ndarray, probe: _Probe
+) -> None:
+    """Writes predictions.csv and result.json of a probe at a place."""
+    gfile.makedirs(folder)
+    suffix = place.config.eval.suffix
+    table = predictions_csv(cases, scores, probe.class_names)
+    run_folder.write_atomically(os.path.join(folder, f"predictions{suffix}.csv"), table)
+    row = classification(cases, scores, probe.class_names, untrained=probe.untrained)
+    result = {
+        "dataset": data_json.name_of(place.builder),
+        "eval_split": place.config.data.eval_split,
+        **result,
+        "classification": {"linear probe": {"trained": row}},
+    }
+    run_folder.write_json(os.path.join(folder, f"result{suffix}.json"), result)
+
+
+def stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
+    """Returns the result of a probe that is stored, made of the same, and has its predictions."""
+    folder, suffix = os.path.join(model_dir, job.folder), place.config.eval.suffix
+    files = [os.path.join(folder, name + suffix) for name in ("result", "predictions")]
+    made_of = _read(folder).get(place.config.eval.eval_name or "")
+    if made_of is None or not (
+        gfile.exists(f"{files[0]}.json") and gfile.exists(f"{files[1]}.csv")
+    ):
+        return None
+    now = _made_of(job, place, builder)
+    return run_folder.read_json(f"{files[0]}.json") if runs.still_stands(made_of, now) else None
+
+
+def _made_of(job: Job, place: Place, builder) -> dict[str, Any]:
+    """Returns what a probe's result depends on, as JSON has it."""
+    values = job.config.to_dict()
+    names = [field.name for field in dataclasses.fields(GROUPS["model"])]
+    return {
+        **runs.what_makes(place.config, place.builder, job.config.run.checkpoint),
+        **{name: values[name] for name in (*names, *_SHAPE_FEATURES)},
+        "trained_on": data_json.name_of(builder),
+    }
+
+
+def _read(folder: str) -> dict[str, Any]:
+    path = os.path.join(folder, _RECORD)
+    return run_folder.read_json(path).get("evaluations", {}) if gfile.exists(path) else {}
+
+
+def _note(folder: str, place: Place, made_of: dict[str, Any]) -> None:
+    """Writes down of what a result was made, after its files: it vouches for them."""
+    evaluations = {**_read(folder), place.config.eval.eval_name or "": made_of}
+    run_folder.write_json(os.path.join(folder, _RECORD), {"evaluations": evaluations})

@@ -1,0 +1,133 @@
+"""A metric over several runs of a recipe: its mean, with an interval over runs and patients.
+
+A t interval with the variances of patients and of runs added, degrees of freedom after Satterthwaite,
+as in reader studies (Obuchowski and Rockette 1995; Hillis 2007), where readers are what runs are here.
+Resampling three runs would understate their variance by a third. Runs from one pretraining count as
+one where there are several pretrainings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.stats
+
+from simclr_med.metrics import intervals
+from simclr_med.metrics.intervals import Estimate, Patients
+from simclr_med.metrics.predictions import Predictions, align
+from simclr_med.metrics.scoring import SCALARS, Averaged, estimates
+
+OVER_RUNS, OVER_PATIENTS = "runs and patients", "patients"
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """The runs of one recipe on the same cases, and which pretraining each came from."""
+
+    runs: Sequence[dict[str, Estimate]]
+    pretrainings: Sequence[str]
+
+    def mean(self, name: str) -> Estimate:
+        """Returns the mean of a metric over the runs, with an interval over patients."""
+        return intervals.combine(
+            [run[name] for run in self.runs], [1 / len(self.runs)] * len(self.runs)
+        )
+
+    def units(self, name: str) -> np.ndarray:
+        """Returns the metric of each pretraining; of each run, if all are from one."""
+        values = np.array([run[name].value for run in self.runs])
+        groups, group = np.unique(self.pretrainings, return_inverse=True)
+        if len(groups) == 1:
+            return values
+        return np.bincount(group, values) / np.bincount(group)
+
+    def variance(self, name: str) -> tuple[float, int]:
+        """Returns the variance of the mean that other runs would give, and its degrees of freedom."""
+        units = self.units(name)
+        return float(units.var(ddof=1)) / len(units), len(units) - 1
+
+    def limits(self, name: str, num_patients: int) -> list[float] | None:
+        """Returns the 95 % interval of the mean over runs and patients; None if it has none."""
+        mean = self.mean(name)
+        if mean.why:
+            return None
+        variances = [of_patients(mean.influence, num_patients), self.variance(name)]
+        low, high = t_interval(mean.value, variances)[0]
+        return [max(0.0, low), min(1.0, high)]
+
+
+def mean_over_runs(
+    runs: Sequence[Predictions],
+    *,
+    pretrainings: Sequence[str] | None = None,
+    only: Sequence[str] = SCALARS,
+) -> dict[str, dict]:
+    """Returns {metric: {"mean", "sd", "values", "interval", "why", "over"}} of a recipe's runs.
+
+    "values" has one for each run; "sd" is their sample standard deviation, None of one run.
+    "interval" is [low, high], over runs and patients, of one run over patients; None where there is
+    none, with "why". The mean and its interval are those of a side of `compare`.
+
+    Args:
+      runs: on the same cases.
+      pretrainings: which pretraining each came from; None: each has its own.
+      only: the metrics, of `SCALARS`.
+
+    Raises:
+      UserError: the runs have different cases, truth or classes.
+    """
+    scored = [run.labelled() for run in align(list(runs))]
+    first = scored[0]
+    # Averages are over the same classes in every run.
+    missing = np.any([np.isnan(run.scores).any(axis=0) for run in scored], axis=0)
+    scores = [np.where(missing, np.nan, run.scores) for run in scored]
+    among, patients = (
+        Averaged.of(first.truth, scores[0], first.class_names),
+        Patients(first.patients),
+    )
+    of_run = [
+        estimates(first.truth, one, first.class_names, patients, among=among).scalars
+        for one in scores
+    ]
+    side = Side(of_run, pretrainings or [str(i) for i in range(len(runs))])
+    found: dict[str, dict] = {}
+    for name in (name for name in of_run[0] if name in only):
+        mean, several = side.mean(name), len(runs) > 1
+        values = [run[name].value for run in of_run]
+        limits = None if mean.why else [max(0.0, mean.low), min(1.0, mean.high)]
+        found[name] = {
+            "mean": mean.value,
+            "sd": float(np.std(values, ddof=1)) if several else None,
+            "values": values,
+            "interval": side.limits(name, len(patients)) if several else limits,
+            "why": mean.why,
+            "over": OVER_RUNS if several else OVER_PATIENTS,
+        }
+    return found
+
+
+def of_patients(influence: np.ndarray, num_patients: int) -> tuple[float, int]:
+    """Returns the variance that other patients would give, and its degrees of freedom.
+
+    Args:
+      influence: of each patient on the value, float [P] (see `metrics.influence`).
+      num_patients: P.
+    """
+    return float(influence @ influence) * num_patients / (num_patients - 1), num_patients - 1
+
+
+def t_interval(value: float, variances: list[tuple[float, int]]) -> tuple[list[float], float]:
+    """Returns ([low, high], p) of a value with the sum of variances, each with its freedom.
+
+    Satterthwaite's freedom of the sum: total^2 / sum(variance^2 / freedom).
+    """
+    total = sum(v for v, _ in variances)
+    if total == 0:
+        return [value, value], 1.0 if value == 0 else float("nan")
+    freedom = total**2 / sum(v**2 / df for v, df in variances)
+    half = float(scipy.stats.t.ppf(0.975, freedom)) * total**0.5
+    return [value - half, value + half], float(
+        2 * scipy.stats.t.sf(abs(value) / total**0.5, freedom)
+    )
