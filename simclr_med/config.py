@@ -1044,7 +1044,8 @@ class Config:
         for name, given in other.items():
             if init != "random" and given:
                 raise UserError(
-                    f"--init_head={init} and --{name} start the head in two ways: give one of them."
+                    f"--init_head={init} and --{name} start the head in two ways: give one of them "
+                    f"(--no{name} undoes that of a recipe)."
                 )
         if (
             self.run.train_mode == "finetune"

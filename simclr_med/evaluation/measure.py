@@ -139,6 +139,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
         "eval_split": config.data.eval_split,
         "label_fraction": config.data.label_fraction,
         "seed": config.run.seed,
+        **({} if config.data.label_seed is None else {"label_seed": config.data.label_seed}),
     }
 
 

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from helpers import tiny_runs
 from simclr_med import metrics
+from simclr_med.evaluation import measure
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
 
 NAN = math.nan
@@ -56,3 +58,11 @@ def test_a_label_that_only_one_patient_knows_is_no_error():
         EVALUATORS["linear probe"], np.eye(3), train_y, np.arange(3), np.eye(3), 0
     )
     assert (scores == 1).all()
+
+
+def test_a_result_says_which_seed_chose_the_labels_if_it_is_not_the_runs(tiny_data):
+    chosen = {"checkpoint": "ckpt-2"}
+    facts = measure._provenance(tiny_runs.BASE.replace(seed=5), tiny_data, chosen)
+    assert facts["seed"] == 5 and "label_seed" not in facts
+    facts = measure._provenance(tiny_runs.BASE.replace(label_seed=0), tiny_data, chosen)
+    assert facts["label_seed"] == 0

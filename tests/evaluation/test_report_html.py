@@ -90,6 +90,7 @@ def _result(classification: dict) -> dict:
         "eval_split": "test",
         "label_fraction": 0.1,
         "seed": 7,
+        "label_seed": 41,
         "contrastive": {},
         "labels": {"uncertain_policy": "ignore"},
         "skipped_images": [[3, "/a&b.png", "truncated"]],
@@ -159,7 +160,7 @@ def test_the_page_parses_reads_offline_and_holds_every_class_and_number(several,
     for number in _numbers(row):
         assert number in page.words
     assert "0.457" in page.words  # the untrained encoder
-    for said in ("not a medical device", "1,234", "f00dfeed", "seed", "uncertain_policy: ignore"):
+    for said in ("not a medical device", "1,234", "f00dfeed", "used41", "uncertain_policy: ignore"):
         assert said in page.words
     assert "no picture" in page.words
 
@@ -376,7 +377,14 @@ _WHO = "anna"  # in every id, path, name of a machine and free text of those who
 _PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
     *("dataset", "train_split", "eval_split", "selection_split", "shift_dataset", "shift_split"),
     *("uncertain_policy", "export_formats", "label_fractions", "sweep_learning_rates"),
-    *("sweep_weight_decays", "subgroups", "keep_metadata", "eval_name", "missing_labels"),
+    *(
+        "sweep_weight_decays",
+        "subgroups",
+        "keep_metadata",
+        "eval_name",
+        "missing_labels",
+        "split_column",
+    ),
 }
 
 

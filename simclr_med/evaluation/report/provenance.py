@@ -65,6 +65,7 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     for key, title in (
         ("label_fraction", "share of training labels used"),
         ("seed", "seed"),
+        ("label_seed", "seed of whose labels are used"),
         ("fingerprint", "fingerprint of the data"),
         ("labels", "how labels were read"),
         ("selection", "how the checkpoint was chosen"),
