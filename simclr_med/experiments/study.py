@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -119,15 +120,18 @@ class _Study:
         """
         print("Study, stage 1: pretraining.")
         found: dict[str, list[dict]] = {stage: [] for stage in study_plan.STAGES}
-        for seed in self._plan.seeds:
-            for job in study_plan.pretrainings(self._plan, self._model_dir, seed):
-                builder, one = self._builders(job.config), {job.folder: job.config}
-                ((_, outcome),) = runs.run_all(
-                    one, builder, self._model_dir, self._strategy, self._asked
-                )
+        seeds, folder = self._plan.seeds, self._model_dir
+        jobs = [job for s in seeds for job in study_plan.pretrainings(self._plan, folder, s)]
+        # All together where their data are the same: then the time left is that of all.
+        for builder, group in itertools.groupby(jobs, lambda job: self._builders(job.config)):
+            of_builder = {job.folder: job for job in group}
+            configs = {name: job.config for name, job in of_builder.items()}
+            for name, outcome in runs.run_all(
+                configs, builder, folder, self._strategy, self._asked
+            ):
                 if not self._keep:
-                    folder = os.path.join(self._model_dir, job.folder)
-                    runs.remove_weights(folder, but_the_last=True)
+                    runs.remove_weights(os.path.join(folder, name), but_the_last=True)
+                job = of_builder[name]
                 found[job.arm].append(study_facts.of_pretraining(job, outcome.result))
         return found
 

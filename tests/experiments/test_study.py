@@ -169,6 +169,8 @@ def test_the_study_starts_from_given_weights_and_adds_their_arm():
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_the_list_of_jobs_is_what_is_run(stand_ins, builder, tmp_path):
     config = SMALL.replace(sweep_train_steps="2,4", label_subsets=2)
     plan = study_plan.make(config, recipes(), str(tmp_path))
@@ -289,7 +291,7 @@ def test_the_best_use_is_chosen_on_the_selection_split_though_the_test_split_dis
         assert max(on_test, key=on_test.get) == "probe_finetune"
         (best,) = cells(found["best_use"], arm="SimCLR", fraction=fraction)
         assert best["use"] == use
-        assert "highest mean macro-AUC on validation: the linear probe 0." in best["why"]
+        assert "highest mean macro-AUC on validation: the linear probe " in best["why"]
         (pays,) = cells(
             found["comparisons"], question="pays", b="SimCLR", fraction=fraction, metric="macro_auc"
         )
@@ -297,6 +299,8 @@ def test_the_best_use_is_chosen_on_the_selection_split_though_the_test_split_dis
         assert pays["value_b"] == pytest.approx(on_test[use])
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_without_a_selection_split_there_is_no_best_use_and_it_says_why(
     stand_ins, builder, tmp_path
 ):
@@ -339,19 +343,21 @@ def test_holm_s_correction_is_over_the_questions_that_the_study_is_for(finished)
     assert {row["p_holm"] for row in rows if row not in family} == {None}
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_each_arm_and_use_gets_the_best_of_its_own_grid(stand_ins, builder, tmp_path):
     def score(config):
         if config.eval.eval_name != "selection":
             return 0.5
         best = 0.1 if config.run.checkpoint else 0.01
-        steps = 4 if config.train.init_head == "probe" else 2
-        steps += 4 * (config.data.label_fraction == 1)
+        longer = (config.train.init_head == "probe") != (config.data.label_fraction == 1)
+        steps = 4 if longer else 2
         return 0.9 - (config.optim.learning_rate != best) - (config.train.train_steps != steps)
 
     stand_ins.score = score
     config = SMALL.replace(
         **{"repeats": 1, "label_fractions": "0.5,1", "uses": "finetune,probe_finetune"},
-        **{"sweep_learning_rates": "0.01,0.1", "sweep_train_steps": "2,4,6,8"},
+        **{"sweep_learning_rates": "0.01,0.1", "sweep_train_steps": "2,4"},
         sweep_label_fraction="0.4,1",
     )
     found = go(builder, tmp_path, config)
@@ -362,7 +368,7 @@ def test_each_arm_and_use_gets_the_best_of_its_own_grid(stand_ins, builder, tmp_
     assert len(chosen) == 4 * 2 * 2
     for (arm, use, fraction), values in chosen.items():
         rate = 0.01 if arm == "no pretraining" else 0.1
-        assert values == (rate, (4 if use == "probe_finetune" else 2) + 4 * (fraction == 1))
+        assert values == (rate, 4 if (use == "probe_finetune") != (fraction == 1) else 2)
     assert {row["chosen_at"] for row in found["hyperparameters"]} == {0.4, 1.0}
     saved = tmp_path / "probe_finetune" / "micle" / "fraction_0.5" / "subset_0" / "seed_0"
     run = json.loads((saved / "config.json").read_text())
@@ -374,6 +380,8 @@ def test_each_arm_and_use_gets_the_best_of_its_own_grid(stand_ins, builder, tmp_
         go(builder, tmp_path / "other", config, finetune=BASE)
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_killed_study_goes_on(stand_ins, builder, tmp_path):
     def die(config):
         if len(stand_ins.trained) in (2, 9, 12):
@@ -388,6 +396,8 @@ def test_a_killed_study_goes_on(stand_ins, builder, tmp_path):
     assert len(stand_ins.featured) == 8
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_kill_between_evaluation_and_removal_loses_nothing(
     stand_ins, builder, tmp_path, monkeypatch
 ):
@@ -406,6 +416,8 @@ def test_a_kill_between_evaluation_and_removal_loses_nothing(
     assert not list(tmp_path.glob("finetune/**/ckpt-*"))
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_study_whose_folder_and_data_were_moved_goes_on(
     stand_ins, builder, photos, tmp_path, monkeypatch
 ):
@@ -431,6 +443,8 @@ def test_a_study_whose_folder_and_data_were_moved_goes_on(
     assert run["checkpoint"] == str(tmp_path / "elsewhere" / "pretrain_micle" / "seed_1")
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_other_weights_at_the_same_place_are_still_refused(stand_ins, builder, tmp_path):
     go(builder, tmp_path)
     start = tmp_path / "pretrain_micle"
@@ -449,6 +463,8 @@ def kept(folder, part):
     return sorted(str(path.relative_to(folder)) for path in folder.glob(f"{part}/**/ckpt-*.index"))
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_weights_of_finished_runs_are_removed_but_what_starts_others(stand_ins, builder, tmp_path):
     config = SMALL.replace(sweep_learning_rates="0.1,0.2")
     go(builder, tmp_path, config)
@@ -467,12 +483,15 @@ def test_of_a_pretraining_the_last_checkpoint_is_kept(tmp_path):
         manager.save(step)
     before = study.runs._weights(str(tmp_path))
     study.runs.remove_weights(str(tmp_path), but_the_last=True)
-    assert kept(tmp_path, "") == ["ckpt-3.index"] and study.runs._weights(str(tmp_path)) == before
+    left = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
+    assert left == ["ckpt-3.index"] and study.runs._weights(str(tmp_path)) == before
 
 
 SHIFT = {"shift_dataset": "derm_bags", "shift_split": "test"}
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_shift_set_that_comes_later_is_scored_with_the_weights_that_were_kept(
     stand_ins, builder, tmp_path
 ):
@@ -488,6 +507,8 @@ def test_a_shift_set_that_comes_later_is_scored_with_the_weights_that_were_kept(
     assert found["runs"]["splits"]["shift"]["cases"] == 24
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_a_shift_set_that_comes_when_the_weights_are_gone_is_refused_at_once(
     stand_ins, builder, tmp_path
 ):
