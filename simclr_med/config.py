@@ -126,6 +126,14 @@ class RunConfig:
         at_least=0,
         shapes_weights=False,
     )
+    dry_run: bool = _knob(
+        False,
+        "Print what the command would do, and write nothing to --model_dir: flags and where each was "
+        "set, cases and patients per split, steps, parameters, and time, memory and disk from five "
+        "measured steps of each kind of run. For the modes that train. A dataset that is not prepared "
+        "yet is prepared.",
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,6 +345,14 @@ class AugmentConfig:
         "Views are rotated by up to this much either way (paper, chest X-ray: 45).",
         at_least=0.0,
         at_most=180.0,
+    )
+    crop_min_area: float = _knob(
+        0.08,
+        "Smallest share of an image that a random crop covers, in fine-tuning too (0.08: SimCLR's code). "
+        "Higher where a crop of a twelfth would miss the lesion: then two crops of a case have nothing "
+        "in common.",
+        above=0.0,
+        at_most=1.0,
     )
 
     @property
@@ -783,6 +799,7 @@ REACH: dict[str, Reach] = {
     "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
     "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
     "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
+    "dry_run": Reach(_TRAIN),
     # Data
     "dataset": Reach((PREPARE, EXPORT), shapes_results=False),  # of an export: its folder
     "manual_dir": Reach((PREPARE,), shapes_results=False),
@@ -819,6 +836,7 @@ REACH: dict[str, Reach] = {
     "grayscale_probability": Reach(_TRAIN),
     "use_blur": Reach(_TRAIN),
     "rotation_degrees": Reach(_TRAIN),
+    "crop_min_area": Reach(_TRAIN),
     # Model
     **dict.fromkeys(
         ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range"),

@@ -14,19 +14,32 @@ from simclr_med.run_folder import data_json
 def run(invocation: Invocation) -> int:
     """Makes the runs of an experiment that are not yet made; returns the exit code."""
     config, mode = invocation.config, invocation.mode
-    recipes = flags.study_recipes(invocation.given) if mode == "study" else {}
-    first = recipes.get("finetune", config)
-    builder = dataset.prepare(first)
-    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
-    strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
+    recipes, builder, model_dir, strategy = set_up(invocation)
     try:
         if recipes:
             study.run(config, recipes, dataset.prepare, model_dir, strategy, invocation.record)
         else:
-            evaluate.check_splits(config, builder)
             runs = {"sweep": sweep.run, "label_efficiency": label_efficiency.run}
             make_runs = runs.get(mode, repeats.run)
             make_runs(config, builder, model_dir, strategy, invocation.record)
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
     return 0
+
+
+def set_up(invocation: Invocation) -> tuple:
+    """Returns (recipes of a study, builder, folder, strategy), after the checks of the splits.
+
+    Raises:
+      UserError: a mistake in the recipes, the dataset, the device or the splits. A study checks
+        its splits itself.
+    """
+    config, mode = invocation.config, invocation.mode
+    recipes = flags.study_recipes(invocation.given) if mode == "study" else {}
+    first = recipes.get("finetune", config)
+    builder = dataset.prepare(first)
+    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
+    strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
+    if not recipes:
+        evaluate.check_splits(config, builder)
+    return recipes, builder, model_dir, strategy

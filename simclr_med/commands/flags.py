@@ -39,12 +39,14 @@ class CommandLine:
       is_demo: whether it is the demo.
       by_hand: names of the flags that are on the command line itself.
       in_files: names of those in flag files of the user's own. Those of a recipe are in neither.
+      sources: {name of a given flag: "command line", or the flag file that set the value it has}.
     """
 
     given: dict
     is_demo: bool
     by_hand: frozenset[str] = frozenset()
     in_files: frozenset[str] = frozenset()
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parse(argv: list[str]) -> CommandLine:
@@ -73,6 +75,7 @@ def parse(argv: list[str]) -> CommandLine:
         is_demo,
         by_hand=_fields(asked),
         in_files=_fields(_names(values.own_lines)),
+        sources=dict(values.sources),
     )
 
 
@@ -158,22 +161,46 @@ def find_recipe(path: str) -> str:
     return recipe if is_recipe and os.path.isfile(recipe) else path
 
 
+class _Line(str):
+    """A line of a flag file that knows its file."""
+
+    file: str = ""
+
+
+def _line_of(file: str, text: str) -> _Line:
+    line = _Line(text)
+    line.file = file
+    return line
+
+
 class _Flags(flags.FlagValues):
     """absl's flags, whose flag files, nested ones too, may be recipes.
 
     Attributes:
       own_lines: the flags that stand in files which are no recipes.
+      sources: {field: "command line", or the flag file that set it last}.
     """
 
     def __init__(self):
         super().__init__()
         # absl takes other attributes for flags.
-        self.__dict__.update(own_lines=[], recipe_lines=collections.Counter())
+        self.__dict__.update(own_lines=[], recipe_lines=collections.Counter(), sources={})
+
+    def read_flags_from_files(self, argv, force_gnu=True):
+        """Returns the arguments with the lines of flag files in their place; notes the sources."""
+        arguments = super().read_flags_from_files(argv, force_gnu)
+        for argument in arguments:  # the later setting wins
+            source = getattr(argument, "file", "command line")
+            self.sources.update(dict.fromkeys(_fields(_names({argument})), source))
+        return arguments
 
     def _get_flag_file_lines(self, filename, parsed_file_stack=None):
         path = find_recipe(filename)
         lines = super()._get_flag_file_lines(path, parsed_file_stack)  # of nested files too
-        if os.path.dirname(os.path.realpath(path)) == os.path.realpath(RECIPES):
+        is_recipe = os.path.dirname(os.path.realpath(path)) == os.path.realpath(RECIPES)
+        file = f"flags/{os.path.basename(path)}" if is_recipe else path
+        lines = [line if isinstance(line, _Line) else _line_of(file, line) for line in lines]
+        if is_recipe:
             self.recipe_lines.update(lines)
         elif not parsed_file_stack:  # the outermost
             self.own_lines.extend((collections.Counter(lines) - self.recipe_lines).elements())

@@ -73,7 +73,8 @@ def idle(name: str, config: Config, of_run: dict | None) -> str:
     value, default = values[name], FIELDS[name].default
     if not set(reach.work) & set(work_of(mode, config.run.train_mode, of_run is not None)):
         usual = default if of_run is None else of_run.get(name, default)
-        return "" if value == usual else _out_of_place(reach, config, of_run is not None, usual)
+        was_trained_with = of_run is not None and name != "dry_run"
+        return "" if value == usual else _out_of_place(reach, config, was_trained_with, usual)
     if reach.unless and values[reach.unless] > 0:
         other = _flag(reach.unless, values[reach.unless])
         return f"beside {other}, which overrides it: add --{_off(reach.unless)}, or leave it out."

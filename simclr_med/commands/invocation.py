@@ -22,6 +22,7 @@ class Invocation:
       config: of these flags, and of the run in --model_dir where the command works on one.
       of_run: whether `config` is that of the run in --model_dir.
       workers: the processes that train together; None: this one works alone.
+      sources: {name of a given flag: where its value was set}, see `flags.CommandLine`.
     """
 
     argv: list[str]
@@ -29,6 +30,7 @@ class Invocation:
     config: Config
     of_run: bool = False
     workers: Cluster | None = None
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def mode(self) -> str:

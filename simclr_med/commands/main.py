@@ -116,8 +116,14 @@ def _run(argv: list[str]) -> int:
             "--manual_dir=DIR."
         )
     _silence_logs()
-    command = importlib.import_module(f"simclr_med.commands.{COMMANDS[mode]}")
-    return command.run(Invocation(argv[1:], given, config, of_run, workers))
+    sources = dict(command_line.sources)
+    if "dataset" in given:
+        sources.setdefault("dataset", "found in --manual_dir")
+    is_dry = config.run.dry_run and mode in (*TRAINING, *EXPERIMENTS)
+    command = importlib.import_module(
+        f"simclr_med.commands.{'dry_run' if is_dry else COMMANDS[mode]}"
+    )
+    return command.run(Invocation(argv[1:], given, config, of_run, workers, sources))
 
 
 def _with_dataset(given: dict, mode: str, saved: dict | None) -> tuple[dict, list[str]]:
@@ -147,6 +153,8 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
     """
     # Of a run in --model_dir --num_workers says how it was trained, and nothing of this process.
     workers = cluster.find(given.get("num_workers", 1))
+    if workers and config.run.dry_run:
+        raise UserError("--dry_run measures in one process, without others: unset TF_CONFIG.")
     if workers and mode in TRAINING:
         if config.experiment.repeats > 1 and mode == "train_then_eval":
             raise UserError("--repeats trains run after run on one machine: unset TF_CONFIG.")

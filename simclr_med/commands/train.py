@@ -16,16 +16,8 @@ def run(invocation: Invocation) -> int:
     if invocation.repeats:
         return experiments.run(invocation)
     config, workers = invocation.config, invocation.workers
-    builder = dataset.prepare(config)
-    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
-    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    builder, model_dir, strategy = set_up(invocation)
     then_eval = invocation.mode == "train_then_eval"
-    if then_eval:
-        evaluate.check_splits(config, builder)
-    elif config.run.train_mode == "finetune" and config.data.selection_split:
-        splits.check_selection(
-            config, builder, to_choose=True
-        )  # an evaluation would find it too late
     try:
         train.train(config, builder, model_dir, strategy, invocation.record, probe_head.start)
     except signals.Interrupted as interrupted:
@@ -39,3 +31,21 @@ def run(invocation: Invocation) -> int:
         strategy = distribution.local_strategy()
     evaluate.evaluate(config, builder, model_dir, strategy)
     return 0
+
+
+def set_up(invocation: Invocation) -> tuple:
+    """Returns (builder, folder, strategy) of a run, after the checks of its splits.
+
+    Raises:
+      UserError: a mistake in the dataset, the device or the splits.
+    """
+    config = invocation.config
+    builder = dataset.prepare(config)
+    model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
+    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    if invocation.mode == "train_then_eval":
+        evaluate.check_splits(config, builder)
+    elif config.run.train_mode == "finetune" and config.data.selection_split:
+        # An evaluation would find it too late.
+        splits.check_selection(config, builder, to_choose=True)
+    return builder, model_dir, strategy

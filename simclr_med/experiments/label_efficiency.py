@@ -25,9 +25,11 @@ def jobs(config: Config) -> dict[str, Config]:
     """Returns {folder: configuration}: every label fraction with the first seed, then the next.
 
     Raises:
-      UserError: a fraction that cannot be one.
+      UserError: a fraction that cannot be one, or a run that is no fine-tuning.
     """
     asked = config.experiment
+    if config.run.train_mode != "finetune":
+        raise UserError("--mode=label_efficiency fine-tunes: add --train_mode=finetune.")
     fractions = grids.numbers("label_fractions", asked.label_fractions, "label_fraction")
     return {
         f"fraction_{grids.name(fraction)}/{seed}": of_seed.replace(
@@ -63,8 +65,6 @@ def run(
       UserError: a mistake in the fractions, or a run that is no fine-tuning.
     """
     wanted = jobs(config)
-    if config.run.train_mode != "finetune":
-        raise UserError("--mode=label_efficiency fine-tunes: add --train_mode=finetune.")
     with run_folder.locked(model_dir):
         outcomes = runs.run_all(wanted, builder, model_dir, strategy, asked)
         results = {name: outcome.result for name, outcome in outcomes}

@@ -78,7 +78,7 @@ def run(
     missing = []
     for job, places in jobs.items():
         for place in places:
-            result = _stored(job, place, builder, model_dir)
+            result = stored(job, place, builder, model_dir)
             if result is None:
                 missing.append((job, place))
             else:
@@ -228,7 +228,7 @@ def _write(
     run_folder.write_json(os.path.join(folder, f"result{suffix}.json"), result)
 
 
-def _stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
+def stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
     """Returns the result of a probe that is stored, made of the same, and has its predictions."""
     folder, suffix = os.path.join(model_dir, job.folder), place.config.eval.suffix
     files = [os.path.join(folder, name + suffix) for name in ("result", "predictions")]

@@ -108,8 +108,16 @@ def evaluate_once(
     return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
 
-def stored_result(config: Config, builder, model_dir: str) -> dict | None:
+def stored_result(
+    config: Config, builder, model_dir: str, *, read_only: bool = False
+) -> dict | None:
     """Returns the result of a finished run; None where there is something left to do.
+
+    Args:
+      config: of the run.
+      builder: a prepared TFDS builder.
+      model_dir: the run's own folder.
+      read_only: of a run that was moved with its initial weights, do not write down where they are.
 
     Raises:
       UserError: the folder holds a run of another configuration, or from other initial weights.
@@ -124,7 +132,10 @@ def stored_result(config: Config, builder, model_dir: str) -> dict | None:
     if began and began == now and saved.get("checkpoint") != config.run.checkpoint:
         # The same weights elsewhere: an experiment was moved.
         here = {"checkpoint": config.run.checkpoint, "model_dir": model_dir}
-        run_folder.write_json(config_path, {**saved, **here})
+        if read_only:
+            config = config.replace(checkpoint=saved.get("checkpoint"))
+        else:
+            run_folder.write_json(config_path, {**saved, **here})
     class_names = tuple(saved.get("class_names", ()))
     run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
     if began and now and began != now:

@@ -53,7 +53,7 @@ def train(
     """
     _check_start_head(config, strategy)
     # 1. Data, initial weights and length: mistakes show before anything is written.
-    weights = _initial_weights(config, model_dir)
+    weights = initial_weights(config, model_dir)
     config = input_range.resolve(config, model_dir, weights)
     order = run_folder.data_order(model_dir)
     plan = make_plan(config, builder, strategy.num_replicas_in_sync, order)
@@ -65,7 +65,7 @@ def train(
         run_folder.check_same_run(model_dir, *identity)
         # 3. Model and optimizer, as they were when the run stopped or as they begin.
         with strategy.scope():
-            trained = _trained(plan)
+            trained = make_trained(plan)
         if folder == model_dir:
             leftovers.remove(model_dir)
         saved = _checkpoints(model_dir, trained, config.run.keep_checkpoint_max)
@@ -74,7 +74,7 @@ def train(
         if start:
             print(f"Resuming at step {start} of {plan.total_steps} from {saved.latest}.")
         elif config.run.checkpoint:
-            classes = _kept_classes(config, bags)
+            classes = kept_classes(config, bags)
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
@@ -112,13 +112,13 @@ def _check_start_head(config: Config, strategy: tf.distribute.Strategy) -> None:
         )
 
 
-def _initial_weights(config: Config, model_dir: str) -> Weights | None:
+def initial_weights(config: Config, model_dir: str | None) -> Weights | None:
     """Returns the opened weights of --checkpoint; None without them, or if the run has begun."""
-    begun = gfile.exists(os.path.join(model_dir, "config.json"))
+    begun = model_dir and gfile.exists(os.path.join(model_dir, "config.json"))
     return open_weights(config.run.checkpoint) if config.run.checkpoint and not begun else None
 
 
-def _kept_classes(config: Config, bags: Bags) -> Classes | None:
+def kept_classes(config: Config, bags: Bags) -> Classes | None:
     """Returns the classes of the head that --keep_head takes over; None: the head is new."""
     if not config.run.keep_head or config.run.train_mode != "finetune":
         return None
@@ -130,7 +130,7 @@ def _kept_classes(config: Config, bags: Bags) -> Classes | None:
     return Classes(bags.class_names, bags.multilabel)
 
 
-def _trained(plan: Plan) -> Trained:
+def make_trained(plan: Plan) -> Trained:
     """Returns model and optimisers, built; call it in the strategy's scope."""
     model = make_model(plan.config, len(plan.bags.class_names))
     optim, head_optimizer = plan.config.optim, None
@@ -172,6 +172,16 @@ def _summary(plan: Plan, model_dir: str) -> str:
     )
 
 
+def device_ops_of(config: Config) -> dict[str, tuple]:
+    """Returns the augmentations of a run on the device, see `augment.device_ops`."""
+    return device_ops(
+        color_jitter_strength=config.augment.color_jitter_strength,
+        use_blur=config.augment.use_blur,
+        grayscale_probability=config.augment.grayscale_probability,
+        rotation_degrees=config.augment.rotation_degrees,
+    )
+
+
 def _loop(
     plan: Plan,
     strategy: tf.distribute.Strategy,
@@ -185,12 +195,7 @@ def _loop(
     batches_of = functools.partial(batches_from, plan, saved.step)
     own_part = distribution.worker_of(strategy)
     batches = batches_of(part=own_part)
-    ops = device_ops(
-        color_jitter_strength=config.augment.color_jitter_strength,
-        use_blur=config.augment.use_blur,
-        grayscale_probability=config.augment.grayscale_probability,
-        rotation_degrees=config.augment.rotation_degrees,
-    )
+    ops = device_ops_of(config)
     num_views = views_per_example(plan, batches)
     log = run_folder.RunLog(saved.model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:

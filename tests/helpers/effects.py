@@ -20,7 +20,7 @@ from helpers.command_line import flags_of
 from helpers.folders import draw_cases
 from helpers.slurm import SLURM
 from simclr_med import build, data, distribution, export, losses
-from simclr_med.commands import flags
+from simclr_med.commands import dry_run, flags
 from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
@@ -70,6 +70,7 @@ CHANGES = {
     "checkpoint_steps": ("training", 2, {}),
     "keep_checkpoint_max": ("training", 1, {}),
     "keep_hub_module_max": ("evaluation", 2, FINETUNE),
+    "dry_run": ("command", True, {}),
     "dataset": ("command", "derm_bags/demo", {}),
     "manual_dir": ("command", "PHOTOS2", {}),
     "data_dir": ("command", "elsewhere", {}),
@@ -106,6 +107,7 @@ CHANGES = {
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
+    "crop_min_area": ("training", 0.5, {}),
     "encoder": ("model", "bit", {"resnet_depth": 50}),
     "resnet_depth": ("model", 34, {}),
     "width_multiplier": ("model", 2, {}),
@@ -424,6 +426,7 @@ class Effects:
             patch.setattr(train, "train", note("train"))
             patch.setattr(evaluate, "check_splits", lambda c, builder: None)
             patch.setattr(evaluate, "evaluate", note("evaluate"))
+            patch.setattr(dry_run, "run", lambda invocation: calls.append("dry run") or 0)
             assert main(self._argv(config)) == 0
         return calls
 

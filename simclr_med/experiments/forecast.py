@@ -1,0 +1,272 @@
+"""What the runs of a command take, from measured steps: time, memory and disk.
+
+Runs whose steps cost the same are of one kind, and each kind is measured once
+(`training.rehearsal`). What is not measured follows stated rules: `EVALUATION_RULE`, `MEMORY_RULE`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+
+import numpy as np
+
+from simclr_med.build import open_bags
+from simclr_med.checkpoints import files as checkpoint_files
+from simclr_med.config import Config
+from simclr_med.data import cases as data_cases
+from simclr_med.data.labels import LabelReading
+from simclr_med.errors import UserError
+from simclr_med.experiments import runs
+from simclr_med.experiments.forecast_jobs import Job, State, state_of
+from simclr_med.run_folder import data_json, gfile
+from simclr_med.training.plan import make_plan
+from simclr_med.training.rehearsal import Rehearsal, rehearse
+
+EVALUATION_RULE = (
+    "Times are of this machine as busy as it is now. Evaluations are not measured: an image counts a "
+    "third of its share of a training step (a forward pass is one of three passes), and an evaluation, "
+    "like a training, the time to start. Fits of probes are not counted."
+)
+MEMORY_RULE = (
+    "Memory is the most that these steps held, and one more copy of the weights and the optimizer's "
+    "variables, which saving makes. Evaluations are not in it."
+)
+_CALIBRATED = 4096  # images at most that set BatchNorm's statistics, see evaluation/baselines.py
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """The runs whose steps cost the same, and what one of them showed.
+
+    Attributes:
+      title: in words.
+      jobs: its runs.
+      states: of these runs.
+      shown: what one of them showed.
+    """
+
+    title: str
+    jobs: list[Job]
+    states: list[State]
+    shown: Rehearsal
+
+    @property
+    def host_bytes(self) -> int | None:
+        """By MEMORY_RULE; None where the system does not say what was resident."""
+        held = self.shown.host_bytes
+        return None if held is None else held + self.shown.state_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Runs of one part of a command: how many, how many are finished, what is left.
+
+    Attributes:
+      title: in words.
+      runs: their number.
+      finished: how many of them are.
+      seconds: that the others take from here.
+      disk: bytes that the others leave in --model_dir.
+    """
+
+    title: str
+    runs: int
+    finished: int
+    seconds: float
+    disk: int
+
+
+def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
+    """Measures a kind by the first of its runs that is left, or else by the first, and returns it.
+
+    A later stage starts from weights that may not be there yet: then from random ones, at the same
+    cost.
+
+    Raises:
+      UserError: a mistake that the run would find before its first step; out of memory.
+    """
+    states = [state_of(job, model_dir) for job in jobs]
+    left = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
+    job = (left or jobs)[0]
+    config, folder = job.config, os.path.join(model_dir, job.name) if job.name else model_dir
+    start = config.run.checkpoint
+    if start and _is_below(start, model_dir) and not checkpoint_files.kept(start):
+        config = config.replace(checkpoint=None)
+    begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
+    try:
+        shown = rehearse(config, job.builder, folder if begun else None, strategy)
+    finally:
+        runs.forget_models()
+    return Kind(title, jobs, states, shown)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    return path.startswith(folder + os.sep)
+
+
+class Lengths:
+    """Steps of runs; those whose epochs are fixed have their data looked at, once for equal ones.
+
+    Args:
+      num_replicas: R.
+    """
+
+    def __init__(self, num_replicas: int):
+        self._num_replicas = num_replicas
+        self._known: dict[tuple, int] = {}
+
+    def steps(self, job: Job) -> int:
+        """Returns the steps of a whole run."""
+        if job.config.train.train_steps:
+            return job.config.train.train_steps
+        alike = job.config.replace(
+            checkpoint=None, learning_rate=1.0, weight_decay=0.0, eval_name=None, keep_head=False
+        )
+        key = (data_json.name_of(job.builder), *alike.to_dict().items())
+        if key not in self._known:
+            with contextlib.redirect_stdout(io.StringIO()):  # its notes are the run's to print
+                plan = make_plan(alike, job.builder, self._num_replicas)
+            self._known[key] = plan.total_steps
+        return self._known[key]
+
+
+class Cases:
+    """The cases of splits, each split read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple, data_cases.Cases] = {}
+
+    def of(self, config: Config, builder, split: str) -> data_cases.Cases:
+        """Returns the cases of a split, read as the configuration says."""
+        key = data_json.name_of(builder), split, LabelReading.of(config.data)
+        if key not in self._read:
+            self._read[key] = data_cases.read_cases(open_bags(config, builder, split), 0)
+        return self._read[key]
+
+    def seen(self, config: Config, builder, split: str | None) -> int:
+        """Returns how many images of a split are encoded, at most --max_bag_size of a case."""
+        if not split:
+            return 0
+        counts = self.of(config, builder, split).num_images
+        return int(np.minimum(counts, config.data.max_bag_size).sum())
+
+
+def rows(
+    kinds: list[Kind], probes: list[Job], lengths: Lengths, cases: Cases, model_dir: str
+) -> list[Row]:
+    """Returns a row for each part of each kind of run, then one of the probes if there are any.
+
+    Args:
+      kinds: measured; the last is of the encoder that the probes see.
+      probes: runs that train nothing.
+      lengths: of runs.
+      cases: of splits.
+      model_dir: of the command.
+    """
+    found = []
+    for kind in kinds:
+        parts: dict[str, list[tuple[Job, State]]] = {}
+        for job, state in zip(kind.jobs, kind.states, strict=True):
+            parts.setdefault(job.what, []).append((job, state))
+        for what, part in parts.items():
+            left = [(job, state.step) for job, state in part if not state.finished]
+            of_part = [(_seconds(*run, kind.shown, lengths, cases), run[0]) for run in left]
+            found.append(
+                Row(
+                    f"{kind.title}: {what}" if what else kind.title,
+                    len(part),
+                    len(part) - len(left),
+                    sum(seconds for seconds, _ in of_part),
+                    sum(_disk(job, kind.shown, lengths) for _, job in of_part),
+                )
+            )
+    if probes:
+        left_probes = [job for job in probes if not state_of(job, model_dir).finished]
+        encoders = {job.encoder: job for job in left_probes}  # one pass serves all of an encoder
+        seconds = sum(
+            _seconds_of_features(job, kinds[-1].shown, cases) for job in encoders.values()
+        )
+        done = len(probes) - len(left_probes)
+        found.append(Row("probes of frozen features", len(probes), done, seconds, 0))
+    return found
+
+
+def seconds_per_image(shown: Rehearsal) -> float:
+    """Returns the time of a forward pass of an image, by EVALUATION_RULE."""
+    return shown.seconds_per_step / shown.images_per_step / 3
+
+
+def _seconds(job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases) -> float:
+    """Returns the time that a run takes from a step on, with its evaluations."""
+    config, data, total = job.config, job.config.data, lengths.steps(job)
+    seconds, images, starts = 0.0, 0.0, 0
+    if step < total:
+        seconds, starts = (total - step) * shown.seconds_per_step, 1
+    if step == 0 and config.train.init_head == "probe":
+        images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
+        starts += 1
+    evaluations = [(config, job.builder)] * job.evaluated + [*job.elsewhere]
+    for of_evaluation, builder in evaluations:
+        images += cases.seen(of_evaluation, builder, of_evaluation.data.eval_split)
+        starts += 1
+    if job.evaluated and config.run.train_mode == "finetune":
+        candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+        images += candidates * cases.seen(config, job.builder, data.selection_split)
+    elif (
+        job.evaluated
+    ):  # by probes, of the trained and the untrained encoder, and of --checkpoint's
+        of_train = cases.seen(config, job.builder, data.train_split)
+        images = (2 + bool(config.run.checkpoint)) * (images + of_train)
+        images += min(_CALIBRATED, of_train)
+    return seconds + starts * shown.start_seconds + images * seconds_per_image(shown)
+
+
+def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
+    """Returns the time of a pass over all that the probes of an encoder see."""
+    config, data = job.config, job.config.data
+    splits = (data.train_split, data.selection_split, data.eval_split)
+    images = sum(cases.seen(config, job.builder, split) for split in splits)
+    for other, builder in job.elsewhere:
+        images += cases.seen(other, builder, other.data.eval_split)
+    return shown.start_seconds + images * seconds_per_image(shown)
+
+
+def _saves(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+    """Returns how many checkpoints a run makes, as `train` does."""
+    run = job.config.run
+    epoch = round(shown.plan.num_examples / job.config.train.train_batch_size)
+    every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
+    return math.ceil(lengths.steps(job) / every)
+
+
+def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+    """Returns what checkpoints and SavedModels of a run take when it is done, bytes."""
+    run = job.config.run
+    kept = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
+    kept = kept if job.keeps is None else min(job.keeps, kept)
+    saved_models = min(1, run.keep_hub_module_max) * job.evaluated
+    return kept * shown.state_bytes + saved_models * shown.encoder_bytes
+
+
+def check_folder(model_dir: str) -> None:
+    """Refuses a folder in which a run could not write; makes nothing.
+
+    Raises:
+      UserError: it, or the folder that it would be made in, is no folder or cannot be written.
+    """
+    if "://" in model_dir:
+        return
+    above = os.path.abspath(model_dir)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise UserError(f"--model_dir={model_dir} cannot be used: {above} is a file.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(
+            f"--model_dir={model_dir} cannot be used: no permission to write in {above}."
+        )
