@@ -154,8 +154,8 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
         axes[1, column].set_xlabel("step")
     axes[0, 0].set_ylabel("contrastive loss, per direction")
     axes[1, 0].set_ylabel("contrastive accuracy")
-    if axes[1, -1].get_legend_handles_labels()[0]:
-        axes[1, -1].legend(loc="best", fontsize=8)
+    if handles := _handles(axes.flat):
+        axes[1, -1].legend(handles=handles, loc="best", fontsize=8)
     with writing(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import rich.progress
+import rich.table
 import tensorflow as tf
 
 from simclr_med.run_folder import gfile
@@ -119,10 +120,15 @@ def _progress_bar() -> rich.progress.Progress:
     return rich.progress.Progress(
         rich.progress.BarColumn(bar_width=10),
         rich.progress.MofNCompleteColumn(),
-        rich.progress.TextColumn("{task.description}"),
         rich.progress.TextColumn("ETA"),
         rich.progress.TimeRemainingColumn(),
+        # What a narrow terminal has no room for is cut off here, and not from the columns before.
+        rich.progress.TextColumn(
+            "{task.description}",
+            table_column=rich.table.Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
         refresh_per_second=2,
+        expand=True,
     )
 
 

@@ -91,12 +91,13 @@ def measured(
         axis.plot(steps[known], chance[known], color=_CHANCE, linestyle="--", linewidth=1.2)
         axis.annotate(
             f"chance {_short(float(chance[known].mean()))}",
-            (steps[known[-1]], chance[known[-1]]),
-            (-2, 2),
+            (steps[known[-1]], chance[known].max()),
+            (-2, 3),
             textcoords="offset points",
             ha="right",
             va="bottom",
             color=_CHANCE,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )
     if number and np.isfinite(smooth[-1]):
         end = (steps[-1], smooth[-1])

@@ -1,6 +1,9 @@
 """What a line of progress says: losses per direction, beside what chance gives."""
 
+import io
+
 import pytest
+import rich.console
 
 from simclr_med import run_folder
 from simclr_med.run_folder import log
@@ -44,3 +47,15 @@ def test_a_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path, capsys,
         ["step 15/16", "loss 2.750 accuracy 0.275"],  # (1 + 2 x 2 + 6) / 4
         ["step 16/16", "loss 7.000 accuracy 0.700"],
     ]
+
+
+def test_a_narrow_terminal_cuts_the_text_and_keeps_the_steps_and_the_loss():
+    for width in (80, 160):
+        console = rich.console.Console(file=io.StringIO(), force_terminal=True, width=width)
+        bar = log._progress_bar()
+        task = bar.add_task("", total=300, completed=120)
+        bar.update(task, description=log.progress(CONTRASTIVE | LABELS) + "  1.20 steps/s")
+        console.print(bar.get_renderable())
+        line = console.file.getvalue()
+        assert "120/300" in line and "ETA" in line and "loss 4.780 (chance 4.844)" in line
+        assert ("steps/s" in line) == (width == 160)
