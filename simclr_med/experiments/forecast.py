@@ -11,6 +11,7 @@ import dataclasses
 import io
 import math
 import os
+import time
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from simclr_med.config import Config
 from simclr_med.data import cases as data_cases
 from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
+from simclr_med.evaluation.probes import label_scores, linear_probe
 from simclr_med.experiments import runs
 from simclr_med.experiments.forecast_jobs import Job, State, state_of
 from simclr_med.run_folder import data_json, gfile
@@ -28,13 +30,14 @@ from simclr_med.training.rehearsal import Rehearsal, rehearse
 
 EVALUATION_RULE = (
     "Times are of this machine as busy as it is now. Evaluations are not measured: an image counts a "
-    "third of its share of a training step (a forward pass is one of three passes), and an evaluation, "
-    "like a training, the time to start. Fits of probes are not counted."
+    "third of its share of a training step (a forward pass is one of three passes); each encoder, "
+    "SavedModel and set of figures the time to start once more; a probe its fit to random features."
 )
 MEMORY_RULE = (
     "Memory is the most that these steps held, and one more copy of the weights and the optimizer's "
     "variables, which saving makes. Evaluations are not in it."
 )
+_FITTED = 256  # cases at most that a probe is fitted to here
 _CALIBRATED = 4096  # images at most that set BatchNorm's statistics, see evaluation/baselines.py
 
 
@@ -156,8 +159,59 @@ class Cases:
         return int(np.minimum(counts, config.data.max_bag_size).sum())
 
 
+class Fits:
+    """The time of a probe's fit, measured on random features where it is first asked for.
+
+    Their variances fall as 1 / k^2, k = 1 ... d, in random directions: on these the solver took as long
+    as on features of the demo's encoder (33 s each, 716 cases, d = 512, two busy cores); on white
+    noise a tenth of that.
+
+    Args:
+      cases: of splits.
+    """
+
+    def __init__(self, cases: Cases):
+        self._cases = cases
+        self._per_case: dict[tuple, float] = {}
+
+    def seconds(self, job: Job, num_features: int) -> float:
+        """Returns the time of a fit to the labelled training cases of a run; 0 without labels."""
+        data = job.config.data
+        read = self._cases.of(job.config, job.builder, data.train_split)
+        labelled = np.flatnonzero(read.labelled)
+        if not open_bags(job.config, job.builder, data.train_split).class_names or not len(
+            labelled
+        ):
+            return 0.0
+        key = data_json.name_of(job.builder), data.train_split, num_features
+        if key not in self._per_case:
+            some = np.random.default_rng(0).permutation(labelled)[:_FITTED]
+            self._per_case[key] = _time_of_fit(read, some, num_features) / len(some)
+        return self._per_case[key] * len(labelled) * data.label_fraction
+
+
+def _time_of_fit(read: data_cases.Cases, some: np.ndarray, num_features: int) -> float:
+    """Returns the seconds of a linear probe of random features with the labels of some cases, [n]."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.standard_normal((num_features, num_features)))[0]
+    scales = 1 / np.arange(1, num_features + 1)
+    features = rng.standard_normal((len(some), num_features)) * scales @ directions
+    labels, patients = read.labels[some], read.patients[some]
+    began = time.monotonic()
+    if labels.ndim == 2:
+        label_scores(linear_probe.scores, features, labels, patients, features[:1], 0)
+    else:
+        linear_probe.scores(features, labels, patients, features[:1], int(labels.max()) + 1, 0)
+    return time.monotonic() - began
+
+
 def rows(
-    kinds: list[Kind], probes: list[Job], lengths: Lengths, cases: Cases, model_dir: str
+    kinds: list[Kind],
+    probes: list[Job],
+    lengths: Lengths,
+    cases: Cases,
+    fits: Fits,
+    model_dir: str,
 ) -> list[Row]:
     """Returns a row for each part of each kind of run, then one of the probes if there are any.
 
@@ -166,6 +220,7 @@ def rows(
       probes: runs that train nothing.
       lengths: of runs.
       cases: of splits.
+      fits: of probes.
       model_dir: of the command.
     """
     found = []
@@ -175,7 +230,7 @@ def rows(
             parts.setdefault(job.what, []).append((job, state))
         for what, part in parts.items():
             left = [(job, state.step) for job, state in part if not state.finished]
-            of_part = [(_seconds(*run, kind.shown, lengths, cases), run[0]) for run in left]
+            of_part = [(_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in left]
             found.append(
                 Row(
                     f"{kind.title}: {what}" if what else kind.title,
@@ -201,29 +256,35 @@ def seconds_per_image(shown: Rehearsal) -> float:
     return shown.seconds_per_step / shown.images_per_step / 3
 
 
-def _seconds(job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases) -> float:
+def _seconds(
+    job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
+) -> float:
     """Returns the time that a run takes from a step on, with its evaluations."""
     config, data, total = job.config, job.config.data, lengths.steps(job)
-    seconds, images, starts = 0.0, 0.0, 0
+    seconds, images, starts, num_fits = 0.0, 0.0, 0, 0
     if step < total:
         seconds, starts = (total - step) * shown.seconds_per_step, 1
     if step == 0 and config.train.init_head == "probe":
         images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
+        starts, num_fits = starts + 1, 1
+    for other, builder in job.elsewhere:
+        images += cases.seen(other, builder, other.data.eval_split)
         starts += 1
-    evaluations = [(config, job.builder)] * job.evaluated + [*job.elsewhere]
-    for of_evaluation, builder in evaluations:
-        images += cases.seen(of_evaluation, builder, of_evaluation.data.eval_split)
-        starts += 1
-    if job.evaluated and config.run.train_mode == "finetune":
-        candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
-        images += candidates * cases.seen(config, job.builder, data.selection_split)
-    elif (
-        job.evaluated
-    ):  # by probes, of the trained and the untrained encoder, and of --checkpoint's
-        of_train = cases.seen(config, job.builder, data.train_split)
-        images = (2 + bool(config.run.checkpoint)) * (images + of_train)
-        images += min(_CALIBRATED, of_train)
-    return seconds + starts * shown.start_seconds + images * seconds_per_image(shown)
+    if job.evaluated:
+        evaluated = cases.seen(config, job.builder, data.eval_split)
+        starts += (config.run.keep_hub_module_max > 0) + job.pictures
+        if config.run.train_mode == "finetune":
+            candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+            images += evaluated
+            images += candidates * cases.seen(config, job.builder, data.selection_split)
+            starts += 1
+        else:  # probes of the trained encoder, the untrained one and that of --checkpoint
+            of_train = cases.seen(config, job.builder, data.train_split)
+            encoders = 2 + bool(config.run.checkpoint)
+            images += encoders * (evaluated + of_train) + min(_CALIBRATED, of_train)
+            starts, num_fits = starts + encoders, num_fits + encoders
+    seconds += starts * shown.start_seconds + images * seconds_per_image(shown)
+    return seconds + (num_fits * fits.seconds(job, shown.num_features) if num_fits else 0.0)
 
 
 def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
