@@ -346,6 +346,14 @@ class AugmentConfig:
         at_least=0.0,
         at_most=180.0,
     )
+    crop_min_area: float = _knob(
+        0.08,
+        "Smallest share of an image that a random crop covers, in fine-tuning too (0.08: SimCLR's code). "
+        "Higher where a crop of a twelfth would miss the lesion: then two crops of a case have nothing "
+        "in common.",
+        above=0.0,
+        at_most=1.0,
+    )
 
     @property
     def is_antialiased(self) -> bool:
@@ -828,6 +836,7 @@ REACH: dict[str, Reach] = {
     "grayscale_probability": Reach(_TRAIN),
     "use_blur": Reach(_TRAIN),
     "rotation_degrees": Reach(_TRAIN),
+    "crop_min_area": Reach(_TRAIN),
     # Model
     **dict.fromkeys(
         ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "input_range"),

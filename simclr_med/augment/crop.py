@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from simclr_med.augment.resize import resize
 
-AREA_RANGE = (0.08, 1.0)
+MIN_AREA = 0.08  # share of the image that the smallest crop covers; --crop_min_area
 ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)  # width / height, times the output's own
 MIN_OBJECT_COVERED = 0.1
 MAX_ATTEMPTS = 100  # then the whole image
@@ -32,7 +32,11 @@ SMALLEST_CROPPED_SIZE = 32  # inputs up to this size (CIFAR's) are evaluated unc
 
 
 def decode_random_crops(
-    encoded: tf.Tensor, seeds: tf.Tensor, size: int, antialias: bool = True
+    encoded: tf.Tensor,
+    seeds: tf.Tensor,
+    size: int,
+    antialias: bool = True,
+    min_area: float = MIN_AREA,
 ) -> tf.Tensor:
     """Returns random crops of one image, resized: uint8 [V, size, size, 3].
 
@@ -44,12 +48,15 @@ def decode_random_crops(
       seeds: stateless seeds, int [V, 2].
       size: px.
       antialias: see `resize`.
+      min_area: share of the image that a crop covers at least.
     """
 
     views = range(seeds.shape[0])
 
     def draw(shape):
-        windows = tf.stack([random_crop_window(shape, seeds[v], size, antialias) for v in views])
+        windows = tf.stack(
+            [random_crop_window(shape, seeds[v], size, antialias, min_area) for v in views]
+        )
         return windows[:, :2], windows[:, 2:]  # top and left, height and width
 
     def of_jpeg():
@@ -133,7 +140,11 @@ def _to_uint8(x: tf.Tensor) -> tf.Tensor:
 
 
 def random_crop_window(
-    shape: tf.Tensor, seed: tf.Tensor, size: int = 0, antialias: bool = False
+    shape: tf.Tensor,
+    seed: tf.Tensor,
+    size: int = 0,
+    antialias: bool = False,
+    min_area: float = MIN_AREA,
 ) -> tf.Tensor:
     """Returns [top, left, height, width], px, of a random crop of an image of `shape` [3].
 
@@ -147,7 +158,7 @@ def random_crop_window(
         seed=seed,
         min_object_covered=MIN_OBJECT_COVERED,
         aspect_ratio_range=ASPECT_RATIO_RANGE,
-        area_range=AREA_RANGE,
+        area_range=(min_area, 1.0),
         max_attempts=MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True,
     )

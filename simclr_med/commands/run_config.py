@@ -21,7 +21,7 @@ _ADDED_LATER: tuple[str, ...] = ("encoder", "input_range", "micro_batch", "keep_
 _ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
 _ADDED_LATER += ("dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels")
 _ADDED_LATER += ("label_seed", "split_column", "init_head", "simclr_unit", "multi_image_repeats")
-_ADDED_LATER += ("layer_decay",)
+_ADDED_LATER += ("layer_decay", "crop_min_area")
 _OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.augment.crop import decode_center_crop, decode_random_crops
+from simclr_med.augment.crop import MIN_AREA, decode_center_crop, decode_random_crops
 from simclr_med.data.bags import Bags
 
 # Of a seed: the order of examples, the pair of a bag, the crops. Below 0, because evaluation folds the
@@ -30,6 +30,7 @@ def training_batches(
     batch_size: int,
     image_size: int,
     antialias: bool = True,
+    crop_min_area: float = MIN_AREA,
     seed: int,
     start_step: int = 0,
     shuffle_buffer: int = 10000,
@@ -55,6 +56,7 @@ def training_batches(
       batch_size: B.
       image_size: px.
       antialias: see `augment.resize`.
+      crop_min_area: share of an image that a crop covers at least.
       seed: of the run.
       start_step: batches to leave out.
       shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
@@ -88,7 +90,10 @@ def training_batches(
         seeds = tf.random.stateless_uniform(
             [num_views, 2], tf.stack([pixels, number]), None, None, tf.int32, "philox"
         )
-        return _with_pixels(example, seeds, image_size, antialias)
+        crops = functools.partial(
+            decode_random_crops, size=image_size, antialias=antialias, min_area=crop_min_area
+        )
+        return _with_pixels(example, seeds, crops, image_size)
 
     start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = tf.data.Options()
@@ -113,7 +118,11 @@ def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
     """Returns the number of examples of an epoch; arguments are those of `training_batches`."""
     if not keep_bags:
         return bags.num_images
-    return bags.num_bags + ((repeats - 1) * bags.num_multi if repeats > 1 else 0)
+    if repeats == 1:
+        return bags.num_bags
+    if bags.num_multi is None:
+        raise ValueError("Bags of several images are repeated, and were not counted.")
+    return bags.num_bags + (repeats - 1) * bags.num_multi
 
 
 def evaluation_batches(
@@ -206,31 +215,31 @@ def _patient(bag: dict) -> tf.Tensor:
     return tf.cast(tf.strings.to_hash_bucket_fast(bag["patient_id"], _INT32_IDS), tf.int32)
 
 
-def _with_pixels(example: dict, seeds: tf.Tensor, size: int, antialias: bool) -> dict:
+def _with_pixels(example: dict, seeds: tf.Tensor, crops: Callable, size: int) -> dict:
     """Returns an example with its images decoded, cropped at random and resized.
 
     Args:
       example: whose "images" are string [V], or one image (string), of which all views are made.
       seeds: of the crops, int32 [V, 2].
+      crops: (encoded image, seeds int32 [v, 2]) to uint8 [v, size, size, 3].
       size: px.
-      antialias: see `augment.resize`.
     """
     if example["images"].shape.rank:
-        pixels, real = _pixels_of_views(example["images"], seeds, size, antialias)
+        pixels, real = _pixels_of_views(example["images"], seeds, crops, size)
     else:
-        pixels = decode_random_crops(example["images"], seeds, size, antialias)
+        pixels = crops(example["images"], seeds)
         real = tf.ones([seeds.shape[0]], tf.bool)
     return {**example, "images": pixels, "real": real}
 
 
-def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int, antialias: bool) -> tuple:
+def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size: int) -> tuple:
     """Returns the pixels, uint8 [V, size, size, 3], and which views are real, bool [V].
 
     Args:
       encoded: string [V]; "" gives a black view, which is not real.
       seeds: of the crops, int32 [V, 2].
+      crops: see `_with_pixels`.
       size: px.
-      antialias: see `augment.resize`.
     """
     num_views = seeds.shape[0]
 
@@ -238,7 +247,7 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int, antialias:
         black = tf.zeros([1, size, size, 3], tf.uint8)
 
         def view(v):
-            return decode_random_crops(encoded[v], seeds[v : v + 1], size, antialias)
+            return crops(encoded[v], seeds[v : v + 1])
 
         pixels = [tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
         return tf.concat(pixels, axis=0)
@@ -248,7 +257,7 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, size: int, antialias:
         return one_by_one(), real
     pixels = tf.cond(  # a bag of one image is decoded once
         tf.reduce_all(encoded == encoded[0]),
-        lambda: decode_random_crops(encoded[0], seeds, size, antialias),
+        lambda: crops(encoded[0], seeds),
         one_by_one,
     )
     return pixels, real

@@ -237,7 +237,7 @@ def stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
         gfile.exists(f"{files[0]}.json") and gfile.exists(f"{files[1]}.csv")
     ):
         return None
-    now = run_folder.plain(_made_of(job, place, builder))
+    now = _made_of(job, place, builder)
     return run_folder.read_json(f"{files[0]}.json") if runs.still_stands(made_of, now) else None
 
 

@@ -107,7 +107,7 @@ class _Study:
         self._plan, self._builders, self._model_dir = plan, builders, model_dir
         self._strategy, self._asked = strategy, asked
         self._builder = builders(plan.tuning)
-        self._keep = plan.config.experiment.study_keep_weights == "all"
+        self._keep = plan.keeps_weights
         self._shift = None
         if plan.config.experiment.shift_dataset:
             self._shift = study_plan.shift_builder(plan.config, plan.tuning, builders)

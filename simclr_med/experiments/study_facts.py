@@ -74,7 +74,11 @@ def _runs(plan: Plan, builders: Builders, model_dir: str) -> dict:
         shift = study_plan.elsewhere(plan.config, fine)
         outside = study_plan.shift_builder(plan.config, fine, builders)
         splits["shift"] = (shift, outside, shift.data.eval_split)
-    counted = {name: _split(*of_split) for name, of_split in splits.items() if of_split[2]}
+    counted = {
+        name: _split(config, builder, split)
+        for name, (config, builder, split) in splits.items()
+        if split
+    }
     return {**numbers, "fine-tuning": fine_tunings, "splits": counted}
 
 

@@ -252,14 +252,15 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     gap = 0.05 * (high - low)  # a line of text, with some air
     ends = sorted(ends, key=lambda end: end[1])
     y = [end[1] for end in ends]
-    for i in range(1, len(y)):
-        y[i] = max(y[i], y[i - 1] + gap)
-    moved = max(0.0, y[-1] - high, sum(b - a[1] for a, b in zip(ends, y)) / len(y))
+    for _ in range(200):  # neighbours push each other apart, as far as they must
+        for i in range(1, len(y)):
+            lack = max(0.0, gap - (y[i] - y[i - 1]))
+            y[i - 1], y[i] = y[i - 1] - lack / 2, y[i] + lack / 2
     right = max(end[0] for end in ends)
     for at, (*_, name, colour) in zip(y, ends):
         axis.annotate(
             name,
-            (right, at - moved),
+            (right, at),
             (9, 0),
             textcoords="offset points",
             color=colour,
@@ -270,7 +271,7 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
 
 def _save(figure: Figure, path: str, study: dict, said: str = "") -> None:
     seeds = len(study["seeds"])
-    over = study["comparisons"][0]["over"] if study["comparisons"] else "runs and patients"
+    over = study_sentences.over(study)
     note = f"{said}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
     figure.supxlabel(textwrap.fill(note, 120), fontsize=8, color="#555555")
     with writing(path) as file:

@@ -134,6 +134,11 @@ class Plan:
         """Whether there is anything to choose: more than one point."""
         return len(sweep.points(self.tuning)) > 1
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether checkpoints stay that nothing will start from."""
+        return self.config.experiment.study_keep_weights == "all"
+
     def num_subsets(self, fraction: float) -> int:
         """Returns how many subsets of the labels a fraction has: all labels are one."""
         return self.config.experiment.label_subsets if fraction < 1 else 1
@@ -313,11 +318,13 @@ def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int) -> bo
 def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> Config:
     """Returns the configuration of a run, before the choice of its hyperparameters."""
     recipe = plan.tuning
-    head = {"init_head": recipe.train.init_head}
+    others: dict = {"init_head": recipe.train.init_head}
     if use == "probe_finetune":
-        head = {"init_head": "probe", "zero_init_logits_layer": False}
+        others = {"init_head": "probe", "zero_init_logits_layer": False}
     elif recipe.train.init_head == "probe":
-        head = {"init_head": "random"}
+        others = {"init_head": "random"}
+    if not plan.keeps_weights:
+        others["keep_hub_module_max"] = 0
     return recipe.replace(
         train_mode="finetune",
         micle=False,
@@ -326,7 +333,7 @@ def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: 
         eval_name=None,
         label_fraction=fraction,
         label_seed=seed + _LABEL_SEEDS * subset if fraction < 1 else None,
-        **head,
+        **others,
     )
 
 

@@ -43,10 +43,9 @@ def save(model_dir: str, study: dict) -> None:
             for fraction in study["fractions"]
         ]
     )
-    for answer in study_sentences.answers(study):
-        print(
-            textwrap.fill(f"{answer.question} {answer.text}", _WIDTH, break_on_hyphens=False) + "\n"
-        )
+    answers = [f"{answer.question} {answer.text}" for answer in study_sentences.answers(study)]
+    for text in (*answers, study_sentences.how_to_read(study)):
+        print(textwrap.fill(text, _WIDTH, break_on_hyphens=False) + "\n")
     print(f"  {path}  tables and figures")
 
 
@@ -57,11 +56,10 @@ def page(study: dict) -> str:
         f"# Study: {study['dataset']}, split {study['eval_split']}",
         "## In short",
         *(f"**{answer.question}** {answer.text}" for answer in study_sentences.answers(study)),
-        "“Yes” means: the 95 % interval of the difference, over runs and patients, excludes 0, from at "
-        "least three pretrainings. Everything else is “not shown”.",
+        study_sentences.how_to_read(study),
         f"## {metric} by arm and use",
-        f"Mean [95 % interval over {_over(study)}] of {_how_many(study)}. {study['architecture']}; "
-        f"{study['fixed']}."
+        f"Mean [95 % interval over {study_sentences.over(study)}] of {_how_many(study)}. "
+        f"{study['architecture']}; {study['fixed']}."
         + " Bold: the arm's best use, by the mean on the selection split."
         * study_sentences.chooses(study),
         *_by_fraction(study, "inside"),
@@ -103,7 +101,7 @@ def _by_fraction(study: dict, place: str) -> list[str]:
             f"With {amount(study, fraction)}:",
             markdown(*study_tables.arms_by_use(study, fraction, place)),
         )
-    ]
+    ] + [f"No interval: {why}." for why in study_tables.reasons(study, place)]
 
 
 def _elsewhere(study: dict) -> list[str]:
@@ -169,8 +167,3 @@ def _hyperparameters(study: dict) -> str:
         f"Hyperparameters of fine-tuning were chosen for each arm and use on {study['selection_split']}, "
         f"with the first seed and {shares} of the labels; the evaluated split was not looked at:"
     )
-
-
-def _over(study: dict) -> str:
-    rows = study["comparisons"]
-    return rows[0]["over"] if rows else "runs and patients"

@@ -54,7 +54,7 @@ def pays(study: dict, place: str = "inside") -> Answer | None:
     for row in main:
         texts.append(_finding(study, row, "No, it does harm"))
         texts += [
-            f"Both fine-tuned, the difference is {difference(same)}."
+            f"Both fine-tuned: difference {difference(same)}."
             for same in by_use
             if (same["fraction"], same["use_a"]) == (row["fraction"], "finetune")
             and (row["use_a"], row["use_b"]) != ("finetune", "finetune")
@@ -114,9 +114,11 @@ def unknown(study: dict) -> Answer:
     elif seeds < RUNS_FOR_A_RECIPE:
         texts.append(f"Below {RUNS_FOR_A_RECIPE} pretrainings nothing is said about recipes.")
     widths = [_half(row) for row in comparisons(study, "pays") if row["b"] == SIMCLR]
-    if known := [width for width in widths if width is not None]:
+    if known := sorted(f"{width:.3f}" for width in widths if width is not None):
+        span = " to ".join(dict.fromkeys((known[0], known[-1])))
+        by_number = " (by the number of labels)" if " to " in span else ""
         texts.append(
-            f"A true difference below about {max(known):.3f} would usually go unnoticed here: “not "
+            f"A true difference below about {span}{by_number} would usually go unnoticed here: “not "
             "shown” does not mean equal."
         )
     if study["is_demo"]:
@@ -125,6 +127,21 @@ def unknown(study: dict) -> Answer:
             "statistics work, and says nothing about patients."
         )
     return Answer("What is not known?", " ".join(texts))
+
+
+def how_to_read(study: dict) -> str:
+    """Returns what the words and brackets of the answers mean."""
+    return (
+        f"In brackets: 95 % intervals over {over(study)}. “Yes” and “better” mean that the interval of "
+        "the difference, over runs and patients, excludes 0, from at least "
+        f"{RUNS_FOR_A_RECIPE} pretrainings; everything else is “not shown”."
+    )
+
+
+def over(study: dict) -> str:
+    """Returns what the intervals of a study are over: "runs and patients", or "patients"."""
+    rows = study["comparisons"]
+    return rows[0]["over"] if rows else OVER_RUNS
 
 
 def chooses(study: dict) -> bool:
@@ -217,9 +234,10 @@ def _finding(study: dict, row: dict, worse: str) -> str:
             f"{start}: {side(row, 'a')} and {side(row, 'b')} cannot be compared, as {metric} is "
             "undefined."
         )
+    moved = signed(row["difference"], row["difference_95"])
     return (
         f"{start}: {side(row, 'b')} reaches {metric} {number(row['value_b'])}, {side(row, 'a')} "
-        f"{number(row['value_a'])}, {signed(row['difference'], row['difference_95'])}{_caution(row)}."
+        f"{number(row['value_a'])}, difference {moved}{_caution(row)}."
     )
 
 

@@ -137,6 +137,13 @@ def interval(value: dict) -> str:
     return f"{number(value['mean'])} [{number(low)}, {number(high)}]"
 
 
+def reasons(study: dict, place: str) -> list[str]:
+    """Returns why numbers by the main metric have no interval, each reason once."""
+    values = [row[study["metric"]] for row in sentences.rows_at(study, place)]
+    why = (value["why"].rstrip(".") for value in values if value["interval"] is None)
+    return list(dict.fromkeys(reason for reason in why if reason))
+
+
 def _compared(study: dict, questions: tuple[str, ...], place: str, *, corrected: bool) -> Table:
     rows = [row for question in questions for row in comparisons(study, question, place)]
     cells = []

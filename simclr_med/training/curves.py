@@ -101,7 +101,12 @@ def measured(
     if number and np.isfinite(smooth[-1]):
         end = (steps[-1], smooth[-1])
         axis.annotate(
-            _short(smooth[-1]), end, (4, 0), textcoords="offset points", va="center", color=colour
+            _short(float(smooth[-1])),
+            end,
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
         )
     _plain(axis)
 

@@ -260,6 +260,7 @@ def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.
         batch_size=config.train.train_batch_size,
         image_size=config.augment.image_size,
         antialias=config.augment.is_antialiased,
+        crop_min_area=config.augment.crop_min_area,
         seed=config.run.seed,
         start_step=start_step,
         shuffle_buffer=config.data.shuffle_buffer,

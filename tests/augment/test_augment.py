@@ -135,6 +135,18 @@ def test_crop_windows_are_distributed_as_in_the_reference(golden):
     assert (windows[:, 1] + windows[:, 3] <= 500).all()
 
 
+@pytest.mark.parametrize("min_area", [0.3, 1.0])
+def test_no_crop_covers_less_than_the_smallest_area(min_area):
+    # Fails if the range reaches the draw of JPEGs or of windows only, or if a crop is never smaller.
+    seeds = tf.stack([tf.range(300), tf.range(300) * 7 + 1], axis=1)
+    shape = tf.constant([375, 500, 3])
+    draw = tf.function(lambda seed: crop.random_crop_window(shape, seed, min_area=min_area))
+    windows = np.stack([draw(seed) for seed in seeds])
+    area = windows[:, 2] * windows[:, 3] / (375 * 500)
+    assert area.min() > 0.99 * min_area  # whole pixels
+    assert min_area == 1.0 or area.min() < 1.2 * min_area
+
+
 def test_evaluation_crop_equals_the_reference(golden):
     numbers = np.load(golden / "eval_preprocess.npz")
     cases = sorted({name.split("/")[0] for name in numbers.files})

@@ -216,6 +216,20 @@ def test_the_best_is_chosen_on_the_selection_split_and_it_alone_is_tested(
     assert Image.open(tmp_path / "sweep.png").size[0] > 200
 
 
+def test_a_sweep_of_steps_tests_the_best_number_of_them(stand_ins, builder, tmp_path):
+    stand_ins.score = lambda config: 0.9 if config.train.train_steps == 4 else 0.6
+    config = SWEEP.replace(sweep_train_steps="2,4,8", sweep_learning_rates="0.1")
+    best = sweep.run(config, builder, str(tmp_path), None, {})
+    assert (best["run"], best["train_steps"]) == ("lr_0.1_wd_0_steps_4", 4)
+    assert stand_ins.evaluated[-1] == ("lr_0.1_wd_0_steps_4", "test")
+    with open(tmp_path / "sweep.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["train_steps"] for row in rows] == ["2", "2", "4", "4", "8", "8"]
+    assert "| learning rate | weight decay | train steps |" in (tmp_path / "sweep.md").read_text()
+    saved = json.loads((tmp_path / best["run"] / "config.json").read_text())
+    assert saved["train_steps"] == 4
+
+
 def test_a_finished_sweep_run_again_trains_and_tests_nothing(stand_ins, builder, tmp_path):
     first = sweep.run(SWEEP, builder, str(tmp_path), None, {})
     calls = len(stand_ins.trained), len(stand_ins.evaluated)

@@ -37,9 +37,10 @@ def test_a_gain_is_said_with_both_uses_the_number_of_labels_and_the_interval():
     text = answer(made(), "Does pretraining pay?")
     assert text == (
         f"Yes {TEN}: SimCLR (linear probe) reaches macro-AUC 0.860, no pretraining (fine-tuned) 0.820, "
-        "+0.040 [+0.020, +0.060]. Both fine-tuned, the difference is +0.020 [+0.000, +0.040]: better. "
+        "difference +0.040 [+0.020, +0.060]. Both fine-tuned: difference +0.020 [+0.000, +0.040]: "
+        "better. "
         f"Not shown {ALL}: SimCLR (fine-tuned) reaches macro-AUC 0.905, no pretraining (fine-tuned) "
-        "0.900, +0.005 [-0.015, +0.025]."
+        "0.900, difference +0.005 [-0.015, +0.025]."
     )
 
 
@@ -196,7 +197,8 @@ def test_undefined_and_unknown_numbers_are_dashes_and_reasons(tmp_path):
         and "Not shown with all labels:" in text
     )
     study_report.save(str(tmp_path), found)
-    assert f"| {SIMCLR} | – | – | – |" in (tmp_path / "study.md").read_text()
+    page = (tmp_path / "study.md").read_text()
+    assert f"| {SIMCLR} | – | – | – |" in page and page.count("No interval: one class only.") == 1
 
 
 def test_the_terminal_ends_with_the_first_lines_of_the_page(tmp_path, capsys):
@@ -209,6 +211,7 @@ def test_the_terminal_ends_with_the_first_lines_of_the_page(tmp_path, capsys):
     for one in study_sentences.answers(found):
         assert f"**{one.question}** {one.text}" in page
         at = printed.index(f"{one.question} {one.text}", at)
+    assert "In brackets: 95 % intervals over runs and patients." in printed[at:]
     for name in re.findall(r"\]\((.*?\.png)\)", page):
         assert Image.open(tmp_path / name).size[0] >= 800
     assert "Warning" not in printed

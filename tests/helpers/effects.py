@@ -107,6 +107,7 @@ CHANGES = {
     "grayscale_probability": ("training", 1.0, {}),
     "use_blur": ("training", False, {}),
     "rotation_degrees": ("training", 45.0, {}),
+    "crop_min_area": ("training", 0.5, {}),
     "encoder": ("model", "bit", {"resnet_depth": 50}),
     "resnet_depth": ("model", 34, {}),
     "width_multiplier": ("model", 2, {}),
@@ -166,6 +167,11 @@ CHANGES = {
     "shift_dataset": ("plan", "derm_bags/demo_shift", {}),
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
+    "sweep_train_steps": ("plan", "1,2", {}),
+    "uses": ("plan", "probe", {}),
+    "label_subsets": ("plan", 2, {}),
+    "sweep_label_fraction": ("plan", "0.1,1", {}),
+    "study_keep_weights": ("plan", "all", {}),
     "use_tpu": ("machine", False, {}),
     "tpu_name": ("machine", "pod", REMOTE),
     "tpu_zone": ("machine", "zone", {}),
@@ -466,7 +472,11 @@ class Effects:
                 recipes[name] = flags.study_recipes(given)[name].train.train_steps
         config = config.replace(**FINETUNE)
         shifted = study_plan.elsewhere(config, config).data
+        plan = study_plan.make(config, dict.fromkeys(study_plan.RECIPES, config), "S")
+        of_study = [*study_plan.runs_of_uses(plan), *study_plan.searches(plan)]
         return {
+            "study": [job.folder for job in of_study],
+            "keeps_weights": plan.keeps_weights,
             "repeats": list(repeats.jobs(config, config.experiment.repeats)),
             "fractions": list(label_efficiency.jobs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),

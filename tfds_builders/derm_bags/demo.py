@@ -98,12 +98,12 @@ def _star(x, y, rng):
 
 
 def _cluster(x, y, rng):
-    spots, golden = int(rng.integers(8, 14)), 2.39996  # radians: seeds of a sunflower, disturbed
+    spots, golden = int(rng.integers(6, 10)), 2.39996  # radians: seeds of a sunflower, disturbed
     discs = []
     for i in range(spots):
         far, turn = 1.05 * math.sqrt((i + 0.4) / spots), i * golden + rng.normal(0, 0.25)
         away = np.hypot(x - far * math.cos(turn), y - far * math.sin(turn))
-        discs.append(rng.uniform(0.15, 0.27) - away)
+        discs.append(rng.uniform(0.20, 0.32) - away)
     return np.max(discs, axis=0)
 
 
@@ -150,10 +150,10 @@ def _uniform(lesion, rng):
 
 
 def _dotted(lesion, rng):
-    _, near, number = _cells(lesion, rng.uniform(0.34, 0.46), rng, wave=0.06)
+    _, near, number = _cells(lesion, rng.uniform(0.38, 0.50), rng, wave=0.06)
     size = 0.22 + 0.14 * number
     dots = 1 - smoothstep(-0.07, 0.07, near - size)
-    lesion["pigment"] += 1.4 * dots - 0.4
+    lesion["pigment"] += 1.4 * dots - 0.3
     lesion["relief"] += 0.4 * dots
 
 
@@ -172,8 +172,8 @@ def _flakes(lesion, rng):
 
 def _concentric(lesion, rng):
     warp = 0.06 * smooth_noise(rng, 5, size=MAP)
-    waves = np.cos((np.hypot(X, Y) + warp) * (2 * math.pi * rng.uniform(1.7, 2.4)))
-    lesion["pigment"] += 0.65 * waves
+    waves = np.cos((np.hypot(X, Y) + warp) * (2 * math.pi * rng.uniform(1.3, 1.8)))
+    lesion["pigment"] += 1.0 * waves
     lesion["relief"] += 0.8 * waves * lesion["cover"]
 
 

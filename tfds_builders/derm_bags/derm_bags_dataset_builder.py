@@ -38,6 +38,7 @@ from tfds_builders.kept_metadata import USUAL
 from tfds_builders.pixels import frame_salt
 
 CODE_VERSION = "1.2.0"
+DEMO_VERSION = "1.3.0"  # of the drawings; folders prepared by 1.2.0 stay as they are
 ON_BAD_IMAGE = ("error", "skip")
 ON_MISSING_IMAGE = ("auto", "error", "skip")
 
@@ -180,11 +181,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "1.0.0": "First release.",
         "1.1.0": "More kinds of folders; images without metadata; deep grey through its own range.",
         "1.2.0": "demo: 1,200 cases, larger lesions, an exposure meter; demo_shift.",
+        "1.3.0": "demo, demo_shift: larger lesions, milder nuisances, clearer rings, dots and spots.",
     }
     BUILDER_CONFIGS: ClassVar = [
-        DermBagsConfig(name="demo", description=f"{HERE.num_cases:,} drawn cases; no real data."),
+        DermBagsConfig(
+            name="demo",
+            version=DEMO_VERSION,
+            description=f"{HERE.num_cases:,} drawn cases; no real data.",
+        ),
         DermBagsConfig(
             name="demo_shift",
+            version=DEMO_VERSION,
             description=f"{ELSEWHERE.num_cases} drawn cases of another clinic; no real data.",
             clinic=ELSEWHERE,
             num_cases=ELSEWHERE.num_cases,
@@ -243,7 +250,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
         else:
             recipe = (
-                f"demo {CODE_VERSION} seed {DEMO_SEED} clinic {config.clinic.number} "
+                f"demo {DEMO_VERSION} seed {DEMO_SEED} clinic {config.clinic.number} "
                 f"cases {config.num_cases}"
             )
             metadata.update(
