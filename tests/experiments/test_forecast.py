@@ -7,8 +7,9 @@ import pytest
 
 from helpers.tiny_runs import BASE, FINETUNE
 from simclr_med.data import cases as data_cases
-from simclr_med.experiments import forecast
-from simclr_med.experiments.forecast import Cases, Kind, Lengths
+from simclr_med.experiments import forecast, forecast_data
+from simclr_med.experiments.forecast import Kind
+from simclr_med.experiments.forecast_data import Cases, Fits, Lengths
 from simclr_med.experiments.forecast_jobs import Job, State, group
 from simclr_med.training import rehearsal
 
@@ -27,12 +28,12 @@ def kind(jobs, states, builder):
 @pytest.fixture(autouse=True)
 def fit(monkeypatch):
     """A fit takes `FIT` seconds a case."""
-    monkeypatch.setattr(forecast, "_time_of_fit", lambda read, some, width: len(some) * FIT)
+    monkeypatch.setattr(forecast_data, "_time_of_fit", lambda read, some, width: len(some) * FIT)
 
 
 def row(jobs, states, builder, probes=()):
     kinds, cases = [kind(jobs, states, builder)], Cases()
-    found = forecast.rows(kinds, list(probes), Lengths(1), cases, forecast.Fits(cases), "none")
+    found = forecast.rows(kinds, list(probes), Lengths(1), cases, Fits(cases), "none")
     return found[-1]
 
 
@@ -104,4 +105,4 @@ def test_a_fit_is_timed_on_all_kinds_of_labels(monkeypatch):
     patients, counts = np.arange(40).astype(str), np.ones(40, int)
     for labels in (rng.integers(0, 3, 40), rng.integers(0, 2, (40, 2)).astype(float)):
         cases = data_cases.Cases(patients, patients, labels, counts)
-        assert forecast._time_of_fit(cases, np.arange(30), 5) > 0
+        assert forecast_data._time_of_fit(cases, np.arange(30), 5) > 0
