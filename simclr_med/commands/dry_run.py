@@ -18,7 +18,7 @@ from simclr_med.experiments import (
     study_plan,
     sweep,
 )
-from simclr_med.experiments.forecast import Cases, Lengths
+from simclr_med.experiments.forecast_data import Cases, Fits, Lengths
 from simclr_med.experiments.forecast_jobs import Job
 from simclr_med.run_folder import is_training
 from simclr_med.training.rehearsal import MEASURED, WARM_UP
@@ -50,7 +50,7 @@ def run(invocation: Invocation) -> int:
         kinds.append(forecast.measure(title, of_kind, model_dir, strategy))
         forecast_tables.show_kind(kinds[-1], lengths, strategy)
     probes = [job for job in jobs if job.encoder]
-    rows = forecast.rows(kinds, probes, lengths, cases, model_dir)
+    rows = forecast.rows(kinds, probes, lengths, cases, Fits(cases), model_dir)
     forecast_tables.show_totals(kinds, rows, model_dir)
     return 0
 
@@ -74,8 +74,8 @@ def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir
     elif mode == "label_efficiency":
         named = label_efficiency.jobs(config)
     else:
-        return [Job("", config, builder, evaluated=mode == "train_then_eval")]
-    return [Job(name, job, builder) for name, job in named.items()]
+        return [Job("", config, builder, evaluated=mode == "train_then_eval", pictures=True)]
+    return [Job(n, job, builder, pictures=invocation.repeats) for n, job in named.items()]
 
 
 def _show_flags(invocation: Invocation, recipes: dict[str, Config]) -> None:

@@ -6,30 +6,22 @@ Runs whose steps cost the same are of one kind, and each kind is measured once
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import math
 import os
 
-import numpy as np
-
-from simclr_med.build import open_bags
 from simclr_med.checkpoints import files as checkpoint_files
-from simclr_med.config import Config
-from simclr_med.data import cases as data_cases
-from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
 from simclr_med.experiments import runs
+from simclr_med.experiments.forecast_data import Cases, Fits, Lengths
 from simclr_med.experiments.forecast_jobs import Job, State, state_of
-from simclr_med.run_folder import data_json, gfile
-from simclr_med.training.plan import make_plan
+from simclr_med.run_folder import gfile
 from simclr_med.training.rehearsal import Rehearsal, rehearse
 
 EVALUATION_RULE = (
     "Times are of this machine as busy as it is now. Evaluations are not measured: an image counts a "
-    "third of its share of a training step (a forward pass is one of three passes), and an evaluation, "
-    "like a training, the time to start. Fits of probes are not counted."
+    "third of its share of a training step (a forward pass is one of three passes); each encoder, "
+    "SavedModel and set of figures the time to start once more; a probe its fit to random features."
 )
 MEMORY_RULE = (
     "Memory is the most that these steps held, and one more copy of the weights and the optimizer's "
@@ -109,55 +101,13 @@ def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder + os.sep)
 
 
-class Lengths:
-    """Steps of runs; those whose epochs are fixed have their data looked at, once for equal ones.
-
-    Args:
-      num_replicas: R.
-    """
-
-    def __init__(self, num_replicas: int):
-        self._num_replicas = num_replicas
-        self._known: dict[tuple, int] = {}
-
-    def steps(self, job: Job) -> int:
-        """Returns the steps of a whole run."""
-        if job.config.train.train_steps:
-            return job.config.train.train_steps
-        alike = job.config.replace(
-            checkpoint=None, learning_rate=1.0, weight_decay=0.0, eval_name=None, keep_head=False
-        )
-        key = (data_json.name_of(job.builder), *alike.to_dict().items())
-        if key not in self._known:
-            with contextlib.redirect_stdout(io.StringIO()):  # its notes are the run's to print
-                plan = make_plan(alike, job.builder, self._num_replicas)
-            self._known[key] = plan.total_steps
-        return self._known[key]
-
-
-class Cases:
-    """The cases of splits, each split read once."""
-
-    def __init__(self) -> None:
-        self._read: dict[tuple, data_cases.Cases] = {}
-
-    def of(self, config: Config, builder, split: str) -> data_cases.Cases:
-        """Returns the cases of a split, read as the configuration says."""
-        key = data_json.name_of(builder), split, LabelReading.of(config.data)
-        if key not in self._read:
-            self._read[key] = data_cases.read_cases(open_bags(config, builder, split), 0)
-        return self._read[key]
-
-    def seen(self, config: Config, builder, split: str | None) -> int:
-        """Returns how many images of a split are encoded, at most --max_bag_size of a case."""
-        if not split:
-            return 0
-        counts = self.of(config, builder, split).num_images
-        return int(np.minimum(counts, config.data.max_bag_size).sum())
-
-
 def rows(
-    kinds: list[Kind], probes: list[Job], lengths: Lengths, cases: Cases, model_dir: str
+    kinds: list[Kind],
+    probes: list[Job],
+    lengths: Lengths,
+    cases: Cases,
+    fits: Fits,
+    model_dir: str,
 ) -> list[Row]:
     """Returns a row for each part of each kind of run, then one of the probes if there are any.
 
@@ -166,6 +116,7 @@ def rows(
       probes: runs that train nothing.
       lengths: of runs.
       cases: of splits.
+      fits: of probes.
       model_dir: of the command.
     """
     found = []
@@ -175,7 +126,7 @@ def rows(
             parts.setdefault(job.what, []).append((job, state))
         for what, part in parts.items():
             left = [(job, state.step) for job, state in part if not state.finished]
-            of_part = [(_seconds(*run, kind.shown, lengths, cases), run[0]) for run in left]
+            of_part = [(_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in left]
             found.append(
                 Row(
                     f"{kind.title}: {what}" if what else kind.title,
@@ -188,9 +139,9 @@ def rows(
     if probes:
         left_probes = [job for job in probes if not state_of(job, model_dir).finished]
         encoders = {job.encoder: job for job in left_probes}  # one pass serves all of an encoder
-        seconds = sum(
-            _seconds_of_features(job, kinds[-1].shown, cases) for job in encoders.values()
-        )
+        shown = kinds[-1].shown
+        seconds = sum(_seconds_of_features(job, shown, cases) for job in encoders.values())
+        seconds += sum(fits.seconds(job, shown.num_features) for job in left_probes)
         done = len(probes) - len(left_probes)
         found.append(Row("probes of frozen features", len(probes), done, seconds, 0))
     return found
@@ -201,29 +152,35 @@ def seconds_per_image(shown: Rehearsal) -> float:
     return shown.seconds_per_step / shown.images_per_step / 3
 
 
-def _seconds(job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases) -> float:
+def _seconds(
+    job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
+) -> float:
     """Returns the time that a run takes from a step on, with its evaluations."""
     config, data, total = job.config, job.config.data, lengths.steps(job)
-    seconds, images, starts = 0.0, 0.0, 0
+    seconds, images, starts, num_fits = 0.0, 0.0, 0, 0
     if step < total:
         seconds, starts = (total - step) * shown.seconds_per_step, 1
     if step == 0 and config.train.init_head == "probe":
         images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
+        starts, num_fits = starts + 1, 1
+    for other, builder in job.elsewhere:
+        images += cases.seen(other, builder, other.data.eval_split)
         starts += 1
-    evaluations = [(config, job.builder)] * job.evaluated + [*job.elsewhere]
-    for of_evaluation, builder in evaluations:
-        images += cases.seen(of_evaluation, builder, of_evaluation.data.eval_split)
-        starts += 1
-    if job.evaluated and config.run.train_mode == "finetune":
-        candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
-        images += candidates * cases.seen(config, job.builder, data.selection_split)
-    elif (
-        job.evaluated
-    ):  # by probes, of the trained and the untrained encoder, and of --checkpoint's
-        of_train = cases.seen(config, job.builder, data.train_split)
-        images = (2 + bool(config.run.checkpoint)) * (images + of_train)
-        images += min(_CALIBRATED, of_train)
-    return seconds + starts * shown.start_seconds + images * seconds_per_image(shown)
+    if job.evaluated:
+        evaluated = cases.seen(config, job.builder, data.eval_split)
+        starts += (config.run.keep_hub_module_max > 0) + job.pictures
+        if config.run.train_mode == "finetune":
+            candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+            images += evaluated
+            images += candidates * cases.seen(config, job.builder, data.selection_split)
+            starts += 1
+        else:  # probes of the trained encoder, the untrained one and that of --checkpoint
+            of_train = cases.seen(config, job.builder, data.train_split)
+            encoders = 2 + bool(config.run.checkpoint)
+            images += encoders * (evaluated + of_train) + min(_CALIBRATED, of_train)
+            starts, num_fits = starts + encoders, num_fits + encoders
+    seconds += starts * shown.start_seconds + images * seconds_per_image(shown)
+    return seconds + (num_fits * fits.seconds(job, shown.num_features) if num_fits else 0.0)
 
 
 def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:

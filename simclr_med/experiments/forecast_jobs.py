@@ -52,6 +52,7 @@ class Job:
       builder: its prepared dataset.
       what: which part of the experiment it is, in words; "" where its kind says it.
       evaluated: whether it is evaluated when it is trained.
+      pictures: whether its evaluation draws figures.
       elsewhere: (configuration, builder) of its evaluations on other data.
       encoder: of a probe, which trains nothing: what names the encoder; probes of one encoder share a
         pass over the images. "" of a run that trains.
@@ -64,6 +65,7 @@ class Job:
     builder: Any
     what: str = ""
     evaluated: bool = True
+    pictures: bool = False
     elsewhere: tuple[tuple[Config, Any], ...] = ()
     encoder: str = ""
     keeps: int | None = None

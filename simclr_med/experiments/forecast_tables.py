@@ -15,7 +15,8 @@ from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
 from simclr_med.data import cases as data_cases
 from simclr_med.experiments import forecast, study_plan
-from simclr_med.experiments.forecast import Cases, Kind, Lengths, Row
+from simclr_med.experiments.forecast import Kind, Row
+from simclr_med.experiments.forecast_data import Cases, Lengths
 from simclr_med.experiments.forecast_jobs import Job
 from simclr_med.run_folder import data_json, gfile, terminal
 from simclr_med.training import startup

@@ -41,6 +41,7 @@ class Rehearsal:
       images_per_step: views that pass the network in a step, on average.
       host_bytes: most resident memory of this process meanwhile; None where the system does not say.
       device_bytes: {GPU: most of its memory in use meanwhile}.
+      num_features: width of the encoder's output, d.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class Rehearsal:
     images_per_step: float
     host_bytes: int | None
     device_bytes: dict[str, int]
+    num_features: int
 
     @property
     def seconds_per_step(self) -> float:
@@ -100,6 +102,7 @@ def rehearse(
         images_per_step=images_per_step,
         host_bytes=_host_peak(),
         device_bytes=_device_peaks(),
+        num_features=trained.model.encoder.num_features,
     )
 
 

@@ -144,7 +144,7 @@ def measured(monkeypatch):
         done.append((config, model_dir))
         plan = rehearsal.make_plan(config, builder, 1)
         numbers = {"encoder": 10, "trained": 10}
-        return rehearsal.Rehearsal(plan, numbers, 1000, 100, 5.0, (2.0,) * 5, 8.0, 10**9, {})
+        return rehearsal.Rehearsal(plan, numbers, 1000, 100, 5.0, (2.0,) * 5, 8.0, 10**9, {}, 4)
 
     monkeypatch.setattr(forecast, "rehearse", rehearse)
     return done
