@@ -10,7 +10,11 @@ from helpers import tiny_runs
 from helpers.command_line import flags_of, run
 from helpers.folders import draw_cases
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_block")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.one_stack,
+    pytest.mark.usefixtures("one_block"),
+]
 CONFIG = tiny_runs.FINETUNE.replace(
     train_steps=2, learning_rate=0.1, on_bad_image="skip", top_conditions=2
 )

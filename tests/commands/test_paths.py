@@ -26,6 +26,7 @@ def empty(tmp_path_factory, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_train_resume_eval_fine_tune_export_embed_and_compare_below_a_hard_name(
     tmp_path, monkeypatch
 ):

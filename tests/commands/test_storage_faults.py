@@ -87,6 +87,7 @@ def test_a_run_on_storage_that_often_fails_is_the_same_run(
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.parametrize("faults", [{1: 1, 3: 2}, {0: 1}])
 def test_images_that_cannot_be_read_for_a_while_change_nothing(
     undisturbed_run, tiny_data, strategy, tmp_path, monkeypatch, one_block, faults

@@ -9,7 +9,7 @@ import pytest
 from helpers import ROOT
 from helpers.processes import environments, finish, start
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]
 
 
 @pytest.mark.parametrize("names", [("", ""), ("", "other")])

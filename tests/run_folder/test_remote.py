@@ -12,7 +12,7 @@ import pytest
 
 from helpers import ROOT, tiny_runs
 
-pytestmark = pytest.mark.slow  # quick, without runs: test_files.py
+pytestmark = [pytest.mark.slow, pytest.mark.one_stack]  # quick, without runs: test_files.py
 
 SCRIPT = f"""
 import json, os, sys
