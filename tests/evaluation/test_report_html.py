@@ -373,12 +373,16 @@ def test_queries_are_of_different_classes_and_repeat():
     }
 
 
-_WHO = "anna"  # in every id, path, name of a machine and free text of those who made the run
+# In every id, path, name of a machine and free text of those who made the run. Base64 has no underscore.
+_WHO = "anna_m"
 _PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
     *("dataset", "train_split", "eval_split", "selection_split", "shift_dataset", "shift_split"),
     *("uncertain_policy", "export_formats", "label_fractions", "sweep_learning_rates"),
     *(
         "sweep_weight_decays",
+        "sweep_train_steps",
+        "sweep_label_fraction",
+        "uses",
         "subgroups",
         "keep_metadata",
         "eval_name",
