@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # inverse strength C of the L2 penalty
 _HELD_OUT = 0.25  # of the training patients
-# Features below which BLAS gets one thread: its others wait by spinning, and a fit of 716 x 512 takes 0.09 s
-# in place of 0.02 (two cores); from 20,000 x 512 on both take the same.
+# Features below which BLAS gets one thread: its others wait by spinning, and a fit of 716 x 512 takes
+# 0.09 s in place of 0.02 (two cores); from 20,000 x 512 on both take the same.
 _ONE_THREAD = 10_000_000
 
 
