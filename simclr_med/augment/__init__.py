@@ -123,7 +123,8 @@ def _one_by_one(
     augmented = tf.TensorArray(tf.float32, size=images.shape[0], element_shape=images.shape[1:])
 
     def one(place, augmented):
-        own = tf.nest.map_structure(lambda x: x[order[place]][tf.newaxis], (images, parameters))
+        which = order[place][tf.newaxis]  # to gather: an index of x[...] is compiled in, each anew
+        own = tf.nest.map_structure(lambda x: tf.gather(x, which), (images, parameters))
         return place + 1, augmented.write(place, _together(ops, *own)[0])
 
     return tf.while_loop(lambda place, _: place < count, one, [0, augmented])[1].stack()

@@ -1,6 +1,7 @@
 """Augmentation against the reference's outputs, and the distribution of what is drawn."""
 
 import colorsys
+import functools
 import itertools
 import json
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from simclr_med import distribution
+from simclr_med import augment, distribution
 from simclr_med.augment import (
     augment_views,
     blur,
@@ -313,6 +314,19 @@ def test_empty_places_are_left_out_and_nothing_is_compiled_again_for_another_num
     calls = [op for op in graph.get_operations() if "PartitionedCall" in op.type]
     shapes = [x.shape for op in calls for x in op.inputs]
     assert calls and all(shape.is_fully_defined() for shape in shapes)  # XLA compiles for a shape
+
+
+def test_the_compiled_program_is_the_same_whichever_images_are_real():
+    images = tf.reshape(drawn_views(2, 3), [6, 24, 24, 3])
+    parameters = {n: draw(tf.constant([1, 2]), 6) for n, (_, draw, _) in ALL.items()}
+    compiled = tf.function(functools.partial(augment._one_by_one, ALL), jit_compile=True)
+
+    def program(order, count):
+        args = images, parameters, tf.constant(order), tf.constant(count)
+        return compiled.experimental_get_compiler_ir(*args)(stage="hlo")
+
+    # An index of a strided slice is a constant of the program, one of a gather its input.
+    assert program([0, 1, 2, 3, 4, 5], 6) == program([5, 0, 3, 1, 2, 4], 2)
 
 
 @pytest.mark.parametrize("shape", [(12, 17), (20, 20)])
