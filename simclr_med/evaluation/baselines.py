@@ -97,6 +97,7 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
         bags,
         batch_size=of_replica * replicas,  # a bag has an image: the first batch is full
         image_size=config.augment.image_size,
+        antialias=config.augment.is_antialiased,
         max_bag_size=config.data.max_bag_size,
         max_bags=_MOST_IMAGES,
         seed=config.run.seed,

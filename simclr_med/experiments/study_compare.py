@@ -106,5 +106,22 @@ def compare_all(
                     for metric, row in by_metric.items()
                 ]
     for metric in {row["metric"] for row in rows}:
-        correct(row for row in rows if row["metric"] == metric and row["question"] in CONFIRMATORY)
+        planned = [r for r in rows if r["metric"] == metric and r["question"] in CONFIRMATORY]
+        tests = {
+            _sides(row): row for row in planned
+        }  # where best uses coincide, two questions are one
+        correct(tests.values())
+        for row in planned:
+            row["p_holm"] = tests[_sides(row)]["p_holm"]
     return rows
+
+
+def num_planned(study: dict) -> int:
+    """Returns over how many tests of its main metric a study's p-values are corrected."""
+    rows = [r for r in study["comparisons"] if r["metric"] == study["metric"]]
+    return len({_sides(row) for row in rows if row["p_holm"] is not None})
+
+
+def _sides(row: dict) -> tuple:
+    """Returns what a row compares, whatever the question is called."""
+    return tuple(row[key] for key in ("place", "fraction", "a", "use_a", "b", "use_b"))

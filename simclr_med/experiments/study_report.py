@@ -6,7 +6,7 @@ import os
 import textwrap
 
 from simclr_med import run_folder
-from simclr_med.experiments import study_figures, study_sentences, study_tables
+from simclr_med.experiments import study_compare, study_figures, study_sentences, study_tables
 from simclr_med.experiments.study_sentences import USES, amount
 from simclr_med.experiments.summary import markdown, percent
 from simclr_med.metrics.text import TITLES
@@ -69,7 +69,7 @@ def page(study: dict) -> str:
         f"![{metric} over the number of labels, use by use]({USED})",
         "## Comparisons",
         f"Planned, by {metric}; the last column is corrected for all "
-        f"{study_sentences.num_corrected(study)} of them together (Holm). Differences are of the same "
+        f"{study_compare.num_planned(study)} of them together (Holm). Differences are of the same "
         "patients.",
         markdown(*study_tables.planned(study)),
         "Exploratory, without correction:",

@@ -193,12 +193,6 @@ def verdict(row: dict) -> str:
     return "better" if is_better(row["metric"], row["difference"]) else "worse"
 
 
-def num_corrected(study: dict) -> int:
-    """Returns over how many comparisons of the main metric p-values are corrected."""
-    rows = [r for r in study["comparisons"] if r["metric"] == study["metric"]]
-    return sum(row["p_holm"] is not None for row in rows)
-
-
 def p_text(p: float | None) -> str:
     """Returns "0.012", "<0.001", or "–" where undefined."""
     if p is None:

@@ -27,13 +27,13 @@ def statistics(model):
 
 
 @pytest.mark.usefixtures("one_block")
-def test_calibrated_statistics_are_those_of_all_images_together(tiny_data, strategy):
+@pytest.mark.parametrize("antialias", ["true", "false"])
+def test_calibrated_statistics_are_those_of_all_images_together(tiny_data, strategy, antialias):
     """Of the first BatchNorm: the others see what batches normalised. Of one batch: of all of them."""
-    config = tiny_runs.BASE
+    config = tiny_runs.BASE.replace(antialias=antialias)
     bags = open_bags(config, tiny_data, "train")
-    every = evaluation_batches(
-        bags, batch_size=IMAGES, image_size=34, max_bag_size=6, max_bags=0, seed=0
-    )
+    as_read = {"image_size": 34, "antialias": antialias == "true", "max_bags": 0, "seed": 0}
+    every = evaluation_batches(bags, batch_size=IMAGES, max_bag_size=6, **as_read)
     at_once = make_model(config.replace(batch_norm_decay=0.0), 0)
     at_once(next(iter(every))["images"], training=True)
     found, again = (make_model(config.replace(batch_norm_decay=0.0), 0) for _ in range(2))
@@ -51,9 +51,7 @@ def test_calibrated_statistics_are_those_of_all_images_together(tiny_data, strat
     alone = make_model(config.replace(batch_norm_decay=0.0), 0)
     assert baselines.calibrate(config, strategy, alone, one_image_each) == 8
     alone_again = make_model(config.replace(batch_norm_decay=0.0), 0)
-    eight = evaluation_batches(
-        bags, batch_size=8, image_size=34, max_bag_size=1, max_bags=0, seed=0
-    )
+    eight = evaluation_batches(bags, batch_size=8, max_bag_size=1, **as_read)
     alone_again(next(iter(eight))["images"], training=True)
     for one, other in zip(statistics(alone), statistics(alone_again)):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
