@@ -87,9 +87,7 @@ class Fits:
         data = job.config.data
         read = self._cases.of(job.config, job.builder, data.train_split)
         labelled = np.flatnonzero(read.labelled)
-        if not open_bags(job.config, job.builder, data.train_split).class_names or not len(
-            labelled
-        ):
+        if not len(labelled):
             return 0.0
         key = data_json.name_of(job.builder), data.train_split, num_features
         if key not in self._per_case:

@@ -78,7 +78,8 @@ def _counts(read: data_cases.Cases) -> list[str]:
 def _show_labels(jobs: list[Job]) -> None:
     """Prints how many labelled cases train at each label fraction, unless all do."""
     first: dict[float, Job] = {}
-    for job in jobs:
+    of_labels = [job for job in jobs if job.config.run.train_mode == "finetune"]
+    for job in of_labels or jobs:
         first.setdefault(job.config.data.label_fraction, job)
     if set(first) == {1.0}:
         return

@@ -184,9 +184,9 @@ def test_label_efficiency_says_how_many_labels_train(of_data, tmp_path, measured
 def study(of_data, tmp_path):
     """The flags of a study of two seeds, in a folder that does not exist."""
     (tmp_path / "recipe.flags").write_text("\n".join(TUNE[1:]))
-    recipes = [
-        f"--{of}_recipe={tmp_path / 'recipe.flags'}" for of in ("simclr", "micle", "finetune")
-    ]
+    (tmp_path / "tune.flags").write_text("\n".join([*TUNE[1:], "--train_split=train[:75%]"]))
+    files = {"simclr": "recipe.flags", "micle": "recipe.flags", "finetune": "tune.flags"}
+    recipes = [f"--{of}_recipe={tmp_path / name}" for of, name in files.items()]
     splits = ["--eval_split=validation[50%:]", "--selection_split=validation[:50%]"]
     labels = ["--label_fractions=0.5,1", "--label_subsets=2", "--sweep_label_fraction=1"]
     grid = ["--sweep_learning_rates=0.1,1", "--sweep_weight_decays=0", "--repeats=2"]
@@ -210,11 +210,11 @@ def test_a_study_s_runs_are_counted_by_kind(study, tmp_path, measured):
     }.items():
         assert f" {what} {number} 0 " in output, what
     assert len(measured) == 4
-    assert "4 at 0.5, 8 at 1" in output
+    assert "4 at 0.5, 6 at 1" in output  # of the 6 that are fine-tuned on
     of_recipe = output.split("Of --finetune_recipe, flags that differ")[1].split(" Data: ")[0]
-    assert f"--train_steps=4 {tmp_path / 'recipe.flags'}" in of_recipe
+    assert f"--train_steps=4 {tmp_path / 'tune.flags'}" in of_recipe
     assert "--repeats" not in of_recipe  # which the command line sets
-    assert os.listdir(tmp_path) == ["recipe.flags"]
+    assert sorted(os.listdir(tmp_path)) == ["recipe.flags", "tune.flags"]
 
 
 def test_what_a_study_s_searches_chose_is_what_its_runs_are(study, tmp_path, measured, monkeypatch):
