@@ -184,16 +184,16 @@ def run_all(
       keep_weights: False removes a run's checkpoints when the next outcome is asked for.
       clock: seconds.
     """
-    seconds: list[float] = []  # of the runs that were not finished before
+    sizes = _sizes(list(jobs.values()))
+    seconds = done = 0.0  # of the runs that were not finished before
     for i, (name, config) in enumerate(jobs.items()):
         folder = os.path.join(model_dir, name)
         start, was_there = clock(), True
         try:
             result = stored_result(config, builder, folder)
             was_there = result is not None
-            print(
-                f"{progress(i + 1, len(jobs), seconds)}: {name}{' is done' * was_there}", flush=True
-            )
+            at = progress(i + 1, len(jobs), seconds / done * sum(sizes[i:]) if done else None)
+            print(f"{at}: {name}{' is done' * was_there}", flush=True)
             if result is None:
                 result = train_and_evaluate(
                     config,
@@ -214,15 +214,19 @@ def run_all(
         if not keep_weights:
             remove_weights(folder)
         if not was_there:
-            seconds.append(clock() - start)
+            seconds, done = seconds + clock() - start, done + sizes[i]
 
 
-def progress(number: int, total: int, seconds: list[float]) -> str:
-    """Returns "run 3 of 27, ETA 0:21:10"; without an ETA before the first run has ended."""
-    if not seconds:
-        return f"run {number} of {total}"
-    left = (total - number + 1) * sum(seconds) / len(seconds)
-    return f"run {number} of {total}, ETA {datetime.timedelta(seconds=round(left))}"
+def progress(number: int, total: int, left: float | None) -> str:
+    """Returns "run 3 of 27, ETA 0:21:10"; `left`: seconds, None: not known."""
+    eta = "" if left is None else f", ETA {datetime.timedelta(seconds=round(left))}"
+    return f"run {number} of {total}{eta}"
+
+
+def _sizes(configs: list[Config]) -> list[int]:
+    """Returns what the times of runs are taken to grow with: examples seen, where all say steps."""
+    sizes = [config.train.train_steps * config.train.train_batch_size for config in configs]
+    return sizes if all(sizes) else [1] * len(configs)
 
 
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:

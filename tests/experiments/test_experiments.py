@@ -133,9 +133,23 @@ def test_a_run_from_weights_that_changed_since_is_refused(stand_ins, builder, tm
     assert stand_ins.trained == ["start", "r"]
 
 
-def test_progress_counts_the_runs_that_took_time():
-    assert runs.progress(1, 27, []) == "run 1 of 27"
-    assert runs.progress(3, 27, [100.0, 200.0]) == "run 3 of 27, ETA 1:02:30"
+def test_progress_says_the_time_that_is_left():
+    assert runs.progress(1, 27, None) == "run 1 of 27"
+    assert runs.progress(3, 27, 3750.4) == "run 3 of 27, ETA 1:02:30"
+
+
+def test_eta_takes_longer_runs_to_take_longer(stand_ins, builder, tmp_path, capsys):
+    lengths = {"long": 20, "short": 5, "shorter": 1}
+    jobs = {name: BASE.replace(train_steps=steps) for name, steps in lengths.items()}
+    seconds = iter([0.0, 40.0, 40.0, 60.0, 60.0, 61.0])
+    for _ in runs.run_all(jobs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
+        pass
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+    assert said == [
+        "run 1 of 3: long",
+        "run 2 of 3, ETA 0:00:12: short",  # 40 s for 20 steps: 6 are left
+        "run 3 of 3, ETA 0:00:02: shorter",  # 60 s for 25: 1 is left
+    ]
 
 
 def test_eta_leaves_out_what_was_finished_before(stand_ins, builder, tmp_path, capsys):
