@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import joblib
 import tensorflow as tf
 
 from simclr_med.augment.crop import MIN_AREA, decode_center_crop, decode_random_crops
@@ -96,7 +97,7 @@ def training_batches(
         return _with_pixels(example, seeds, crops, image_size)
 
     start_epoch, start_place = divmod(start_step * batch_size, num_examples)
-    options = tf.data.Options()
+    options = _options()
     options.deterministic = True
     options.threading.max_intra_op_parallelism = 1  # elements are enough to do at a time
     numbered = (
@@ -107,7 +108,7 @@ def training_batches(
     )
     return (
         (numbered if part[1] == 1 else numbered.filter(is_mine))
-        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(decode, num_parallel_calls=joblib.cpu_count())
         .batch(size, drop_remainder=True)
         .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
@@ -171,8 +172,21 @@ def evaluation_batches(
             "image": tf.constant(-1),
         }
     ).repeat(batch_size - 1)
-    images = numbered.flat_map(images_of_bag).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
+    images = numbered.flat_map(images_of_bag).map(decode, num_parallel_calls=joblib.cpu_count())
+    batches = images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
+    return batches.with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    """Returns options without autotuning.
+
+    Its thread sleeps longer and longer, up to a minute, and to give an iterator up waits for it: a
+    training on two cores ended up to 50 s after its last step (TensorFlow 2.15 to 2.21). Nothing here
+    needs it: elements decode as many at a time as there are CPUs.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:

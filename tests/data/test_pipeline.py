@@ -225,6 +225,15 @@ def test_max_bags_limits_evaluation(bags):
     assert max(int(b["bag"][0]) for b in evaluation_batches(bags, **options)) == 2
 
 
+def test_no_pipeline_has_the_thread_of_autotuning_that_delays_the_end_of_a_run(bags):
+    options = dict(batch_size=3, image_size=8, seed=0)
+    found = [
+        evaluation_batches(bags, max_bag_size=2, max_bags=0, **options),
+        training_batches(bags, draw_views=METHODS["micle"].draw_views, keep_bags=True, **options),
+    ]
+    assert [dataset.options().autotune.enabled for dataset in found] == [False, False]
+
+
 def test_every_image_of_a_bag_is_drawn_equally_often_whatever_its_size():
     seeds = tf.stack([tf.range(3000), tf.range(3000) + 11], axis=1)
     for k in (2, 3, 5):
