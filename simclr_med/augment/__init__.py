@@ -123,7 +123,7 @@ def _one_by_one(
     augmented = tf.TensorArray(tf.float32, size=images.shape[0], element_shape=images.shape[1:])
 
     def one(place, augmented):
-        which = order[place][tf.newaxis]  # to gather: an index of x[...] is compiled in, each anew
+        which = order[place][tf.newaxis]  # gathered: x[...] is recompiled for each index
         own = tf.nest.map_structure(lambda x: tf.gather(x, which), (images, parameters))
         return place + 1, augmented.write(place, _together(ops, *own)[0])
 

@@ -181,7 +181,7 @@ def _options() -> tf.data.Options:
     """Returns options without autotuning.
 
     Its thread sleeps longer and longer, up to a minute, and to give an iterator up waits for it: a
-    training on two cores ended up to 50 s after its last step (TensorFlow 2.15 to 2.21). Nothing here
+    training on two cores ended up to 50 s after its last step (TensorFlow 2.21). Nothing here
     needs it: elements decode as many at a time as there are CPUs.
     """
     options = tf.data.Options()

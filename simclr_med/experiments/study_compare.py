@@ -107,9 +107,8 @@ def compare_all(
                 ]
     for metric in {row["metric"] for row in rows}:
         planned = [r for r in rows if r["metric"] == metric and r["question"] in CONFIRMATORY]
-        tests = {
-            _sides(row): row for row in planned
-        }  # where best uses coincide, two questions are one
+        # Where best uses coincide, two questions are one test.
+        tests = {_sides(row): row for row in planned}
         correct(tests.values())
         for row in planned:
             row["p_holm"] = tests[_sides(row)]["p_holm"]
