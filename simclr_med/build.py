@@ -34,10 +34,15 @@ def set_up(config: Config) -> tf.distribute.Strategy:
         tf.config.experimental.enable_op_determinism()
     if device.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError("--jit_compile works with one replica; TPUs are compiled without it.")
-    keras.mixed_precision.set_global_policy(
-        "mixed_bfloat16" if device.mixed_precision else "float32"
-    )
+    set_precision(config)
     return strategy
+
+
+def set_precision(config: Config) -> None:
+    """Makes --mixed_precision hold for the layers that are made from now on."""
+    keras.mixed_precision.set_global_policy(
+        "mixed_bfloat16" if config.device.mixed_precision else "float32"
+    )
 
 
 def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:

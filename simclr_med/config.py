@@ -63,8 +63,8 @@ class RunConfig:
         "What to do. eval reads the configuration from --model_dir; build only prepares the "
         "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems (with "
         "--on_bad_image=skip it lists all unreadable files). export writes the model of --model_dir, "
-        "or of --checkpoint, for use elsewhere; embed writes its embeddings of a dataset. compare, "
-        "sweep, label_efficiency and study: see Experiments.",
+        "or of --checkpoint, for use elsewhere; embed writes its embeddings of a dataset; predict "
+        "scores new images, see Prediction. compare, sweep, label_efficiency and study: see Experiments.",
         choices=(
             "train",
             "eval",
@@ -73,6 +73,7 @@ class RunConfig:
             "verify",
             "export",
             "embed",
+            "predict",
             "compare",
             "sweep",
             "label_efficiency",
@@ -607,6 +608,29 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Prediction: --mode=predict --model_dir=RUN[,RUN2...] with --manual_dir=DIR or --images"""
+
+    images: str | None = _knob(
+        None,
+        "predict: the files to score, in place of --manual_dir: a pattern such as 'scans/**/*.png' (in "
+        "quotes, ** for folders within folders). Each is a case, unless --bag_regex says otherwise.",
+        shapes_weights=False,
+    )
+    output_dir: str | None = _knob(
+        None,
+        "predict: folder for predictions_NAME.csv, NAME being --eval_name or new. Unset: the first "
+        "--model_dir.",
+        shapes_weights=False,
+    )
+    per_image: bool = _knob(
+        False,
+        "predict: also write predictions_NAME_images.csv, a row per image.",
+        shapes_weights=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """Experiments: many runs from one command, each in its own folder below --model_dir"""
 
@@ -745,6 +769,7 @@ GROUPS: dict[str, type] = {
     "train": TrainConfig,
     "optim": OptimConfig,
     "eval": EvalConfig,
+    "predict": PredictConfig,
     "experiment": ExperimentConfig,
     "device": DeviceConfig,
 }
@@ -758,10 +783,11 @@ PREPARE = "prepare"  # a dataset, or open one that is prepared
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # train
 PROBE, SCORE = "probe", "score"  # evaluate a pretrained run, or a fine-tuned one
 ADOPT = "adopt"  # take weights of --checkpoint for a fine-tuned run, to evaluate them
-EXPORT, EMBED, COMPARE = "export", "embed", "compare"
+EXPORT, EMBED, COMPARE, PREDICT = "export", "embed", "compare", "predict"
 REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY = "repeat", "sweep", "label_efficiency", "study"
 _TRAIN, _EVALUATE = (PRETRAIN, FINETUNE), (PROBE, SCORE)
-_ON_DEVICE = (*_TRAIN, *_EVALUATE, EMBED)
+_READ = (PREPARE, PREDICT)  # a folder of images
+_ON_DEVICE = (*_TRAIN, *_EVALUATE, EMBED, PREDICT)
 _MODEL = (*_ON_DEVICE, EXPORT)
 _ALL = (PREPARE, *_MODEL, COMPARE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY)
 
@@ -794,37 +820,38 @@ REACH: dict[str, Reach] = {
     "model_dir": Reach((*_MODEL, COMPARE), shapes_results=False),
     "checkpoint": Reach((*_TRAIN, EXPORT, EMBED, ADOPT)),
     "keep_head": Reach((FINETUNE, ADOPT), only_if={"checkpoint": None}),
-    "seed": Reach((*_ON_DEVICE, COMPARE)),
+    "seed": Reach((*_TRAIN, *_EVALUATE, EMBED, COMPARE)),
     "checkpoint_epochs": Reach(_TRAIN, shapes_results=False, unless="checkpoint_steps"),
     "checkpoint_steps": Reach(_TRAIN, shapes_results=False),
     "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
     "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
     "dry_run": Reach(_TRAIN),
     # Data
-    "dataset": Reach((PREPARE, EXPORT), shapes_results=False),  # of an export: its folder
-    "manual_dir": Reach((PREPARE,), shapes_results=False),
+    "dataset": Reach((PREPARE, EXPORT, PREDICT), shapes_results=False),  # of an export: its folder
+    "manual_dir": Reach(_READ, shapes_results=False),
     "data_dir": Reach((PREPARE,), shapes_results=False),
     "train_split": Reach((*_TRAIN, *_EVALUATE)),
     "eval_split": Reach((*_EVALUATE, EMBED)),
-    "selection_split": Reach((SCORE, SWEEP, EXPORT, EMBED)),
+    "selection_split": Reach((SCORE, SWEEP, EXPORT, EMBED, PREDICT)),
     "label_fraction": Reach((*_TRAIN, PROBE), set_in=("label_efficiency", "study")),
     "cache_dataset": Reach(_TRAIN, shapes_results=False),
     "shuffle_buffer": Reach(_TRAIN),
     "on_bad_image": Reach((PREPARE,)),
-    "build_long_side": Reach((PREPARE,)),
+    "build_long_side": Reach(_READ),
     "top_conditions": Reach((PREPARE,)),
-    "bag_regex": Reach((PREPARE,)),
-    "image_root": Reach((PREPARE,), shapes_results=False),
-    "follow_links": Reach((PREPARE,), shapes_results=False),
-    "dicom_frame": Reach((PREPARE,)),
+    "bag_regex": Reach(_READ),
+    "image_root": Reach(_READ, shapes_results=False),
+    "follow_links": Reach(_READ, shapes_results=False),
+    "dicom_frame": Reach(_READ),
     "on_missing_image": Reach((PREPARE,)),
     "on_label_conflict": Reach((PREPARE,)),
     "missing_labels": Reach((PREPARE,)),
     "beam_runner": Reach((PREPARE,), shapes_results=False),
     "beam_options": Reach((PREPARE,), shapes_results=False, only_if={"beam_runner": None}),
     **dict.fromkeys(
-        ("label_set", "uncertain_policy", "blank_policy", "views", "bag_by"), Reach(_ON_DEVICE)
+        ("label_set", "uncertain_policy", "blank_policy"), Reach((*_TRAIN, *_EVALUATE, EMBED))
     ),
+    **dict.fromkeys(("views", "bag_by"), Reach(_ON_DEVICE)),
     "keep_metadata": Reach((PREPARE,), shapes_results=False),
     "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
     "label_seed": Reach((*_TRAIN, PROBE), set_in=("study",)),
@@ -877,8 +904,8 @@ REACH: dict[str, Reach] = {
     "layer_decay": Reach((FINETUNE,)),
     # Evaluation
     "eval_steps": Reach(_EVALUATE),
-    "eval_batch_size": Reach((*_EVALUATE, EMBED), shapes_results=False),
-    "eval_name": Reach((*_EVALUATE, EMBED), shapes_results=False, set_in=_RUNS),
+    "eval_batch_size": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False),
+    "eval_name": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False, set_in=_RUNS),
     "allow_patient_overlap": Reach((*_EVALUATE, SWEEP)),
     "selection_metric": Reach((SCORE, SWEEP)),
     "bootstrap_resamples": Reach((COMPARE, STUDY), shapes_results=False),
@@ -887,6 +914,10 @@ REACH: dict[str, Reach] = {
     "subgroups": Reach(_EVALUATE),
     "min_subgroup": Reach((*_EVALUATE, EXPORT)),
     "keep_identifiers": Reach((*_EVALUATE, EXPORT), shapes_results=False),
+    # Prediction
+    "images": Reach((PREDICT,), shapes_results=False),
+    "output_dir": Reach((PREDICT,), shapes_results=False),
+    "per_image": Reach((PREDICT,), shapes_results=False),
     # Experiments
     "repeats": Reach((REPEAT,)),
     "runs": Reach((COMPARE,)),
@@ -939,6 +970,7 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
         "verify": (PREPARE,),
         "export": (EXPORT,),
         "embed": (PREPARE, EMBED),
+        "predict": (PREDICT,),
         "compare": (COMPARE,),
         "sweep": (*run, SWEEP),
         "label_efficiency": (*run, REPEAT, LABEL_EFFICIENCY),
@@ -949,13 +981,14 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
 # Their values are paths of folders or files (of `runs`: several): ~ at their start is the home folder.
 PATHS = (
     *("model_dir", "checkpoint", "manual_dir", "data_dir", "image_root", "shift_manual_dir"),
-    *("runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
+    *("images", "output_dir", "runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
 )
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
 PRIVATE = frozenset(
     {
         *("model_dir", "manual_dir", "data_dir", "checkpoint", "shift_manual_dir", "runs"),
         *("simclr_recipe", "micle_recipe", "finetune_recipe", "bag_regex", "beam_runner"),
+        *("images", "output_dir"),
         *("image_root", "beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
     }
 )
@@ -972,6 +1005,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     optim: OptimConfig = OptimConfig()
     eval: EvalConfig = EvalConfig()
+    predict: PredictConfig = PredictConfig()
     experiment: ExperimentConfig = ExperimentConfig()
     device: DeviceConfig = DeviceConfig()
 

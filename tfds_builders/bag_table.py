@@ -64,6 +64,7 @@ def make_bag_table(
     notes: Sequence[str] = (),
     problems: Problems | None = None,
     skip_missing: bool = True,
+    needs_train: bool = True,
 ) -> BagTable:
     """Returns the checked table, without the rows whose image is missing.
 
@@ -81,10 +82,11 @@ def make_bag_table(
       notes: see `BagTable`.
       problems: found while the tables were read.
       skip_missing: counts missing images instead of refusing the folder.
+      needs_train: refuses a folder of which no image of split 'train' is there.
 
     Raises:
       DataError: there are `problems`, a patient is in two splits or written in two ways, images of
-        one bag differ in their labels, an image is missing, or none of split 'train' is there.
+        one bag differ in their labels, an image is missing, or none (of split 'train') is there.
     """
     problems = Problems() if problems is None else problems
     bag_checks.check_ids(problems, folder, rows)
@@ -97,10 +99,11 @@ def make_bag_table(
     problems.raise_if_any()
     whole, rows = rows, _in_order(rows[~is_missing])
     spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
-    if "train" not in set(rows["split"]):
+    if rows.empty or (needs_train and "train" not in set(rows["split"])):
+        left = " and none of the rest is in split 'train'" if needs_train else ""
         raise DataError(
             f"{folder}: of the {len(is_missing):,} images of {', '.join(sorted(files))}, "
-            f"{len(missing):,} are not there and none of the rest is in split 'train' "
+            f"{len(missing):,} are not there{left} "
             f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images"
             + (
                 f", and rename those that are there under another spelling ({spelled})."

@@ -13,6 +13,7 @@ COMMANDS = {
     "verify": "dataset",
     "export": "export",
     "embed": "embed",
+    "predict": "predict",
     "compare": "compare",
     "sweep": "experiments",
     "label_efficiency": "experiments",

@@ -13,6 +13,7 @@ from tfds_builders import contact_sheet, verify, verify_tables
 from tfds_builders import detect as detection
 from tfds_builders import prepare as preparation
 from tfds_builders.errors import DataError
+from tfds_builders.new_cases import NewCases, in_files, in_folder
 
 
 def run(invocation: Invocation) -> int:
@@ -63,6 +64,35 @@ def prepare(config: Config):
                 beam_options=data.beam_options,
             ),
             f"Preparing or opening --dataset={data.dataset}",
+        )
+    except DataError as error:
+        raise UserError(str(error)) from error
+
+
+def new_cases(config: Config) -> NewCases:
+    """Returns the cases of --manual_dir, or of the files of --images; of neither anything is prepared.
+
+    Raises:
+      UserError: neither is given, or both; or something is wrong with it.
+    """
+    data, pattern = config.data, config.predict.images
+    if bool(data.manual_dir) == bool(pattern):
+        raise UserError(
+            f"--mode=predict scores {'either' if pattern else 'a folder of images'}: give "
+            f"--manual_dir=DIR or --images='PATTERN'{', not both' if pattern else ''}."
+        )
+    try:
+        if pattern:
+            return in_files(pattern, data.bag_regex)
+        folder = str(data.manual_dir)
+        return in_folder(
+            data.dataset or detect(folder)[0],
+            folder,
+            bag_regex=data.bag_regex,
+            image_root=data.image_root or "",
+            follow_links=data.follow_links,
+            views=data.views,
+            by_patient=data.bag_by == "patient",
         )
     except DataError as error:
         raise UserError(str(error)) from error

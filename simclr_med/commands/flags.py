@@ -61,7 +61,7 @@ def parse(argv: list[str]) -> CommandLine:
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
     of_a_run = "eval" in modes and asked & {"model_dir", "checkpoint"}
-    is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed"}
+    is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed", "predict"}
     values = define()
     try:
         rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])
@@ -88,6 +88,8 @@ def _at_home(name: str, path: str | None) -> str | None:
         return path
     if name == "runs":  # A,B+C
         return "".join(os.path.expanduser(part) for part in re.split(r"([,+]\s*)", path))
+    if name == "model_dir" and "," in path:  # of --mode=predict
+        return "".join(os.path.expanduser(part) for part in re.split(r"(,\s*)", path))
     found = os.path.expanduser(path)
     if found != path and os.path.exists(path):
         print(

@@ -20,7 +20,7 @@ from simclr_med.errors import UserError
 
 _NO_RESULTS = ("build", "verify")
 _WORDS = {
-    knobs.PREPARE: "commands that read a dataset",
+    knobs.PREPARE: "commands that prepare or open a dataset",
     knobs.PRETRAIN: "pretraining",
     knobs.FINETUNE: "fine-tuning",
     knobs.PROBE: "evaluating a pretrained run",
@@ -29,6 +29,7 @@ _WORDS = {
     knobs.EXPORT: "--mode=export",
     knobs.EMBED: "--mode=embed",
     knobs.COMPARE: "--mode=compare",
+    knobs.PREDICT: "--mode=predict",
     knobs.REPEAT: "--mode=train_then_eval, label_efficiency and study",
     knobs.SWEEP: "--mode=sweep",
     knobs.LABEL_EFFICIENCY: "--mode=label_efficiency",

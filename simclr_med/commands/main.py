@@ -13,8 +13,10 @@ from simclr_med import __version__, cluster, signals, transient
 from simclr_med.commands import COMMANDS, flags, idle_flags
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
+    config_of_model,
     config_of_run,
     config_of_weights,
+    models_of,
     values_of_run,
     works_on_run,
 )
@@ -98,7 +100,9 @@ def _run(argv: list[str]) -> int:
     of_run = works_on_run(given, mode)
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
-    if mode == "eval" and not of_run:
+    if mode == "predict":
+        config = config_of_model(given, models_of(given)[0])
+    elif mode == "eval" and not of_run:
         config = config_of_weights(given)
     else:
         config = config_of_run(given, mode) if of_run else flags.config_from(given)
@@ -136,7 +140,7 @@ def _with_dataset(given: dict, mode: str, saved: dict | None) -> tuple[dict, lis
     """
     folder, of_run = given.get("manual_dir"), (saved or {}).get("dataset")
     draws_itself = (of_run or "").startswith("derm_bags/")  # no folder was its data
-    reads = mode not in ("compare", "export", "study")
+    reads = mode not in ("compare", "export", "study", "predict")
     if not (folder and reads) or given.get("dataset") or (of_run and not draws_itself):
         return given, []
     from simclr_med.commands import dataset

@@ -36,12 +36,47 @@ def config_of_run(given: dict, mode: str) -> Config:
     return flags.config_from({**saved, **given})
 
 
+def models_of(given: dict) -> list[str]:
+    """Returns the folders that --model_dir=A,B,C of --mode=predict names: runs or exports.
+
+    Raises:
+      UserError: it names none, or one twice.
+    """
+    text = given.get("model_dir") or ""
+    whole = text and _exists(text)
+    found = [text] if whole else [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise UserError(
+            "--mode=predict needs the --model_dir of a fine-tuned run, or of an export."
+        )
+    if twice := [path for i, path in enumerate(found) if path in found[:i]]:
+        raise UserError(f"--model_dir: {twice[0]} is given twice.")
+    return found
+
+
+def config_of_model(given: dict, path: str) -> Config:
+    """Returns the configuration that new images are scored with by the run or export in `path`.
+
+    Of its data only how an image file becomes an image still counts, and which images of a study.
+
+    Args:
+      given: the flags of --mode=predict.
+      path: one of `models_of(given)`.
+    """
+    given = {**given, "model_dir": path}
+    saved = values_of_run(given, "predict")
+    kept = {"build_long_side", "dicom_frame"}
+    of_its_data = {"dataset", "data_dir", *_OF_ONE_DATASET} - kept
+    saved = {name: value for name, value in saved.items() if name not in of_its_data}
+    return flags.config_from({**saved, **_without_contradiction(given, saved)})
+
+
 def works_on_run(given: dict, mode: str) -> bool:
     """Returns whether a command works on the run in --model_dir; else on weights of --checkpoint, if
     on any."""
     if mode == "eval":
         return not (given.get("checkpoint") and given.get("keep_head"))
-    return mode in OF_A_MODEL and not given.get("checkpoint")
+    return mode == "predict" or (mode in OF_A_MODEL and not given.get("checkpoint"))
 
 
 def config_of_weights(given: dict) -> Config:
@@ -55,8 +90,11 @@ def config_of_weights(given: dict) -> Config:
 
 
 def values_of_run(given: dict, mode: str) -> dict:
-    """Returns {field: value} of the run in --model_dir; of newer fields those of `OF_OLDER_RUNS`."""
-    model_dir = given.get("model_dir")
+    """Returns {field: value} of the run in --model_dir; of newer fields those of `OF_OLDER_RUNS`.
+
+    Of several runs of --mode=predict those of the first; of an export what it says of itself.
+    """
+    model_dir = models_of(given)[0] if mode == "predict" else given.get("model_dir")
     if not model_dir:
         other = ", or --checkpoint"
         if mode not in OF_A_MODEL:
@@ -64,11 +102,33 @@ def values_of_run(given: dict, mode: str) -> dict:
         raise UserError(f"--mode={mode} needs the --model_dir of a run{other}.")
     path = os.path.join(model_dir, "config.json")
     if not _exists(path):
+        if mode == "predict":
+            return _values_of_export(model_dir)
         raise UserError(f"--model_dir={model_dir} holds no run: there is no config.json in it.")
     from simclr_med.run_folder import read_json
 
     saved = {name: value for name, value in read_json(path).items() if name in FIELDS}
     return {**OF_OLDER_RUNS, **saved}
+
+
+def _values_of_export(folder: str) -> dict:
+    """Returns {field: value} of what simclr_med.json of an export says: a classifier in float32."""
+    if not _exists(folder):
+        raise UserError(f"--model_dir={folder}: there is no such folder.")
+    from simclr_med.evaluation.ensemble import saved_model_in
+    from simclr_med.export.saved_model import FACTS
+    from simclr_med.run_folder import read_json
+
+    path = os.path.join(saved_model_in(folder), FACTS)
+    if not _exists(path):
+        raise UserError(
+            f"--model_dir={folder}: {FACTS}, which says how its network is built, is missing beside the "
+            "SavedModel. Copy the whole folder."
+        )
+    values = {**OF_OLDER_RUNS, **read_json(path)}
+    values["antialias"] = str(values["antialias"]).lower()  # true or false in an export
+    known = {name: value for name, value in values.items() if name in FIELDS}
+    return {**known, "train_mode": "finetune"}
 
 
 def _exists(path: str) -> bool:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -15,17 +14,17 @@ import tensorflow as tf
 
 from simclr_med import checkpoints, run_folder
 from simclr_med.build import make_model, open_bags
-from simclr_med.checkpoints.restore import restore
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
 from simclr_med.errors import UserError
+from simclr_med.evaluation.ensemble import restored
 from simclr_med.evaluation.features import case_features, image_features
 from simclr_med.export import source, writable
 from simclr_med.models import Model
 from simclr_med.run_folder import data_json, files, gfile, leftovers, terminal
+from simclr_med.run_folder.progress import Progress
 from simclr_med.transient import retried
 
-_SECONDS_BETWEEN_LINES = 5.0
 _ROW_GROUP = 4096
 
 
@@ -93,7 +92,7 @@ def _per_case(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) -
     most = config.data.max_bag_size
     if cut := int((num_images > most).sum()):
         print(f"{cut:,} cases have more images than --max_bag_size={most}: a draw is averaged.")
-    progress = _Progress(int(np.minimum(num_images, most).sum()))
+    progress = Progress(int(np.minimum(num_images, most).sum()), "images")
     found = case_features(config, strategy, {"": model}, bags, seen=progress)[""]
     columns = {"case_id": rows.case_ids, "patient_id": rows.patients, "num_images": num_images}
     return found, columns, rows.labels
@@ -101,7 +100,7 @@ def _per_case(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) -
 
 def _per_image(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) -> tuple:
     """Returns the same, a row per image."""
-    progress = _Progress(sum(map(len, rows.image_ids)))
+    progress = Progress(sum(map(len, rows.image_ids)), "images")
     found, case, image = image_features(config, strategy, model, bags, progress)
     columns = {"case_id": rows.case_ids[case], "patient_id": rows.patients[case], "image": image}
     if rows.named:
@@ -123,11 +122,8 @@ def _model(config: Config, model_dir: str, strategy, of_run: bool) -> tuple[Conf
     """Returns the configuration with what follows from the weights, the model with them, and in words
     which they are."""
     if of_run:
-        path = source.newest_or_chosen(config, model_dir)
-        without = config.replace(lineareval_while_pretraining=False)
-        with strategy.scope():
-            model = make_model(without, len(source.class_names_of(config, model_dir)))
-        restore(model, path)
+        names = source.class_names_of(config, model_dir)
+        model, path = restored(config, model_dir, strategy, len(names))
         print(f"The model of {path}.")
         return config, model, path
     config, weights = source.weights_only(config)
@@ -171,20 +167,6 @@ def _read(bags: Bags) -> _Rows:
         image_ids=[[name.decode() for name in row["names"]] for row in rows],
         named="image_ids" in bags.dataset.element_spec,
     )
-
-
-class _Progress:
-    """Prints how many images are done, every few seconds."""
-
-    def __init__(self, total: int):
-        self._total, self._done, self._last = total, 0, time.monotonic()
-
-    def __call__(self, num_images: int) -> None:
-        self._done += num_images
-        now = time.monotonic()
-        if now - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = now
-            print(f"{self._done:,} of {self._total:,} images", flush=True)
 
 
 def _write_parquet(path: str, columns, labels, class_names, embeddings, about: dict) -> None:

@@ -13,7 +13,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
-from simclr_med.evaluation import selection, splits
+from simclr_med.evaluation import likeness, selection, splits
 from simclr_med.evaluation.features import case_pictures
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import embedding, html, results, strips
@@ -102,11 +102,22 @@ def evaluate(
         lambda: measure(config, builder, model_dir, strategy, to_choose=to_choose),
         f"Evaluating {model_dir}",
     )
+    known = None
+    if pictures and found.predictions and _is_classifier(config, found):
+        known = likeness.measure(config, builder, strategy, found.models["trained"])
     with run_folder.results_locked(model_dir):
         leftovers.remove(model_dir)
+        if known:
+            known.write(model_dir, checkpoint_files.identity(found.checkpoint))
         _write(config, model_dir, found, pictures, label_efficiency)
     results.print_table(found.result)
     return found.result
+
+
+def _is_classifier(config: Config, found: Measured) -> bool:
+    """Returns whether a run was evaluated that classifies, on data that it was fine-tuned on."""
+    its_own = not found.shift_from and not found.result["adopted_weights"]
+    return config.run.train_mode == "finetune" and its_own
 
 
 def _write(

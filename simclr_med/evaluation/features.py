@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +13,10 @@ from simclr_med import distribution, out_of_memory
 from simclr_med.augment.crop import decode_center_crop
 from simclr_med.config import Config
 from simclr_med.data import Bags, evaluation_batches
+from simclr_med.models import Model
 
 _ROWS = 4096  # cases classified at once
-_ALL = 2**31 - 1  # images of a case
+EVERY_IMAGE = 2**31 - 1  # of a case
 
 
 def case_features(
@@ -41,8 +42,9 @@ def case_features(
     num_cases = min(bags.num_bags, max_cases or bags.num_bags)
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros((num_cases, 1), np.float32)
-    for features, bag, _ in _forward(
-        config, strategy, models, bags, config.data.max_bag_size, max_cases
+    functions = {name: functools.partial(features_of, model) for name, model in models.items()}
+    for features, bag, _ in forward(
+        config, strategy, functions, bags, config.data.max_bag_size, max_cases
     ):
         np.add.at(counts, bag, 1)
         for name, value in features.items():
@@ -66,7 +68,8 @@ def image_features(
     are those of `case_features`.
     """
     parts = []
-    for features, bag, image in _forward(config, strategy, {"": model}, bags, _ALL, 0):
+    functions = {"": functools.partial(features_of, model)}
+    for features, bag, image in forward(config, strategy, functions, bags, EVERY_IMAGE):
         parts.append((features[""], bag, image))
         seen(len(bag))
     features, bag, image = (np.concatenate(part) for part in zip(*parts))
@@ -74,15 +77,30 @@ def image_features(
     return features[order], bag[order], image[order]
 
 
-def _forward(
+def features_of(model: Model, images: tf.Tensor) -> tf.Tensor:
+    """Returns the features of images, float32 [n, d]."""
+    return model(images, training=False)["features"]
+
+
+def forward(
     config: Config,
     strategy: tf.distribute.Strategy,
-    models: dict,
+    functions: Mapping[str, Callable[[tf.Tensor], tf.Tensor]],
     bags: Bags,
     max_bag_size: int,
-    max_cases: int,
+    max_cases: int = 0,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
-    """Yields ({model: features [m, d]}, case [m], place in the case [m]) of the images of a batch.
+    """Yields ({name: what its function gives [m, d]}, case [m], place in the case [m]) of a batch.
+
+    In the order of the cases; images of a case are in an order of their own.
+
+    Args:
+      config: of the run.
+      strategy: in whose scope the models were made.
+      functions: of images, float32 [m, H, W, 3] in [0, 1], with a row for each; computed on the devices.
+      bags: the split.
+      max_bag_size: images of a case, drawn at random from larger ones; EVERY_IMAGE: all.
+      max_cases: only so many of its first cases; 0: all.
 
     Raises:
       UserError: memory did not suffice; says which flags help.
@@ -99,22 +117,19 @@ def _forward(
         seed=config.run.seed,
     )
 
-    def forward(batch):
-        return {
-            name: model(batch["images"], training=False)["features"]
-            for name, model in models.items()
-        }
+    def on_one(batch):
+        return {name: function(batch["images"]) for name, function in functions.items()}
 
     @tf.function(autograph=False)
-    def forward_on_all(batch):
-        return strategy.run(forward, (batch,)), batch["bag"], batch["image"]
+    def on_all(batch):
+        return strategy.run(on_one, (batch,)), batch["bag"], batch["image"]
 
     def joined(value):
         return distribution.join_replicas(strategy, value).numpy()
 
     with out_of_memory.explained_in_evaluation(config, replicas):
         for batch in distribution.distribute(batches_of, strategy):
-            features, bag, image = forward_on_all(batch)
+            features, bag, image = on_all(batch)
             bag, image = joined(bag), joined(image)
             real = bag >= 0
             yield (

@@ -11,6 +11,9 @@ from simclr_med.config import Config
 from simclr_med.keras_api import keras
 from simclr_med.models import Model
 
+# Of the projection head, of which the classifier may use some layers.
+_OF_HEAD = ("proj_head_mode", "num_proj_layers", "proj_out_dim", "ft_proj_selector")
+
 
 def portable(config: Config, num_classes: int) -> Model:
     """Returns the model of a run, for its weights to be restored: float32, all of it trainable.
@@ -76,7 +79,9 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
         "input_range": model.encoder.input_range,
         "image_size": config.augment.image_size,
         "antialias": config.augment.is_antialiased,
-        "ft_proj_selector": network.ft_proj_selector,
+        **{name: getattr(network, name) for name in _OF_HEAD},
+        "build_long_side": config.data.build_long_side,
+        "dicom_frame": config.data.dicom_frame,
         "embedding_size": _width(model),
         "class_names": list(class_names),
         "several_labels": data.get("several_labels") if class_names else None,

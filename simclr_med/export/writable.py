@@ -9,13 +9,14 @@ from simclr_med.errors import UserError
 from simclr_med.run_folder.files import is_remote
 
 
-def check(folder: str, model_dir: str, *, of_run: bool) -> None:
+def check(folder: str, model_dir: str, *, of_run: bool, advice: str = "") -> None:
     """Tries to write a file where the folder is, or will be; leaves nothing behind.
 
     Args:
       folder: to be written; need not exist.
       model_dir: as the user gave it, or as it follows from the flags.
       of_run: whether a run lies in it.
+      advice: what to do instead; "": the usual.
 
     Raises:
       UserError: it cannot be written: no permission, a read-only file system, a file of that name.
@@ -29,7 +30,7 @@ def check(folder: str, model_dir: str, *, of_run: bool) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        advice = (
+        advice = advice or (
             "Copy the run to where you may write; or, for its encoder alone, give "
             f"--checkpoint={model_dir} --model_dir=ELSEWHERE."
             if of_run

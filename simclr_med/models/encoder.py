@@ -45,11 +45,15 @@ class Encoder(Composite):
                 block.trainable = False
 
     def call(self, images, training):
-        x = self.stem(to_range(images, self.input_range), training=training)
+        x = self.first_layer(images, training)
         for group in self.groups:
             for block in group:
                 x = self._run_block(block, x, training)
         return tf.reduce_mean(self.finish(x, training), axis=[1, 2])  # [n, d]
+
+    def first_layer(self, images, training=False):
+        """Returns what the stem gives of images in [0, 1], [n, h, w, C]."""
+        return self.stem(to_range(images, self.input_range), training=training)
 
     def _run_block(self, block, x, training):
         if self.remat and training and not is_symbolic(x):

@@ -45,11 +45,15 @@ def read_json(path: str) -> Any:
 
 
 @contextlib.contextmanager
-def locked(model_dir: str) -> Iterator[None]:
+def locked(model_dir: str, busy: str = "") -> Iterator[None]:
     """Holds the folder for one training process; the lock ends with the process, however it ends.
 
     A remote folder is made, and cannot be locked, nor can some local ones (Lustre without -o flock):
     two processes that train there are not found out.
+
+    Args:
+      model_dir: the folder; made if it is missing.
+      busy: what to tell who comes second; "": that a run is in it.
 
     Raises:
       UserError: another process trains in this folder, or it cannot be made.
@@ -67,7 +71,8 @@ def locked(model_dir: str) -> Iterator[None]:
         had = _lock(file)
         if had is False:
             raise UserError(
-                f"--model_dir={model_dir} is in use by another run; wait for it, or choose another "
+                busy
+                or f"--model_dir={model_dir} is in use by another run; wait for it, or choose another "
                 "folder. (--mode=eval may look at it meanwhile.)"
             )
         if had is None:

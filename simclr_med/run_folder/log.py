@@ -70,7 +70,7 @@ class RunLog:
             self._bar.update(self._task, completed=step, description=words)
         elif is_due:
             if rate:
-                words += f"  ETA {_clock((self._total_steps - step) / rate)}"
+                words += f"  ETA {clock((self._total_steps - step) / rate)}"
             print(f"step {step}/{self._total_steps}  {words}", flush=True)
         if is_due:
             self._last_line, self._since_line, self._sums = now, 0, {}
@@ -132,6 +132,6 @@ def _progress_bar() -> rich.progress.Progress:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Returns H:MM:SS, with as many hours as it takes."""
     return str(datetime.timedelta(seconds=round(seconds)))

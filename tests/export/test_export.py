@@ -24,24 +24,11 @@ from simclr_med.config import PRIVATE
 from simclr_med.errors import UserError
 from simclr_med.export import model_card, model_card_loading, network, saved_model, source
 from simclr_med.keras_api import keras
-from simclr_med.models import resnet
-
-
-def one_true_block(patch):
-    """Encoders of one block that know how many features they have."""
-    encoders.shorten(patch)
-    make = resnet.ResNet.__init__
-
-    def make_and_count(self, *args, **options):
-        make(self, *args, **options)
-        self.num_features = 64
-
-    patch.setattr(resnet.ResNet, "__init__", make_and_count)
 
 
 @pytest.fixture(autouse=True)
 def small_encoder(monkeypatch):
-    one_true_block(monkeypatch)
+    encoders.one_true_block(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +38,7 @@ def world(tiny_tuned, tmp_path_factory):
     shutil.copytree(tiny_tuned, root / "tuned")
     pretrain = tiny_runs.BASE.replace(ft_proj_selector=1, seed=3, input_range="unit")
     with pytest.MonkeyPatch.context() as patch:
-        one_true_block(patch)
+        encoders.one_true_block(patch)
         (root / "pretrained").mkdir()
         tiny_runs.untrained(pretrain, root / "pretrained")
         for name, formats in (("pretrained", "saved_model"), ("tuned", "saved_model,keras")):
@@ -281,6 +268,11 @@ def test_the_facts_say_how_the_network_is_built(world):
         "ft_proj_selector": 0,
         "embedding_size": 64,
         "class_names": ["label0", "label1"],
+        "proj_head_mode": "nonlinear",
+        "num_proj_layers": 3,
+        "proj_out_dim": 8,
+        "build_long_side": 0,
+        "dicom_frame": "first",
         "several_labels": False,
         "global_step": 2,
         "dataset": data["dataset"],

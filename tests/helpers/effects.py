@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import pathlib
 import re
 
 import numpy as np
@@ -156,6 +157,9 @@ CHANGES = {
     "subgroups": ("evaluation", "none", FINETUNE),
     "min_subgroup": ("evaluation", 1, FINETUNE),
     "keep_identifiers": ("report", True, FINETUNE),
+    "images": ("prediction", "IMAGES", FINETUNE),
+    "output_dir": ("prediction", "ELSEWHERE", FINETUNE),
+    "per_image": ("prediction", True, FINETUNE),
     "repeats": ("plan", 3, {}),
     "runs": ("plan", "PREDICTIONS", {}),
     "label_fractions": ("plan", "0.1,1", {}),
@@ -226,6 +230,10 @@ class Effects:
         how, value, context = CHANGES[name]
         if value == "PHOTOS2":
             value = str(draw_photos(self.root / "photos2", seed=1))
+        elif value == "IMAGES":
+            value = str(self.root / "photos" / "1_*.png")
+        elif value == "ELSEWHERE":
+            value = str(self.root / "elsewhere")
         elif value == "PREDICTIONS":
             (self.root / "a.csv").write_text("case_id\n")
             value = f"{self.root / 'a.csv'},{self.root / 'a.csv'}"
@@ -241,7 +249,7 @@ class Effects:
 
     def of_the_same(self, how):
         """Returns what is seen of a configuration twice."""
-        config = TUNED if how in ("evaluation", "embedding", "report") else BASE
+        config = TUNED if how in ("evaluation", "embedding", "prediction", "report") else BASE
         return self.see(how, config), getattr(self, f"see_{how}")(config)
 
     @contextlib.contextmanager
@@ -411,6 +419,23 @@ class Effects:
             paths = embed.embed(config, self.builder, self.finished, self.strategy, of_run=True)
         with np.load(paths[1]) as stored:
             return len(stored["embeddings"])
+
+    def see_prediction(self, config):
+        """Which files a prediction writes, where, and what the tables hold."""
+        asked = config.predict
+        folder = pathlib.Path(asked.output_dir or self.finished)
+        argv = ["run.py", "--mode=predict", f"--model_dir={self.finished}"]
+        argv += (
+            [f"--images={asked.images}"] if asked.images else [f"--manual_dir={self.root}/photos"]
+        )
+        argv += [f"--output_dir={folder}"] if asked.output_dir else []
+        with pytest.MonkeyPatch.context() as patch:
+            encoders.shorten(patch, blocks=())
+            assert main([*argv, *["--per_image"] * asked.per_image]) == 0
+        found = {str(path): path.read_text() for path in folder.glob("predictions_new*")}
+        for path in found:
+            os.remove(path)
+        return {path: text for path, text in found.items() if path.endswith(".csv")}
 
     def see_command(self, config):
         """What run.py prepares, and which of training and evaluation it calls, where."""

@@ -52,6 +52,7 @@ def read_table(
     image_root: str = "",
     follow_links: bool = False,
     on_missing_image: str = "auto",
+    needs_train: bool = True,
 ) -> BagTable:
     """Returns the checked table of a folder with CheXpert-v1.0, CheXpert-v1.0-small or CheXpert Plus.
 
@@ -61,6 +62,7 @@ def read_table(
         of the tables.
       follow_links: whether links may lead out of it.
       on_missing_image: "error" refuses a folder without some of the images; else they are counted.
+      needs_train: refuses a folder of which no image of split 'train' is there.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -114,6 +116,7 @@ def read_table(
         },
         problems=problems,
         skip_missing=on_missing_image != "error",
+        needs_train=needs_train,
     )
     return dataclasses.replace(table, named_images={"paper_train": ("train", _paper_train(table))})
 

@@ -68,6 +68,7 @@ def read_table(
     image_root: str = "",
     follow_links: bool = False,
     on_missing_image: str = "auto",
+    needs_train: bool = True,
 ) -> BagTable:
     """Returns the checked table of a folder with NIH's table and images, wherever they are in it.
 
@@ -76,6 +77,7 @@ def read_table(
       image_root: the folder that holds the images; "": that of the table.
       follow_links: whether links may lead out of it.
       on_missing_image: "error" refuses a folder without some of the images; else they are counted.
+      needs_train: refuses a folder of which no image of split 'train' is there.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -128,6 +130,7 @@ def read_table(
         notes=notes,
         problems=problems,
         skip_missing=on_missing_image != "error",
+        needs_train=needs_train,
     )
 
 

@@ -4,6 +4,7 @@ To add one: write `read(folder, ...) -> Source` and a line in `read_source`.
 """
 
 import collections
+import contextlib
 import os
 
 from tfds_builders.derm_bags.layouts import (
@@ -36,6 +37,8 @@ def read_source(
     image_root: str = "",
     follow_links: bool = False,
     split_column: str = manifest_csv.SPLIT,
+    *,
+    or_each_alone: bool = False,
 ) -> Source:
     """Returns the rows of a folder, read as the first layout that fits says.
 
@@ -45,6 +48,8 @@ def read_source(
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder, see `folders.ImageRoot`.
       split_column: of a manifest, the column that names the splits.
+      or_each_alone: where neither a table nor folders say which images are a case, each is one; else
+        such a folder is refused, because its labels would be lost.
 
     Raises:
       DataError: no layout fits, or what fits has a mistake.
@@ -71,10 +76,12 @@ def read_source(
             f"{source.file} says which images form a case: leave --bag_regex out, it is for folders "
             "of images without a table."
         )
-    return source or _read_images(folder, names, images, bag_regex)
+    return source or _read_images(folder, names, images, bag_regex, or_each_alone)
 
 
-def _read_images(folder: str, names: list[str], images: ImageRoot, bag_regex: str) -> Source:
+def _read_images(
+    folder: str, names: list[str], images: ImageRoot, bag_regex: str, or_each_alone: bool
+) -> Source:
     """Returns the rows of a folder without a table: of folders named after labels, or of loose images."""
     others: collections.Counter = collections.Counter()
     paths = image_paths(images, others)
@@ -86,7 +93,11 @@ def _read_images(folder: str, names: list[str], images: ImageRoot, bag_regex: st
     tables = sorted(name for name in names if name.lower().endswith(TABLES))
     if not paths:
         raise _nothing_fits(folder, tables or sorted(names), "nor has it any image file")
-    source = _by_folders(images, paths, bag_regex)
+    source: Source | str
+    if or_each_alone and not bag_regex:
+        source = _by_folders_or_each_alone(images, paths)
+    else:
+        source = _by_folders(images, paths, bag_regex)
     if isinstance(source, str):
         # Only when asked for: a table that is missing or misnamed must not cost the labels in silence.
         raise _nothing_fits(
@@ -133,6 +144,19 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
     if {path.count("/") for path in paths} == {0, 1}:
         image_folder.check_alike(images.folder, paths)
     return ""
+
+
+def _by_folders_or_each_alone(images: ImageRoot, paths: list[str]) -> Source:
+    """Returns the rows of images without a table, each a case where their folders do not say more."""
+    with contextlib.suppress(DataError):  # the folders are no labels, or not all alike
+        source = _by_folders(images, paths, "")
+        if isinstance(source, Source):
+            return source
+    note = "Each image is a case of its own; --bag_regex says which belong together"
+    if all("/" in path for path in paths):
+        note += " ('([^/]+)/[^/]+$': those of one folder)"
+    note += "."
+    return loose.with_note(loose.read(images, paths, "(.+)"), note)
 
 
 def _nothing_fits(folder: str, found: list[str], otherwise: str) -> DataError:

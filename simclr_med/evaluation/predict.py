@@ -1,0 +1,189 @@
+"""--mode=predict: probabilities of new cases, as they come; memory does not grow with their number."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med.data import Bags
+from simclr_med.evaluation.ensemble import LOOKS, Ensemble
+
+
+class Case(Protocol):
+    """A new case, its images encoded."""
+
+    case_id: str
+    patient_id: str
+    images: tuple[bytes, ...]
+    image_ids: tuple[str, ...]
+    notes: tuple[tuple[str, ...], ...]  # of each image
+    unreadable: tuple[tuple[str, str], ...]  # (name, reason) of images that are not in `images`
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What the classifiers say of a case, and what there is to say of it.
+
+    Attributes:
+      case_id, patient_id, image_ids, unreadable: as in `Case`.
+      notes: of each image, also how unlike the training images it is.
+      probabilities: by each member, of the mean features of its images, float [members, classes]; None
+        where it has no image that can be read.
+      of_images: the same of each image alone, float [members, images, classes]; None unless asked for.
+      distances: of each image to the training images, see `likeness`, float [images]; None where no
+        member knows what these look like.
+    """
+
+    case_id: str
+    patient_id: str
+    image_ids: tuple[str, ...]
+    notes: tuple[tuple[str, ...], ...]
+    unreadable: tuple[tuple[str, str], ...]
+    probabilities: np.ndarray | None = None
+    of_images: np.ndarray | None = None
+    distances: np.ndarray | None = None
+
+
+def predict(
+    ensemble: Ensemble,
+    cases: Iterable[Case],
+    *,
+    per_image: bool = False,
+    seen: Callable[[int], None] = lambda num_images: None,
+) -> Iterator[list[Scored]]:
+    """Yields the cases in their order, some at a time, each once all of its images are seen.
+
+    All images of a case count, whatever --max_bag_size says.
+
+    Args:
+      ensemble: of the classifiers.
+      cases: read by another thread while the device computes, a few batches ahead.
+      per_image: score each image alone, too.
+      seen: told the number of images of each batch, once it is done.
+
+    Raises:
+      UserError: memory did not suffice; and whatever `cases` raises.
+    """
+    source = _Source(cases)
+    sums = _Sums(source)
+    for found, case, image in ensemble.forward(source.bags()):
+        sums.add(found, case, image)
+        seen(len(image))
+        if done := sums.finished():
+            yield _scored(ensemble, done, per_image)
+    if source.error is not None:
+        raise source.error
+    if done := sums.finished():  # the last ones, if they have no image
+        yield _scored(ensemble, done, per_image)
+
+
+class _Source:
+    """Hands the images of cases to tf.data and keeps, of each case under way, what is said of it."""
+
+    def __init__(self, cases: Iterable[Case]):
+        self._cases = cases
+        self.waiting: collections.deque[Scored] = collections.deque()
+        self.error: BaseException | None = None
+
+    def bags(self) -> Bags:
+        """Returns the cases that have images, as a split whose size nobody knows."""
+        spec = {"images": tf.TensorSpec([None], tf.string)}
+
+        def opened() -> tf.data.Dataset:
+            return tf.data.Dataset.from_generator(self._with_images, output_signature=spec)
+
+        return Bags(opened, num_bags=0, num_images=0, class_names=())
+
+    def _with_images(self) -> Iterator[dict]:
+        try:
+            for case in self._cases:
+                about = case.case_id, case.patient_id, case.image_ids, case.notes, case.unreadable
+                self.waiting.append(Scored(*about))
+                if case.images:
+                    yield {"images": np.array(case.images, object)}
+        except Exception as error:  # tf.data would tell it as an error of its own
+            self.error = error
+
+
+_Image = dict[int, np.ndarray]  # what is computed of an image: number of a member, or LOOKS -> [d]
+
+
+class _Sums:
+    """Collects what is computed of each case's images until all of them are seen."""
+
+    def __init__(self, source: _Source):
+        self._waiting = source.waiting
+        self._next = 0  # number, among the cases with images, of the first that waits
+        self._images: dict[
+            int, dict[int, _Image]
+        ] = {}  # case -> place of the image -> of that image
+
+    def add(self, found: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
+        """Adds a batch: what was computed, each [m, d], and the case and place of each image, [m]."""
+        for i, (number, place) in enumerate(zip(case.tolist(), image.tolist())):
+            of_image = {name: values[i] for name, values in found.items()}
+            self._images.setdefault(number, {})[place] = of_image
+
+    def finished(self) -> list[tuple[Scored, list[_Image]]]:
+        """Returns, in order, the cases of which nothing is missing, each with its images in order."""
+        done = []
+        while self._waiting:
+            case, images = self._waiting[0], {}
+            if case.image_ids:
+                images = self._images.get(self._next, {})
+                if len(images) < len(case.image_ids):
+                    break
+                del self._images[self._next]
+                self._next += 1
+            done.append((self._waiting.popleft(), [images[place] for place in sorted(images)]))
+        return done
+
+
+def _scored(
+    ensemble: Ensemble, done: list[tuple[Scored, list[_Image]]], per_image: bool
+) -> list[Scored]:
+    """Returns the cases with their probabilities."""
+    of_cases = [images for _, images in done if images]
+    if not of_cases:
+        return [case for case, _ in done]
+    together = {
+        name: np.stack([image[name] for images in of_cases for image in images])
+        for name in of_cases[0][0]
+    }  # each [all images, d]
+    ends = np.cumsum([len(images) for images in of_cases])[:-1]
+    members = range(len(ensemble.members))
+    means = [np.stack([_mean(own) for own in np.split(together[m], ends)]) for m in members]
+    probabilities = ensemble.probabilities(means)  # [members, n, classes]
+    if per_image:
+        alone = np.split(ensemble.probabilities([together[m] for m in members]), ends, axis=1)
+    if ensemble.knowing:
+        _, known = ensemble.knowing
+        distances = np.split(known.distances(together[LOOKS]), ends)
+        unlike = np.split(np.array(known.notes(together[LOOKS]), object), ends)
+    scored, n = [], 0
+    for case, images in done:
+        if images:
+            case = dataclasses.replace(case, probabilities=probabilities[:, n])
+            if per_image:
+                case = dataclasses.replace(case, of_images=alone[n])
+            if ensemble.knowing:
+                said = zip(case.notes, unlike[n])
+                notes = tuple((*own, *filter(None, [more])) for own, more in said)
+                case = dataclasses.replace(case, distances=distances[n], notes=notes)
+            n += 1
+        scored.append(case)
+    return scored
+
+
+def _mean(images: np.ndarray) -> np.ndarray:
+    """Returns the mean features of a case, float32 [d], of those of its images, added up one by one as
+    evaluation does."""
+    total = np.zeros_like(images[0])
+    for image in images:
+        total += image
+    return total / np.float32(len(images))
