@@ -56,9 +56,22 @@ def make_strategy(
         return _cpu_strategy(cpu_replicas)
     if use_tpu or (use_tpu is None and (tpu_name or master or _has_local_tpu())):
         return _tpu_strategy(tpu_name or master or "local", tpu_zone, gcp_project)
-    if len(tf.config.list_physical_devices("GPU")) > 1:
+    gpus = tf.config.list_physical_devices("GPU")
+    _grow_memory(gpus)
+    if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()
     return local_strategy()
+
+
+def _grow_memory(gpus: list) -> None:
+    """Takes GPU memory as it is needed, not all of it at the start, so that a card can be shared."""
+    if os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH"):
+        return  # whoever set it has decided
+    for gpu in gpus:
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # the GPU is in use already: a notebook's second command
+            return
 
 
 def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
@@ -76,6 +89,7 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     meet(cluster)
     communication = tf.distribute.experimental.CommunicationImplementation
     gpus = tf.config.list_physical_devices("GPU")  # whose sums TensorFlow else sends by gRPC
+    _grow_memory(gpus)
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=communication.NCCL if gpus else communication.AUTO
     )

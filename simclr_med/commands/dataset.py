@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simclr_med.commands import next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
 from simclr_med.errors import UserError
@@ -27,6 +28,7 @@ def run(invocation: Invocation) -> int:
         print(f"{builder.info.full_name} is stored in {builder.data_path}:")
         for name, split in builder.info.splits.items():
             print(f"  {name}: {split.num_examples:,} bags")
+        next_step.show(invocation)
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
@@ -42,6 +44,8 @@ def run(invocation: Invocation) -> int:
         print(f"Problem: {problem}")
     number = len(found.problems)
     print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
+    if not number:
+        next_step.show(invocation)
     return 1 if number else 0
 
 

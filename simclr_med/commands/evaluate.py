@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from simclr_med import build
-from simclr_med.commands import dataset
+from simclr_med.commands import dataset, next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.evaluation import adopt, evaluate, splits
@@ -22,5 +22,6 @@ def run(invocation: Invocation) -> int:
     if "eval_split" not in invocation.given:
         of_run = splits.of_run(config, builder, model_dir)
         config = splits.whole_if_unseen(config, builder, of_run)
-    evaluate.follow(config, builder, model_dir, strategy)
+    result = evaluate.follow(config, builder, model_dir, strategy)
+    next_step.show(invocation, model_dir, has_labels=bool(result["classification"]))
     return 0

@@ -18,6 +18,7 @@ from simclr_med.commands.run_config import (
     config_of_weights,
     models_of,
     values_of_run,
+    with_encoder_of_checkpoint,
     works_on_run,
 )
 from simclr_med.config import Config
@@ -100,6 +101,9 @@ def _run(argv: list[str]) -> int:
     of_run = works_on_run(given, mode)
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
+    if not of_run and mode not in ("study", "compare"):
+        given, taken = with_encoder_of_checkpoint(given)
+        detected += taken
     if mode == "predict":
         config = config_of_model(given, models_of(given)[0])
     elif mode == "eval" and not of_run:

@@ -22,6 +22,15 @@ _ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
 _ADDED_LATER += ("dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels")
 _ADDED_LATER += ("label_seed", "split_column", "init_head", "simclr_unit", "multi_image_repeats")
 _ADDED_LATER += ("layer_decay", "crop_min_area")
+# What a run started from --checkpoint has in common with the run that trained these weights.
+_OF_WEIGHTS: tuple[str, ...] = (
+    "encoder",
+    "resnet_depth",
+    "width_multiplier",
+    "sk_ratio",
+    "se_ratio",
+)
+_OF_WEIGHTS += ("image_size", "proj_head_mode", "num_proj_layers", "proj_out_dim")
 _OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 
@@ -34,6 +43,29 @@ def config_of_run(given: dict, mode: str) -> Config:
         # Other data: how the run's own was built says nothing about it.
         saved = {name: value for name, value in saved.items() if name not in _OF_ONE_DATASET}
     return flags.config_from({**saved, **given})
+
+
+def with_encoder_of_checkpoint(given: dict) -> tuple[dict, list[str]]:
+    """Returns the flags with what was not given and the run of --checkpoint knows; and a note.
+
+    That is the encoder, its image size and the projection head, of weights that a run or an export of
+    this tool has: other people's files do not say it in words.
+    """
+    path = (given.get("checkpoint") or "").rstrip("/")
+    inside = (path, os.path.join(path, "saved_model"), os.path.dirname(path))
+    names = [os.path.join(at, name) for at in inside for name in ("config.json", "simclr_med.json")]
+    found = [name for name in names if path and _exists(name)]
+    if not found:
+        return given, []
+    from simclr_med.checkpoints.weights import ours
+
+    saved = ours.json_of(found[0])
+    if not isinstance(saved, dict) or "resnet_depth" not in saved:  # somebody else's
+        return given, []
+    taken = {name: saved[name] for name in _OF_WEIGHTS if name in saved and name not in given}
+    changed = [f"--{name}={v}" for name, v in taken.items() if v != FIELDS[name].default]
+    note = f"Note: as the run in --checkpoint: {' '.join(changed)}."
+    return {**taken, **given}, [note] if changed else []
 
 
 def models_of(given: dict) -> list[str]:

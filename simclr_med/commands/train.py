@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simclr_med import build, distribution, signals
-from simclr_med.commands import dataset, experiments
+from simclr_med.commands import dataset, experiments, next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.evaluation import evaluate, probe_head, splits
@@ -23,13 +23,16 @@ def run(invocation: Invocation) -> int:
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
     if not then_eval:
+        if not workers or workers.is_chief:
+            next_step.show(invocation, model_dir)
         return 0
     if workers and not workers.is_chief:
         print(f"Worker {workers.index} is done: worker 0 evaluates.")
         return 0
     if workers:
         strategy = distribution.local_strategy()
-    evaluate.evaluate(config, builder, model_dir, strategy)
+    result = evaluate.evaluate(config, builder, model_dir, strategy)
+    next_step.show(invocation, model_dir, has_labels=bool(result["classification"]))
     return 0
 
 

@@ -46,12 +46,16 @@ def check_splits(config: Config, builder) -> None:
     splits.check(config, builder, splits.of_run(config, builder), None)
 
 
-def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> None:
-    """Evaluates the newest checkpoint; while the run goes on, each newer one too."""
+def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> dict:
+    """Evaluates the newest checkpoint; while the run goes on, each newer one too.
+
+    Returns:
+      What the last result.json holds.
+    """
     writable.check(model_dir, model_dir, of_run=True)
     of_run = splits.of_run(config, builder, model_dir)
     splits.check(splits.as_trained(config, of_run), builder, of_run, model_dir)
-    evaluated = None
+    evaluated, result = None, {}
     while True:
         running = run_folder.is_training(model_dir)
         kept = checkpoint_files.kept(model_dir)
@@ -59,14 +63,14 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
         if kept and kept[-1] != evaluated:
             try:
-                evaluate(config, builder, model_dir, strategy)  # of the newest that is whole
+                result = evaluate(config, builder, model_dir, strategy)  # the newest that is whole
             except CheckpointGone:  # there are newer ones
                 continue
             evaluated = kept[-1]
         elif running:
             time.sleep(_POLL_SECONDS)
         if not running:
-            return
+            return result
 
 
 def evaluate(

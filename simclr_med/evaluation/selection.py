@@ -203,6 +203,11 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
             "it needs cases with and without some label. Choose another split."
         )
     best = max(defined, key=lambda path: values[path])
+    if len(values) == 1:
+        print(
+            f"Note: --selection_split={config.data.selection_split} had one checkpoint to choose from: for "
+            "a choice give a smaller --checkpoint_steps, or a larger --keep_checkpoint_max."
+        )
     thresholds = None
     if bags.multilabel:
         cuts = choose_thresholds(cases, scores[best])

@@ -442,7 +442,11 @@ class Effects:
         calls = []
 
         def note(name):
-            return lambda c, builder, model_dir="", *rest: calls.append((name, model_dir))
+            def called(config, builder, model_dir="", *rest):
+                calls.append((name, model_dir))
+                return {"classification": {}}
+
+            return called
 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.root)  # a relative --data_dir is made where the command runs

@@ -125,3 +125,20 @@ def test_a_signal_to_any_worker_stops_all(second_of_three, strategy):
 
 def test_numbers_of_all_processes_are_one_row_here(strategy):
     np.testing.assert_array_equal(workers.everywhere(strategy, [3, 2**31 - 1]), [[3, 2**31 - 1]])
+
+
+@pytest.mark.parametrize("preset", ["", "false"])
+def test_gpu_memory_is_taken_as_it_is_needed_unless_told_otherwise(monkeypatch, preset):
+    """Of every card, before any is used."""
+    calls = []
+    monkeypatch.setenv("TF_FORCE_GPU_ALLOW_GROWTH", preset)
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: ["a", "b"][: 2 * (kind == "GPU")]
+    )
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, grow: calls.append((gpu, grow))
+    )
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: calls.append("strategy"))
+    distribution.make_strategy(use_tpu=False)
+    grown = [] if preset else [("a", True), ("b", True)]
+    assert calls == [*grown, "strategy"]

@@ -53,12 +53,12 @@ def beside(path: str, prefix: str) -> Said:
         folders = [path, os.path.dirname(os.path.dirname(path.rstrip("/")))]
     for folder in folders:
         for name in ("simclr_med.json", "config.json"):
-            if said := _said(_read(os.path.join(folder, name)), folder):
+            if said := _said(json_of(os.path.join(folder, name)), folder):
                 return said
     return Said(None, None, None)
 
 
-def _read(file: str) -> Any:
+def json_of(file: str) -> Any:
     """Returns what a JSON file holds; None where there is none, or something else of that name."""
     if not gfile.exists(file):
         return None
@@ -84,7 +84,7 @@ def _said(values: Any, folder: str) -> Said | None:
     input_range = USUAL[encoder] if input_range == "auto" else input_range
     multilabel = values.get("several_labels")
     if "several_labels" not in values:  # config.json; data.json is beside it
-        data = _read(os.path.join(folder, "data.json"))
+        data = json_of(os.path.join(folder, "data.json"))
         multilabel = data.get("several_labels") if isinstance(data, dict) else None
     return Said(
         encoder,
