@@ -205,8 +205,8 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     best = max(defined, key=lambda path: values[path])
     if len(values) == 1:
         print(
-            f"Note: --selection_split={config.data.selection_split} had one checkpoint to choose from: for "
-            "a choice give a smaller --checkpoint_steps, or a larger --keep_checkpoint_max."
+            f"Note: --selection_split={config.data.selection_split} had one checkpoint to choose from: "
+            "give a smaller --checkpoint_steps, or a larger --keep_checkpoint_max, for a choice."
         )
     thresholds = None
     if bags.multilabel:
