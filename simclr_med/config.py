@@ -559,6 +559,13 @@ class EvalConfig:
         choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1"),
         shapes_weights=False,
     )
+    positive_class: str | None = _knob(
+        None,
+        "The class that matters, e.g. mel: its operating points are shown on the terminal and first in "
+        "the report, and predict says of each case whether it is above their thresholds. They are chosen "
+        "on --selection_split.",
+        shapes_weights=False,
+    )
     bootstrap_resamples: int = _knob(
         10000,
         "compare, study: swaps of two models' outputs behind a p-value, where patients are too many to "
@@ -908,6 +915,7 @@ REACH: dict[str, Reach] = {
     "eval_name": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False, set_in=_RUNS),
     "allow_patient_overlap": Reach((*_EVALUATE, SWEEP)),
     "selection_metric": Reach((SCORE, SWEEP)),
+    "positive_class": Reach((SCORE, PREDICT), shapes_results=False),
     "bootstrap_resamples": Reach((COMPARE, STUDY), shapes_results=False),
     "export_formats": Reach((EXPORT,), shapes_results=False),
     "embed_unit": Reach((EMBED,)),

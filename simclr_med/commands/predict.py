@@ -34,6 +34,7 @@ def run(invocation: Invocation) -> int:
     cases = dataset.new_cases(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     ensemble = open_ensemble(configs, strategy)
+    points = ensemble.operating_points(config.eval.positive_class)
     _print_what(ensemble, cases, config)
     files = PredictionFiles(
         folder,
@@ -42,6 +43,9 @@ def run(invocation: Invocation) -> int:
         class_names=ensemble.class_names,
         multilabel=ensemble.multilabel,
         thresholds=ensemble.thresholds,
+        operating_points=points,
+        positive_class=config.eval.positive_class,
+        calibrated=all(member.temperature is not None for member in ensemble.members),
         num_members=len(ensemble.members),
         per_image=config.predict.per_image,
     )
@@ -57,7 +61,7 @@ def run(invocation: Invocation) -> int:
             _write_all(ensemble, cases, config, files, done)
         except signals.Interrupted as interrupted:
             return signals.report_stop(interrupted, folder)
-        written, counts = files.finish(_facts(ensemble, cases))
+        written, counts = files.finish(_facts(ensemble, cases, config))
     rows = [[what, f"{number:,}"] for what, number in counts.items() if number]
     terminal.show([("Predicted", ["", "number"], rows)])
     print("Written:")
@@ -104,10 +108,12 @@ def _made_of(ensemble: Ensemble, cases: NewCases, config: Config) -> dict:
         "build_long_side": config.data.build_long_side,
         "dicom_frame": config.data.dicom_frame,
         "per_image": config.predict.per_image,
+        "positive_class": config.eval.positive_class,
+        "temperatures": [member.temperature for member in ensemble.members],
     }
 
 
-def _facts(ensemble: Ensemble, cases: NewCases) -> dict:
+def _facts(ensemble: Ensemble, cases: NewCases, config: Config) -> dict:
     """Returns what predictions_NAME.json says: by which weights, and how it is to be read."""
     return {
         "version": __version__,
@@ -123,6 +129,9 @@ def _facts(ensemble: Ensemble, cases: NewCases) -> dict:
         "class_names": list(ensemble.class_names),
         "several_labels": ensemble.multilabel,
         "thresholds": ensemble.thresholds,
+        "operating_points": {
+            p.title: p.threshold for p in ensemble.operating_points(config.eval.positive_class)
+        },
         "num_cases": len(cases.cases),
         "notes": list(cases.notes),
     }

@@ -26,6 +26,8 @@ from simclr_med.evaluation.features import (
 )
 from simclr_med.evaluation.likeness import Likeness, looks
 from simclr_med.export import source
+from simclr_med.metrics import temperature
+from simclr_med.metrics.operating_points import Chosen
 from simclr_med.models import Model
 from simclr_med.run_folder import data_json, gfile, read_json
 
@@ -46,6 +48,8 @@ class Member:
       identity: of their content.
       likeness: to its training images; None where the run wrote none.
       thresholds: {label: threshold} that validation data chose; {} without.
+      temperature: that it fitted, see `metrics.temperature`; None without.
+      operating_points: {class: those that it chose}; {} without.
     """
 
     path: str
@@ -57,6 +61,8 @@ class Member:
     identity: str
     likeness: Likeness | None = None
     thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
+    temperature: float | None = None
+    operating_points: dict[str, list[Chosen]] = dataclasses.field(default_factory=dict)
 
     def probabilities(self, features: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
         """Returns float [n, classes] in the order of `class_names`, of features float32 [n, d]."""
@@ -85,6 +91,48 @@ class Ensemble:
     def thresholds(self) -> dict[str, float]:
         """{label: threshold} of one classifier; of the mean of several nobody has chosen any."""
         return self.members[0].thresholds if len(self.members) == 1 else {}
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Returns the mean over members of probabilities at each one's temperature, float [n, classes].
+
+        None where a member has no temperature.
+
+        Args:
+          probabilities: by each member, float [members, n, classes].
+        """
+        scaled = [
+            temperature.scaled(p, member.temperature, self.multilabel)
+            for p, member in zip(probabilities, self.members)
+            if member.temperature is not None
+        ]
+        return np.mean(scaled, axis=0) if len(scaled) == len(self.members) else None
+
+    def operating_points(self, class_name: str | None) -> list[Chosen]:
+        """Returns the operating points of a class; [] of None.
+
+        Raises:
+          UserError: there is no such class, or nobody has chosen operating points for it.
+        """
+        if class_name is None:
+            return []
+        if class_name not in self.class_names:
+            raise UserError(
+                f"--positive_class={class_name} is none of the classes {', '.join(self.class_names)}."
+            )
+        if len(self.members) > 1:
+            raise UserError(
+                f"--positive_class={class_name}: thresholds are chosen for one run, not for the mean of "
+                "several. Give one --model_dir, or leave it out."
+            )
+        (member,) = self.members
+        found = [p for p in member.operating_points.get(class_name, []) if p.threshold is not None]
+        if not found:
+            raise UserError(
+                f"--positive_class={class_name}: {member.path} has no operating points of it. They are "
+                "chosen by --mode=eval of a run with a --selection_split that has enough cases with and "
+                "without it."
+            )
+        return found
 
     @property
     def config(self) -> Config:
@@ -155,7 +203,8 @@ def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Memb
     config = input_range.resolve(config, path)
     model, checkpoint = restored(config, path, strategy, len(names))
     chosen = os.path.join(path, "selection.json")
-    thresholds = read_json(chosen).get("thresholds") if gfile.exists(chosen) else None
+    said = read_json(chosen) if gfile.exists(chosen) else {}
+    points = said.get("operating_points") or {}
     identity = checkpoint_files.identity(checkpoint)
     return Member(
         path=path,
@@ -166,7 +215,11 @@ def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Memb
         weights=checkpoint,
         identity=str(identity),
         likeness=Likeness.read(path, identity),
-        thresholds=thresholds or {},
+        thresholds=said.get("thresholds") or {},
+        temperature=said.get("temperature"),
+        operating_points={
+            name: [Chosen(**p) for p in of_class] for name, of_class in points.items()
+        },
     )
 
 

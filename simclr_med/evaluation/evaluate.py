@@ -18,7 +18,7 @@ from simclr_med.evaluation.features import case_pictures
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import embedding, html, results, strips
 from simclr_med.export import writable
-from simclr_med.metrics import compare, subgroups
+from simclr_med.metrics import compare, operating_points, subgroups
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.metrics.text import encoder_title
 from simclr_med.run_folder import figures, gfile, leftovers
@@ -40,6 +40,8 @@ def check_splits(config: Config, builder) -> None:
     open_bags(config, builder, data.train_split)
     bags = open_bags(config, builder, data.eval_split, with_metadata=True)
     subgroups.check_columns(config.eval.subgroups, bags)
+    if config.run.train_mode == "finetune":
+        selection.check_positive_class(config, bags.class_names)
     if config.run.train_mode == "finetune" and data.selection_split:
         selection.check_metric(config, bags)
         splits.check_selection(config, builder)
@@ -146,6 +148,10 @@ def _write(
         files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")
         table = results.predictions_csv(found.cases, scores, found.class_names)
         run_folder.write_atomically(files[name], table)
+    if result["operating_points"]:
+        files["operating_points"] = os.path.join(model_dir, f"operating_points{suffix}.csv")
+        table = operating_points.to_csv(result["operating_points"])
+        run_folder.write_atomically(files["operating_points"], table)
     if found.shift_from and found.predictions:
         result["shift"] = _shift(config, model_dir, found, files["predictions"])
     files["result"] = os.path.join(model_dir, f"result{suffix}.json")

@@ -22,11 +22,13 @@ from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import EVALUATORS, label_scores
-from simclr_med.metrics import subgroups
+from simclr_med.metrics import expected_calibration_error, operating_points, subgroups, temperature
+from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import classification
 from simclr_med.run_folder import data_json
 
-_OF_CHOICE = ("candidates", "checkpoints", "made_of")  # what a choice was made of: selection.json's
+# Of selection.json: what a choice was made of, and what is told elsewhere.
+_OF_CHOICE = ("candidates", "checkpoints", "made_of", "chooses", "temperature", "operating_points")
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
 
@@ -92,6 +94,7 @@ def measure(
             )
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
+    selection.check_positive_class(config, class_names)
     models, encoders = _models(
         config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
     )
@@ -114,6 +117,7 @@ def measure(
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
         **_metrics(config, cases, class_names, scores, chosen["thresholds"], untrained),
+        **_acted_on(config, cases, class_names, scores, chosen),
     }
     shifted = config.run.train_mode == "finetune" and not is_its_own
     return Measured(
@@ -178,6 +182,42 @@ def _metrics(
         "subgroups": groups,
         "min_subgroup": config.eval.min_subgroup,
     }
+
+
+def _acted_on(config: Config, cases: Cases, class_names, scores: dict, chosen: dict) -> dict:
+    """Returns what the evaluated cases make of the temperature and thresholds that were chosen.
+
+    "calibration": {"temperature", "ece", "ece_scaled", "nll", "nll_scaled"} or None, and
+    "operating_points": rows of `operating_points.measure`, those of --positive_class first. Both are of
+    the supervised head; without a selection split there is neither.
+    """
+    of_head = scores.get(("supervised head", "trained"))
+    found: dict = {"calibration": None, "operating_points": []}
+    found["positive_class"] = config.eval.positive_class
+    if of_head is None:
+        return found
+    labelled = cases.labelled
+    truth, its = cases.labels[labelled], of_head[labelled]
+    if (fitted := chosen.get("temperature")) is not None:
+        after = temperature.scaled(its, fitted, truth.ndim == 2)
+        found["calibration"] = {"temperature": fitted}
+        for name, function in (
+            ("ece", expected_calibration_error),
+            ("nll", temperature.negative_log_likelihood),
+        ):
+            values = {
+                name: float(function(truth, its)),
+                f"{name}_scaled": float(function(truth, after)),
+            }
+            found["calibration"] |= values
+    if points := chosen.get("operating_points"):
+        of_class = {name: [operating_points.Chosen(**p) for p in ps] for name, ps in points.items()}
+        patients = Patients(cases.patients[labelled])
+        rows = operating_points.measure(of_class, truth, its, class_names, patients)
+        first = config.eval.positive_class
+        rows = sorted(rows, key=lambda row: row["class"] != first)
+        found["operating_points"] = rows
+    return found
 
 
 def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:

@@ -34,6 +34,8 @@ class Scored:
       notes: of each image, also how unlike the training images it is.
       probabilities: by each member, of the mean features of its images, float [members, classes]; None
         where it has no image that can be read.
+      calibrated: the mean of their probabilities at their temperatures, float [classes]; None where one
+        has no temperature.
       of_images: the same of each image alone, float [members, images, classes]; None unless asked for.
       distances: of each image to the training images, see `likeness`, float [images]; None where no
         member knows what these look like.
@@ -45,6 +47,7 @@ class Scored:
     notes: tuple[tuple[str, ...], ...]
     unreadable: tuple[tuple[str, str], ...]
     probabilities: np.ndarray | None = None
+    calibrated: np.ndarray | None = None
     of_images: np.ndarray | None = None
     distances: np.ndarray | None = None
 
@@ -159,6 +162,7 @@ def _scored(
     members = range(len(ensemble.members))
     means = [np.stack([_mean(own) for own in np.split(together[m], ends)]) for m in members]
     probabilities = ensemble.probabilities(means)  # [members, n, classes]
+    calibrated = ensemble.calibrated(probabilities)
     if per_image:
         alone = np.split(ensemble.probabilities([together[m] for m in members]), ends, axis=1)
     if ensemble.knowing:
@@ -169,6 +173,8 @@ def _scored(
     for case, images in done:
         if images:
             case = dataclasses.replace(case, probabilities=probabilities[:, n])
+            if calibrated is not None:
+                case = dataclasses.replace(case, calibrated=calibrated[n])
             if per_image:
                 case = dataclasses.replace(case, of_images=alone[n])
             if ensemble.knowing:

@@ -14,7 +14,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from simclr_med import run_folder
 from simclr_med.errors import UserError
 from simclr_med.evaluation.predict import Scored
+from simclr_med.metrics.operating_points import Chosen
 from simclr_med.run_folder import files, gfile, read_json, spreadsheet, write_json
 
 # What is counted of the cases, in words.
@@ -42,7 +43,10 @@ class PredictionFiles:
       class_names: of the classes or labels.
       multilabel: whether a case can have several of them.
       thresholds: {label: threshold}; {} without.
+      operating_points: of --positive_class; [] without.
+      positive_class: the class that these are of.
       num_members: classifiers whose probabilities are averaged.
+      calibrated: whether there are calibrated probabilities.
       per_image: whether there is a table of images too.
     """
 
@@ -57,14 +61,23 @@ class PredictionFiles:
         thresholds: dict[str, float],
         num_members: int,
         per_image: bool,
+        operating_points: Sequence[Chosen] = (),
+        positive_class: str | None = None,
+        calibrated: bool = False,
     ):
         stem = os.path.join(folder, f"predictions{suffix}")
         self.table, self.images, self.facts = f"{stem}.csv", f"{stem}_images.csv", f"{stem}.json"
         self._parts = f"{stem}.parts"
         self._made_of = json.loads(json.dumps(made_of))
         self._names, self._multilabel = class_names, multilabel
-        self._thresholds, self._num_members = thresholds, num_members
+        self._num_members = num_members
         self._per_image = per_image
+        self._calibrated = calibrated
+        # name of the column -> (class, threshold)
+        self._verdicts = {f"positive: {name}": (name, t) for name, t in thresholds.items()}
+        for point in operating_points:
+            title = f"{positive_class} at {point.title}"
+            self._verdicts[title] = str(positive_class), float(point.threshold or 0)
         self._done = 0
 
     def locked(self) -> contextlib.AbstractContextManager:
@@ -176,7 +189,8 @@ class PredictionFiles:
             *([] if self._multilabel else ["prediction"]),
             *names,
             *(f"spread: {name}" for name in names if self._num_members > 1),
-            *(f"positive: {name}" for name in self._thresholds),
+            *(f"calibrated: {name}" for name in names if self._calibrated),
+            *self._verdicts,
             *([] if self._multilabel else [f"top_{min(_TOP, len(names))}"]),
             *("distance", "notes", "unreadable"),
         ]
@@ -189,8 +203,9 @@ class PredictionFiles:
         order = np.argsort(-mean, kind="stable")[:_TOP]
         positive = [
             "" if empty else int(mean[names.index(name)] >= threshold)
-            for name, threshold in self._thresholds.items()
+            for name, threshold in self._verdicts.values()
         ]
+        scaled = np.full(len(names), np.nan) if case.calibrated is None else case.calibrated
         best = "" if empty else names[order[0]]
         top = "" if empty else "; ".join(names[i] for i in order)
         return [
@@ -198,6 +213,7 @@ class PredictionFiles:
             *([] if self._multilabel else [best]),
             *map(_number, mean),
             *(map(_short, spread) if self._num_members > 1 else ()),
+            *(map(_short, scaled) if self._calibrated else ()),
             *positive,
             *([] if self._multilabel else [top]),
             "" if case.distances is None else _short(case.distances.max()),

@@ -1,4 +1,4 @@
-"""What validation data decides about a fine-tuned run: its best checkpoint, and thresholds.
+"""What validation data decides about a fine-tuned run: its best checkpoint, thresholds, temperature.
 
 The choice is made once, on `--selection_split` of the dataset that was trained on, and kept in
 `selection.json` with all that shaped it; where that has changed it is made again. Evaluations on other
@@ -24,6 +24,7 @@ from simclr_med.data.labels import LabelReading
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
+from simclr_med.metrics import operating_points, temperature
 from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import Averaged, choose_thresholds, estimates
 from simclr_med.run_folder import data_json, gfile
@@ -38,6 +39,7 @@ _SHAPE_A_CHOICE: tuple[str, ...] = (
     "ft_proj_selector",
 )
 _SHAPE_A_CHOICE += ("train_split", "mixed_precision", "seed")
+_CHOOSES = ("checkpoint", "thresholds", "temperature", "operating_points")
 _OF_ONE_CLASS = ("balanced_accuracy", "top_1")  # metrics that need one class a case
 
 
@@ -61,9 +63,11 @@ def select(
       to_choose: see `splits.check_selection`.
 
     Returns:
-      {"checkpoint": its name in `model_dir`, "thresholds": {label: threshold} or None, and, where
-      validation data chose, "split", "metric", "value_of_step": {step: value}, and of what the choice
-      was made: "candidates", "checkpoints", "made_of"}.
+      {"checkpoint": its name in `model_dir`, "thresholds": {label: threshold} or None, "temperature": see
+      `metrics.temperature`, or None, "operating_points": {class: fields of `operating_points.Chosen`} or
+      None, and, where validation data chose, "split", "metric", "value_of_step": {step: value}, and of
+      what the choice was made: "candidates", "checkpoints", "made_of"}. An older version's choice may
+      lack the temperature and the operating points.
 
     Raises:
       UserError: no checkpoint; a metric, or a split, that the data does not have; a split with
@@ -79,7 +83,8 @@ def select(
     if not usable:
         raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
     if not split:
-        return {"checkpoint": os.path.basename(usable[-1]), "thresholds": None}
+        nothing = dict.fromkeys(("thresholds", "temperature", "operating_points"))
+        return {"checkpoint": os.path.basename(usable[-1]), **nothing}
     kept = run_folder.read_json(path) if gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
         return _frozen(kept, config, model_dir)
@@ -122,6 +127,7 @@ def _made_of(config: Config, builder, usable: list[str]) -> dict:
     return {
         "split": config.data.selection_split,
         "metric": config.eval.selection_metric,
+        "chooses": list(_CHOOSES),
         "candidates": [os.path.basename(prefix) for prefix in usable],
         "checkpoints": {
             os.path.basename(prefix): checkpoint_files.identity(prefix) for prefix in usable
@@ -140,6 +146,8 @@ def _changed(kept: dict, asked: dict) -> list[str]:
     changed = [title for key, title in titles.items() if kept.get(key) != asked[key]]
     if "made_of" not in kept:
         return [*changed, "the version, which now writes down of what a choice is made"]
+    if kept.get("chooses") != asked["chooses"]:
+        changed.append("the version, which now chooses operating points too")
     if (kept.get("candidates"), kept["checkpoints"]) != (asked["candidates"], asked["checkpoints"]):
         changed.append("the checkpoints")
     before, now = kept["made_of"], asked["made_of"]
@@ -155,6 +163,14 @@ def check_metric(config: Config, bags: Bags) -> None:
             f"--selection_metric={config.eval.selection_metric} needs one class a case; for several "
             "labels take macro_auc or macro_ap."
         )
+
+
+def check_positive_class(config: Config, class_names: Collection[str]) -> None:
+    """Raises UserError for a `--positive_class` that there is not."""
+    name = config.eval.positive_class
+    if name is not None and name not in class_names:
+        names = ", ".join(class_names) or "(there are none)"
+        raise UserError(f"--positive_class={name} is none of the classes {names}.")
 
 
 def value_of(
@@ -212,8 +228,15 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     if bags.multilabel:
         cuts = choose_thresholds(cases, scores[best])
         thresholds = dict(zip(bags.class_names, map(float, cuts)))
+    truth, its = cases.labels[cases.labelled], scores[best][cases.labelled]
+    points = operating_points.choose(truth, its)
     return {
         "checkpoint": best,
         "thresholds": thresholds,
+        "temperature": temperature.fit(truth, its),
+        "operating_points": {
+            name: [dataclasses.asdict(point) for point in of_class]
+            for name, of_class in zip(bags.class_names, points)
+        },
         "value_of_step": {step_of(path): value for path, value in values.items()},
     }

@@ -25,6 +25,7 @@ from simclr_med.data.cases import read_cases
 from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import evaluate, measure, selection
 from simclr_med.evaluation.features import case_features, case_probabilities
+from simclr_med.metrics import intervals, operating_points, temperature
 from simclr_med.training import train
 from tfds_builders.derm_bags import Builder, folder_config
 
@@ -135,6 +136,58 @@ def test_the_head_sees_the_mean_feature_whatever_the_batch(tuned, builder, strat
     by_64, by_5 = (pd.read_csv(f"{tuned}/predictions{which}.csv") for which in ("", "_by5"))
     for name in NAMES:
         np.testing.assert_allclose(by_5[name], by_64[name], rtol=1e-4)
+
+
+def test_temperature_and_operating_points_are_those_of_the_selection_split(
+    tuned, builder, strategy, tmp_path, monkeypatch, capsys
+):
+    """Chosen there, measured on the evaluated cases; each number again from the scores themselves."""
+    monkeypatch.setattr(intervals, "FEWEST", 3)
+    monkeypatch.setattr(temperature, "FEWEST", 5)
+    run = shutil.copytree(tuned, tmp_path / "run")
+    os.remove(run / "selection.json")
+    config = CONFIG.replace(positive_class="green")
+    result = evaluate.evaluate(config, builder, str(run), strategy, pictures=False)
+    chosen = read(run, "selection.json")
+    model = build.make_model(CONFIG, 3)
+    restore(model, str(run / chosen["checkpoint"]))
+    bags = build.open_bags(CONFIG, builder, "validation")
+    cases = read_cases(bags, 0)
+    features = case_features(CONFIG, strategy, {"": model}, bags)[""]
+    scores = case_probabilities(model, features, False)
+    assert chosen["temperature"] == pytest.approx(temperature.fit(cases.labels, scores), rel=1e-4)
+    points = operating_points.choose(cases.labels, scores)[1]
+    for point, said in zip(points, chosen["operating_points"]["green"]):
+        assert said["threshold"] == pytest.approx(point.threshold, rel=1e-5)
+    table = pd.read_csv(run / "predictions.csv")
+    row = result["operating_points"][1]
+    assert (row["class"], row["chosen_for"]) == (
+        "green",
+        "95% specificity",
+    )  # that class comes first
+    positive = table["truth"] == "green"
+    yes = table["green"] >= row["threshold"]
+    assert row["sensitivity"] == pytest.approx(yes[positive].mean())
+    assert row["specificity"] == pytest.approx((~yes)[~positive].mean())
+    of_table = pd.read_csv(run / "operating_points.csv")
+    assert len(of_table) == 12 and list(of_table["class"][:4]) == ["green"] * 4
+    truth = np.array([NAMES.index(name) for name in table["truth"]])
+    after = temperature.scaled(table[list(NAMES)].to_numpy(), chosen["temperature"], False)
+    nll = temperature.negative_log_likelihood(truth, after)
+    assert result["calibration"]["nll_scaled"] == pytest.approx(nll, rel=1e-4)
+    printed = capsys.readouterr().out
+    assert "Operating points of green: thresholds chosen on validation" in printed
+    assert "at temperature" in printed
+
+
+def test_a_positive_class_that_there_is_not_is_refused(tuned, builder, strategy):
+    config = CONFIG.replace(positive_class="mole")
+    for check in (
+        lambda: evaluate.check_splits(config, builder),
+        lambda: evaluate.evaluate(config, builder, tuned, strategy, pictures=False),
+    ):
+        with pytest.raises(UserError, match="--positive_class=mole is none of the classes blue, "):
+            check()
 
 
 def test_other_data_is_scored_by_the_frozen_choice_and_the_drop_is_shown(

@@ -116,6 +116,42 @@ def test_an_export_predicts_what_its_run_does(run, photos, tmp_path, monkeypatch
         assert "get no note" in printed  # an export does not know its training images
 
 
+def chosen(run, tmp_path, **also):
+    """Returns a copy of a run on whose validation data something was chosen."""
+    run = shutil.copytree(run, tmp_path / "chosen")
+    points = [dict(what="specificity", target=0.9, threshold=0.5, positives=30, negatives=70)]
+    values = {"checkpoint": "ckpt-2", "candidates": ["ckpt-1", "ckpt-2"], "thresholds": None}
+    values |= {"temperature": 2.0, "operating_points": {"label1": points}, **also}
+    (run / "selection.json").write_text(json.dumps(values))
+    return run
+
+
+def test_calibrated_probabilities_and_the_verdict_of_operating_points(run, photos, tmp_path):
+    there = chosen(run, tmp_path)
+    table, _ = predict(there, photos, tmp_path / "out", "--positive_class=label1")
+    raw = table[CLASSES].to_numpy(float)
+    root = np.sqrt(raw)  # temperature 2
+    found = table[[f"calibrated: {name}" for name in CLASSES]].to_numpy(float)
+    np.testing.assert_allclose(found, root / root.sum(1, keepdims=True), atol=1e-4)
+    assert list(table["label1 at 90% specificity"]) == list((raw[:, 1] >= 0.5).astype(int))
+    facts = json.loads((tmp_path / "out" / "predictions_new.json").read_text())
+    assert facts["operating_points"] == {"90% specificity": 0.5}
+
+
+def test_a_verdict_that_nobody_has_chosen_thresholds_for_is_refused(
+    run, other_run, photos, tmp_path
+):
+    there = chosen(run, tmp_path)
+    flags = (f"--manual_dir={photos}", f"--output_dir={tmp_path / 'out'}")
+    for models, name, said in (
+        (there, "mole", "is none of the classes label0, label1"),
+        (there, "label0", "has no operating points of it"),
+        (run, "label1", "has no operating points of it"),
+        (f"{there},{other_run}", "label1", "chosen for one run"),
+    ):
+        assert said in refused(f"--model_dir={models}", f"--positive_class={name}", *flags)
+
+
 def test_replicas_change_nothing(run, photos, tmp_path, monkeypatch):
     expected, _ = predict(run, photos, tmp_path / "one")
     two = distribution.make_strategy(cpu_replicas=1)

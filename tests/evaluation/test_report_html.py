@@ -388,6 +388,7 @@ _PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
         "eval_name",
         "missing_labels",
         "split_column",
+        "positive_class",
     ),
 }
 

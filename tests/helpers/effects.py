@@ -151,6 +151,7 @@ CHANGES = {
     "eval_name": ("evaluation", "again", FINETUNE),
     "allow_patient_overlap": ("evaluation", True, {**FINETUNE, "eval_split": "train"}),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
+    "positive_class": ("evaluation", "label1", FINETUNE),
     "bootstrap_resamples": ("comparison", 500, FINETUNE),
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
     "embed_unit": ("embedding", "image", FINETUNE),

@@ -6,7 +6,7 @@ import numpy as np
 
 from simclr_med import metrics
 from simclr_med.evaluation.report import charts, page, points
-from simclr_med.metrics import text
+from simclr_med.metrics import temperature, text
 from simclr_med.metrics.text import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
@@ -63,21 +63,36 @@ def per_class(result: dict) -> str:
 
 
 def operating_points(result: dict) -> str:
-    """Returns the table of thresholds; "" where there are none."""
-    classes = headline(result)[1]["trained"]["per_class"]
-    rows = [(name, row) for name, row in classes.items() if "threshold" in row]
+    """Returns the tables of thresholds; "" where there are none."""
+    columns = ["class", "chosen for", "threshold", "sensitivity", "specificity", "chosen on"]
+    shares = ("sensitivity", "specificity")
+    rows = [
+        [name, "the most of both", text.number(row["threshold"])]
+        + [text.estimate(row, share) for share in shares]
+        + ["the selection split"]
+        for name, row in headline(result)[1]["trained"]["per_class"].items()
+        if "threshold" in row
+    ]
+    rows += [
+        [row["class"], row["chosen_for"], text.number(row["threshold"])]
+        + [text.estimate(row, share) for share in shares]
+        + [f"{row['chosen_on_positives']} with it, {row['chosen_on_negatives']} without"]
+        for row in result.get("operating_points", [])
+    ]
     if not rows:
         return ""
-    return page.paragraph(
+    said = page.paragraph(
         "A condition is called present from its threshold on. The thresholds were chosen on the "
-        "selection split, never on the cases evaluated here."
-    ) + page.table(
-        ["class", "threshold", "sensitivity", "specificity"],
-        [
-            [name, *(text.estimate(row, m) for m in ("threshold", "sensitivity", "specificity"))]
-            for name, row in rows
-        ],
+        "selection split, never on the cases evaluated here; so what was asked of them there, they "
+        "keep here only about, and the less so the fewer cases they were chosen on."
     )
+    first = [row for row in rows if row[0] == result.get("positive_class")]
+    if not first:
+        return said + page.table(columns, rows)
+    others = page.details(
+        "The other classes", page.table(columns, [r for r in rows if r not in first])
+    )
+    return said + page.table(columns, first) + others
 
 
 def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
@@ -127,7 +142,30 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     return page.pair(left, right)
 
 
-def calibration(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
+def calibration(truth: np.ndarray, scores: np.ndarray, row: dict, scaling: dict | None) -> str:
+    """Returns the reliability diagram, and beside it that of the probabilities at the temperature.
+
+    Args:
+      truth, scores: as in `curves`.
+      row: has the calibration error.
+      scaling: the result's "calibration"; None where no temperature was fitted.
+    """
+    raw = _reliability(truth, scores, row)
+    if not scaling:
+        return raw
+    fitted = scaling["temperature"]
+    after = temperature.scaled(scores, fitted, truth.ndim == 2)
+    scaled = _reliability(truth, after, {"ece": scaling["ece_scaled"]})
+    surer = "less sure" if fitted > 1 else "surer"
+    return page.pair(raw, scaled) + page.paragraph(
+        f"Left: probabilities as the model states them. Right: at temperature {fitted:.2f}, which makes "
+        f"them {surer}. It was fitted on the selection split; no case gets another best class by it. "
+        f"Mean negative log likelihood {text.number(scaling['nll'])} and "
+        f"{text.number(scaling['nll_scaled'])}."
+    )
+
+
+def _reliability(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
     """Returns the reliability diagram; arguments as in `curves`, `row` has the error."""
     if truth.ndim == 2:
         seen = ~np.isnan(truth) & ~np.isnan(scores)

@@ -138,7 +138,9 @@ def _of_classes(result: dict, view: View, made) -> list[tuple[str, str]]:
         truth, scores = view.cases.labels[labelled], view.scores[labelled]
         sections += [
             made("Curves", findings.curves, truth, scores, view.class_names),
-            made("Calibration", findings.calibration, truth, scores, row),
+            made(
+                "Calibration", findings.calibration, truth, scores, row, result.get("calibration")
+            ),
         ]
     sections += [
         made("Which classes are mixed up", findings.confusion, row, view.class_names),

@@ -25,6 +25,7 @@ _WHAT = {
     "predictions": "scores of every case",
     "predictions_before": "the same of the encoder before this run",
     "predictions_untrained": "the same of the untrained encoder",
+    "operating_points": "thresholds, with what they give here",
     "embedding": "the cases in two dimensions",
     "saved_model": "the encoder, for use elsewhere",
     "checkpoint": "what was evaluated",
@@ -88,7 +89,12 @@ def print_table(result: dict) -> None:
             f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
         )
     _print_patients(result)
-    terminal.show([*_shift_table(result), *_subgroup_table(result)])
+    terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
+    if calibration := result["calibration"]:
+        print(
+            f"Calibration error {calibration['ece']:.3f}, with probabilities at temperature "
+            f"{calibration['temperature']:.2f} {calibration['ece_scaled']:.3f}."
+        )
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
         console.print(f"Labels: {said}", markup=False)
@@ -139,6 +145,22 @@ def _calibrated(result: dict) -> list[str]:
         for said in result.get("encoders", {}).values()
         if said.get("batch_norm_images")
     ]
+
+
+def _operating_points(result: dict) -> list[tuple]:
+    """Returns the table of the operating points of --positive_class, if there is one."""
+    name = result["positive_class"]
+    rows = [
+        [row["chosen_for"], f"{row['threshold']:.3g}"]
+        + [estimate(row, what, short=True) for what in ("sensitivity", "specificity")]
+        for row in result["operating_points"]
+        if row["class"] == name
+    ]
+    split = result["selection"].get("split")
+    title = f"Operating points of {name}: thresholds chosen on {split}, measured here"
+    return (
+        [(title, ["chosen for", "threshold", "sensitivity", "specificity"], rows)] if rows else []
+    )
 
 
 def _shift_table(result: dict) -> list[tuple]:
