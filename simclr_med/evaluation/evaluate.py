@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import numpy as np
 import tensorflow as tf
 
 from simclr_med import export, run_folder
@@ -13,7 +14,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
-from simclr_med.evaluation import likeness, selection, splits
+from simclr_med.evaluation import activation, likeness, selection, splits
 from simclr_med.evaluation.features import case_pictures
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import embedding, html, results, strips
@@ -216,21 +217,39 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
     }
 
 
+def _activation_maps(
+    config: Config, found: Measured, scores: np.ndarray, cases: list[int]
+) -> dict[int, tuple[str, np.ndarray]]:
+    """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
+    model = found.models["trained"]
+    if not cases or config.run.train_mode != "finetune" or not activation.has_maps(model):
+        return {}
+    size, antialias = config.augment.image_size, config.augment.is_antialiased
+    seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
+    numbers = sorted(seen)
+    classes = scores[numbers].argmax(axis=1)
+    images = np.stack([seen[i] for i in numbers]).astype(np.float32) / 255
+    of_all = activation.maps(model, images, classes)
+    return {i: (found.class_names[c], m) for i, c, m in zip(numbers, classes, of_all)}
+
+
 def _save_report(
     config: Config, path: str, found: Measured, label_efficiency: list[dict] | None
 ) -> dict[str, str]:
     """Writes the page; returns what `html.save` returns."""
     scores = found.predictions.get("predictions")
-    pictures = {}
+    pictures, maps = {}, {}
     if scores is not None:
         wanted = strips.wanted(found.cases, scores, found.features["trained"])
         pictures = case_pictures(found.bags, set(wanted.pictures), _PICTURE_SIZE)
+        maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
     view = html.View(
         cases=found.cases,
         scores=scores,
         class_names=found.class_names,
         features=found.features["trained"],
         pictures=pictures,
+        maps=maps,
         config=config.to_dict(),
         label_efficiency=label_efficiency,
         identifiers=config.eval.keep_identifiers,

@@ -45,11 +45,15 @@ class Encoder(Composite):
                 block.trainable = False
 
     def call(self, images, training):
+        return tf.reduce_mean(self.feature_map(images, training), axis=[1, 2])  # [n, d]
+
+    def feature_map(self, images, training=False):
+        """Returns what the features are the mean of, [n, h, w, d]; images in [0, 1]."""
         x = self.first_layer(images, training)
         for group in self.groups:
             for block in group:
                 x = self._run_block(block, x, training)
-        return tf.reduce_mean(self.finish(x, training), axis=[1, 2])  # [n, d]
+        return self.finish(x, training)
 
     def first_layer(self, images, training=False):
         """Returns what the stem gives of images in [0, 1], [n, h, w, C]."""

@@ -14,8 +14,8 @@ from PIL import Image
 from simclr_med import metrics
 from simclr_med.config import FIELDS, Config
 from simclr_med.data.cases import Cases
+from simclr_med.evaluation.report import gallery, points, strips
 from simclr_med.evaluation.report import html as report
-from simclr_med.evaluation.report import points, strips
 from simclr_med.evaluation.report.results import predictions_csv
 
 _VOID = {"meta", "img", "br"}
@@ -368,9 +368,49 @@ def test_queries_are_of_different_classes_and_repeat():
     np.testing.assert_array_equal(first.neighbours, second.neighbours)
     assert set(first.pictures) == {
         *first.errors.tolist(),
+        *first.hits.tolist(),
         *first.queries.tolist(),
         *first.neighbours.ravel().tolist(),
     }
+
+
+def test_hits_are_the_surest_right_cases_of_each_class():
+    _, view = _case(n=90, num_classes=3)
+    hits = strips.wanted(view.cases, view.scores, view.features, num_hits=5).hits
+    truth, scores = view.cases.labels, view.scores
+    assert (scores[hits].argmax(1) == truth[hits]).all()
+    assert sorted(truth[hits][:3]) == [0, 1, 2]  # one of each class first
+    for c in range(3):
+        right = [i for i in range(90) if truth[i] == c and scores[i].argmax() == c]
+        slow = sorted(right, key=lambda i: -scores[i, c])
+        of_class = [i for i in hits if truth[i] == c]
+        assert of_class == slow[: len(of_class)]
+    _, several = _case(several=True)
+    assert not len(strips.wanted(several.cases, several.scores, several.features).hits)
+
+
+def test_maps_stand_beside_the_pictures_of_errors_and_hits():
+    result, view = _case(n=60)
+    page = report.render(result, view)
+    assert "class activation map" not in page
+    shown = strips.wanted(view.cases, view.scores, view.features)
+    with_picture = [int(i) for i in (*shown.errors, *shown.hits) if int(i) in view.pictures]
+    maps = {i: ("class 1", np.eye(4)[:2]) for i in with_picture}
+    page = Balanced(report.render(result, dataclasses.replace(view, maps=maps)))
+    assert page.words.count("It does not show why") == 2  # in both sections
+    assert page.words.count("evidence in 2 × 4 places") == len(with_picture)
+
+
+def test_evidence_is_yellow_where_it_is_and_the_rest_is_grey():
+    pixels = np.full((40, 60, 3), [200, 40, 40], np.uint8)
+    evidence = np.array([[-5.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    drawn = gallery._overlay(pixels, evidence).astype(int)
+    assert np.ptp(drawn[5, 5]) <= 1  # grey
+    corner = drawn[35, 55]
+    assert corner[0] > 150 and corner[1] > 150 and corner[2] < 60
+    assert (
+        gallery._overlay(pixels, -abs(evidence)) == gallery._overlay(pixels, 0 * evidence)
+    ).all()
 
 
 # In every id, path, name of a machine and free text of those who made the run. Base64 has no underscore.

@@ -1,4 +1,4 @@
-"""The sections of report.html that show cases: the worst errors, and nearest neighbours."""
+"""The sections of report.html that show cases: worst errors, surest hits, nearest neighbours."""
 
 from __future__ import annotations
 
@@ -17,18 +17,59 @@ _SHOWN_LABELS = 3
 
 def errors(view, strips: Strips) -> str:
     """Returns the cases of the highest loss: what they have, and what the model said."""
-    items = [
-        {
-            "picture": _picture(view.pictures.get(int(i))),
-            "alt": view.name_of(i),
-            "lines": [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)],
-        }
-        for i in strips.errors
-    ]
-    return page.paragraph(
+    said = page.paragraph(
         "The cases whose truth the model thought least likely, the worst first: look here for "
         "wrong labels, unusual images, and what the model has not learnt." + _numbers(view)
-    ) + page.strip(items)
+    )
+    return said + _maps_said(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
+
+
+def hits(view, strips: Strips) -> str:
+    """Returns the cases that the model is right about and surest of."""
+    said = page.paragraph(
+        "The cases that the model is right about and surest of, class after class." + _numbers(view)
+    )
+    return said + _maps_said(view, strips.hits) + page.strip(_with_maps(view, strips.hits))
+
+
+def _with_maps(view, cases: np.ndarray) -> list[dict]:
+    """Returns the items of cases: a picture with what was said and, where there is one, the map."""
+    items = []
+    for i in map(int, cases):
+        lines = [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)]
+        pixels, found = view.pictures.get(i), view.maps.get(i)
+        items.append({"picture": _picture(pixels), "alt": view.name_of(i), "lines": lines})
+        if pixels is not None and found is not None:
+            name, evidence = found
+            alt = f"where the evidence for {name} is in {view.name_of(i)}"
+            lines = [f"for {name}", f"evidence in {evidence.shape[0]} × {evidence.shape[1]} places"]
+            items.append(
+                {"picture": _picture(_overlay(pixels, evidence)), "alt": alt, "lines": lines}
+            )
+    return items
+
+
+def _maps_said(view, cases: np.ndarray) -> str:
+    """Returns what the maps show and do not show; "" where there are none."""
+    if not any(int(i) in view.maps for i in cases):
+        return ""
+    return page.paragraph(
+        "Beside each picture, in yellow, where the network's last layer found evidence for the class "
+        "that is named (class activation map). It does not show why, nor what would change the answer; "
+        "it is as coarse as that layer; of a case with several images it shows the first, while all of "
+        "them count; and evidence in the right place is no proof of a right reason."
+    )
+
+
+def _overlay(pixels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Returns a picture, uint8 [H, W, 3], with the positive evidence, float [h, w], in yellow."""
+    share = np.maximum(evidence, 0) / max(float(evidence.max()), 1e-12)
+    height, width = pixels.shape[:2]
+    small = Image.fromarray((share * 255).astype(np.uint8))
+    heat = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), float) / 255
+    grey = np.repeat(pixels.mean(axis=-1, keepdims=True), 3, axis=-1)
+    weight = 0.6 * heat[..., np.newaxis]
+    return ((1 - weight) * grey + weight * np.array([255.0, 220.0, 0.0])).round().astype(np.uint8)
 
 
 def neighbours(view, strips: Strips) -> str:

@@ -40,6 +40,8 @@ class View:
       features: of the trained encoder, float [n, d].
       pictures: {case index: uint8 [H, W, 3]} of `strips.wanted(cases, scores, features).pictures`;
         one that is missing is left grey.
+      maps: {case index: (class, its activation map, float [h, w])} of errors and hits, see `activation`;
+        {} of a model that has none.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
       identifiers: whether to show ids of cases, names of files and folders, which are for whoever
@@ -52,6 +54,7 @@ class View:
     features: np.ndarray
     pictures: dict[int, np.ndarray]
     config: dict
+    maps: dict[int, tuple[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     label_efficiency: list[dict] | None = None
     identifiers: bool = False
 
@@ -111,6 +114,8 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
     shown = strips.wanted(view.cases, view.scores, view.features)
     if len(shown.errors):
         sections.append(made("Worst errors", gallery.errors, view, shown))
+    if len(shown.hits):
+        sections.append(made("Surest hits", gallery.hits, view, shown))
     sections += [
         made("Nearest neighbours", gallery.neighbours, view, shown),
         made("Configuration", provenance.configuration, view.config, view.identifiers),

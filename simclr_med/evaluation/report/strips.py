@@ -17,6 +17,7 @@ class Strips:
 
     Attributes:
       errors: cases of the highest loss, highest first, int [e].
+      hits: cases of one class that the model is right about and surest of, surest first, int [h].
       queries: cases whose neighbours are shown, int [q].
       neighbours: the nearest cases of other patients, nearest first, int [q, k]; k is smaller
         than asked for where there are too few, and -1 fills up a row.
@@ -24,6 +25,7 @@ class Strips:
     """
 
     errors: np.ndarray
+    hits: np.ndarray
     queries: np.ndarray
     neighbours: np.ndarray
     cosines: np.ndarray
@@ -31,7 +33,7 @@ class Strips:
     @property
     def pictures(self) -> list[int]:
         """Returns which cases need a picture, ascending."""
-        shown = np.concatenate([self.errors, self.queries, self.neighbours.ravel()])
+        shown = np.concatenate([self.errors, self.hits, self.queries, self.neighbours.ravel()])
         return [int(i) for i in np.unique(shown) if i >= 0]
 
 
@@ -41,6 +43,7 @@ def wanted(
     features: np.ndarray,
     *,
     num_errors: int = 12,
+    num_hits: int = 6,
     num_queries: int = 6,
     num_neighbours: int = 5,
     seed: int = 0,
@@ -52,6 +55,7 @@ def wanted(
       scores: probabilities, float [n, classes]; None without any labels.
       features: of the encoder, float [n, d].
       num_errors: at most so many errors.
+      num_hits: at most so many hits, of as many different classes as there are.
       num_queries: at most so many queries, of as many different classes as there are.
       num_neighbours: at most so many neighbours of each.
       seed: draws the queries.
@@ -60,7 +64,22 @@ def wanted(
     order = np.argsort(-loss, kind="stable")  # NaN comes last
     errors = order[: min(num_errors, int(np.isfinite(loss).sum()))]
     queries = _queries(cases, num_queries, seed)
-    return Strips(errors, queries, *nearest(features, cases.patients, queries, num_neighbours))
+    hits = _hits(cases, scores, loss, num_hits)
+    near = nearest(features, cases.patients, queries, num_neighbours)
+    return Strips(errors, hits, queries, *near)
+
+
+def _hits(cases: Cases, scores: np.ndarray | None, loss: np.ndarray, number: int) -> np.ndarray:
+    """Returns the surest right cases, class after class; none where a case has several labels."""
+    if scores is None or cases.labels.ndim == 2:
+        return np.zeros(0, int)
+    right = np.flatnonzero(np.isfinite(loss) & (scores.argmax(axis=1) == cases.labels))
+    order = right[np.argsort(loss[right], kind="stable")]
+    turn = np.zeros(len(order), int)  # place within its class
+    for c in np.unique(cases.labels[order]):
+        of_class = cases.labels[order] == c
+        turn[of_class] = np.arange(of_class.sum())
+    return order[np.lexsort((loss[order], turn))][:number]
 
 
 def losses(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""Class activation maps: where in an image the evidence for a class is (Zhou et al. 2016, CVPR).
+
+The head is linear in the mean of the last feature map, so that a class's logit is the mean over places of
+features @ kernel, plus a bias: without any gradient that product is the map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med.models import Model
+
+_BATCH = 16
+
+
+def has_maps(model: Model) -> bool:
+    """Returns whether the head is on the encoder's own output, as the maps need."""
+    return model.supervised_head is not None and model.selected_stage == 0
+
+
+def maps(model: Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns the map of one class of each image, float32 [n, h, w]: mean + bias is its logit.
+
+    Args:
+      model: with a supervised head, see `has_maps`.
+      images: as the network sees them, float32 [n, H, W, 3] in [0, 1].
+      classes: int [n].
+    """
+    head = model.supervised_head
+    if head is None:
+        raise ValueError("A model without classes has no class activation maps.")
+    kernel = tf.cast(head.dense.kernel, tf.float32)  # [d, classes]
+    parts = []
+    for start in range(0, len(images), _BATCH):
+        some = slice(start, start + _BATCH)
+        features = tf.cast(model.encoder.feature_map(tf.constant(images[some])), tf.float32)
+        of_class = tf.gather(kernel, classes[some], axis=1)  # [d, n]
+        parts.append(tf.einsum("nhwd,dn->nhw", features, of_class).numpy())
+    return np.concatenate(parts)
