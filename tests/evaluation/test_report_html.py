@@ -395,10 +395,15 @@ def test_maps_stand_beside_the_pictures_of_errors_and_hits():
     assert "class activation map" not in page
     shown = strips.wanted(view.cases, view.scores, view.features)
     with_picture = [int(i) for i in (*shown.errors, *shown.hits) if int(i) in view.pictures]
-    maps = {i: ("class 1", np.eye(4)[:2]) for i in with_picture}
+    maps = {i: ("class 1", np.eye(5)[:4]) for i in with_picture}
     page = Balanced(report.render(result, dataclasses.replace(view, maps=maps)))
     assert page.words.count("It does not show why") == 2  # in both sections
-    assert page.words.count("evidence in 2 × 4 places") == len(with_picture)
+    assert page.words.count("4 × 5 places") == 2
+    assert page.words.count("right: evidence for class 1") == len(with_picture)
+    coarse = {i: (name, found[:2]) for i, (name, found) in maps.items()}
+    page = Balanced(report.render(result, dataclasses.replace(view, maps=coarse)))
+    assert "No class activation maps: at this image size" in page.words
+    assert "right: evidence" not in page.words
 
 
 def test_evidence_is_yellow_where_it_is_and_the_rest_is_grey():

@@ -13,6 +13,7 @@ from simclr_med.evaluation.report.strips import Strips
 
 _SIDE = 192  # px of a picture's longer side in the page
 _SHOWN_LABELS = 3
+_FEWEST_PLACES = 4  # in a row or column of a class activation map: of fewer it shows nothing
 
 
 def errors(view, strips: Strips) -> str:
@@ -38,26 +39,37 @@ def _with_maps(view, cases: np.ndarray) -> list[dict]:
     for i in map(int, cases):
         lines = [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)]
         pixels, found = view.pictures.get(i), view.maps.get(i)
-        items.append({"picture": _picture(pixels), "alt": view.name_of(i), "lines": lines})
-        if pixels is not None and found is not None:
+        item = {"picture": _picture(pixels), "alt": view.name_of(i), "lines": lines}
+        if pixels is not None and _can_be_drawn(found):
             name, evidence = found
-            alt = f"where the evidence for {name} is in {view.name_of(i)}"
-            lines = [f"for {name}", f"evidence in {evidence.shape[0]} × {evidence.shape[1]} places"]
-            items.append(
-                {"picture": _picture(_overlay(pixels, evidence)), "alt": alt, "lines": lines}
-            )
+            both = np.concatenate([pixels, _overlay(pixels, evidence)], axis=1)
+            alt = f"{view.name_of(i)}, and where in it the evidence for {name} is"
+            lines = [*lines, f"right: evidence for {name}"]
+            item = {"picture": _picture(both, 2 * _SIDE), "alt": alt, "lines": lines, "wide": True}
+        items.append(item)
     return items
+
+
+def _can_be_drawn(found: tuple[str, np.ndarray] | None) -> bool:
+    return found is not None and min(found[1].shape) >= _FEWEST_PLACES
 
 
 def _maps_said(view, cases: np.ndarray) -> str:
     """Returns what the maps show and do not show; "" where there are none."""
-    if not any(int(i) in view.maps for i in cases):
+    found = [view.maps[int(i)] for i in cases if int(i) in view.maps]
+    if not found:
         return ""
+    height, width = found[0][1].shape
+    if not any(map(_can_be_drawn, found)):
+        return page.paragraph(
+            f"No class activation maps: at this image size the network's last layer has {height} × "
+            f"{width} places, too few to say where in an image something is."
+        )
     return page.paragraph(
-        "Beside each picture, in yellow, where the network's last layer found evidence for the class "
-        "that is named (class activation map). It does not show why, nor what would change the answer; "
-        "it is as coarse as that layer; of a case with several images it shows the first, while all of "
-        "them count; and evidence in the right place is no proof of a right reason."
+        "On the right of each picture, in yellow, where the network's last layer found evidence for the "
+        f"class that is named (class activation map, {height} × {width} places). It does not show why, "
+        "nor what would change the answer; of a case with several images it shows the first, while all "
+        "of them count; and evidence in the right place is no proof of a right reason."
     )
 
 
@@ -135,12 +147,12 @@ def _said(view, i: int) -> list[str]:
     return [f"furthest off: {view.class_names[worst]}, {has}, predicted {scores[worst]:.3f}"]
 
 
-def _picture(pixels: np.ndarray | None) -> str:
-    """Returns a picture as a data: URI of at most 192 px; "" without one."""
+def _picture(pixels: np.ndarray | None, side: int = _SIDE) -> str:
+    """Returns a picture as a data: URI of at most `side` px; "" without one."""
     if pixels is None:
         return ""
     image = Image.fromarray(np.asarray(pixels, np.uint8))
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -45,6 +45,8 @@ figcaption { font-size: .875rem; color: #444; margin-top: .35rem; max-width: 48r
 .strip img, .strip .absent { width: 100%; aspect-ratio: 1; object-fit: contain; background: #111;
   display: block; margin-bottom: .25rem; }
 .strip .absent { background: #eee; color: #555; text-align: center; padding-top: 40%; }
+.strip .wide { grid-column: span 2; }
+.strip .wide img { aspect-ratio: 2; }
 .strip .query > :first-child { outline: 3px solid #0072b2; outline-offset: -3px; }
 .strip b { display: block; }
 details { margin: .75rem 0; }
@@ -145,7 +147,8 @@ def strip(items: list[dict[str, Any]]) -> str:
     """Returns pictures in a row, each with `lines` of text, the first one bold.
 
     Args:
-      items: {"picture": data: URI or "", "alt", "lines": [str], "query": bool}.
+      items: {"picture": data: URI or "", "alt", "lines": [str], "query": bool, "wide": bool}; a wide
+        picture is two pictures side by side.
     """
     cells = []
     for item in items:
@@ -153,6 +156,6 @@ def strip(items: list[dict[str, Any]]) -> str:
         if item["picture"]:
             picture = f'<img src="{html.escape(item["picture"])}" alt="{html.escape(item["alt"])}">'
         first, *others = map(html.escape, item["lines"])
-        kind = ' class="query"' if item.get("query") else ""
+        kind = "".join(f' class="{name}"' for name in ("query", "wide") if item.get(name))
         cells.append(f"<li{kind}>{picture}<b>{first}</b>{'<br>'.join(others)}</li>")
     return f'<ul class="strip">{"".join(cells)}</ul>'
