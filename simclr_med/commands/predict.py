@@ -13,6 +13,7 @@ from simclr_med.evaluation import likeness
 from simclr_med.evaluation.ensemble import Ensemble, open_ensemble
 from simclr_med.evaluation.predict import Scored, predict
 from simclr_med.evaluation.prediction_files import PredictionFiles
+from simclr_med.evaluation.prediction_table import PredictionTable
 from simclr_med.export import writable
 from simclr_med.run_folder import leftovers, terminal
 from simclr_med.run_folder.progress import Progress
@@ -34,23 +35,17 @@ def run(invocation: Invocation) -> int:
     cases = dataset.new_cases(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     ensemble = open_ensemble(configs, strategy)
-    points = ensemble.operating_points(config.eval.positive_class)
+    table = PredictionTable(ensemble, config.eval.positive_class)
     _print_what(ensemble, cases, config)
     files = PredictionFiles(
         folder,
         config.eval.suffix,
         _made_of(ensemble, cases, config),
-        class_names=ensemble.class_names,
-        multilabel=ensemble.multilabel,
-        thresholds=ensemble.thresholds,
-        operating_points=points,
-        positive_class=config.eval.positive_class,
-        calibrated=all(member.temperature is not None for member in ensemble.members),
-        num_members=len(ensemble.members),
+        table,
         per_image=config.predict.per_image,
     )
     if files.are_done():
-        print(f"All of it is done already: {files.table}")
+        print(f"All of it is done already: {files.path}")
         return 0
     with files.locked():
         leftovers.remove(folder)

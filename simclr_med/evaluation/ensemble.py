@@ -92,6 +92,11 @@ class Ensemble:
         """{label: threshold} of one classifier; of the mean of several nobody has chosen any."""
         return self.members[0].thresholds if len(self.members) == 1 else {}
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every member has a temperature."""
+        return all(member.temperature is not None for member in self.members)
+
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray | None:
         """Returns the mean over members of probabilities at each one's temperature, float [n, classes].
 
@@ -105,7 +110,7 @@ class Ensemble:
             for p, member in zip(probabilities, self.members)
             if member.temperature is not None
         ]
-        return np.mean(scaled, axis=0) if len(scaled) == len(self.members) else None
+        return np.mean(scaled, axis=0) if self.is_calibrated else None
 
     def operating_points(self, class_name: str | None) -> list[Chosen]:
         """Returns the operating points of a class; [] of None.

@@ -14,21 +14,15 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from simclr_med import run_folder
 from simclr_med.errors import UserError
 from simclr_med.evaluation.predict import Scored
-from simclr_med.metrics.operating_points import Chosen
+from simclr_med.evaluation.prediction_table import PredictionTable
 from simclr_med.run_folder import files, gfile, read_json, spreadsheet, write_json
 
-# What is counted of the cases, in words.
-CASES, IMAGES, UNREADABLE = "cases", "images scored", "image files that could not be read"
-WITHOUT, NOTED = "cases without a readable image", "cases with a note"
-_TOP = 3
 _MADE_OF = "made_of.json"
 _PART = re.compile(r"part-(\d{9})\.json")
 
@@ -40,13 +34,7 @@ class PredictionFiles:
       folder: to write into; made if it is missing.
       suffix: of the names, "_NAME".
       made_of: all that decides the predictions, to go on with the same only.
-      class_names: of the classes or labels.
-      multilabel: whether a case can have several of them.
-      thresholds: {label: threshold}; {} without.
-      operating_points: of --positive_class; [] without.
-      positive_class: the class that these are of.
-      num_members: classifiers whose probabilities are averaged.
-      calibrated: whether there are calibrated probabilities.
+      table: the columns and cells.
       per_image: whether there is a table of images too.
     """
 
@@ -55,29 +43,15 @@ class PredictionFiles:
         folder: str,
         suffix: str,
         made_of: dict[str, Any],
+        table: PredictionTable,
         *,
-        class_names: tuple[str, ...],
-        multilabel: bool,
-        thresholds: dict[str, float],
-        num_members: int,
         per_image: bool,
-        operating_points: Sequence[Chosen] = (),
-        positive_class: str | None = None,
-        calibrated: bool = False,
     ):
         stem = os.path.join(folder, f"predictions{suffix}")
-        self.table, self.images, self.facts = f"{stem}.csv", f"{stem}_images.csv", f"{stem}.json"
+        self.path, self.images, self.facts = f"{stem}.csv", f"{stem}_images.csv", f"{stem}.json"
         self._parts = f"{stem}.parts"
         self._made_of = json.loads(json.dumps(made_of))
-        self._names, self._multilabel = class_names, multilabel
-        self._num_members = num_members
-        self._per_image = per_image
-        self._calibrated = calibrated
-        # name of the column -> (class, threshold)
-        self._verdicts = {f"positive: {name}": (name, t) for name, t in thresholds.items()}
-        for point in operating_points:
-            title = f"{positive_class} at {point.title}"
-            self._verdicts[title] = str(positive_class), float(point.threshold or 0)
+        self._table, self._per_image = table, per_image
         self._done = 0
 
     def locked(self) -> contextlib.AbstractContextManager:
@@ -87,7 +61,7 @@ class PredictionFiles:
           UserError: another process writes them.
         """
         return run_folder.locked(
-            self._parts, f"{self.table} is being written by another command: wait for it."
+            self._parts, f"{self.path} is being written by another command: wait for it."
         )
 
     def are_done(self) -> bool:
@@ -96,8 +70,8 @@ class PredictionFiles:
         Raises:
           UserError: files of that name are of other cases, weights or options.
         """
-        for path in (self.facts, self.table):
-            begun = path == self.table and self._begun()  # and killed while it was joining parts
+        for path in (self.facts, self.path):
+            begun = path == self.path and self._begun()  # and killed while it was joining parts
             if gfile.exists(path) and not begun and not self._is_the_same(self.facts):
                 raise UserError(
                     f"{path} is there already, of other cases, weights or options: give another "
@@ -122,9 +96,12 @@ class PredictionFiles:
         if not cases:
             return
         self._done += len(cases)
-        part: dict[str, Any] = {"cases": _csv(map(self._row, cases)), "counts": self._counts(cases)}
+        part: dict[str, Any] = {
+            "cases": _csv(map(self._table.row, cases)),
+            "counts": self._table.counts(cases),
+        }
         if self._per_image:
-            part["images"] = _csv(row for case in cases for row in self._rows_of_images(case))
+            part["images"] = _csv(row for case in cases for row in self._table.rows_of_images(case))
         files.write_atomically(self._part(self._done), json.dumps(part))
 
     def finish(self, facts: dict[str, Any]) -> tuple[list[str], dict[str, int]]:
@@ -134,9 +111,9 @@ class PredictionFiles:
           facts: what else predictions_NAME.json is to say.
         """
         counts: collections.Counter = collections.Counter()
-        wanted = {"cases": (self.table, self._header())}
+        wanted = {"cases": (self.path, self._table.columns)}
         if self._per_image:
-            wanted["images"] = (self.images, self._header_of_images())
+            wanted["images"] = (self.images, self._table.columns_of_images)
         for key, (path, header) in wanted.items():
             with files.writing(path) as local, open(local, "wb") as out:
                 out.write(_csv([header]).encode())
@@ -154,23 +131,6 @@ class PredictionFiles:
         found = map(_PART.fullmatch, files.names(self._parts))
         return [int(match[1]) for match in found if match]
 
-    def _counts(self, cases: list[Scored]) -> collections.Counter:
-        """Returns what is counted of some cases, by the words that the terminal has for it."""
-        scored = [case for case in cases if case.probabilities is not None]
-        counts = collections.Counter(
-            {
-                CASES: len(cases),
-                IMAGES: sum(len(case.image_ids) for case in cases),
-                UNREADABLE: sum(len(case.unreadable) for case in cases),
-                WITHOUT: len(cases) - len(scored),
-                NOTED: sum(any(case.notes) for case in cases),
-            }
-        )
-        if not self._multilabel:
-            best = (np.mean(case.probabilities, axis=0).argmax() for case in scored)
-            counts.update(f"predicted: {self._names[i]}" for i in best)
-        return counts
-
     def _part(self, end: int) -> str:
         return os.path.join(self._parts, f"part-{end:09d}.json")
 
@@ -182,80 +142,20 @@ class PredictionFiles:
         """Returns whether a file says that it is of the same cases and weights."""
         return gfile.exists(path) and read_json(path).get("made_of") == self._made_of
 
-    def _header(self) -> list[str]:
-        names = list(self._names)
-        return [
-            *("case_id", "patient_id", "num_images"),
-            *([] if self._multilabel else ["prediction"]),
-            *names,
-            *(f"spread: {name}" for name in names if self._num_members > 1),
-            *(f"calibrated: {name}" for name in names if self._calibrated),
-            *self._verdicts,
-            *([] if self._multilabel else [f"top_{min(_TOP, len(names))}"]),
-            *("distance", "notes", "unreadable"),
-        ]
-
-    def _row(self, case: Scored) -> list[Any]:
-        names, found = self._names, case.probabilities
-        empty = found is None
-        mean = np.full(len(names), np.nan) if found is None else found.mean(axis=0)
-        spread = np.full(len(names), np.nan) if found is None else np.ptp(found, axis=0)
-        order = np.argsort(-mean, kind="stable")[:_TOP]
-        positive = [
-            "" if empty else int(mean[names.index(name)] >= threshold)
-            for name, threshold in self._verdicts.values()
-        ]
-        scaled = np.full(len(names), np.nan) if case.calibrated is None else case.calibrated
-        best = "" if empty else names[order[0]]
-        top = "" if empty else "; ".join(names[i] for i in order)
-        return [
-            *(case.case_id, case.patient_id, len(case.image_ids)),
-            *([] if self._multilabel else [best]),
-            *map(_number, mean),
-            *(map(_short, spread) if self._num_members > 1 else ()),
-            *(map(_short, scaled) if self._calibrated else ()),
-            *positive,
-            *([] if self._multilabel else [top]),
-            "" if case.distances is None else _short(case.distances.max()),
-            _notes(case),
-            "; ".join(f"{name} ({reason})" for name, reason in case.unreadable),
-        ]
-
-    def _header_of_images(self) -> list[str]:
-        return ["case_id", "image_id", *self._names, "notes"]
-
-    def _rows_of_images(self, case: Scored) -> Iterable[list[Any]]:
-        if case.of_images is not None:
-            mean = case.of_images.mean(axis=0)
-            for name, row, notes in zip(case.image_ids, mean, case.notes):
-                yield [case.case_id, name, *map(_number, row), "; ".join(notes)]
-        for name, reason in case.unreadable:
-            yield [case.case_id, name, *[""] * len(self._names), f"not read: {reason}"]
-
-
-def _notes(case: Scored) -> str:
-    """Returns what there is to say of a case's images."""
-    if case.probabilities is None:
-        return "no image that can be read"
-    return "; ".join(
-        f"{name}: {', '.join(notes)}" for name, notes in zip(case.image_ids, case.notes) if notes
-    )
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.9g}"
-
-
-def _short(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4f}"
-
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:
-    rows = [spreadsheet.cells(row) for row in rows]
+    """Returns rows as CSV: nothing for None, floats so that they can be calculated with."""
+    written = [[_cell(value) for value in row] for row in rows]
     text = io.StringIO(newline="")
     # Python's csv module, before 3.13, quotes no carriage return.
-    odd = any("\r" in cell for row in rows for cell in row if isinstance(cell, str))
+    odd = any("\r" in cell for row in written for cell in row)
     csv.writer(
         text, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    ).writerows(rows)
+    ).writerows(written)
     return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return "" if value is None else str(spreadsheet.cell(value))

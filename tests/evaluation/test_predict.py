@@ -13,8 +13,10 @@ from PIL import Image
 from helpers import command_line, encoders, tiny_runs
 from simclr_med import distribution
 from simclr_med.commands import predict as command
+from simclr_med.evaluation.ensemble import Ensemble, Member
 from simclr_med.evaluation.predict import Scored
 from simclr_med.evaluation.prediction_files import PredictionFiles
+from simclr_med.evaluation.prediction_table import PredictionTable
 from simclr_med.export.command import export
 from simclr_med.metrics.predictions import read_predictions
 
@@ -295,10 +297,12 @@ def test_runs_that_cannot_be_averaged_are_refused(run, photos, tmp_path, change,
     assert said in refused(f"--model_dir={run},{other}", f"--manual_dir={photos}")
 
 
-def written(tmp_path, *cases, **how):
+def written(tmp_path, *cases, members=1, **of_member):
     """Returns the rows of the table of some scored cases, header first."""
-    options = dict(class_names=("a", "b", "c"), multilabel=False, thresholds={}, num_members=1)
-    files = PredictionFiles(str(tmp_path), "_x", {}, **{**options, "per_image": False, **how})
+    options = {"class_names": ("a", "b", "c"), "multilabel": False, **of_member}
+    member = Member("", None, None, weights="", identity="", **options)
+    table = PredictionTable(Ensemble((member,) * members, None))
+    files = PredictionFiles(str(tmp_path), "_x", {}, table, per_image=False)
     with files.locked():
         files.begin()
         files.write(list(cases))
