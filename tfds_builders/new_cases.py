@@ -8,7 +8,7 @@ import dataclasses
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -66,7 +66,9 @@ class NewCases:
     digest: str
     notes: tuple[str, ...] = ()
 
-    def load(self, start: int = 0, long_side: int = 0, dicom_frame: str = "first"):
+    def load(
+        self, start: int = 0, long_side: int = 0, dicom_frame: str = "first"
+    ) -> Iterator[Loaded]:
         """Yields the cases from number `start` on, `Loaded`; few images at a time are in memory.
 
         Args:
@@ -154,6 +156,14 @@ def in_files(pattern: str, bag_regex: str = "") -> NewCases:
     paths = [os.path.relpath(path, folder).replace(os.sep, "/") for path in files]
     root = ImageRoot(folder, follow_links=True)  # each file was named
     return _of_source(loose.read(root, paths, bag_regex or EACH_ALONE))
+
+
+def in_paths(cases: Mapping[str, Sequence[str]]) -> NewCases:
+    """Returns the cases of given files, {case id: paths}, each its own patient."""
+    planned = tuple(
+        Planned(case, case, tuple(map(os.path.abspath, paths))) for case, paths in cases.items()
+    )
+    return NewCases(planned, os.getcwd(), _digest(planned, ()))
 
 
 def _of_source(source: Source) -> NewCases:

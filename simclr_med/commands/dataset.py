@@ -85,19 +85,39 @@ def new_cases(config: Config) -> NewCases:
             f"--mode=predict scores {'either' if pattern else 'a folder of images'}: give "
             f"--manual_dir=DIR or --images='PATTERN'{', not both' if pattern else ''}."
         )
+    if pattern:
+        return in_a_pattern(pattern, data.bag_regex)
+    return in_a_folder(
+        str(data.manual_dir),
+        data.dataset,
+        bag_regex=data.bag_regex,
+        image_root=data.image_root or "",
+        follow_links=data.follow_links,
+        views=data.views,
+        by_patient=data.bag_by == "patient",
+    )
+
+
+def in_a_folder(folder: str, name: str | None = None, **how: Any) -> NewCases:
+    """Returns the cases of a folder; `name` and `how` as in `new_cases.in_folder`, None: by its tables.
+
+    Raises:
+      UserError: something is wrong with it.
+    """
     try:
-        if pattern:
-            return in_files(pattern, data.bag_regex)
-        folder = str(data.manual_dir)
-        return in_folder(
-            data.dataset or detect(folder)[0],
-            folder,
-            bag_regex=data.bag_regex,
-            image_root=data.image_root or "",
-            follow_links=data.follow_links,
-            views=data.views,
-            by_patient=data.bag_by == "patient",
-        )
+        return in_folder(name or detect(folder)[0], folder, **how)
+    except DataError as error:
+        raise UserError(str(error)) from error
+
+
+def in_a_pattern(pattern: str, bag_regex: str = "") -> NewCases:
+    """Returns the cases of the files that a pattern matches, see `new_cases.in_files`.
+
+    Raises:
+      UserError: none does.
+    """
+    try:
+        return in_files(pattern, bag_regex)
     except DataError as error:
         raise UserError(str(error)) from error
 

@@ -77,7 +77,7 @@ def _main(argv: list[str]) -> int:
     program = os.path.basename(argv[0])
     signals.watch()
     try:
-        return _run(argv)
+        return run(argv)
     except (UserError, StorageUnavailable) as error:
         return _fail(program, str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -94,7 +94,13 @@ def _main(argv: list[str]) -> int:
         return _fail(program, message)
 
 
-def _run(argv: list[str]) -> int:
+def run(argv: list[str]) -> int:
+    """Runs a command line and returns its exit code, as `main` does, but raises what goes wrong.
+
+    Raises:
+      UserError: a mistake of the user's.
+      StorageUnavailable: storage did not answer.
+    """
     command_line = flags.parse(argv)
     given = command_line.given
     mode = given.get("mode", "train")

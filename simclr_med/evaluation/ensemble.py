@@ -26,6 +26,7 @@ from simclr_med.evaluation.features import (
 )
 from simclr_med.evaluation.likeness import Likeness, looks
 from simclr_med.export import source
+from simclr_med.keras_api import keras
 from simclr_med.metrics import temperature
 from simclr_med.metrics.operating_points import Chosen
 from simclr_med.models import Model
@@ -175,18 +176,31 @@ class Ensemble:
         return np.stack([m.probabilities(own, self.class_names) for m, own in of_all])
 
 
-def open_ensemble(configs: dict[str, Config], strategy: tf.distribute.Strategy) -> Ensemble:
+def open_ensemble(
+    configs: dict[str, Config], strategy: tf.distribute.Strategy, *, or_encoder: bool = False
+) -> Ensemble:
     """Returns the classifiers of some folders.
 
     Args:
       configs: {folder of a run, or of an export: its configuration}.
       strategy: from `build.set_up`.
+      or_encoder: a pretrained run, which has no classes, will do.
 
     Raises:
       UserError: a folder without a classifier; or they do not see images alike, or do not tell the same
         classes apart.
     """
-    members = [_open(path, config, strategy) for path, config in configs.items()]
+    policy = keras.mixed_precision.global_policy()
+    try:
+        members = [_open(path, config, strategy) for path, config in configs.items()]
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    pretrained = [member.path for member in members if not member.class_names]
+    if pretrained and not or_encoder:
+        raise UserError(
+            f"--model_dir={pretrained[0]} was pretrained and tells no classes apart. Fine-tune it "
+            f"(--train_mode=finetune --checkpoint={pretrained[0]}), or use its embeddings (--mode=embed)."
+        )
     for member in members[1:]:
         _check_alike(members[0], member)
     return Ensemble(tuple(members), strategy)
@@ -200,11 +214,6 @@ def _open(path: str, config: Config, strategy: tf.distribute.Strategy) -> Member
 
 def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Member:
     names = source.class_names_of(config, path)
-    if not names:
-        raise UserError(
-            f"--model_dir={path} was pretrained and tells no classes apart. Fine-tune it "
-            f"(--train_mode=finetune --checkpoint={path}), or use its embeddings (--mode=embed)."
-        )
     config = input_range.resolve(config, path)
     model, checkpoint = restored(config, path, strategy, len(names))
     chosen = os.path.join(path, "selection.json")
@@ -231,16 +240,11 @@ def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Memb
 def _of_export(path: str, config: Config, strategy: tf.distribute.Strategy) -> Member:
     folder = saved_model_in(path)
     weights = open_weights(folder)
-    if not weights.class_names:
-        raise UserError(
-            f"--model_dir={path} is an export without classes: of a pretrained run. Export a "
-            "fine-tuned one."
-        )
-    classes = Classes(weights.class_names, bool(weights.multilabel))
+    classes = Classes(weights.class_names or (), bool(weights.multilabel))
     set_precision(config)
     with strategy.scope():
         model = make_model(config, len(classes.names))
-    checkpoints.load(model, weights, classes)
+    checkpoints.load(model, weights, classes if classes.names else None)
     variables = os.path.join(folder, "variables", "variables")
     return Member(
         path=path,

@@ -17,12 +17,25 @@ from simclr_med.evaluation.ensemble import LOOKS, Ensemble
 class Case(Protocol):
     """A new case, its images encoded."""
 
-    case_id: str
-    patient_id: str
-    images: tuple[bytes, ...]
-    image_ids: tuple[str, ...]
-    notes: tuple[tuple[str, ...], ...]  # of each image
-    unreadable: tuple[tuple[str, str], ...]  # (name, reason) of images that are not in `images`
+    @property
+    def case_id(self) -> str: ...
+
+    @property
+    def patient_id(self) -> str: ...
+
+    @property
+    def images(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def image_ids(self) -> tuple[str, ...]: ...
+
+    @property
+    def notes(self) -> tuple[tuple[str, ...], ...]:
+        """Of each image."""
+
+    @property
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of images that are not in `images`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +45,10 @@ class Scored:
     Attributes:
       case_id, patient_id, image_ids, unreadable: as in `Case`.
       notes: of each image, also how unlike the training images it is.
+      features: of the first member, the mean over its images, float32 [d]; None where it has no image
+        that can be read.
       probabilities: by each member, of the mean features of its images, float [members, classes]; None
-        where it has no image that can be read.
+        there too, and of a pretrained run.
       calibrated: the mean of their probabilities at their temperatures, float [classes]; None where one
         has no temperature.
       of_images: the same of each image alone, float [members, images, classes]; None unless asked for.
@@ -46,6 +61,7 @@ class Scored:
     image_ids: tuple[str, ...]
     notes: tuple[tuple[str, ...], ...]
     unreadable: tuple[tuple[str, str], ...]
+    features: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     calibrated: np.ndarray | None = None
     of_images: np.ndarray | None = None
@@ -161,8 +177,9 @@ def _scored(
     ends = np.cumsum([len(images) for images in of_cases])[:-1]
     members = range(len(ensemble.members))
     means = [np.stack([_mean(own) for own in np.split(together[m], ends)]) for m in members]
-    probabilities = ensemble.probabilities(means)  # [members, n, classes]
-    calibrated = ensemble.calibrated(probabilities)
+    if ensemble.class_names:
+        probabilities = ensemble.probabilities(means)  # [members, n, classes]
+        calibrated = ensemble.calibrated(probabilities)
     if per_image:
         alone = np.split(ensemble.probabilities([together[m] for m in members]), ends, axis=1)
     if ensemble.knowing:
@@ -172,9 +189,13 @@ def _scored(
     scored, n = [], 0
     for case, images in done:
         if images:
-            case = dataclasses.replace(case, probabilities=probabilities[:, n])
-            if calibrated is not None:
-                case = dataclasses.replace(case, calibrated=calibrated[n])
+            case = dataclasses.replace(case, features=means[0][n])
+            if ensemble.class_names:
+                case = dataclasses.replace(
+                    case,
+                    probabilities=probabilities[:, n],
+                    calibrated=None if calibrated is None else calibrated[n],
+                )
             if per_image:
                 case = dataclasses.replace(case, of_images=alone[n])
             if ensemble.knowing:

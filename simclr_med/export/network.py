@@ -82,7 +82,7 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
         **{name: getattr(network, name) for name in _OF_HEAD},
         "build_long_side": config.data.build_long_side,
         "dicom_frame": config.data.dicom_frame,
-        "embedding_size": _width(model),
+        "embedding_size": width(model),
         "class_names": list(class_names),
         "several_labels": data.get("several_labels") if class_names else None,
         "global_step": step,
@@ -91,6 +91,7 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
     }
 
 
-def _width(model: Model) -> int:
+def width(model: Model) -> int:
+    """Returns d of the embeddings [n, d] of a model."""
     below = _projection(model)
     return below[-1].dense.units if below else model.encoder.num_features

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from helpers import command_line, encoders, tiny_runs
-from simclr_med import distribution
 from simclr_med.commands import predict as command
 from simclr_med.evaluation.ensemble import Ensemble, Member
 from simclr_med.evaluation.predict import Scored
@@ -152,14 +151,6 @@ def test_a_verdict_that_nobody_has_chosen_thresholds_for_is_refused(
         (f"{there},{other_run}", "label1", "chosen for one run"),
     ):
         assert said in refused(f"--model_dir={models}", f"--positive_class={name}", *flags)
-
-
-def test_replicas_change_nothing(run, photos, tmp_path, monkeypatch):
-    expected, _ = predict(run, photos, tmp_path / "one")
-    two = distribution.make_strategy(cpu_replicas=1)
-    monkeypatch.setattr(command.build, "set_up", lambda config: two)
-    found, _ = predict(run, photos, tmp_path / "two")
-    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_bad_images_cost_only_themselves(run, tmp_path):

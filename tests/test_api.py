@@ -1,0 +1,162 @@
+"""simclr_med in Python: the numbers of the command line, for paths, folders and arrays alike."""
+
+import doctest
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import simclr_med
+from helpers import ROOT, command_line, encoders, tiny_runs
+from simclr_med import api
+from simclr_med.errors import UserError
+from simclr_med.keras_api import keras
+
+pytestmark = pytest.mark.usefixtures("one_block")
+CLASSES = ["label0", "label1"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_width():
+    with pytest.MonkeyPatch.context() as patch:
+        encoders.one_true_block(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tiny_data):
+    return str(tiny_data.builder_config.manifest.folder)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_tuned):
+    return simclr_med.load(tiny_tuned)
+
+
+def test_the_examples_of_the_docstrings(tiny_tuned, photos):
+    names = {"simclr_med": simclr_med, "run": tiny_tuned, "photos": photos}
+    found = doctest.DocTestFinder().find(api.load, "load", globs=names)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in found:
+        runner.run(test)
+    assert runner.summarize(verbose=False) == (0, 4)
+
+
+def test_a_folder_gives_what_the_command_gives(model, tiny_tuned, photos, tmp_path):
+    code, *_ = command_line.run(
+        *("--mode=predict", f"--model_dir={tiny_tuned}", f"--manual_dir={photos}"),
+        f"--output_dir={tmp_path}",
+    )
+    assert code == 0
+    expected = pd.read_csv(tmp_path / "predictions_new.csv")
+    found = model.predict(photos)
+    assert list(found) == list(expected) and list(found["case_id"]) == list(expected["case_id"])
+    np.testing.assert_allclose(found[CLASSES], expected[CLASSES], atol=1e-7)
+    assert list(found["prediction"]) == list(expected["prediction"])
+
+
+def test_paths_arrays_and_cases_of_several_are_the_same_images(model, photos):
+    paths = [f"{photos}/{case}_{0}.png" for case in range(3)]
+    arrays = [np.asarray(Image.open(path)) for path in paths]
+    by_path = model.predict(paths)
+    assert list(by_path["case_id"]) == paths
+    for other in (arrays, np.stack(arrays), [a / 255 for a in arrays], f"{photos}/[012]_0.png"):
+        np.testing.assert_array_equal(model.predict(other)[CLASSES], by_path[CLASSES])
+    np.testing.assert_array_equal(model.predict(paths[1])[CLASSES], by_path[CLASSES][1:2])
+    np.testing.assert_array_equal(model.predict(arrays[1])[CLASSES], by_path[CLASSES][1:2])
+    whole = model.predict(photos).set_index("case_id")
+    case = {"mine": [f"{photos}/2_{i}.png" for i in range(3)]}
+    np.testing.assert_array_equal(model.predict(case)[CLASSES], whole.loc[["c2"], CLASSES])
+
+
+def test_embeddings_are_those_of_embed_and_of_a_pretrained_run_too(
+    model, tiny_tuned, tiny_pretrained, photos, tmp_path
+):
+    for run, trained in ((tiny_tuned, model), (tiny_pretrained, simclr_med.load(tiny_pretrained))):
+        there = shutil.copytree(run, tmp_path / os.path.basename(run))
+        code, _, errors = command_line.run("--mode=embed", f"--model_dir={there}")
+        assert code == 0, errors
+        stored = np.load(there / "embeddings_validation.npz")
+        found = trained.embed(photos).loc[stored["case_id"]]
+        np.testing.assert_allclose(found, stored["embeddings"], rtol=1e-4, atol=1e-5)
+    assert "pretrained: no classes" in simclr_med.load(tiny_pretrained).summary()
+    with pytest.raises(UserError, match="tells no classes apart"):
+        simclr_med.load(tiny_pretrained).predict(photos)
+
+
+def test_what_is_no_image_is_said(model, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"x")
+    (row,) = model.predict([tmp_path / "broken.png"]).to_dict("records")
+    assert "not an image" in row["unreadable"] and row["label0"] is None
+    assert np.isnan(model.embed([tmp_path / "broken.png"])).all(axis=None)
+    for images, said in (
+        ([], "There are no images"),
+        ("nowhere/*.png", "matches no file"),
+        ([np.zeros((3, 4, 2), np.uint8)], "is no image"),
+        ([np.full((3, 4), 255.0)], "give values from 0 to 1"),
+        ([np.zeros((3, 4), np.int32)], "give uint8"),
+        (tmp_path / "nowhere", "matches no file"),
+    ):
+        with pytest.raises(UserError, match=said):
+            model.predict(images)
+    with pytest.raises(UserError, match="no such folder"):
+        simclr_med.load(tmp_path / "nowhere")
+
+
+def test_in_a_thread_and_after_one_another(tiny_tuned, photos):
+    """Nothing of the process is changed: the handler of Ctrl-C, the precision of Keras."""
+    handler, policy = signal.getsignal(signal.SIGINT), keras.mixed_precision.global_policy().name
+    found = []
+
+    def work():
+        found.append(simclr_med.load(tiny_tuned).predict(photos)[CLASSES])
+
+    for _ in range(2):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    work()
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    assert len(found) == 3 and signal.getsignal(signal.SIGINT) is handler
+    assert keras.mixed_precision.global_policy().name == policy
+
+
+def test_pretrain_and_finetune_are_the_command(tmp_path, capsys):
+    photos = tiny_runs.draw_folder(tmp_path / "photos")
+    small = dict(
+        train_steps=1, train_batch_size=4, data_dir=str(tmp_path / "tfds"), eval_batch_size=4
+    )
+    assert simclr_med.verify(photos, data_dir=small["data_dir"])
+    small |= dict(mixed_precision=True, keep_hub_module_max=0, checkpoint_steps=1)
+    run = simclr_med.pretrain(photos, tmp_path / "run", image_size=34, micle=True, **small)
+    assert run == str(tmp_path / "run") and (tmp_path / "run" / "result.json").exists()
+    tuned = simclr_med.finetune(
+        photos, tmp_path / "tuned", run, selection_split="", train_split="train", **small
+    )
+    values = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    assert (values["image_size"], values["checkpoint"]) == (34, run)
+    assert simclr_med.load(tuned).class_names == ("label0", "label1")
+    assert keras.mixed_precision.global_policy().name == "float32"
+    with pytest.raises(UserError, match="no_such_flag"):
+        simclr_med.pretrain(photos, tmp_path / "other", no_such_flag=1)
+
+
+def test_loading_is_quiet_and_imports_tensorflow_only_then(tiny_tuned):
+    script = (
+        "import sys, simclr_med; assert 'tensorflow' not in sys.modules; "
+        "assert {'load', 'pretrain'} <= set(dir(simclr_med)); "
+        "simclr_med.load"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == ""
