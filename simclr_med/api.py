@@ -110,7 +110,8 @@ class TrainedModel:
           images: see the class.
         """
         cases = [case for part in predict(self._ensemble, self._cases(images)) for case in part]
-        d = width(self._ensemble.members[0].model)
+        found = [case.features for case in cases if case.features is not None]
+        d = len(found[0]) if found else width(self._ensemble.members[0].model)
         nothing = np.full(d, np.nan, np.float32)
         rows = [nothing if case.features is None else case.features for case in cases]
         index = pd.Index([case.case_id for case in cases], name="case_id")

@@ -303,7 +303,8 @@ def written(tmp_path, *cases, members=1, **of_member):
 
 
 def scored(*probabilities, case="c", image="i.png", notes=()):
-    return Scored(case, "p", (image,), (tuple(notes),), (), np.array(probabilities))
+    about = (case, "p", (image,), (tuple(notes),), ())
+    return Scored(*about, probabilities=np.array(probabilities))
 
 
 def test_labels_of_which_a_case_can_have_several_get_the_verdict_of_their_thresholds(tmp_path):
