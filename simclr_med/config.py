@@ -656,6 +656,13 @@ class ExperimentConfig:
         "A1+A2+A3,B1+B2+B3: then intervals are over runs and patients.",
         shapes_weights=False,
     )
+    features: str = _knob(
+        "",
+        "compare: NAME:FILE[+FILE2][,NAME2:FILE3], embeddings that other models made of the cases of "
+        "--train_split and --eval_split (.npz or .parquet; docs/features.md): each is evaluated by the "
+        "linear probe and kNN in MODEL_DIR/NAME, and compared with --runs and with each other.",
+        shapes_weights=False,
+    )
     label_fractions: str = _knob(
         "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
         "label_efficiency, study: the values of --label_fraction (paper: 10 % to 90 %).",
@@ -787,6 +794,7 @@ FIELDS: dict[str, dataclasses.Field] = {
 # What a command does. A flag reaches some of it, and has no effect on a command that does none of that:
 # commands/idle_flags.py refuses it or prints a note.
 PREPARE = "prepare"  # a dataset, or open one that is prepared
+FEATURES = "features"  # evaluate features that other models made
 PRETRAIN, FINETUNE = "pretrain", "finetune"  # train
 PROBE, SCORE = "probe", "score"  # evaluate a pretrained run, or a fine-tuned one
 ADOPT = "adopt"  # take weights of --checkpoint for a fine-tuned run, to evaluate them
@@ -837,10 +845,10 @@ REACH: dict[str, Reach] = {
     "dataset": Reach((PREPARE, EXPORT, PREDICT), shapes_results=False),  # of an export: its folder
     "manual_dir": Reach(_READ, shapes_results=False),
     "data_dir": Reach((PREPARE,), shapes_results=False),
-    "train_split": Reach((*_TRAIN, *_EVALUATE)),
-    "eval_split": Reach((*_EVALUATE, EMBED)),
+    "train_split": Reach((*_TRAIN, *_EVALUATE, FEATURES)),
+    "eval_split": Reach((*_EVALUATE, EMBED, FEATURES)),
     "selection_split": Reach((SCORE, SWEEP, EXPORT, EMBED, PREDICT)),
-    "label_fraction": Reach((*_TRAIN, PROBE), set_in=("label_efficiency", "study")),
+    "label_fraction": Reach((*_TRAIN, PROBE, FEATURES), set_in=("label_efficiency", "study")),
     "cache_dataset": Reach(_TRAIN, shapes_results=False),
     "shuffle_buffer": Reach(_TRAIN),
     "on_bad_image": Reach((PREPARE,)),
@@ -856,12 +864,13 @@ REACH: dict[str, Reach] = {
     "beam_runner": Reach((PREPARE,), shapes_results=False),
     "beam_options": Reach((PREPARE,), shapes_results=False, only_if={"beam_runner": None}),
     **dict.fromkeys(
-        ("label_set", "uncertain_policy", "blank_policy"), Reach((*_TRAIN, *_EVALUATE, EMBED))
+        ("label_set", "uncertain_policy", "blank_policy"),
+        Reach((*_TRAIN, *_EVALUATE, EMBED, FEATURES)),
     ),
-    **dict.fromkeys(("views", "bag_by"), Reach(_ON_DEVICE)),
+    **dict.fromkeys(("views", "bag_by"), Reach((*_ON_DEVICE, FEATURES))),
     "keep_metadata": Reach((PREPARE,), shapes_results=False),
     "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
-    "label_seed": Reach((*_TRAIN, PROBE), set_in=("study",)),
+    "label_seed": Reach((*_TRAIN, PROBE, FEATURES), set_in=("study",)),
     "split_column": Reach((PREPARE,)),
     # Augmentation
     "image_size": Reach(_MODEL),
@@ -913,15 +922,15 @@ REACH: dict[str, Reach] = {
     "eval_steps": Reach(_EVALUATE),
     "eval_batch_size": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False),
     "eval_name": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False, set_in=_RUNS),
-    "allow_patient_overlap": Reach((*_EVALUATE, SWEEP)),
+    "allow_patient_overlap": Reach((*_EVALUATE, FEATURES, SWEEP)),
     "selection_metric": Reach((SCORE, SWEEP)),
     "positive_class": Reach((SCORE, PREDICT), shapes_results=False),
     "bootstrap_resamples": Reach((COMPARE, STUDY), shapes_results=False),
     "export_formats": Reach((EXPORT,), shapes_results=False),
     "embed_unit": Reach((EMBED,)),
-    "subgroups": Reach(_EVALUATE),
-    "min_subgroup": Reach((*_EVALUATE, EXPORT)),
-    "keep_identifiers": Reach((*_EVALUATE, EXPORT), shapes_results=False),
+    "subgroups": Reach((*_EVALUATE, FEATURES)),
+    "min_subgroup": Reach((*_EVALUATE, EXPORT, FEATURES)),
+    "keep_identifiers": Reach((*_EVALUATE, EXPORT, FEATURES), shapes_results=False),
     # Prediction
     "images": Reach((PREDICT,), shapes_results=False),
     "output_dir": Reach((PREDICT,), shapes_results=False),
@@ -929,6 +938,7 @@ REACH: dict[str, Reach] = {
     # Experiments
     "repeats": Reach((REPEAT,)),
     "runs": Reach((COMPARE,)),
+    "features": Reach((COMPARE,)),
     "label_fractions": Reach((LABEL_EFFICIENCY, STUDY)),
     "sweep_learning_rates": Reach((SWEEP, STUDY)),
     "sweep_weight_decays": Reach((SWEEP, STUDY)),
@@ -957,7 +967,9 @@ REACH: dict[str, Reach] = {
 }
 
 
-def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
+def work_of(
+    mode: str, train_mode: str, of_run: bool = True, features: bool = False
+) -> tuple[str, ...]:
     """Returns what a command does, of the constants above.
 
     Training includes the evaluation that may follow by --mode=eval: it reads its flags from the run.
@@ -966,6 +978,7 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
       mode: the --mode.
       train_mode: of the run, which may be trained already.
       of_run: of eval: whether a run in --model_dir is evaluated, or the weights of --checkpoint.
+      features: of compare: whether features of other models are evaluated first.
     """
     training = FINETUNE if train_mode == "finetune" else PRETRAIN
     evaluation = SCORE if train_mode == "finetune" else PROBE
@@ -979,7 +992,7 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
         "export": (EXPORT,),
         "embed": (PREPARE, EMBED),
         "predict": (PREDICT,),
-        "compare": (COMPARE,),
+        "compare": (COMPARE, *((PREPARE, FEATURES) if features else ())),
         "sweep": (*run, SWEEP),
         "label_efficiency": (*run, REPEAT, LABEL_EFFICIENCY),
         "study": (PREPARE, *_TRAIN, *_EVALUATE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY),
@@ -989,14 +1002,22 @@ def work_of(mode: str, train_mode: str, of_run: bool = True) -> tuple[str, ...]:
 # Their values are paths of folders or files (of `runs`: several): ~ at their start is the home folder.
 PATHS = (
     *("model_dir", "checkpoint", "manual_dir", "data_dir", "image_root", "shift_manual_dir"),
-    *("images", "output_dir", "runs", "simclr_recipe", "micle_recipe", "finetune_recipe"),
+    *(
+        "images",
+        "output_dir",
+        "runs",
+        "features",
+        "simclr_recipe",
+        "micle_recipe",
+        "finetune_recipe",
+    ),
 )
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
 PRIVATE = frozenset(
     {
         *("model_dir", "manual_dir", "data_dir", "checkpoint", "shift_manual_dir", "runs"),
         *("simclr_recipe", "micle_recipe", "finetune_recipe", "bag_regex", "beam_runner"),
-        *("images", "output_dir"),
+        *("images", "output_dir", "features"),
         *("image_root", "beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
     }
 )

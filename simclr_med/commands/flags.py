@@ -88,6 +88,8 @@ def _at_home(name: str, path: str | None) -> str | None:
         return path
     if name == "runs":  # A,B+C
         return "".join(os.path.expanduser(part) for part in re.split(r"([,+]\s*)", path))
+    if name == "features":  # NAME:FILE+FILE2,NAME2:FILE3
+        return "".join(os.path.expanduser(part) for part in re.split(r"([,+:]\s*)", path))
     if name == "model_dir" and "," in path:  # of --mode=predict
         return "".join(os.path.expanduser(part) for part in re.split(r"(,\s*)", path))
     found = os.path.expanduser(path)

@@ -29,6 +29,7 @@ _WORDS = {
     knobs.EXPORT: "--mode=export",
     knobs.EMBED: "--mode=embed",
     knobs.COMPARE: "--mode=compare",
+    knobs.FEATURES: "--mode=compare with --features",
     knobs.PREDICT: "--mode=predict",
     knobs.REPEAT: "--mode=train_then_eval, label_efficiency and study",
     knobs.SWEEP: "--mode=sweep",
@@ -72,7 +73,9 @@ def idle(name: str, config: Config, of_run: dict | None) -> str:
     """
     reach, values, mode = REACH[name], config.to_dict(), config.run.mode
     value, default = values[name], FIELDS[name].default
-    if not set(reach.work) & set(work_of(mode, config.run.train_mode, of_run is not None)):
+    features = bool(config.experiment.features)
+    work = work_of(mode, config.run.train_mode, of_run is not None, features)
+    if not set(reach.work) & set(work):
         usual = default if of_run is None else of_run.get(name, default)
         was_trained_with = of_run is not None and name != "dry_run"
         return "" if value == usual else _out_of_place(reach, config, was_trained_with, usual)

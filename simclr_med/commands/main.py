@@ -150,7 +150,7 @@ def _with_dataset(given: dict, mode: str, saved: dict | None) -> tuple[dict, lis
     """
     folder, of_run = given.get("manual_dir"), (saved or {}).get("dataset")
     draws_itself = (of_run or "").startswith("derm_bags/")  # no folder was its data
-    reads = mode not in ("compare", "export", "study", "predict")
+    reads = mode not in ("compare", "export", "study", "predict") or given.get("features")
     if not (folder and reads) or given.get("dataset") or (of_run and not draws_itself):
         return given, []
     from simclr_med.commands import dataset

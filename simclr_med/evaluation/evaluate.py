@@ -121,6 +121,15 @@ def evaluate(
     return found.result
 
 
+def write_files(config: Config, folder: str, found: Measured) -> None:
+    """Writes the files of an evaluation that is of no run, such as of others' features, and prints it."""
+    gfile.makedirs(folder)
+    with run_folder.results_locked(folder):
+        leftovers.remove(folder)
+        _write(config.replace(keep_hub_module_max=0), folder, found, True, None)
+    results.print_table(found.result)
+
+
 def _is_classifier(config: Config, found: Measured) -> bool:
     """Returns whether a run was evaluated that classifies, on data that it was fine-tuned on."""
     its_own = not found.shift_from and not found.result["adopted_weights"]
@@ -144,7 +153,7 @@ def _write(
         "embedding": os.path.join(model_dir, f"embedding{suffix}.png"),
         "report": os.path.join(model_dir, f"report{suffix}.html"),
     }
-    files = {"checkpoint": found.checkpoint}
+    files = {"checkpoint": found.checkpoint} if found.checkpoint else {}
     for name, scores in found.predictions.items():
         files[name] = os.path.join(model_dir, f"{name}{suffix}.csv")
         table = results.predictions_csv(found.cases, scores, found.class_names)
@@ -221,8 +230,10 @@ def _activation_maps(
     config: Config, found: Measured, scores: np.ndarray, cases: list[int]
 ) -> dict[int, tuple[str, np.ndarray]]:
     """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
+    if not cases or config.run.train_mode != "finetune":
+        return {}
     model = found.models["trained"]
-    if not cases or config.run.train_mode != "finetune" or not activation.has_maps(model):
+    if not activation.has_maps(model):
         return {}
     size, antialias = config.augment.image_size, config.augment.is_antialiased
     seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)

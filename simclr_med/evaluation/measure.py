@@ -21,7 +21,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
-from simclr_med.evaluation.probes import EVALUATORS, label_scores
+from simclr_med.evaluation.probes import all_scores
 from simclr_med.metrics import expected_calibration_error, operating_points, subgroups, temperature
 from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import classification
@@ -116,7 +116,7 @@ def measure(
         "encoders": encoders,
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
-        **_metrics(config, cases, class_names, scores, chosen["thresholds"], untrained),
+        **metrics_of_scores(config, cases, class_names, scores, chosen["thresholds"], untrained),
         **_acted_on(config, cases, class_names, scores, chosen),
     }
     shifted = config.run.train_mode == "finetune" and not is_its_own
@@ -135,8 +135,12 @@ def measure(
 
 def _provenance(config: Config, builder, chosen: dict) -> dict:
     """Returns what was evaluated: which step, on which data, with which labels."""
+    return {"global_step": step_of(chosen["checkpoint"]), **of_dataset(config, builder)}
+
+
+def of_dataset(config: Config, builder) -> dict:
+    """Returns what result.json says of the data: name, fingerprint, splits, whose labels are used."""
     return {
-        "global_step": step_of(chosen["checkpoint"]),
         "dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
         "train_split": config.data.train_split,
@@ -147,7 +151,7 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
     }
 
 
-def _metrics(
+def metrics_of_scores(
     config: Config, cases: Cases, class_names, scores: dict, thresholds, untrained: list[str]
 ) -> dict:
     """Returns "classification": {evaluator: {encoder: row}}, "subgroups": [row, ...], "min_subgroup".
@@ -270,16 +274,16 @@ def _all_scores(
     except UserError:  # nothing to fit a probe on
         return {}, []
     of_train = case_features(config, strategy, models, train_bags)
-    train_y, patients, seed = cases.labels[chosen], cases.patients[chosen], config.run.seed
-    scores = {}
-    for name, evaluator in EVALUATORS.items():
-        for which in models:
-            train_x, test_x = of_train[which][chosen], features[which]
-            scores[name, which] = (
-                label_scores(evaluator, train_x, train_y, patients, test_x, seed)
-                if train_bags.multilabel
-                else evaluator(train_x, train_y, patients, test_x, len(class_names), seed)
-            )
+    train_y = cases.labels[chosen]
+    scores = all_scores(
+        {which: of_train[which][chosen] for which in models},
+        train_y,
+        cases.patients[chosen],
+        features,
+        multilabel=train_bags.multilabel,
+        num_classes=len(class_names),
+        seed=config.run.seed,
+    )
     return scores, label_fraction.without_cases(train_y, class_names)
 
 

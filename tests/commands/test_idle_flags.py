@@ -43,6 +43,7 @@ def test_each_flag_says_where_it_has_an_effect():
     assert set(itertools.chain(*(work_of(mode, "finetune") for mode in MODES))) | {
         *work_of("train", "pretrain"),
         *work_of("eval", "finetune", of_run=False),
+        *work_of("compare", "pretrain", features=True),
     } == set(idle_flags._WORDS)
 
 

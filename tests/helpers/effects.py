@@ -26,7 +26,7 @@ from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
-from simclr_med.evaluation import embed, evaluate, features
+from simclr_med.evaluation import embed, evaluate, features, foreign_features
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.evaluation.report import results
 from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
@@ -163,6 +163,7 @@ CHANGES = {
     "per_image": ("prediction", True, FINETUNE),
     "repeats": ("plan", 3, {}),
     "runs": ("plan", "PREDICTIONS", {}),
+    "features": ("features", "FEATURES", {}),
     "label_fractions": ("plan", "0.1,1", {}),
     "sweep_learning_rates": ("plan", "0.1", {}),
     "sweep_weight_decays": ("plan", "0", {}),
@@ -231,6 +232,9 @@ class Effects:
         how, value, context = CHANGES[name]
         if value == "PHOTOS2":
             value = str(draw_photos(self.root / "photos2", seed=1))
+        elif value == "FEATURES":
+            np.savez(self.root / "f.npz", case_id=["a"], embeddings=[[1.0]])
+            value = f"x:{self.root / 'f.npz'}"
         elif value == "IMAGES":
             value = str(self.root / "photos" / "1_*.png")
         elif value == "ELSEWHERE":
@@ -437,6 +441,13 @@ class Effects:
         for path in found:
             os.remove(path)
         return {path: text for path, text in found.items() if path.endswith(".csv")}
+
+    def see_features(self, config):
+        """Which features a comparison reads."""
+        return [
+            foreign_features.read(name, paths).name
+            for name, paths in foreign_features.named(config.experiment.features)
+        ]
 
     def see_command(self, config):
         """What run.py prepares, and which of training and evaluation it calls, where."""

@@ -36,3 +36,33 @@ def label_scores(evaluator: Callable, train_x, train_y, train_patients, test_x, 
             x, patients = train_x[known], train_patients[known]
             result[:, label] = evaluator(x, truth, patients, test_x, 2, seed)[:, 1]
     return result
+
+
+def all_scores(
+    train_x: dict[str, np.ndarray],
+    train_y: np.ndarray,
+    train_patients: np.ndarray,
+    test_x: dict[str, np.ndarray],
+    *,
+    multilabel: bool,
+    num_classes: int,
+    seed: int,
+) -> dict[tuple[str, str], np.ndarray]:
+    """Returns {(evaluator, encoder): scores [m, classes]} of every evaluator on every encoder's features.
+
+    Args:
+      train_x: {encoder: features of the training cases, float [n, d]}.
+      train_y: their labels, int [n], or float [n, L] of several labels a case.
+      train_patients: [n].
+      test_x: {encoder: features to score, float [m, d]}.
+      multilabel: whether a case can have several labels.
+      num_classes: of one label a case.
+      seed: of the evaluators.
+    """
+    return {
+        (name, which): label_scores(evaluator, x, train_y, train_patients, test_x[which], seed)
+        if multilabel
+        else evaluator(x, train_y, train_patients, test_x[which], num_classes, seed)
+        for name, evaluator in EVALUATORS.items()
+        for which, x in train_x.items()
+    }
