@@ -575,8 +575,8 @@ class EvalConfig:
     )
     export_formats: str = _knob(
         "saved_model,keras",
-        "export: which files, of saved_model, keras (.keras and .weights.h5) and onnx "
-        "(pip install 'PATH_TO_CLONE[onnx]').",
+        "export: which files, of saved_model, keras (.keras, .weights.h5 for Keras 2), keras3 (.keras "
+        "for Keras 3) and onnx (pip install 'PATH_TO_CLONE[onnx]').",
         shapes_weights=False,
     )
     embed_unit: str = _knob(

@@ -17,7 +17,7 @@ from simclr_med.data import DATA_ORDER
 from simclr_med.errors import UserError
 from simclr_med.export import source
 from simclr_med.optim import make_optimizer
-from simclr_med.run_folder import data_json, gfile
+from simclr_med.run_folder import data_json, gfile, provenance
 
 KEY = "adopted_weights"  # in config.json: what they are, in words
 
@@ -68,7 +68,7 @@ def adopt(
             run_folder.check_same_run(model_dir, *identity)
             return config
         _save(config, model, model_dir)
-        run_folder.write_config(model_dir, *identity, DATA_ORDER)
+        run_folder.write_config(model_dir, *identity, DATA_ORDER, provenance.software())
         values = {**run_folder.read_json(path), KEY: f"{weights.path} ({weights.kind})"}
         run_folder.write_json(path, values)
         run_folder.write_json(os.path.join(model_dir, "flags.json"), asked)

@@ -22,7 +22,7 @@ from simclr_med.export import writable
 from simclr_med.metrics import compare, operating_points, subgroups
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.metrics.text import encoder_title
-from simclr_med.run_folder import figures, gfile, leftovers
+from simclr_med.run_folder import figures, gfile, leftovers, provenance
 from simclr_med.transient import retried
 
 _POLL_SECONDS = 5.0
@@ -112,6 +112,10 @@ def evaluate(
     known = None
     if pictures and found.predictions and _is_classifier(config, found):
         known = likeness.measure(config, builder, strategy, found.models["trained"])
+    found.result["provenance"] = {
+        **provenance.here(None),
+        "training": provenance.training_of(model_dir),
+    }
     with run_folder.results_locked(model_dir):
         leftovers.remove(model_dir)
         if known:
@@ -124,6 +128,7 @@ def evaluate(
 def write_files(config: Config, folder: str, found: Measured) -> None:
     """Writes the files of an evaluation that is of no run, such as of others' features, and prints it."""
     gfile.makedirs(folder)
+    found.result["provenance"] = {**provenance.here(None), "training": {}}
     with run_folder.results_locked(folder):
         leftovers.remove(folder)
         _write(config.replace(keep_hub_module_max=0), folder, found, True, None)

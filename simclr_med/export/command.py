@@ -14,6 +14,7 @@ from simclr_med.checkpoints.restore import restore, step_of
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.export import (
+    keras3_file,
     keras_files,
     model_card,
     network,
@@ -126,6 +127,7 @@ def _write_saved_model(model: Model, facts: dict[str, Any], folder: str) -> None
 _FORMATS = {
     "saved_model": _Format(("saved_model",), _write_saved_model),
     "keras": _Format(keras_files.FILES, keras_files.write),
+    "keras3": _Format(keras3_file.FILES, keras3_file.write),
     "onnx": _Format(onnx_file.FILES, onnx_file.write),
 }
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import re
-import subprocess
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
-from simclr_med import __version__, run_folder
+from simclr_med import run_folder
 from simclr_med.config import FIELDS, PRIVATE, Config
 from simclr_med.export import model_card_loading
-from simclr_med.keras_api import keras
 from simclr_med.metrics import known_patients, subgroups, text
 from simclr_med.metrics.text import TITLES
-from simclr_med.run_folder import data_json, files
+from simclr_med.run_folder import data_json, files, provenance
 
 FILES = {
     "saved_model": "images to embeddings (and logits); can be trained further",
     "encoder.keras": "the encoder as a Keras model of stock layers",
     "encoder.weights.h5": "its weights alone",
+    "encoder_keras3.keras": "the encoder for Keras 3, on TensorFlow, JAX or PyTorch",
     "model.onnx": "images to embeddings (and logits), for onnxruntime",
 }
 _OF_EXPORT = {"mode", "export_formats", "checkpoint", "eval_name", "embed_unit"}
@@ -41,7 +35,6 @@ _METHODS = {
     "micle": "MICLe: contrastive pretraining, a pair is two images of one case",
 }
 _UNKNOWN = "not recorded"
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def model_card(
@@ -73,15 +66,25 @@ def model_card(
             ["file", "bytes", "what", "SHA-256 (of a folder: its files in order of name)"],
             [[name, f"{size:,}", FILES[name], digest] for name, size, digest in files],
         ),
-        "Software": _software(),
+        "Software": _software(model_dir),
     }
-    title = f"# {_network(facts)}, {facts['dataset'] or 'weights brought along'}\n"
+    title = _front_matter(facts)
+    title += f"# {_network(facts)}, {facts['dataset'] or 'weights brought along'}\n"
     if config.eval.keep_identifiers:
         title += f"\n{_NOT_TO_HAND_ON}"
     return title + "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
 
 
 _UNTRAINED = "Not known here: the weights were brought along and exported as they are."
+
+
+def _front_matter(facts: dict) -> str:
+    """Returns the YAML that https://huggingface.co/docs/hub/model-cards reads; no licence: that is for
+    whoever hands the model on to say."""
+    task = "image-classification" if facts["class_names"] else "image-feature-extraction"
+    tags = ["simclr_med", "medical-imaging", "self-supervised-learning"]
+    lines = ["library_name: keras", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags)]
+    return "\n".join(["---", *lines, "---", "", ""])
 
 
 def _network(facts: dict) -> str:
@@ -274,25 +277,15 @@ def _preprocessing(facts: dict) -> str:
     )
 
 
-def _software() -> str:
-    name = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
-    return (
-        f"Exported with Python {platform.python_version()}, TensorFlow {tf.__version__}, {name} "
-        f"{importlib.metadata.version(name)}, NumPy {np.__version__}, simclr_med "
-        f"{__version__}{_commit()}."
-    )
-
-
-def _commit() -> str:
-    """Returns " at commit ..." of a clone; "" where the package is installed, or without git."""
-    if not os.path.exists(os.path.join(_ROOT, ".git")):  # git would look further up
-        return ""
-    command = ["git", "-C", _ROOT, "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" at commit {done.stdout.strip()}"
+def _software(model_dir: str | None) -> str:
+    """Returns which versions exported, and how long the run was trained, on what."""
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.software().items())
+    text = f"Exported with {versions}."
+    if model_dir and (found := provenance.sessions(model_dir)):
+        took = provenance.in_words(provenance.training_of(model_dir))
+        machine = provenance.hardware_in_words(found[-1]["hardware"])
+        text += f" Training took {took}, on {machine}."
+    return text
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:

@@ -88,6 +88,18 @@ RESIZE
 features = encoder(tf.clip_by_value(pixels, 0, 1))
 ```
 """
+_KERAS3 = """
+Keras 3, on any of its backends (pixels as in the block before, or by Pillow and NumPy):
+
+```python
+import keras
+import numpy as np
+
+encoder = keras.models.load_model("encoder_keras3.keras")
+pixels = np.zeros([2, SIZE, SIZE, 3], np.float32)  # yours: RGB in [0, 1]
+features = encoder(pixels)
+```
+"""
 _CENTER = """\
 height, width = images.shape[1:3]
 side = round(0.875 * min(height, width))
@@ -126,6 +138,8 @@ def snippets(facts: dict[str, Any], files: list[str]) -> str:
         parts += [_SAVED_MODEL, *([_CASE] if facts["class_names"] else []), _FURTHER]
     if "encoder.keras" in files:
         parts.append(_KERAS)
+    if "encoder_keras3.keras" in files:
+        parts.append(_KERAS3)
     if "model.onnx" in files:
         parts.append(_ONNX)
     text = "".join(parts)

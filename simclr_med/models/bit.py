@@ -12,7 +12,7 @@ import tensorflow as tf
 from simclr_med.keras_api import keras
 from simclr_med.models.encoder import Encoder
 from simclr_med.models.layers import PaddedMaxPool
-from simclr_med.models.symbolic import Composite, is_symbolic, stock
+from simclr_med.models.symbolic import Composite, add, is_symbolic, pad, relu, stock
 
 UNITS_PER_GROUP: dict[int, tuple[int, ...]] = {
     50: (3, 4, 6, 3),
@@ -48,7 +48,8 @@ class StandardizedConv(keras.layers.Layer):
             convolution = keras.layers.Conv2D(
                 self.filters, self.kernel_size, self.strides, use_bias=False
             )
-            y = convolution(tf.pad(x, self._padding()))
+            _, side, *_ = self._padding()
+            y = convolution(pad(x, *side) if any(side) else x)
             convolution.set_weights([self.standardized_kernel().numpy()])
             return y
         return super().__call__(x, *args, **kwargs)
@@ -108,12 +109,12 @@ class Unit(Composite):
         self.shortcut = StandardizedConv(4 * filters, 1, strides) if project else None
 
     def call(self, x, training):
-        y = tf.nn.relu(self.norms[0](x))
+        y = relu(self.norms[0](x))
         shortcut = self.shortcut(y) if self.shortcut else x
         y = self.convs[0](y)
         for norm, conv in zip(self.norms[1:], self.convs[1:]):
-            y = conv(tf.nn.relu(norm(y)))
-        return y + shortcut
+            y = conv(relu(norm(y)))
+        return add(y, shortcut)
 
 
 class Root(Composite):
@@ -154,4 +155,4 @@ class ResNetV2(Encoder):
         self.num_features = 2048 * width
 
     def finish(self, x, training):
-        return tf.nn.relu(self.norm(x))
+        return relu(self.norm(x))

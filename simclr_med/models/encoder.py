@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-
 from simclr_med.models.input_range import to_range
 from simclr_med.models.remat import remat
-from simclr_med.models.symbolic import Composite, is_symbolic
+from simclr_med.models.symbolic import Composite, is_symbolic, mean_over_image
 
 
 class Encoder(Composite):
@@ -45,7 +43,7 @@ class Encoder(Composite):
                 block.trainable = False
 
     def call(self, images, training):
-        return tf.reduce_mean(self.feature_map(images, training), axis=[1, 2])  # [n, d]
+        return mean_over_image(self.feature_map(images, training))  # [n, d]
 
     def feature_map(self, images, training=False):
         """Returns what the features are the mean of, [n, h, w, d]; images in [0, 1]."""

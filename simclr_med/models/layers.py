@@ -15,7 +15,15 @@ from simclr_med import distribution
 from simclr_med.keras_api import keras
 from simclr_med.models.conv2d import Conv2D
 from simclr_med.models.remat import is_recomputing
-from simclr_med.models.symbolic import Composite, is_symbolic, stock
+from simclr_med.models.symbolic import (
+    Composite,
+    is_symbolic,
+    mean_over_image,
+    pad,
+    relu,
+    scale_by,
+    stock,
+)
 
 _FUSED = (tf.float32, tf.bfloat16, tf.float16)  # what the fused BatchNorm computes in
 
@@ -108,7 +116,7 @@ class BatchNormRelu(Composite):
 
     def call(self, x, training):
         x = self.bn(x, training=training)
-        return tf.nn.relu(x) if self.relu else x
+        return relu(x) if self.relu else x
 
 
 class Conv(Composite):
@@ -129,7 +137,7 @@ class Conv(Composite):
 
     def call(self, x):
         if any(self.padding):
-            x = tf.pad(x, [[0, 0], self.padding, self.padding, [0, 0]])
+            x = pad(x, *self.padding)
         return self.conv2d(x)
 
 
@@ -143,7 +151,7 @@ class AveragePool(Composite):
 
     def call(self, x):
         if self.pad:
-            x = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])
+            x = pad(x, 0, 1)
         return self.pool(x)
 
 
@@ -155,7 +163,7 @@ class PaddedMaxPool(Composite):
         self.pool = keras.layers.MaxPooling2D(3, 2, "valid")
 
     def call(self, x):
-        return self.pool(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]))
+        return self.pool(pad(x, 1, 1))
 
 
 class SelectiveKernel(Composite):
@@ -189,5 +197,5 @@ class SqueezeExcite(Composite):
         self.expand = keras.layers.Conv2D(channels, 1, kernel_initializer=init())
 
     def call(self, x):
-        gate = tf.reduce_mean(x, [1, 2], keepdims=True)
-        return tf.sigmoid(self.expand(tf.nn.relu(self.reduce(gate)))) * x
+        gate = relu(self.reduce(mean_over_image(x, keepdims=True)))
+        return scale_by(x, self.expand(gate))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from simclr_med.keras_api import keras
 from simclr_med.models.encoder import Encoder
 from simclr_med.models.layers import (
@@ -22,6 +20,7 @@ from simclr_med.models.layers import (
     SelectiveKernel,
     SqueezeExcite,
 )
+from simclr_med.models.symbolic import add, relu
 
 BLOCKS_PER_GROUP: dict[int, tuple[int, ...]] = {
     18: (2, 2, 2, 2),
@@ -171,7 +170,7 @@ def _residual(block, x, training):
     shortcut = block.shortcut(x, training=training) if block.shortcut else x
     x = _run(block.body, x, training)
     x = block.se(x) if block.se else x
-    return tf.nn.relu(x + shortcut)
+    return relu(add(x, shortcut))
 
 
 def _run(layers, x, training):

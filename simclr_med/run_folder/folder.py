@@ -167,11 +167,12 @@ def write_config(
     dataset: str,
     class_names: tuple[str, ...],
     data_order: int,
+    software: dict[str, str],
 ) -> None:
-    """Writes config.json: from here on the folder holds this run."""
+    """Writes config.json: from here on the folder holds this run. `software`: `provenance.software`."""
     mine = _of_run(model_dir, config, dataset, class_names)
     path = os.path.join(model_dir, "config.json")
-    write_json(path, {**mine, "data_order": data_order})
+    write_json(path, {**mine, "data_order": data_order, "software": software})
 
 
 def data_order(model_dir: str) -> int | None:

@@ -17,7 +17,7 @@ from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
-from simclr_med.run_folder import data_json, figures, gfile, leftovers
+from simclr_med.run_folder import data_json, figures, gfile, leftovers, provenance
 from simclr_med.signals import Interrupted, stop_signals
 from simclr_med.training import curves, startup, views, workers
 from simclr_med.training.plan import Plan, batches_from, make_plan, views_per_example
@@ -78,7 +78,7 @@ def train(
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
-        run_folder.write_config(folder, *identity, plan.data_order)
+        run_folder.write_config(folder, *identity, plan.data_order, provenance.software())
         run_folder.write_json(os.path.join(folder, "flags.json"), asked)
         if not start and config.run.checkpoint:
             initial.write(folder, trained.model, config.run.checkpoint)
@@ -93,7 +93,11 @@ def train(
         if folder != model_dir:
             saved = _checkpoints(folder, trained, max_to_keep=0)
         if start < plan.total_steps:
-            with out_of_memory.explained(config, strategy.num_replicas_in_sync), saved:
+            with (
+                provenance.session(folder, asked, start, lambda: saved.step),
+                out_of_memory.explained(config, strategy.num_replicas_in_sync),
+                saved,
+            ):
                 _loop(plan, strategy, trained, saved, stop)
         # 7. The picture of how it went.
         path = os.path.join(folder, "curves.png")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-
-import numpy as np
-import tensorflow as tf
-
 from simclr_med.config import FIELDS, PRIVATE
 from simclr_med.evaluation.report import page
 from simclr_med.metrics import text
+from simclr_med.run_folder import provenance
 
 # What else config.json holds that says nothing of people, files or machines.
 _WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
@@ -58,8 +54,8 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     """
     rows = [
         ["dataset", result["dataset"]],
-        ["trained on", result["train_split"]],
-        ["evaluated on", result["eval_split"]],
+        ["training split", result["train_split"]],
+        ["evaluated split", result["eval_split"]],
         ["step of the checkpoint", str(result["global_step"])],
     ]
     for key, title in (
@@ -73,12 +69,18 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     ):
         if result.get(key) not in (None, {}, ""):
             rows.append([title, text.plain(result[key])])
-    rows.append(
-        [
-            "versions",
-            f"Python {platform.python_version()}, TensorFlow {tf.__version__}, NumPy {np.__version__}",
+    if made := result.get("provenance"):
+        versions = ", ".join(f"{name} {version}" for name, version in made["software"].items())
+        rows += [
+            ["evaluated with", versions],
+            ["evaluated on", provenance.hardware_in_words(made["hardware"])],
         ]
-    )
+        if trained := provenance.in_words(made["training"]):
+            rows.append(["training took", trained])
+        if commits := made["training"].get("commits"):
+            rows.append(["trained at commit", ", ".join(commits)])
+        if identifiers:
+            rows.append(["host", made["host"]])
     body = page.table(["what", "value"], rows, words=True)
     body += _skipped(result.get("skipped_images") or [], identifiers)
     files = result.get("files") or {}
