@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 import simclr_med
-from helpers import command_line, encoders, tiny_runs
+from helpers import ROOT, command_line, encoders
+from helpers.folders import draw_cases
 from simclr_med import api
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
@@ -124,21 +125,29 @@ def test_in_a_thread_and_after_one_another(tiny_tuned, photos):
 
 
 @pytest.mark.slow
-def test_pretrain_and_finetune_are_the_command(tmp_path, capsys):
-    photos = tiny_runs.draw_folder(tmp_path / "photos")
-    small = dict(
-        train_steps=1, train_batch_size=4, data_dir=str(tmp_path / "tfds"), eval_batch_size=4
+def test_the_notebook_runs_from_a_folder_to_predictions(tmp_path, monkeypatch, capsys):
+    """docs/quickstart.ipynb, its cells one after the other, at a tiny size."""
+    monkeypatch.chdir(tmp_path)
+    draw_cases(tmp_path / "photos", {"train": 24, "validation": 6})
+    notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    small = dict(train_steps=2, checkpoint_steps=1, data_dir=str(tmp_path / "tfds"))
+    small |= dict(train_batch_size=4, eval_batch_size=4, image_size=34, keep_hub_module_max=0)
+    assert "FLAGS = {}" in cells[0]
+    cells[0] = cells[0].replace("FLAGS = {}", f"FLAGS = {small}")
+    cells[1] = cells[1].replace("(FOLDER)", "(FOLDER, data_dir=FLAGS['data_dir'])")
+    names: dict = {}
+    for cell in cells:
+        exec(cell, names)
+    table = names["model"].predict("photos")
+    assert len(table) == 30 and set(table["prediction"]) <= set(names["model"].class_names)
+    tuned = json.loads((tmp_path / "runs" / "tuned" / "config.json").read_text())
+    assert tuned["checkpoint"] == names["run"] and (tuned["image_size"], tuned["micle"]) == (
+        34,
+        False,
     )
-    assert simclr_med.verify(photos, data_dir=small["data_dir"])
-    small |= dict(mixed_precision=True, keep_hub_module_max=0, checkpoint_steps=1)
-    run = simclr_med.pretrain(photos, tmp_path / "run", image_size=34, micle=True, **small)
-    assert run == str(tmp_path / "run") and (tmp_path / "run" / "result.json").exists()
-    tuned = simclr_med.finetune(
-        photos, tmp_path / "tuned", run, selection_split="", train_split="train", **small
-    )
-    values = json.loads((tmp_path / "tuned" / "config.json").read_text())
-    assert (values["image_size"], values["checkpoint"]) == (34, run)
-    assert simclr_med.load(tuned).class_names == ("label0", "label1")
+    assert (tmp_path / "runs" / "tuned" / "report.html").exists()
     assert keras.mixed_precision.global_policy().name == "float32"
     with pytest.raises(UserError, match="no_such_flag"):
-        simclr_med.pretrain(photos, tmp_path / "other", no_such_flag=1)
+        simclr_med.pretrain("photos", tmp_path / "other", no_such_flag=1)
+    capsys.readouterr()
