@@ -21,7 +21,7 @@ from simclr_med.evaluation.report import embedding, html, results, strips
 from simclr_med.export import writable
 from simclr_med.metrics import compare, operating_points, subgroups
 from simclr_med.metrics.predictions import read_predictions
-from simclr_med.metrics.text import encoder_title
+from simclr_med.metrics.text import encoder_title, headline, metrics_of
 from simclr_med.run_folder import figures, gfile, leftovers, provenance
 from simclr_med.transient import retried
 
@@ -179,6 +179,10 @@ def _write(
                 gfile.remove(path)
     result["files"], result["not_drawn"] = files, {}
     run_folder.write_json(files["result"], result)  # from here on nothing that is drawn can cost it
+    if found.checkpoint:
+        name, rows = headline(result)
+        values = {n: rows["trained"][n] for n in metrics_of(rows["trained"])} if name else {}
+        run_folder.write_evaluation(model_dir, f"eval{suffix}", result["global_step"], values)
     if config.run.keep_hub_module_max:
         files["saved_model"] = export.save(
             config,

@@ -12,7 +12,7 @@ from simclr_med.run_folder.folder import (
     write_config,
     write_json,
 )
-from simclr_med.run_folder.log import RunLog
+from simclr_med.run_folder.log import RunLog, write_evaluation
 
 __all__ = [
     "RunLog",
@@ -25,5 +25,6 @@ __all__ = [
     "results_locked",
     "write_atomically",
     "write_config",
+    "write_evaluation",
     "write_json",
 ]

@@ -83,6 +83,13 @@ class RunLog:
                 tf.summary.scalar(f"train/{name}", value)
         retried(self._events.flush, f"Writing TensorBoard events of {self._path}")
 
+    def hyperparameters(self, values: dict[str, bool | int | float | str]) -> None:
+        """Writes values that TensorBoard's HParams tab compares runs by; "" for None."""
+        from tensorboard.plugins.hparams import api  # a second to import, and this alone needs it
+
+        with self._events.as_default(step=0):
+            api.hparams({name: "" if v is None else v for name, v in values.items()})
+
     def picture(self, name: str, image: tf.Tensor, step: int) -> None:
         """Adds an image, uint8 [H, W, 3], to the TensorBoard events."""
         with self._events.as_default(step=step):
@@ -93,6 +100,24 @@ class RunLog:
         if self._bar:
             self._bar.stop()
         self._events.close()
+
+
+def write_evaluation(model_dir: str, name: str, step: int, values: dict[str, float]) -> None:
+    """Adds the metrics of an evaluation to the run's TensorBoard events, as NAME/METRIC.
+
+    Args:
+      model_dir: of the run.
+      name: "eval", or "eval_NAME" of --eval_name.
+      step: of the checkpoint.
+      values: {metric: value}; NaN is left out.
+    """
+    events = os.path.join(model_dir, "events")
+    writer = retried(lambda: tf.summary.create_file_writer(events), f"Writing {events}")
+    with writer.as_default(step=step):
+        for metric, value in values.items():
+            if value == value:
+                tf.summary.scalar(f"{name}/{metric}", value)
+    retried(writer.close, f"Writing {events}")
 
 
 def progress(metrics: dict[str, float]) -> str:

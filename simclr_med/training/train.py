@@ -13,7 +13,7 @@ from simclr_med.augment import device_ops
 from simclr_med.build import label_reading, make_model
 from simclr_med.checkpoints.weights import Classes, initial, input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
-from simclr_med.config import Config
+from simclr_med.config import PRIVATE, Config, fields_that_shape_weights
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
@@ -203,6 +203,9 @@ def _loop(
     num_views = views_per_example(plan, batches)
     log = run_folder.RunLog(saved.model_dir, saved.step, total_steps, num_views * batch_size)
     if saved.step == 0:
+        shaping = fields_that_shape_weights()
+        values = {n: v for n, v in config.to_dict().items() if n in shaping and n not in PRIVATE}
+        log.hyperparameters(values)
         path = os.path.join(saved.model_dir, "views.png")
         batch = next(iter(batches))
         log.picture("views", views.save(path, batch, ops, config.run.seed), step=0)

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import tensorflow as tf
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from simclr_med.run_folder import provenance
 
@@ -48,3 +50,23 @@ def test_a_run_and_its_evaluation_say_it(tiny_tuned, tmp_path, monkeypatch):
     assert saved["software"] == provenance.software()
     result = json.loads((tiny_tuned / "result.json").read_text())["provenance"]
     assert result["software"] == saved["software"] and result["training"]["seconds"] > 0
+
+
+@pytest.mark.usefixtures("one_block")
+def test_tensorboard_has_the_flags_that_shape_weights_and_the_evaluation(tiny_tuned):
+    tags, named = {}, set()
+    for path in (tiny_tuned / "events").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                tags[value.tag] = (
+                    float(tf.make_ndarray(value.tensor)) if "/macro" in value.tag else 0
+                )
+                content = value.metadata.plugin_data
+                if content.plugin_name == "hparams":
+                    start = plugin_data_pb2.HParamsPluginData.FromString(content.content)
+                    named |= set(start.session_start_info.hparams)
+    result = json.loads((tiny_tuned / "result.json").read_text())
+    row = result["classification"]["supervised head"]["trained"]
+    assert tags["eval/macro_auc"] == pytest.approx(row["macro_auc"])
+    assert {"learning_rate", "image_size", "label_seed"} <= named
+    assert not {"model_dir", "checkpoint", "bag_regex"} & named
