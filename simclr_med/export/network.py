@@ -35,20 +35,36 @@ def portable(config: Config, num_classes: int) -> Model:
         keras.mixed_precision.set_global_policy(policy)
 
 
-def outputs(model: Model, pixels: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-    """Returns {"embeddings": [n, d], "logits": [n, classes]}; logits of a fine-tuned run only.
+def outputs(
+    model: Model, pixels: tf.Tensor, training: bool = False, multilabel: bool | None = None
+) -> dict[str, tf.Tensor]:
+    """Returns {"embeddings": [n, d], "logits": [n, classes], "probabilities": [n, classes]}.
+
+    Logits and probabilities of a fine-tuned run only.
 
     Args:
       model: from `portable`.
       pixels: float32 [n, H, W, 3] in [0, 1].
       training: BatchNorm uses, and moves, its statistics.
+      multilabel: whether an image can have several labels: a sigmoid each, not a softmax.
     """
     embeddings = model.encoder(pixels, training=training)
     for layer in _projection(model):
         embeddings = layer(embeddings, training=training)
     if model.supervised_head is None:
         return {"embeddings": embeddings}
-    return {"embeddings": embeddings, "logits": model.classify(embeddings)}
+    return {"embeddings": embeddings, **classified(model, embeddings, multilabel)}
+
+
+def classified(
+    model: Model, embeddings: tf.Tensor, multilabel: bool | None
+) -> dict[str, tf.Tensor]:
+    """Returns {"logits", "probabilities"}, [n, classes] each, of embeddings [n, d]."""
+    logits = model.classify(embeddings)
+    return {
+        "logits": logits,
+        "probabilities": (tf.sigmoid if multilabel else tf.nn.softmax)(logits),
+    }
 
 
 def parts(model: Model) -> list[keras.layers.Layer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 from typing import Any
@@ -33,6 +34,8 @@ def check_installed() -> None:
 def write(model: Model, facts: dict[str, Any], folder: str) -> None:
     """Writes model.onnx: images uint8 [n, H, W, 3] of any size to what `network.outputs` gives.
 
+    Its metadata hold what simclr_med.json says (class names, preprocessing), each value as JSON.
+
     Args:
       model: from `network.portable`, with its weights.
       facts: from `network.facts`.
@@ -59,7 +62,8 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
         pixels = matrices.resize(
             tf.cast(images, tf.float32) / 255.0, image_size, facts["antialias"]
         )
-        return network.outputs(model, tf.clip_by_value(pixels, 0.0, 1.0))
+        pixels = tf.clip_by_value(pixels, 0.0, 1.0)
+        return network.outputs(model, pixels, multilabel=facts["several_labels"])
 
     with writing(os.path.join(folder, FILES[0])) as local:
         tf2onnx.convert.from_function(
@@ -68,3 +72,18 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
             opset=_OPSET,
             output_path=local,
         )
+        _describe(local, facts)
+
+
+def _describe(path: str, facts: dict[str, Any]) -> None:
+    """Names the axes of an ONNX file's inputs and outputs, and puts the facts into its metadata."""
+    import onnx
+
+    model = onnx.load(path)
+    axes = {"images": ("batch", "height", "width")}
+    for value in (*model.graph.input, *model.graph.output):
+        names = axes.get(value.name, ("batch",))
+        for name, dimension in zip(names, value.type.tensor_type.shape.dim):
+            dimension.dim_param = name
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
+    onnx.save(model, path)

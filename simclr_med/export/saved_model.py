@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from simclr_med import run_folder
-from simclr_med.augment.crop import evaluation_view
+from simclr_med.augment.crop import decode_center_crop, evaluation_view
 from simclr_med.checkpoints.variable_tree import copy_tree, copy_values
 from simclr_med.config import Config
 from simclr_med.export import network
@@ -60,8 +60,9 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
     """Writes the SavedModel and simclr_med.json into the folder `path`, in place of what was there.
 
     Images, uint8 or uint16 [n, H, W, 3], are cropped and resized as evaluation does; the result is
-    that of `network.outputs`. The signature "classify" maps embeddings to logits, because a case is
-    classified by the mean embedding of its images.
+    that of `network.outputs`. The signature "serving_bytes" takes encoded JPEG or PNG images, string
+    [n]; "classify" maps embeddings to logits and probabilities, because a case is classified by the mean
+    embedding of its images.
 
     Args:
       model: from `network.portable`, with its weights.
@@ -83,9 +84,11 @@ def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint,
         evaluation_view, size=facts["image_size"], antialias=facts["antialias"]
     )
 
+    several = facts["several_labels"]
+
     @tf.function(autograph=False)  # nothing to convert: a third less time
     def call(images, training=False):
-        return network.outputs(model, view(images), training)
+        return network.outputs(model, view(images), training, several)
 
     def traced(dtype, training):
         images = tf.TensorSpec([None, None, None, 3], dtype, "images")
@@ -95,9 +98,21 @@ def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint,
     for name, dtype in _IMAGES.items():
         signatures[name] = traced(dtype, False)
         traced(dtype, True)
+
+    @tf.function(autograph=False)
+    def of_bytes(encoded):
+        decoded = functools.partial(
+            decode_center_crop, size=facts["image_size"], antialias=facts["antialias"]
+        )
+        pixels = tf.map_fn(decoded, encoded, fn_output_signature=tf.float32)
+        return network.outputs(model, pixels, False, several)
+
+    signatures["serving_bytes"] = of_bytes.get_concrete_function(
+        tf.TensorSpec([None], tf.string, "encoded")
+    )
     if model.supervised_head is not None:
         signatures["classify"] = tf.function(
-            lambda embeddings: {"logits": model.classify(embeddings)},
+            lambda embeddings: network.classified(model, embeddings, several),
             input_signature=[
                 tf.TensorSpec([None, facts["embedding_size"]], tf.float32, "embeddings")
             ],

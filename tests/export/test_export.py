@@ -94,11 +94,13 @@ def test_the_saved_model_equals_evaluation(world, load, name, size):
     for found in (
         loaded(tf.constant(images)),
         loaded.signatures["serving_default"](images=tf.constant(images)),
+        loaded.signatures["serving_bytes"](encoded=tf.stack(encoded)),
     ):
         assert_close(found["embeddings"], expected["features"])
-        assert ("logits" in found) == (name == "tuned")
+        assert ("logits" in found) == ("probabilities" in found) == (name == "tuned")
         if name == "tuned":
             assert_close(found["logits"], expected["logits"])
+            assert_close(found["probabilities"], tf.nn.softmax(expected["logits"]))
 
 
 def test_16_bit_images_give_what_their_fractions_of_white_are(world, load):
@@ -120,7 +122,19 @@ def test_a_case_is_classified_by_the_mean_of_its_embeddings(world, load):
     expected = model(pixels, case_of_image=tf.zeros(3, tf.int32), num_cases=1)["logits"]
     loaded = load("tuned")
     case = tf.reduce_mean(loaded(tf.constant(images))["embeddings"], axis=0, keepdims=True)
-    assert_close(loaded.signatures["classify"](embeddings=case)["logits"], expected)
+    found = loaded.signatures["classify"](embeddings=case)
+    assert_close(found["logits"], expected)
+    assert_close(found["probabilities"], tf.nn.softmax(expected))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_probabilities_of_several_labels_are_sigmoids(several):
+    model = make_model(tiny_runs.FINETUNE, 2)
+    embeddings = tf.random.stateless_uniform([5, 64], (0, 0))
+    found = network.classified(model, embeddings, several)
+    of_one = (tf.sigmoid if several else tf.nn.softmax)(found["logits"])
+    assert_close(found["probabilities"], of_one)
+    assert bool(np.allclose(tf.reduce_sum(of_one, 1), 1)) != several
 
 
 @pytest.mark.parametrize("name", ["pretrained", "tuned"])

@@ -1,6 +1,7 @@
 """model.onnx in onnxruntime gives what the model in memory gives, from the same 8-bit images."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -65,7 +66,15 @@ def test_onnx_equals_the_model_in_memory(monkeypatch, tmp_path, name):
                 np.testing.assert_allclose(
                     found[of_onnx], expected[of_model], atol=1e-5 * scale, rtol=0
                 )
-    assert names == ["embeddings", *(["logits"] if classes else [])]
+                if of_onnx == "logits":
+                    probabilities = tf.nn.softmax(expected[of_model])
+                    np.testing.assert_allclose(found["probabilities"], probabilities, atol=1e-5)
+    assert names == ["embeddings", *(["logits", "probabilities"] if classes else [])]
+    (images,) = session.get_inputs()
+    assert images.shape == ["batch", "height", "width", 3]
+    assert all(output.shape[0] == "batch" for output in session.get_outputs())
+    told = session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(value) for key, value in told.items()} == facts
     if name != "tuned":  # the model card has the same code for all
         return
     card = model_card_loading.snippets(facts, ["model.onnx"])
