@@ -63,7 +63,7 @@ def label_efficiency(path: str, study: dict) -> None:
     for use in USES:
         if use in seen:
             axis.plot([], [], _MARKERS[use], color="#333333", label=USES[use])
-    axis.legend(title="best use", loc="best")
+    figure.legend(title="best use", loc="outside upper center", ncols=len(seen))
     _save(figure, path, study)
 
 
