@@ -59,12 +59,14 @@ class NewCases:
       folder: absolute, of the images.
       digest: SHA-256 (hex) of ids, paths, sizes and times of change.
       notes: what was assumed or is left out, to be printed.
+      views_known: whether the tables say which X-rays are frontal, and only those asked for are here.
     """
 
     cases: tuple[Planned, ...]
     folder: str
     digest: str
     notes: tuple[str, ...] = ()
+    views_known: bool = False
 
     def load(
         self, start: int = 0, long_side: int = 0, dicom_frame: str = "first"
@@ -206,7 +208,7 @@ def _of_table(table: BagTable, views: str, by_patient: bool) -> NewCases:
     ]
     files = zip(rows["path"], rows["size"], rows["mtime"])
     folder = table.image_folder or table.folder
-    return NewCases(tuple(cases), folder, _digest(cases, files), table.notes)
+    return NewCases(tuple(cases), folder, _digest(cases, files), table.notes, views_known=True)
 
 
 def _digest(cases: Iterable[Planned], files: Iterable[tuple]) -> str:

@@ -44,6 +44,7 @@ def test_a_chest_x_ray_study_is_a_case_and_so_can_be_its_patient(tmp_path):
     assert {c.case_id for c in frontal.cases} == {c.patient_id for c in frontal.cases}
     of_view = rows[rows["view"] == "frontal"]
     assert sum(len(c.paths) for c in frontal.cases) == len(of_view) < len(rows)
+    assert frontal.views_known and not in_files(f"{tmp_path}/**/*.jpg").views_known
     with pytest.raises(DataError, match="--bag_regex means nothing to --dataset=chexpert"):
         in_folder("chexpert", str(tmp_path / "cxr"), bag_regex="(.)")
 
