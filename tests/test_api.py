@@ -125,6 +125,7 @@ def test_in_a_thread_and_after_one_another(tiny_tuned, photos):
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 def test_the_notebook_runs_from_a_folder_to_predictions(tmp_path, monkeypatch, capsys):
     """docs/quickstart.ipynb, its cells one after the other, at a tiny size."""
     monkeypatch.chdir(tmp_path)

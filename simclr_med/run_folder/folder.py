@@ -167,12 +167,18 @@ def write_config(
     dataset: str,
     class_names: tuple[str, ...],
     data_order: int,
-    software: dict[str, str],
+    software: dict[str, str] | None = None,
 ) -> None:
-    """Writes config.json: from here on the folder holds this run. `software`: `provenance.software`."""
+    """Writes config.json: from here on the folder holds this run.
+
+    Args:
+      model_dir: the folder.
+      config, dataset, class_names, data_order: of the run.
+      software: versions, of `provenance.software`; None: unknown.
+    """
     mine = _of_run(model_dir, config, dataset, class_names)
     path = os.path.join(model_dir, "config.json")
-    write_json(path, {**mine, "data_order": data_order, "software": software})
+    write_json(path, {**mine, "data_order": data_order, "software": software or {}})
 
 
 def data_order(model_dir: str) -> int | None:

@@ -37,8 +37,8 @@ def software() -> dict[str, str]:
     if commit := _commit():
         found["commit"] = commit
     found |= {"python": platform.python_version(), "tensorflow": tf.__version__}
-    found["tf_keras" if keras.__name__.startswith("tf_keras") else "keras"] = keras.__version__
-    return found | {name: importlib.metadata.version(name) for name in _PACKAGES}
+    own = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
+    return found | {name: importlib.metadata.version(name) for name in (own, *_PACKAGES)}
 
 
 def hardware() -> dict[str, Any]:

@@ -45,7 +45,8 @@ def found_of(names, num_cases, *, multilabel=False):
         **{"eval_split": "test", "label_fraction": 1.0, "seed": 0, "trained_on": "d/$1"},
         **{"patients": {}, "evaluated": {}, "selection": {}, "contrastive": {}, "encoders": {}},
         **{"skipped_images": [], "labels": {}},
-        **measure._metrics(CONFIG, cases, names, main, None, []),
+        **measure.metrics_of_scores(CONFIG, cases, names, main, None, []),
+        **measure._acted_on(CONFIG, cases, names, main, {}),
     }
     return measure.Measured(
         result=result,
@@ -170,7 +171,7 @@ def run(tiny_tuned, tmp_path, one_block):
 
 
 def numbers(result):
-    return {k: v for k, v in result.items() if k not in ("files", "not_drawn")}
+    return {k: v for k, v in result.items() if k not in ("files", "not_drawn", "provenance")}
 
 
 def test_a_figure_that_fails_costs_a_warning(

@@ -42,6 +42,8 @@ def few():
     return ["--keep_hub_module_max=0"]
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_the_scores_are_those_of_the_run_that_made_the_weights(
     simclr, of_data, tiny_tuned, tmp_path, monkeypatch
 ):
@@ -87,6 +89,8 @@ def test_without_a_folder_it_gets_one_of_its_own():
     assert default_model_dir(config.replace(mode="train"), "d") != evaluated
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 def test_fine_tuning_goes_on_from_the_kept_head(simclr, of_data, tiny_tuned, tmp_path):
     """At a learning rate of nearly nothing: what was in the file is in the checkpoint."""
     step = ["--train_mode=finetune", "--mode=train", "--train_steps=1", "--train_batch_size=4"]

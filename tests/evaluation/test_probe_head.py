@@ -86,6 +86,8 @@ def log_odds(probabilities):
     return np.log(probabilities) - np.log(probabilities[:, :1])
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.usefixtures("eager")
 def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strategy):
     """Logits of step 0, of images and of cases, against the probe that an evaluation would fit."""
@@ -113,6 +115,8 @@ def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strateg
     assert " on 8 labelled cases, 64 features, in " in said[0] and len(said) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.usefixtures("eager")
 def test_a_model_of_several_labels_starts_as_their_probes(tiny_data, strategy):
     """From --checkpoint, whose statistics stay as they are; one label has no case without it."""

@@ -372,6 +372,7 @@ class Effects:
                 result = evaluate.evaluate(
                     config, self.builder, self.finished, self.strategy, pictures=False
                 )
+                del result["provenance"]  # when, and how long
             except UserError as error:
                 result = str(error)
         new = {}
@@ -379,8 +380,10 @@ class Effects:
             path = os.path.join(self.finished, name)
             with open(path, "rb") as file:
                 new[name] = file.read()
+            if name.startswith("result"):
+                new[name] = {k: v for k, v in json.loads(new[name]).items() if k != "provenance"}
             os.remove(path)
-        return json.dumps(result, default=str), new, sizes, kept
+        return json.dumps(result, default=str), json.dumps(new, default=str), sizes, kept
 
     def see_comparison(self, config):
         """compare.json of two drawn models on 40 patients."""

@@ -32,6 +32,8 @@ def weights_of(folder):
     }
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.usefixtures("one_block")
 @pytest.mark.parametrize("changed", [{}, {"micro_batch": 10}])
 @pytest.mark.parametrize("learning_rate", [1e-3, 100.0])

@@ -49,6 +49,8 @@ def test_they_are_found_as_by_eye(labels, expected):
     assert without_cases(labels, "abc") == expected
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.usefixtures("one_block")
 def test_they_are_named_recorded_and_left_out_of_the_choice(builder, strategy, tmp_path, capsys):
     run = str(tmp_path / "run")

@@ -78,6 +78,8 @@ def test_the_loss_of_a_batch_is_against_them(builder):
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.usefixtures("one_block")
 @pytest.mark.parametrize("changed", [{}, {"micro_batch": 1}, {"class_weights": "balanced"}])
 def test_they_train_in_every_kind_of_step(builder, strategy, tmp_path, changed):
