@@ -47,11 +47,9 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> TrainedModel:
     0      c0           1
     1      c1           2
     """
-    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
-    configs = {
-        os.fspath(p): config_of_model({"mode": "predict"}, os.path.expanduser(os.fspath(p)))
-        for p in paths
-    }
+    given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    paths = [os.path.expanduser(os.fspath(p)) for p in given]
+    configs = {p: config_of_model({"mode": "predict"}, p) for p in paths}
     return TrainedModel(open_ensemble(configs, distribution.local_strategy(), or_encoder=True))
 
 
@@ -226,12 +224,14 @@ def _run(flags: Mapping[str, Any]) -> int:
             argv.append(f"--{name}={os.fspath(value) if isinstance(value, os.PathLike) else value}")
     handler = signal.getsignal(signal.SIGINT) if signals.in_main_thread() else None
     policy = keras.mixed_precision.global_policy()
+    was_deterministic = _tf_config.is_op_determinism_enabled()
     try:
         return main.run(argv)
     finally:
         # What a command sets for its whole process is not for a notebook that goes on with other work.
         keras.mixed_precision.set_global_policy(policy)
-        _tf_config.disable_op_determinism()
+        if not was_deterministic:
+            _tf_config.disable_op_determinism()
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
 

@@ -57,8 +57,8 @@ def make_strategy(
     if use_tpu or (use_tpu is None and (tpu_name or master or _has_local_tpu())):
         return _tpu_strategy(tpu_name or master or "local", tpu_zone, gcp_project)
     gpus = tf.config.list_physical_devices("GPU")
-    _grow_memory(gpus)
     if len(gpus) > 1:
+        _grow_memory(gpus)
         return tf.distribute.MirroredStrategy()
     return local_strategy()
 
@@ -111,6 +111,7 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
 def local_strategy() -> tf.distribute.Strategy:
     """Returns one device of this machine, as for what worker 0 does alone after training together."""
     gpus = tf.config.list_physical_devices("GPU")
+    _grow_memory(gpus)
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
 
 

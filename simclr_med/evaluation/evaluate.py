@@ -111,7 +111,10 @@ def evaluate(
     )
     known = None
     if pictures and found.predictions and _is_classifier(config, found):
-        known = likeness.measure(config, builder, strategy, found.models["trained"])
+        known = retried(
+            lambda: likeness.measure(config, builder, strategy, found.models["trained"]),
+            f"Reading training images for {likeness.FILE}",
+        )
     found.result["provenance"] = {
         **provenance.here(None),
         "training": provenance.training_of(model_dir),

@@ -5,7 +5,7 @@ with those of training images: Mahalanobis distance (Lee et al. 2018, "A Simple 
 Detecting Out-of-Distribution Samples") with the shrunk covariance of Ledoit and Wolf (2004). The stem,
 because later layers are trained to ignore what is looked for here: with a classifier of HAM10000
 (ResNet-18, 64 px) the distance of the last features (cosine, to the fifth nearest case) found 2 of 1,001
-chest X-rays beyond 99 % of held-out photographs, that of the stem 76 %. And an image without any colour
+chest X-rays beyond 99 % of other photographs, that of the stem 76 %. And an image without any colour
 is said to be one where training images have colour, which finds all of these.
 
 It notices another modality and other light. It does not notice a disease that is new.
@@ -31,6 +31,7 @@ from simclr_med.run_folder import files, gfile
 
 FILE = "likeness.npz"
 MOST_CASES = 1000  # whose images are compared with, and as many that the limit is taken from
+FEWEST = 10  # images on either side; of fewer a limit says nothing
 SHARE = 0.99  # of known images that are within the limit
 RARE = 0.01  # share of the training images that may be grey where a grey one is still noted
 _GREY = 0.005  # mean difference between the largest and smallest channel; 1.3 of 255 levels
@@ -125,8 +126,10 @@ def looks(model: Model, images: tf.Tensor) -> tf.Tensor:
     return tf.concat([mean, tf.sqrt(variance), colour], axis=1)
 
 
-def measure(config: Config, builder, strategy: tf.distribute.Strategy, model: Model) -> Likeness:
-    """Returns the likeness to the training images of a run; the labels of none are used.
+def measure(
+    config: Config, builder, strategy: tf.distribute.Strategy, model: Model
+) -> Likeness | None:
+    """Returns the likeness to the training images of a run; None of too few. Labels are not used.
 
     The limit is taken from the selection split or, without one, from the evaluation split.
 
@@ -141,6 +144,8 @@ def measure(config: Config, builder, strategy: tf.distribute.Strategy, model: Mo
         _of_split(config, strategy, model, open_bags(config, builder, split))
         for split in (config.data.train_split, held_out)
     )
+    if min(len(training), len(known)) < FEWEST:
+        return None
     return Likeness.of(training, known, f"{len(known):,} images of split '{held_out}'")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -73,7 +73,6 @@ def predict(
     cases: Iterable[Case],
     *,
     per_image: bool = False,
-    seen: Callable[[int], None] = lambda num_images: None,
 ) -> Iterator[list[Scored]]:
     """Yields the cases in their order, some at a time, each once all of its images are seen.
 
@@ -83,7 +82,6 @@ def predict(
       ensemble: of the classifiers.
       cases: read by another thread while the device computes, a few batches ahead.
       per_image: score each image alone, too.
-      seen: told the number of images of each batch, once it is done.
 
     Raises:
       UserError: memory did not suffice; and whatever `cases` raises.
@@ -92,7 +90,6 @@ def predict(
     sums = _Sums(source)
     for found, case, image in ensemble.forward(source.bags()):
         sums.add(found, case, image)
-        seen(len(image))
         if done := sums.finished():
             yield _scored(ensemble, done, per_image)
     if source.error is not None:
