@@ -244,8 +244,8 @@ def _activation_maps(
     """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
     if not cases or config.run.train_mode != "finetune":
         return {}
-    model = found.models["trained"]
-    if not activation.has_maps(model):
+    model = found.models.get("trained")  # others' features come without one
+    if model is None or not activation.has_maps(model):
         return {}
     size, antialias = config.augment.image_size, config.augment.is_antialiased
     seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
