@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from simclr_med import cluster, distribution
 from simclr_med.config import Config
-from simclr_med.data import Bags, label_fraction, open_split
+from simclr_med.data import Bags, folds, label_fraction
 from simclr_med.data.cases import Cases, read_cases
 from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
@@ -46,8 +46,11 @@ def set_precision(config: Config) -> None:
 
 
 def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:
-    """Returns a split's bags, read as the configuration says; `also` is for `open_split`."""
-    return open_split(builder, split, LabelReading.of(config.data), **also)
+    """Returns a split's bags, read as the configuration says; `also` is for `open_split`.
+
+    A fold of a split is one too, see `data.folds`.
+    """
+    return folds.open_part(builder, split, LabelReading.of(config.data), **also)
 
 
 def label_reading(config: Config, bags: Bags) -> dict[str, str]:

@@ -649,6 +649,14 @@ class ExperimentConfig:
         at_least=1,
         shapes_weights=False,
     )
+    folds: int = _knob(
+        0,
+        "train_then_eval: cross-validation by patient: so many runs, each evaluated on its share of the "
+        "patients of --train_split and trained on the others; then one result and one report of all "
+        "cases. For data of which a test split would hold too few.",
+        at_least=0,
+        shapes_weights=False,
+    )
     runs: str = _knob(
         "",
         "compare: A,B[,C...], each a model_dir, model_dir:EVAL_NAME or predictions.csv; B, C, ... "
@@ -800,11 +808,12 @@ PROBE, SCORE = "probe", "score"  # evaluate a pretrained run, or a fine-tuned on
 ADOPT = "adopt"  # take weights of --checkpoint for a fine-tuned run, to evaluate them
 EXPORT, EMBED, COMPARE, PREDICT = "export", "embed", "compare", "predict"
 REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY = "repeat", "sweep", "label_efficiency", "study"
+FOLDS = "folds"
 _TRAIN, _EVALUATE = (PRETRAIN, FINETUNE), (PROBE, SCORE)
 _READ = (PREPARE, PREDICT)  # a folder of images
 _ON_DEVICE = (*_TRAIN, *_EVALUATE, EMBED, PREDICT)
 _MODEL = (*_ON_DEVICE, EXPORT)
-_ALL = (PREPARE, *_MODEL, COMPARE, REPEAT, SWEEP, LABEL_EFFICIENCY, STUDY)
+_ALL = (PREPARE, *_MODEL, COMPARE, REPEAT, FOLDS, SWEEP, LABEL_EFFICIENCY, STUDY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -937,6 +946,7 @@ REACH: dict[str, Reach] = {
     "per_image": Reach((PREDICT,), shapes_results=False),
     # Experiments
     "repeats": Reach((REPEAT,)),
+    "folds": Reach((FOLDS,)),
     "runs": Reach((COMPARE,)),
     "features": Reach((COMPARE,)),
     "label_fractions": Reach((LABEL_EFFICIENCY, STUDY)),
@@ -985,7 +995,7 @@ def work_of(
     run = (PREPARE, training, evaluation)
     return {
         "train": run,
-        "train_then_eval": (*run, REPEAT),
+        "train_then_eval": (*run, REPEAT, FOLDS),
         "eval": (PREPARE, evaluation, *([] if of_run else [ADOPT])),
         "build": (PREPARE,),
         "verify": (PREPARE,),

@@ -175,7 +175,12 @@ def test_worker_0_then_works_alone_however_the_run_was_trained(monkeypatch, mode
 
 @pytest.mark.parametrize(
     "flags",
-    [["--mode=sweep"], ["--mode=label_efficiency"], ["--mode=train_then_eval", "--repeats=2"]],
+    [
+        ["--mode=sweep"],
+        ["--mode=label_efficiency"],
+        ["--mode=train_then_eval", "--repeats=2"],
+        ["--mode=train_then_eval", "--folds=2"],
+    ],
 )
 def test_many_runs_are_not_for_several_workers(monkeypatch, capsys, flags):
     monkeypatch.setenv("TF_CONFIG", worker(0, "a:1", "b:1")["TF_CONFIG"])

@@ -9,6 +9,7 @@ from simclr_med.commands.invocation import EXPERIMENTS, Invocation
 from simclr_med.config import FIELDS, Config
 from simclr_med.evaluation import splits
 from simclr_med.experiments import (
+    folds,
     forecast,
     forecast_jobs,
     forecast_tables,
@@ -32,7 +33,7 @@ def run(invocation: Invocation) -> int:
     """
     began = time.time()
     recipes: dict[str, Config] = {}
-    if invocation.repeats or invocation.mode in EXPERIMENTS:
+    if invocation.repeats or invocation.folds or invocation.mode in EXPERIMENTS:
         recipes, builder, model_dir, strategy = experiments.set_up(invocation)
     else:
         builder, model_dir, strategy = train.set_up(invocation)
@@ -68,6 +69,8 @@ def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir
         return forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
         named = repeats.jobs(config, config.experiment.repeats)
+    elif invocation.folds:
+        named = folds.jobs(config)
     elif mode == "sweep":
         named = sweep.points(config)
         splits.check_selection(config, builder)
@@ -75,7 +78,8 @@ def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir
         named = label_efficiency.jobs(config)
     else:
         return [Job("", config, builder, evaluated=mode == "train_then_eval", pictures=True)]
-    return [Job(n, job, builder, pictures=invocation.repeats) for n, job in named.items()]
+    pictures = invocation.repeats or invocation.folds
+    return [Job(n, job, builder, pictures=pictures) for n, job in named.items()]
 
 
 def _show_flags(invocation: Invocation, recipes: dict[str, Config]) -> None:

@@ -1,13 +1,14 @@
-"""--mode=sweep, label_efficiency and study; and train_then_eval with --repeats: many runs."""
+"""--mode=sweep, label_efficiency and study; train_then_eval with --repeats or --folds: many runs."""
 
 from __future__ import annotations
 
 from simclr_med import build, signals
-from simclr_med.commands import dataset, flags
+from simclr_med.commands import dataset, flags, next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
+from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate
-from simclr_med.experiments import label_efficiency, repeats, study, sweep
+from simclr_med.experiments import folds, label_efficiency, repeats, study, sweep
 from simclr_med.run_folder import data_json
 
 
@@ -20,10 +21,13 @@ def run(invocation: Invocation) -> int:
             study.run(config, recipes, dataset.prepare, model_dir, strategy, invocation.record)
         else:
             runs = {"sweep": sweep.run, "label_efficiency": label_efficiency.run}
-            make_runs = runs.get(mode, repeats.run)
+            several = folds.run if invocation.folds else repeats.run
+            make_runs = runs.get(mode, several)
             make_runs(config, builder, model_dir, strategy, invocation.record)
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
+    if invocation.folds:
+        next_step.show(invocation, model_dir)
     return 0
 
 
@@ -40,6 +44,28 @@ def set_up(invocation: Invocation) -> tuple:
     builder = dataset.prepare(first)
     model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
-    if not recipes:
+    if invocation.folds:
+        _check_folds(invocation, builder)
+    elif not recipes:
         evaluate.check_splits(config, builder)
     return recipes, builder, model_dir, strategy
+
+
+def _check_folds(invocation: Invocation, builder) -> None:
+    """Refuses what does not go with --folds, and splits that fail in the first fold.
+
+    Raises:
+      UserError: says what.
+    """
+    config = invocation.config
+    count = config.experiment.folds
+    if count == 1:
+        raise UserError("--folds=1: one fold leaves no patient to train on. Choose 2 or more.")
+    if invocation.repeats:
+        raise UserError("--folds and --repeats: give one of the two.")
+    if "eval_split" in invocation.given:
+        raise UserError(
+            f"--folds={count} evaluates on each fold of --train_split={config.data.train_split} in "
+            f"turn: leave out --eval_split={config.data.eval_split}."
+        )
+    evaluate.check_splits(next(iter(folds.jobs(config).values())), builder)

@@ -32,6 +32,7 @@ _WORDS = {
     knobs.FEATURES: "--mode=compare with --features",
     knobs.PREDICT: "--mode=predict",
     knobs.REPEAT: "--mode=train_then_eval, label_efficiency and study",
+    knobs.FOLDS: "--mode=train_then_eval",
     knobs.SWEEP: "--mode=sweep",
     knobs.LABEL_EFFICIENCY: "--mode=label_efficiency",
     knobs.STUDY: "--mode=study",

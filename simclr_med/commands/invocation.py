@@ -44,5 +44,10 @@ class Invocation:
 
     @property
     def repeats(self) -> bool:
-        """Whether train_then_eval is to do several runs."""
+        """Whether train_then_eval is to do a run for each seed."""
         return self.mode == "train_then_eval" and self.config.experiment.repeats > 1
+
+    @property
+    def folds(self) -> bool:
+        """Whether train_then_eval is to do a run for each fold."""
+        return self.mode == "train_then_eval" and self.config.experiment.folds > 0

@@ -170,8 +170,9 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
     if workers and config.run.dry_run:
         raise UserError("--dry_run measures in one process, without others: unset TF_CONFIG.")
     if workers and mode in TRAINING:
-        if config.experiment.repeats > 1 and mode == "train_then_eval":
-            raise UserError("--repeats trains run after run on one machine: unset TF_CONFIG.")
+        for name, several in (("repeats", 1), ("folds", 0)):
+            if getattr(config.experiment, name) > several and mode == "train_then_eval":
+                raise UserError(f"--{name} trains run after run on one machine: unset TF_CONFIG.")
         return config, workers
     if workers and mode in EXPERIMENTS:
         raise UserError(f"--mode={mode} trains run after run on one machine: unset TF_CONFIG.")

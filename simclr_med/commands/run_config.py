@@ -232,6 +232,8 @@ def default_model_dir(config: Config, dataset: str) -> str:
     what = mode if mode in (*EXPERIMENTS, *OF_A_MODEL, "eval") else config.method
     if config.experiment.repeats > 1 and mode == "train_then_eval":
         what += "_repeats"
+    if config.experiment.folds and mode == "train_then_eval":
+        what += "_folds"
     first = str(config.data.dataset or dataset).replace("/", "-")
     return os.path.join("runs", f"{first}_{what}_{digest}")
 

@@ -13,7 +13,7 @@ from simclr_med.training import train
 
 def run(invocation: Invocation) -> int:
     """Trains, from where a run in the same folder stopped; evaluates. Returns the exit code."""
-    if invocation.repeats:
+    if invocation.repeats or invocation.folds:
         return experiments.run(invocation)
     config, workers = invocation.config, invocation.workers
     builder, model_dir, strategy = set_up(invocation)

@@ -7,6 +7,7 @@ several (`images`, `labels`, `views`), and plain image classification (`image`: 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from simclr_med.data.by_patient import join_patients
 from simclr_med.data.labels import AS_STORED, LabelPolicy, LabelReading, make_policy
+from simclr_med.data.prepared import Prepared
 from simclr_med.errors import UserError
 
 NO_LABEL = -1
@@ -246,7 +248,7 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
     """Returns {"bags", "images", "patients"} of a split, from what its builder counted.
 
     What it did not count (a slice, another builder's dataset) is counted by reading the split once,
-    without its images where they come in bags.
+    without its images where they come in bags, and remembered.
     """
     metadata = builder.info.metadata or {}
     if split == "all" and split not in builder.info.splits:  # patients are in one split each
@@ -263,6 +265,13 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
         return {"bags": split_info.num_examples, "images": split_info.num_examples}
     if split in (num_images := metadata.get("num_images", {})):
         return {"bags": split_info.num_examples, "images": num_images[split]}
+    return _read_and_count(Prepared(builder), split, views)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_and_count(prepared: Prepared, split: str, views: str) -> dict[str, int]:
+    builder = prepared.builder
+    features = builder.info.features
     wanted = {name: True for name in ("image_ids", "views", "patient_id") if name in features}
     patients, bags, images = set(), 0, 0
     for example in tfds.as_numpy(

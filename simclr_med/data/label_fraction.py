@@ -33,7 +33,7 @@ def chosen_cases(cases: Cases, fraction: float, seed: int) -> np.ndarray:
     labelled = cases.labelled
     names, patient = np.unique(cases.patients, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))  # rank of each patient
-    stratum = _strata(cases, patient, len(names))
+    stratum = strata(cases, patient, len(names))
     kept = np.zeros(len(names), bool)
     with_label = np.zeros(len(names), bool)
     with_label[patient[labelled]] = True
@@ -44,8 +44,14 @@ def chosen_cases(cases: Cases, fraction: float, seed: int) -> np.ndarray:
     return kept[patient] & labelled
 
 
-def _strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
-    """Returns the number of each patient's rarest class or positive label, int [patients]."""
+def strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
+    """Returns the number of each patient's rarest class or positive label, int [patients].
+
+    Args:
+      cases: of a split.
+      patient: number of each case's patient, int [n].
+      num_patients: how many there are; those without a class or positive label are a stratum too.
+    """
     if cases.labels.ndim == 2:
         has = cases.labels == 1  # [n, L]
     else:

@@ -7,13 +7,14 @@ import functools
 import hashlib
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from simclr_med.data import folds
 from simclr_med.data.bags import find_split, open_split
 from simclr_med.data.labels import AS_STORED, LabelReading
+from simclr_med.data.prepared import Prepared
 
 _SPLITS_CSV = "splits.csv"  # of chest X-rays: patient_id, study, split of each stored bag
 
@@ -26,13 +27,13 @@ def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> froze
 
     Args:
       builder: of a prepared dataset.
-      split: a split, a named part of one, a slice, or "all".
+      split: a split, a named part of one, a slice, "all", or a fold of one (see `folds`).
       reading: which images count: a patient without one of that view is not in the split.
 
     Raises:
       UserError: no such split.
     """
-    return _patients(_Prepared(builder), split, reading.views)
+    return _patients(Prepared(builder), split, reading.views)
 
 
 def named_by(builder) -> str:
@@ -45,23 +46,12 @@ def named_by(builder) -> str:
     return "nothing: each image counts as a patient"
 
 
-class _Prepared:
-    """A builder that equals any other of the same prepared dataset, so that it can be remembered by."""
-
-    def __init__(self, builder: Any):
-        self.builder = builder
-        self._key = str(builder.data_path), (builder.info.metadata or {}).get("fingerprint")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Prepared) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
 @functools.lru_cache(maxsize=64)
-def _patients(prepared: _Prepared, split: str, views: str) -> frozenset[str]:
+def _patients(prepared: Prepared, split: str, views: str) -> frozenset[str]:
     builder = prepared.builder
+    if part := folds.parse(split):
+        fold = folds.fold_of_patients(builder, part)
+        return frozenset(p for p in _patients(prepared, part.split, views) if part.holds(fold[p]))
     _, tfds_split = find_split(builder, split)
     path = builder.data_path / _SPLITS_CSV
     whole = split == "all" or split in builder.info.splits
@@ -95,11 +85,11 @@ def same_pictures(one, other, most: int = 20) -> bool:
 
     Equal ids alone say little: many folders have a case 1. Some `most` of the common ids are looked at.
     """
-    return _same_pictures(_Prepared(one), _Prepared(other), most)
+    return _same_pictures(Prepared(one), Prepared(other), most)
 
 
 @functools.lru_cache(maxsize=64)
-def _same_pictures(one: _Prepared, other: _Prepared, most: int) -> bool:
+def _same_pictures(one: Prepared, other: Prepared, most: int) -> bool:
     features = one.builder.info.features, other.builder.info.features
     if not all("images" in f and "bag_id" in f and "patient_id" in f for f in features):
         return False

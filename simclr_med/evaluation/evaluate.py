@@ -129,7 +129,7 @@ def evaluate(
 
 
 def write_files(config: Config, folder: str, found: Measured) -> None:
-    """Writes the files of an evaluation that is of no run, such as of others' features, and prints it."""
+    """Writes the files of an evaluation of no one run, such as of others' features, and prints it."""
     gfile.makedirs(folder)
     found.result["provenance"] = {**provenance.here(None), "training": {}}
     with run_folder.results_locked(folder):
@@ -196,9 +196,10 @@ def _write(
             config.run.keep_hub_module_max,
         )
     if pictures:
-        with figures.drawn(drawings["embedding"], result["not_drawn"]):
-            _save_embedding(drawings["embedding"], found)
-            files["embedding"] = drawings["embedding"]
+        if found.features:
+            with figures.drawn(drawings["embedding"], result["not_drawn"]):
+                _save_embedding(drawings["embedding"], found)
+                files["embedding"] = drawings["embedding"]
         with figures.drawn(drawings["report"], result["not_drawn"]):
             result["files"] = {**files, "report": drawings["report"]}  # it lists itself
             for part, why in _save_report(
@@ -263,14 +264,14 @@ def _save_report(
     scores = found.predictions.get("predictions")
     pictures, maps = {}, {}
     if scores is not None:
-        wanted = strips.wanted(found.cases, scores, found.features["trained"])
+        wanted = strips.wanted(found.cases, scores, found.features.get("trained"))
         pictures = case_pictures(found.bags, set(wanted.pictures), _PICTURE_SIZE)
         maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
     view = html.View(
         cases=found.cases,
         scores=scores,
         class_names=found.class_names,
-        features=found.features["trained"],
+        features=found.features.get("trained"),
         pictures=pictures,
         maps=maps,
         config=config.to_dict(),

@@ -15,17 +15,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from simclr_med.build import label_reading, labelled_cases, open_bags
+from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
 from simclr_med.data import label_fraction
 from simclr_med.data.cases import read_cases
 from simclr_med.errors import UserError
-from simclr_med.evaluation import evaluate, splits
-from simclr_med.evaluation.measure import Measured, metrics_of_scores, of_dataset
+from simclr_med.evaluation import evaluate, of_scores, splits
 from simclr_med.evaluation.probes import all_scores
 from simclr_med.metrics import subgroups
 from simclr_med.metrics.predictions import items
-from simclr_med.run_folder import data_json, gfile
+from simclr_med.run_folder import gfile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHOWN = 3  # ids in a message
@@ -179,34 +178,19 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
         seed=config.run.seed,
     )
     untrained = label_fraction.without_cases(train_y, bags.class_names)
-    result = {
-        **of_dataset(config, builder),
-        "global_step": 0,
-        "features": {"name": features.name, "files": list(features.paths)},
-        "trained_on": data_json.name_of(builder),
-        "adopted_weights": of_run["adopted_weights"],
-        "patients": patients,
-        "evaluated": splits.evaluated_part(config, builder, len(cases.ids)),
-        "selection": {},
-        "contrastive": {},
-        "encoders": {},
-        "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
-        "labels": label_reading(config, bags),
-        **metrics_of_scores(config, cases, bags.class_names, scores, None, untrained),
-        "calibration": None,
-        "operating_points": [],
-        "positive_class": None,
-    }
-    found = Measured(
-        result=result,
-        checkpoint="",
-        models={},
-        bags=bags,
-        cases=cases,
-        class_names=bags.class_names,
+    found = of_scores.measured(
+        config,
+        builder,
+        bags,
+        cases,
+        scores,
+        untrained=untrained,
         features=test_x,
-        predictions={"predictions": scores["linear probe", "trained"]},
-        shift_from=None,
+        said={
+            "features": {"name": features.name, "files": list(features.paths)},
+            "adopted_weights": of_run["adopted_weights"],
+            "patients": patients,
+        },
     )
     print(
         f"\n{features.name}: {test_x['trained'].shape[1]:,} numbers a case, a linear probe and kNN"

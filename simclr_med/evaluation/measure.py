@@ -43,7 +43,7 @@ class Measured:
       bags: of the split.
       cases: of the split.
       class_names: of the scores.
-      features: the same keys, float [n, d].
+      features: the same keys, float [n, d]; {} where scores come from several encoders.
       predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
         labels.
       shift_from: dataset that a fine-tuned run was trained on, if this is another.
@@ -128,7 +128,7 @@ def measure(
         cases=cases,
         class_names=class_names,
         features=features,
-        predictions=_main_scores(config, scores),
+        predictions=main_scores(config, scores),
         shift_from=trained_on if shifted else None,
     )
 
@@ -172,7 +172,7 @@ def metrics_of_scores(
         rows.setdefault(name, {})[which] = classification(
             cases, of_cases, class_names, thresholds=cuts, untrained=untrained
         )
-    main, groups = _main_scores(config, scores), []
+    main, groups = main_scores(config, scores), []
     if main:
         groups = subgroups.subgroups(
             cases,
@@ -224,7 +224,7 @@ def _acted_on(config: Config, cases: Cases, class_names, scores: dict, chosen: d
     return found
 
 
-def _main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
+def main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
     """Returns {name of the file: scores [n, classes]} of the evaluator that counts; {} if none."""
     main = "supervised head" if config.run.train_mode == "finetune" else "linear probe"
     files = {

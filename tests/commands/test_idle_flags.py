@@ -81,6 +81,7 @@ def test_every_flag_in_every_mode_has_an_effect_or_is_named(name, train_mode):
         ("--train_mode=finetune --nohidden_norm", "--hidden_norm=false has no effect"),
         ("--train_mode=finetune --label_fractions=0.1", "it is for --mode=label_efficiency and"),
         ("--mode=train --repeats=5", "with --mode=train: it is for --mode=train_then_eval"),
+        ("--mode=train --folds=5", "with --mode=train: it is for --mode=train_then_eval"),
         ("--mode=compare --runs=a,b --eval_split=test", "--eval_split=test has no effect"),
         ("--optimizer=adam --momentum=0.5", "with --optimizer=adam: it needs --optimizer=lars or"),
         ("--flagfile=laptop.flags --train_epochs=3", "beside --train_steps=300, which overrides"),

@@ -29,7 +29,7 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import embed, evaluate, features, foreign_features
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.evaluation.report import results
-from simclr_med.experiments import label_efficiency, repeats, study_plan, sweep
+from simclr_med.experiments import folds, label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
 from simclr_med.metrics import predictions
@@ -162,6 +162,7 @@ CHANGES = {
     "output_dir": ("prediction", "ELSEWHERE", FINETUNE),
     "per_image": ("prediction", True, FINETUNE),
     "repeats": ("plan", 3, {}),
+    "folds": ("plan", 3, {"folds": 2}),
     "runs": ("plan", "PREDICTIONS", {}),
     "features": ("features", "FEATURES", {}),
     "label_fractions": ("plan", "0.1,1", {}),
@@ -522,6 +523,7 @@ class Effects:
             "study": [job.folder for job in of_study],
             "keeps_weights": plan.keeps_weights,
             "repeats": list(repeats.jobs(config, config.experiment.repeats)),
+            "folds": list(folds.jobs(config)),
             "fractions": list(label_efficiency.jobs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),
             "recipes": recipes,

@@ -37,7 +37,7 @@ class View:
       scores: of the supervised head, else of the linear probe on the trained encoder, float
         [n, C]; None without any labels.
       class_names: C of them.
-      features: of the trained encoder, float [n, d].
+      features: of the trained encoder, float [n, d]; None where there are several encoders.
       pictures: {case index: uint8 [H, W, 3]} of `strips.wanted(cases, scores, features).pictures`;
         one that is missing is left grey.
       maps: {case index: (class, its activation map, float [h, w])} of errors and hits, see `activation`;
@@ -51,7 +51,7 @@ class View:
     cases: Cases
     scores: np.ndarray | None
     class_names: tuple[str, ...]
-    features: np.ndarray
+    features: np.ndarray | None
     pictures: dict[int, np.ndarray]
     config: dict
     maps: dict[int, tuple[str, np.ndarray]] = dataclasses.field(default_factory=dict)
@@ -116,8 +116,9 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         sections.append(made("Worst errors", gallery.errors, view, shown))
     if len(shown.hits):
         sections.append(made("Surest hits", gallery.hits, view, shown))
+    if view.features is not None:
+        sections.append(made("Nearest neighbours", gallery.neighbours, view, shown))
     sections += [
-        made("Nearest neighbours", gallery.neighbours, view, shown),
         made("Configuration", provenance.configuration, view.config, view.identifiers),
         made(
             "Data, seeds, versions, files", provenance.data_and_versions, result, view.identifiers

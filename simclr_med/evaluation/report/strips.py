@@ -40,7 +40,7 @@ class Strips:
 def wanted(
     cases: Cases,
     scores: np.ndarray | None,
-    features: np.ndarray,
+    features: np.ndarray | None,
     *,
     num_errors: int = 12,
     num_hits: int = 6,
@@ -53,7 +53,7 @@ def wanted(
     Args:
       cases: the evaluated cases, n of them.
       scores: probabilities, float [n, classes]; None without any labels.
-      features: of the encoder, float [n, d].
+      features: of the encoder, float [n, d]; None: of no one encoder, so there are no queries.
       num_errors: at most so many errors.
       num_hits: at most so many hits, of as many different classes as there are.
       num_queries: at most so many queries, of as many different classes as there are.
@@ -63,8 +63,10 @@ def wanted(
     loss = np.full(len(cases.ids), np.nan) if scores is None else losses(cases.labels, scores)
     order = np.argsort(-loss, kind="stable")  # NaN comes last
     errors = order[: min(num_errors, int(np.isfinite(loss).sum()))]
-    queries = _queries(cases, num_queries, seed)
     hits = _hits(cases, scores, loss, num_hits)
+    if features is None:
+        return Strips(errors, hits, np.zeros(0, int), *np.zeros((2, 0, num_neighbours)))
+    queries = _queries(cases, num_queries, seed)
     near = nearest(features, cases.patients, queries, num_neighbours)
     return Strips(errors, hits, queries, *near)
 

@@ -1,0 +1,216 @@
+"""Cross-validation by patient (--folds): every case scored once, by a run that did not see its patient.
+
+A run for each fold, in MODEL_DIR/fold_1, ...; what they predict is then evaluated together, as if it
+were of one run, in MODEL_DIR. Where test cases are few, this is what makes intervals narrow.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from simclr_med import run_folder
+from simclr_med.build import open_bags
+from simclr_med.config import Config
+from simclr_med.data.cases import Cases, read_cases
+from simclr_med.data.folds import Part
+from simclr_med.errors import UserError
+from simclr_med.evaluation import evaluate, of_scores, splits
+from simclr_med.evaluation.baselines import BEFORE, UNTRAINED
+from simclr_med.evaluation.measure import Measured
+from simclr_med.experiments import runs, summary
+from simclr_med.metrics.predictions import read_predictions
+from simclr_med.metrics.text import TITLES, headline, metrics_of
+from simclr_med.run_folder import data_json, terminal
+
+_HEAD, _PROBE = "supervised head", "linear probe"
+_FILES = {
+    "predictions": "trained",
+    "predictions_before": BEFORE,
+    "predictions_untrained": UNTRAINED,
+}
+
+
+def jobs(config: Config) -> dict[str, Config]:
+    """Returns {folder: configuration} of the folds of --train_split."""
+    count, split = config.experiment.folds, config.data.train_split
+    return {
+        f"fold_{k}": config.replace(
+            train_split=Part(split, k, count, without=True).name,
+            eval_split=Part(split, k, count).name,
+        )
+        for k in range(1, count + 1)
+    }
+
+
+def run(
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+) -> dict:
+    """Trains and evaluates each fold, then all of them together; returns what result.json holds.
+
+    Files in `model_dir`: folds.json (each fold's values) and those of an evaluation, of all folds.
+
+    Raises:
+      UserError: a mistake of the user's, such as more folds than patients.
+    """
+    _say_what_is_left_out(config, builder)
+    with run_folder.locked(model_dir):
+        wanted = jobs(config)
+        results = {
+            name: outcome.result
+            for name, outcome in runs.run_all(
+                *(wanted, builder, model_dir, strategy, asked), pictures=True
+            )
+        }
+        if not all(result["classification"] for result in results.values()):
+            raise UserError(
+                f"--folds={config.experiment.folds}: split '{config.data.train_split}' has a fold "
+                "without a labelled case, so there is nothing to evaluate. Choose fewer folds."
+            )
+        folders = [os.path.join(model_dir, name) for name in wanted]
+        found = pooled(config, builder, folders, list(results.values()))
+        rows = _rows(results, found.result)
+        found.result["folds"] = {"number": len(results), "rows": rows}
+        run_folder.write_json(os.path.join(model_dir, "folds.json"), found.result["folds"])
+        print(f"\nAll {len(results)} folds together:")
+        evaluate.write_files(config.replace(eval_name=""), model_dir, found)
+    _show(rows, len(results), model_dir)
+    return found.result
+
+
+def _say_what_is_left_out(config: Config, builder) -> None:
+    """Prints how many cases are divided, and which splits take no part."""
+    split, sizes = config.data.train_split, splits.cases_of_splits(config, builder)
+    divided = open_bags(config, builder, split)
+    print(
+        f"{config.experiment.folds} folds of the patients of split '{split}': "
+        f"{divided.num_bags:,} cases, {divided.num_images:,} images."
+    )
+    if left := sum(sizes.values()) - divided.num_bags:
+        there = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        print(
+            f"Note: {left:,} of the {sum(sizes.values()):,} cases are in no fold (there are {there}). "
+            "--train_split=all divides all of them."
+        )
+
+
+def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> Measured:
+    """Returns the evaluation of all folds' predictions together.
+
+    Args:
+      config: of the command: --train_split is what was divided.
+      builder: of the prepared dataset.
+      folders: of the folds' runs.
+      results: what their result.json hold.
+
+    Raises:
+      UserError: a case was scored twice, or not at all.
+    """
+    split = config.data.train_split
+    bags = open_bags(config, builder, split, with_metadata=True, with_differential=True)
+    cases = read_cases(bags, 0)
+    evaluator = _HEAD if config.run.train_mode == "finetune" else _PROBE
+    scores = {
+        (evaluator, encoder): _together(cases, [os.path.join(f, f"{name}.csv") for f in folders])
+        for name, encoder in _FILES.items()
+        if all(name in result["files"] for result in results)
+    }
+    untrained = sorted(
+        {
+            name
+            for folder in folders
+            for name in data_json.read(folder).get("classes_without_training_cases", [])
+        }
+    )
+    others = f"the other folds of {split}"
+    whole = config.replace(eval_split=split)
+    evaluated = splits.evaluated_part(whole, builder, len(cases.ids))
+    return of_scores.measured(
+        whole,
+        builder,
+        bags,
+        cases,
+        scores,
+        untrained=untrained,
+        features={},  # those of two folds are in two spaces
+        said={
+            "train_split": others,
+            "global_step": results[0]["global_step"],
+            "adopted_weights": None,
+            "patients": _patients([result["patients"] for result in results], others),
+            "evaluated": {**evaluated, "probes_fitted_on": None},  # which "patients" says
+            "encoders": results[0]["encoders"],
+        },
+    )
+
+
+def _together(cases: Cases, paths: list[str]) -> np.ndarray:
+    """Returns the scores of all cases, float [n, classes], each from the fold that it is in."""
+    row = {case: i for i, case in enumerate(cases.ids)}
+    found = [read_predictions(path) for path in paths]
+    scores = np.full((len(cases.ids), found[0].scores.shape[1]), np.nan)
+    times = np.zeros(len(cases.ids), int)
+    for of_fold in found:
+        at = [row[case] for case in of_fold.ids]
+        scores[at] = of_fold.scores
+        times[at] += 1
+    if not (times == 1).all():
+        raise UserError(
+            f"{(times == 0).sum():,} cases are in no fold's predictions and {(times > 1).sum():,} in "
+            f"several ({paths[0]}, ...): the folds are of other data. Use another --model_dir."
+        )
+    return scores
+
+
+def _patients(of_folds: list[dict], others: str) -> dict:
+    """Returns result.json's "patients" of all folds: numbers in common added up, where all are known."""
+    rows: dict[tuple, dict] = {}
+    for found in of_folds:
+        for row in found["in_common"]:
+            its = row["with"] in ("training", "probe")
+            row = {**row, "split": others} if its else row
+            key = row["with"], row["dataset"], row["split"]
+            seen = rows.get(key)
+            if seen is None:
+                rows[key] = row
+            elif row["patients"] is None or seen["patients"] is None:
+                rows[key] = {**seen, "patients": None, "why": seen["why"] or row["why"]}
+            else:
+                rows[key] = {**seen, "patients": seen["patients"] + row["patients"]}
+    return {
+        **of_folds[0],
+        "evaluated": sum(found["evaluated"] for found in of_folds),
+        "in_common": list(rows.values()),
+    }
+
+
+def _rows(results: dict[str, dict], of_all: dict) -> list[dict]:
+    """Returns {"metric", "values" (of each fold), "mean", "sd", "together", "together_95"} rows."""
+    together = headline(of_all)[1]["trained"]
+    of_folds = [summary.main_row(result) for result in results.values()]
+    return [
+        {
+            "metric": metric,
+            **summary.spread([row.get(metric) for row in of_folds]),
+            "together": together[metric],
+            "together_95": together.get(f"{metric}_95"),
+        }
+        for metric in metrics_of(together)
+    ]
+
+
+def _show(rows: list[dict], count: int, model_dir: str) -> None:
+    columns = ["", "all together", "mean ± sd", *(f"fold {k}" for k in range(1, count + 1))]
+    lines = [
+        [
+            TITLES.get(row["metric"], row["metric"]),
+            summary.text(row["together"]),
+            summary.text(row["mean"], row["sd"]),
+            *map(summary.text, row["values"]),
+        ]
+        for row in rows
+    ]
+    terminal.show([(f"{count} folds by patient", columns, lines)])
+    print(f"  {os.path.join(model_dir, 'folds.json')}  each fold's values")
