@@ -26,8 +26,8 @@ def run(invocation: Invocation) -> int:
             make_runs(config, builder, model_dir, strategy, invocation.record)
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
-    if invocation.folds:
-        next_step.show(invocation, model_dir)
+    if config.run.train_mode == "finetune" and mode == "train_then_eval":
+        next_step.show(invocation, model_dir)  # its runs predict together
     return 0
 
 

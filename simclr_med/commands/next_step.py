@@ -38,9 +38,6 @@ def _flags(invocation: Invocation, model_dir: str, has_labels: bool) -> list[str
     if mode not in ("train_then_eval", "eval") or not has_labels:
         return []
     if invocation.config.run.train_mode == "finetune":
-        if invocation.folds:
-            runs = range(1, invocation.config.experiment.folds + 1)
-            model_dir = ",".join(os.path.join(model_dir, f"fold_{k}") for k in runs)
         return ["--mode=predict", f"--model_dir={model_dir}", "--manual_dir=NEW_IMAGES"]
     return [f"--flagfile={_recipe(invocation)}", f"--checkpoint={model_dir}", *data]
 

@@ -15,7 +15,7 @@ from simclr_med.evaluation.predict import Scored, predict
 from simclr_med.evaluation.prediction_files import PredictionFiles
 from simclr_med.evaluation.prediction_table import PredictionTable
 from simclr_med.export import writable
-from simclr_med.run_folder import leftovers, terminal
+from simclr_med.run_folder import gfile, leftovers, terminal
 from simclr_med.run_folder.progress import Progress
 from tfds_builders.new_cases import NewCases
 
@@ -30,7 +30,10 @@ def run(invocation: Invocation) -> int:
     config = invocation.config
     if not config.eval.eval_name:
         config = config.replace(eval_name=_NAME)
-    folder = config.predict.output_dir or next(iter(configs))
+    named = given[
+        "model_dir"
+    ]  # one folder, which may hold the runs of --repeats or --folds; or several
+    folder = config.predict.output_dir or (named if gfile.isdir(named) else next(iter(configs)))
     writable.check(folder, folder, of_run=False, advice="Give --output_dir=ELSEWHERE.")
     cases = dataset.new_cases(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices

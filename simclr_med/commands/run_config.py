@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from simclr_med.commands import flags
 from simclr_med.commands.invocation import EXPERIMENTS, OF_A_MODEL
@@ -31,6 +32,7 @@ _OF_WEIGHTS: tuple[str, ...] = (
     "se_ratio",
 )
 _OF_WEIGHTS += ("image_size", "proj_head_mode", "num_proj_layers", "proj_out_dim")
+_MEMBER = re.compile(r"(seed|fold)_(\d+)")  # the folder of a run of --repeats or --folds
 _OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 
@@ -71,12 +73,15 @@ def with_encoder_of_checkpoint(given: dict) -> tuple[dict, list[str]]:
 def models_of(given: dict) -> list[str]:
     """Returns the folders that --model_dir=A,B,C of --mode=predict names: runs or exports.
 
+    The folder of --repeats or --folds stands for all of its runs.
+
     Raises:
       UserError: it names none, or one twice.
     """
     text = given.get("model_dir") or ""
     whole = text and _exists(text)
-    found = [text] if whole else [part.strip() for part in text.split(",") if part.strip()]
+    named = [text] if whole else [part.strip() for part in text.split(",") if part.strip()]
+    found = [path for one in named for path in _runs_below(one) or [one]]
     if not found:
         raise UserError(
             "--mode=predict needs the --model_dir of a fine-tuned run, or of an export."
@@ -84,6 +89,16 @@ def models_of(given: dict) -> list[str]:
     if twice := [path for i, path in enumerate(found) if path in found[:i]]:
         raise UserError(f"--model_dir: {twice[0]} is given twice.")
     return found
+
+
+def _runs_below(folder: str) -> list[str]:
+    """Returns the runs of --repeats or --folds in a folder, in order; [] of any other folder."""
+    from simclr_med.run_folder import files, gfile
+
+    if not gfile.isdir(folder) or _exists(os.path.join(folder, "config.json")):
+        return []
+    found = [match for name in files.names(folder) if (match := _MEMBER.fullmatch(name))]
+    return [os.path.join(folder, m[0]) for m in sorted(found, key=lambda m: (m[1], int(m[2])))]
 
 
 def config_of_model(given: dict, path: str) -> Config:

@@ -20,10 +20,9 @@ from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate, of_scores, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED
 from simclr_med.evaluation.measure import Measured
-from simclr_med.experiments import runs, summary
-from simclr_med.metrics.predictions import read_predictions
+from simclr_med.experiments import members, runs, summary
 from simclr_med.metrics.text import TITLES, headline, metrics_of
-from simclr_med.run_folder import data_json, terminal
+from simclr_med.run_folder import terminal
 
 _HEAD, _PROBE = "supervised head", "linear probe"
 _FILES = {
@@ -113,17 +112,10 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
     cases = read_cases(bags, 0)
     evaluator = _HEAD if config.run.train_mode == "finetune" else _PROBE
     scores = {
-        (evaluator, encoder): _together(cases, [os.path.join(f, f"{name}.csv") for f in folders])
+        (evaluator, encoder): _scores_of(cases, members.files_of(folders, name))
         for name, encoder in _FILES.items()
         if all(name in result["files"] for result in results)
     }
-    untrained = sorted(
-        {
-            name
-            for folder in folders
-            for name in data_json.read(folder).get("classes_without_training_cases", [])
-        }
-    )
     others = f"the other folds of {split}"
     whole = config.replace(eval_split=split)
     evaluated = splits.evaluated_part(whole, builder, len(cases.ids))
@@ -133,7 +125,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
         bags,
         cases,
         scores,
-        untrained=untrained,
+        untrained=members.untrained(folders),
         features={},  # those of two folds are in two spaces
         said={
             "train_split": others,
@@ -146,16 +138,9 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
     )
 
 
-def _together(cases: Cases, paths: list[str]) -> np.ndarray:
+def _scores_of(cases: Cases, paths: list[str]) -> np.ndarray:
     """Returns the scores of all cases, float [n, classes], each from the fold that it is in."""
-    row = {case: i for i, case in enumerate(cases.ids)}
-    found = [read_predictions(path) for path in paths]
-    scores = np.full((len(cases.ids), found[0].scores.shape[1]), np.nan)
-    times = np.zeros(len(cases.ids), int)
-    for of_fold in found:
-        at = [row[case] for case in of_fold.ids]
-        scores[at] = of_fold.scores
-        times[at] += 1
+    scores, times = members.mean_scores(cases, paths)
     if not (times == 1).all():
         raise UserError(
             f"{(times == 0).sum():,} cases are in no fold's predictions and {(times > 1).sum():,} in "

@@ -45,6 +45,12 @@ def test_models_of_a_list_and_of_a_folder_with_a_comma(tmp_path):
     (tmp_path / "a,b").mkdir()
     assert models_of({"model_dir": f"{tmp_path}/a,b"}) == [f"{tmp_path}/a,b"]
     assert models_of({"model_dir": "x, y"}) == ["x", "y"]
+    for name in ("fold_2", "fold_10", "fold_1", "fold_x", "notes"):
+        (tmp_path / "cv" / name).mkdir(parents=True)
+    folds = [f"{tmp_path}/cv/fold_{k}" for k in (1, 2, 10)]
+    assert models_of({"model_dir": f"{tmp_path}/cv,x"}) == [*folds, "x"]
+    (tmp_path / "cv" / "config.json").write_text("{}")  # a run itself
+    assert models_of({"model_dir": f"{tmp_path}/cv"}) == [f"{tmp_path}/cv"]
     with pytest.raises(UserError, match="x is given twice"):
         models_of({"model_dir": "x,x"})
     with pytest.raises(UserError, match="needs the --model_dir"):

@@ -11,7 +11,7 @@ from simclr_med.build import chosen_cases, open_bags
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.data.cases import read_cases
 from simclr_med.evaluation.report.results import predictions_csv
-from simclr_med.experiments import probe_runs, runs, study_report
+from simclr_med.experiments import probe_runs, repeats, runs, study_report
 from simclr_med.run_folder import data_json
 
 
@@ -37,6 +37,7 @@ class StandIns:
         monkeypatch.setattr(runs.train, "train", self._train)
         monkeypatch.setattr(runs.evaluate, "evaluate", self._evaluate)
         monkeypatch.setattr(runs, "forget_models", lambda: None)
+        monkeypatch.setattr(repeats, "_evaluate_together", lambda *args: None)  # nothing is scored
 
     def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
         self.trained.append(os.path.basename(model_dir))

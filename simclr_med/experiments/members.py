@@ -1,0 +1,44 @@
+"""What the runs of an experiment predicted, brought to the same cases, to be evaluated together."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from simclr_med.data.cases import Cases
+from simclr_med.metrics.predictions import read_predictions
+from simclr_med.run_folder import data_json
+
+
+def mean_scores(cases: Cases, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean score of each case, float [n, classes], and how many files have the case, int [n].
+
+    A case that no file has is NaN.
+
+    Args:
+      cases: all that there are, n.
+      paths: of predictions files of the same classes.
+    """
+    row = {case: i for i, case in enumerate(cases.ids)}
+    found = [read_predictions(path) for path in paths]
+    total = np.zeros((len(cases.ids), found[0].scores.shape[1]))
+    times = np.zeros(len(cases.ids), int)
+    for of_run in found:
+        at = [row[case] for case in of_run.ids]
+        total[at] += of_run.scores
+        times[at] += 1
+    return np.where(
+        times[:, np.newaxis] > 0, total / np.maximum(times, 1)[:, np.newaxis], np.nan
+    ), times
+
+
+def untrained(folders: list[str]) -> list[str]:
+    """Returns the names of classes without a training case in some of these runs."""
+    named = (data_json.read(f).get("classes_without_training_cases", []) for f in folders)
+    return sorted({name for names in named for name in names})
+
+
+def files_of(folders: list[str], name: str) -> list[str]:
+    """Returns the paths of a predictions file in these runs."""
+    return [os.path.join(folder, f"{name}.csv") for folder in folders]
