@@ -1,4 +1,4 @@
-"""Draws docs/demo_bags.png, the README's figure: cases of both clinics, four images each.
+"""Draws docs/demo_bags.png, the the figure of docs/results.md: cases of both clinics, four images each.
 
 Usage: python docs/draw_demo_bags.py
 """

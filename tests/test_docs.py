@@ -1,0 +1,64 @@
+"""README and docs: short enough, no dead link, no page that nobody finds, and they build."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from helpers import ROOT
+
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("flags/*.md"),
+    ]
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def test_readme_is_read_in_a_minute():
+    assert len((ROOT / "README.md").read_text().split()) <= 900
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    dead = []
+    for target in LINK.findall(text):
+        path, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        there = page.parent / path if path else page
+        if not there.exists():
+            dead.append(target)
+        elif anchor and there.suffix == ".md" and anchor not in anchors(there):
+            dead.append(target)
+    assert dead == []
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """Returns the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_menu_and_in_the_overview():
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    named = {path for entry in menu for path in entry.values()}
+    assert named == {page.name for page in ROOT.glob("docs/*.md")}
+    linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
+    assert named - {"index.md"} <= linked
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+def test_the_pages_build(tmp_path):
+    pytest.importorskip("mkdocs", reason='needs mkdocs: pip install -e ".[docs]"')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert (tmp_path / "finetuning" / "index.html").exists()
