@@ -1,4 +1,4 @@
-"""absl flags made from the fields of `config.py`, recipes (flag files), and the help."""
+"""absl flags made from the fields of `config.py`, and recipes (flag files)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import collections
 import dataclasses
 import os
 import re
-import textwrap
 
 from absl import flags
 
-from simclr_med.config import FIELDS, GROUPS, PATHS, Config
+from simclr_med.config import FIELDS, PATHS, Config
 from simclr_med.errors import UserError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,15 +18,6 @@ RECIPES = (
     _INSTALLED if os.path.isdir(_INSTALLED) else os.path.join(os.path.dirname(_PACKAGE), "flags")
 )
 DEMO = os.path.join(RECIPES, "demo.flags")
-
-_USAGE = """\
-python run.py [--flagfile=NAME.flags] [--flag=value ...]      (installed: simclr-med ...)
-
-Self-supervised pretraining for medical images: SimCLR and MICLe. Without --dataset, --manual_dir
-and --flagfile it runs the embedded demo (flags/demo.flags). A flag on the command line wins over the
-file. Booleans: --micle, --nomicle. --version says which version this is.
-
-{recipes}"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,8 +181,12 @@ class _Flags(flags.FlagValues):
         self.__dict__.update(own_lines=[], recipe_lines=collections.Counter(), sources={})
 
     def read_flags_from_files(self, argv, force_gnu=True):
-        """Returns the arguments with the lines of flag files in their place; notes the sources."""
+        """Returns the lines of flag files, then the command line's own, which win; notes the sources.
+
+        absl leaves them in the order of the command line, where a flag before --flagfile would lose.
+        """
         arguments = super().read_flags_from_files(argv, force_gnu)
+        arguments = sorted(arguments, key=lambda argument: not isinstance(argument, _Line))
         for argument in arguments:  # the later setting wins
             source = getattr(argument, "file", "command line")
             self.sources.update(dict.fromkeys(_fields(_names({argument})), source))
@@ -230,20 +224,3 @@ def define() -> flags.FlagValues:
             makers[kind](name, field.default, field.metadata["help"], flag_values=values)
     flags.DEFINE_string("flagfile", "", "A file of flags.", flag_values=values)
     return values
-
-
-def help_text() -> str:
-    """Returns the help: every flag with its default, by group."""
-    names = sorted(name for name in os.listdir(RECIPES) if name.endswith(".flags"))
-    recipes = f"A flag file is yours, or one of these recipes, from any folder: {', '.join(names)}."
-    lines = [_USAGE.format(recipes=textwrap.fill(recipes, 94))]
-    for group in GROUPS.values():
-        lines.append(f"\n{group.__doc__}:")
-        for field in dataclasses.fields(group):
-            choices = "|".join(map(str, field.metadata["choices"])) or field.type.split(" | ")[0]
-            default = "unset" if field.default is None else str(field.default).lower()
-            if isinstance(field.default, str):
-                default = field.default
-            lines.append(f"  --{field.name}={choices}  (default: {default})")
-            lines.append(textwrap.indent(textwrap.fill(field.metadata["help"], 86), " " * 8))
-    return "\n".join(lines)

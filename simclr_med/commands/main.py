@@ -10,7 +10,7 @@ import signal
 import sys
 
 from simclr_med import __version__, cluster, signals, transient
-from simclr_med.commands import COMMANDS, flags, idle_flags
+from simclr_med.commands import COMMANDS, flags, help, idle_flags
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
     config_of_model,
@@ -68,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if any(argument in ("--help", "-help", "-h", "--helpfull", "-?") for argument in argv[1:]):
-        print(flags.help_text())
+    if help.ASKS & set(argv[1:]):
+        print(help.text(argv[1:]))
         return 0
     if argv[1:] in (["--version"], ["-version"]):
         print(f"simclr_med {__version__}")

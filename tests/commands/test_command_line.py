@@ -12,7 +12,7 @@ import simclr_med
 from helpers import ROOT
 from helpers.command_line import flags_of, run
 from helpers.tiny_runs import BASE
-from simclr_med.commands import COMMANDS, flags
+from simclr_med.commands import COMMANDS, flags, help
 from simclr_med.commands.main import main
 from simclr_med.config import FIELDS, GROUPS
 
@@ -32,8 +32,48 @@ def refusal(*arguments):
     return errors
 
 
-def test_help_lists_every_flag_by_group():
+def test_help_shows_each_mode_with_an_example_that_is_understood():
     code, output, _ = run("--help")
+    assert (
+        code == 0 and len(output.splitlines()) <= 72 and max(map(len, output.splitlines())) <= 100
+    )
+    assert set(help.MODES) == set(FIELDS["mode"].metadata["choices"])
+    for mode, (_, example) in help.MODES.items():
+        assert f"  {mode} " in output and example in output
+        line = flags.parse(["run.py", *example.split()])
+        assert line.given.get("mode", "train") == mode and not line.is_demo
+    for name in help.USUAL:
+        assert f"  --{name}=" in output
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_command_line_wins_over_a_file_wherever_it_stands(tmp_path, first):
+    (tmp_path / "own.flags").write_text("--flagfile=laptop.flags\n--seed=3\n")
+    by_hand, file = ["--train_steps=5", "--seed", "4", "--nomicle"], ["--flagfile=own.flags"]
+    line = flags.parse(["run.py", *(by_hand + file if first else file + by_hand)])
+    assert (line.given["train_steps"], line.given["seed"]) == (5, 4)
+    assert line.sources["train_steps"] == line.sources["seed"] == "command line"
+    assert line.given["image_size"] == 64  # laptop.flags
+    (tmp_path / "later.flags").write_text("--seed=7\n")
+    line = flags.parse(["run.py", *file, "--flagfile=later.flags"])
+    assert line.given["seed"] == 7
+
+
+def test_help_of_a_mode_lists_what_has_an_effect_there():
+    code, output, _ = run("--help", "--mode=predict")
+    assert code == 0 and "--images=" in output and "--per_image=" in output
+    assert "--learning_rate=" not in output and "--runs=" not in output
+    code, output, _ = run("--mode=compare", "--help")
+    assert "--features=" in output and "--micle=" not in output
+    for mode in help.MODES:
+        listed = set(help.reaching(mode))
+        assert {"mode"} <= listed
+    shown = {name for mode in help.MODES for name in help.reaching(mode)}
+    assert shown == set(FIELDS)
+
+
+def test_helpfull_lists_every_flag_by_group():
+    code, output, _ = run("--helpfull")
     assert code == 0
     for group in GROUPS.values():
         assert f"\n{group.__doc__}:\n" in output
