@@ -1,9 +1,9 @@
 """Folds of a split, by patient: parts of it under names of their own, that any `--..._split` takes.
 
 "train:fold_2_of_5" is the second fifth of the patients of train, "train:without_fold_2_of_5" are all
-the others. Before the colon stands any split: a name, a slice, or all. Who is in which fold depends
-on the prepared data and the number of folds alone, so every run and every reading of the labels finds
-the same patients there.
+the others. Before the colon stands any split: a name, a slice, all, or a part by folds again. Who is
+in which fold depends on the prepared data and the number of folds alone, so every run and every
+reading of the labels finds the same patients there.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ def open_part(builder, split: str, reading: LabelReading, **also: bool) -> Bags:
     kept = np.array([part.holds(fold[patient]) for patient in cases.patients])
     if not kept.any():
         raise UserError(f"Split '{split}' of {builder.info.full_name} is empty.")
-    return keep_cases(open_split(builder, part.split, reading, **also), cases, kept)
+    return keep_cases(open_part(builder, part.split, reading, **also), cases, kept)
 
 
 @functools.lru_cache(maxsize=8)
 def _cases(prepared: Prepared, split: str, reading: LabelReading) -> Cases:
     """Returns the cases of a split that is divided; every fold asks for them."""
-    return read_cases(open_split(prepared.builder, split, reading), 0)
+    return read_cases(open_part(prepared.builder, split, reading), 0)

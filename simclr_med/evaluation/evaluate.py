@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-import numpy as np
 import tensorflow as tf
 
 from simclr_med import export, run_folder
@@ -14,19 +13,17 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
-from simclr_med.evaluation import activation, likeness, selection, splits
-from simclr_med.evaluation.features import case_pictures
+from simclr_med.evaluation import draw, likeness, selection, splits
 from simclr_med.evaluation.measure import Measured, measure
-from simclr_med.evaluation.report import embedding, html, results, strips
+from simclr_med.evaluation.report import results
 from simclr_med.export import writable
 from simclr_med.metrics import compare, operating_points, subgroups
 from simclr_med.metrics.predictions import read_predictions
-from simclr_med.metrics.text import encoder_title, headline, metrics_of
+from simclr_med.metrics.text import headline, metrics_of
 from simclr_med.run_folder import figures, gfile, leftovers, provenance
 from simclr_med.transient import retried
 
 _POLL_SECONDS = 5.0
-_PICTURE_SIZE = 96  # px, in report.html
 
 
 def check_splits(config: Config, builder) -> None:
@@ -196,28 +193,23 @@ def _write(
             config.run.keep_hub_module_max,
         )
     if pictures:
+        if "curves" in files and result["selection"].get("value_of_step"):
+            with figures.drawn(files["curves"], result["not_drawn"]):
+                draw.save_curves(config, files["curves"], found)
         if found.features:
             with figures.drawn(drawings["embedding"], result["not_drawn"]):
-                _save_embedding(drawings["embedding"], found)
+                draw.save_embedding(drawings["embedding"], found)
                 files["embedding"] = drawings["embedding"]
         with figures.drawn(drawings["report"], result["not_drawn"]):
             result["files"] = {**files, "report": drawings["report"]}  # it lists itself
-            for part, why in _save_report(
-                config, drawings["report"], found, label_efficiency
+            for part, why in draw.save_report(
+                config, drawings["report"], found, label_efficiency, files
             ).items():
                 print(f"Warning: '{part}' of the report could not be made ({why}).")
                 result["not_drawn"][f"report{suffix}.html: {part}"] = why
             files["report"] = drawings["report"]
     result["files"] = files
     run_folder.write_json(files["result"], result)  # last: who finds all in it, finds all
-
-
-def _save_embedding(path: str, found: Measured) -> None:
-    titled = {
-        f"encoder: {encoder_title(found.result, which)}": value
-        for which, value in found.features.items()
-    }
-    embedding.save(path, titled, found.cases.labels, found.class_names)
 
 
 def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dict:
@@ -237,45 +229,3 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
         "inside": {"dataset": before["dataset"], "split": before["eval_split"]},
         "metrics": drop,
     }
-
-
-def _activation_maps(
-    config: Config, found: Measured, scores: np.ndarray, cases: list[int]
-) -> dict[int, tuple[str, np.ndarray]]:
-    """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
-    if not cases or config.run.train_mode != "finetune":
-        return {}
-    model = found.models.get("trained")  # others' features come without one
-    if model is None or not activation.has_maps(model):
-        return {}
-    size, antialias = config.augment.image_size, config.augment.is_antialiased
-    seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
-    numbers = sorted(seen)
-    classes = scores[numbers].argmax(axis=1)
-    images = np.stack([seen[i] for i in numbers]).astype(np.float32) / 255
-    of_all = activation.maps(model, images, classes)
-    return {i: (found.class_names[c], m) for i, c, m in zip(numbers, classes, of_all)}
-
-
-def _save_report(
-    config: Config, path: str, found: Measured, label_efficiency: list[dict] | None
-) -> dict[str, str]:
-    """Writes the page; returns what `html.save` returns."""
-    scores = found.predictions.get("predictions")
-    pictures, maps = {}, {}
-    if scores is not None:
-        wanted = strips.wanted(found.cases, scores, found.features.get("trained"))
-        pictures = case_pictures(found.bags, set(wanted.pictures), _PICTURE_SIZE)
-        maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
-    view = html.View(
-        cases=found.cases,
-        scores=scores,
-        class_names=found.class_names,
-        features=found.features.get("trained"),
-        pictures=pictures,
-        maps=maps,
-        config=config.to_dict(),
-        label_efficiency=label_efficiency,
-        identifiers=config.eval.keep_identifiers,
-    )
-    return html.save(path, found.result, view)

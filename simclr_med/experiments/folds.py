@@ -6,6 +6,7 @@ were of one run, in MODEL_DIR. Where test cases are few, this is what makes inte
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -15,7 +16,7 @@ from simclr_med import run_folder
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases, read_cases
-from simclr_med.data.folds import Part
+from simclr_med.data.folds import Part, parse
 from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate, of_scores, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED
@@ -33,15 +34,34 @@ _FILES = {
 
 
 def jobs(config: Config) -> dict[str, Config]:
-    """Returns {folder: configuration} of the folds of --train_split."""
-    count, split = config.experiment.folds, config.data.train_split
-    return {
-        f"fold_{k}": config.replace(
-            train_split=Part(split, k, count, without=True).name,
-            eval_split=Part(split, k, count).name,
-        )
-        for k in range(1, count + 1)
-    }
+    """Returns {folder: configuration} of the folds of what is divided.
+
+    A --selection_split that is a fold, as in laptop_finetune.flags, is taken from the patients that each
+    run is trained on.
+    """
+    count, split, found = config.experiment.folds, divided(config), {}
+    inner = _selecting(config)
+    for k in range(1, count + 1):
+        train = Part(split, k, count, without=True).name
+        of_fold = {"train_split": train, "eval_split": Part(split, k, count).name}
+        if inner:
+            of_fold["train_split"] = Part(train, inner.fold, inner.of, without=True).name
+            of_fold["selection_split"] = Part(train, inner.fold, inner.of).name
+        found[f"fold_{k}"] = config.replace(**of_fold)
+    return found
+
+
+def divided(config: Config) -> str:
+    """Returns the split that is divided: --train_split, with the fold that was left out to choose on."""
+    split, inner = config.data.train_split, _selecting(config)
+    left_out = inner and dataclasses.replace(inner, without=True).name
+    return inner.split if inner and split == left_out else split
+
+
+def _selecting(config: Config) -> Part | None:
+    """Returns the fold that chooses; None: no fold does."""
+    part = parse(config.data.selection_split) if config.data.selection_split else None
+    return part if part and not part.without else None
 
 
 def run(
@@ -65,7 +85,7 @@ def run(
         }
         if not all(result["classification"] for result in results.values()):
             raise UserError(
-                f"--folds={config.experiment.folds}: split '{config.data.train_split}' has a fold "
+                f"--folds={config.experiment.folds}: split '{divided(config)}' has a fold "
                 "without a labelled case, so there is nothing to evaluate. Choose fewer folds."
             )
         folders = [os.path.join(model_dir, name) for name in wanted]
@@ -81,13 +101,18 @@ def run(
 
 def _say_what_is_left_out(config: Config, builder) -> None:
     """Prints how many cases are divided, and which splits take no part."""
-    split, sizes = config.data.train_split, splits.cases_of_splits(config, builder)
-    divided = open_bags(config, builder, split)
+    split, sizes = divided(config), splits.cases_of_splits(config, builder)
+    bags = open_bags(config, builder, split)
     print(
         f"{config.experiment.folds} folds of the patients of split '{split}': "
-        f"{divided.num_bags:,} cases, {divided.num_images:,} images."
+        f"{bags.num_bags:,} cases, {bags.num_images:,} images."
     )
-    if left := sum(sizes.values()) - divided.num_bags:
+    if inner := _selecting(config):
+        print(
+            f"In each fold, 1 in {inner.of} of the other patients is not trained on but chooses the "
+            f"checkpoint (--selection_split={inner.name})."
+        )
+    if left := sum(sizes.values()) - bags.num_bags:
         there = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         print(
             f"Note: {left:,} of the {sum(sizes.values()):,} cases are in no fold (there are {there}). "
@@ -99,7 +124,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
     """Returns the evaluation of all folds' predictions together.
 
     Args:
-      config: of the command: --train_split is what was divided.
+      config: of the command.
       builder: of the prepared dataset.
       folders: of the folds' runs.
       results: what their result.json hold.
@@ -107,7 +132,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
     Raises:
       UserError: a case was scored twice, or not at all.
     """
-    split = config.data.train_split
+    split = divided(config)
     bags = open_bags(config, builder, split, with_metadata=True, with_differential=True)
     cases = read_cases(bags, 0)
     evaluator = _HEAD if config.run.train_mode == "finetune" else _PROBE
@@ -154,7 +179,7 @@ def _patients(of_folds: list[dict], others: str) -> dict:
     rows: dict[tuple, dict] = {}
     for found in of_folds:
         for row in found["in_common"]:
-            its = row["with"] in ("training", "probe")
+            its = row["with"] in ("training", "probe", "selection")
             row = {**row, "split": others} if its else row
             key = row["with"], row["dataset"], row["split"]
             seen = rows.get(key)

@@ -16,8 +16,8 @@ from simclr_med.experiments import figures, study_sentences, study_tables
 from simclr_med.experiments.study_sentences import USES
 from simclr_med.experiments.summary import percent
 from simclr_med.metrics.text import TITLES
+from simclr_med.run_folder import curves
 from simclr_med.run_folder.files import writing
-from simclr_med.training import curves
 
 _INCHES, _DPI = 8.0, 100  # 800 px wide
 # Okabe and Ito's colours, which the colour-blind can tell apart: of arms in their order, and of uses.

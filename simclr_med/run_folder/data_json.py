@@ -30,6 +30,7 @@ def write(
     bags,
     reading: dict[str, str],
     without_cases: dict[str, list[str]],
+    guess: dict[str, float],
 ) -> None:
     """Writes data.json: name, fingerprint and counts of the data, and how it was read.
 
@@ -41,6 +42,7 @@ def write(
       reading: how several labels a bag are read; {} where there is one or none.
       without_cases: {"training" | "selection": the classes, or labels, without a case there}; {} of a
         pretraining.
+      guess: see `data.base_rates.constant_guess`; {} of a pretraining.
     """
     metadata = builder.info.metadata or {}
     facts = {
@@ -57,6 +59,7 @@ def write(
         "several_labels": bags.multilabel,
         "reading": reading,
         **{f"classes_without_{of}_cases": names for of, names in without_cases.items()},
+        "constant_guess": guess,
     }
     write_json(os.path.join(model_dir, FILE), facts)
 

@@ -120,6 +120,7 @@ _SCHEMAS: dict[str, tuple[tuple[str, ...], dict[str, Callable[[Any], bool]]]] = 
             "reading": _is_object,
             "classes_without_training_cases": _is_names,
             "classes_without_selection_cases": _is_names,
+            "constant_guess": _are_numbers,
         },
     ),
     "selection.json": (

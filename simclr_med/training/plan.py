@@ -11,6 +11,7 @@ import tensorflow as tf
 from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
 from simclr_med.data import DATA_ORDER, Bags, label_fraction, training_batches
+from simclr_med.data.base_rates import constant_guess
 from simclr_med.data.cases import count_multi, read_cases
 from simclr_med.data.pipeline import examples_per_epoch
 from simclr_med.errors import UserError
@@ -38,6 +39,7 @@ class Plan:
       data_order: how the seed decides batches, see `training_batches`.
       without_cases: {"training" | "selection": the classes, or labels, without a case there}, of a
         fine-tuning; see `label_fraction.without_cases`.
+      guess: loss and accuracy without a look at images, see `constant_guess`; {} of a pretraining.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Plan:
     schedule: WarmupCosine
     data_order: int = DATA_ORDER
     without_cases: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    guess: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def make_plan(config: Config, builder, num_replicas: int, data_order: int | None = None) -> Plan:
@@ -71,7 +74,12 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
     if method.needs_labels and not bags.class_names:
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
     bags, trained_on, class_weights = _with_labels(config, method, bags)
-    without_cases = _without_cases(config, builder, trained_on, bags) if trained_on else {}
+    without_cases: dict[str, list[str]] = {}
+    guess: dict[str, float] = {}
+    if trained_on:
+        without_cases = _without_cases(config, builder, trained_on, bags)
+        labels, shares = trained_on
+        guess = constant_guess(labels, len(bags.class_names), class_weights, shares)
     bags = _with_num_multi(config, method, bags)
     num_examples = examples_per_epoch(bags, method.keeps_bags, repeats_of(config, method))
     _check_batch(config, method, bags, num_examples, num_replicas)
@@ -95,6 +103,7 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
         schedule,
         data_order or DATA_ORDER,
         without_cases,
+        guess,
     )
 
 

@@ -17,15 +17,15 @@ from simclr_med.config import PRIVATE, Config, fields_that_shape_weights
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
-from simclr_med.run_folder import data_json, figures, gfile, leftovers, provenance
+from simclr_med.run_folder import curves, data_json, figures, gfile, leftovers, provenance
 from simclr_med.signals import Interrupted, stop_signals
-from simclr_med.training import curves, startup, views, workers
+from simclr_med.training import startup, views, workers
+from simclr_med.training.methods import Method
 from simclr_med.training.plan import Plan, batches_from, make_plan, views_per_example
 from simclr_med.training.step import Trained, make_run_steps
 from simclr_med.transient import retried
 
 _TPU_STEPS_PER_CALL = 50
-_TITLES = {"simclr": "SimCLR", "micle": "MICLe", "finetune": "Fine-tuning"}
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
         if not start and config.run.checkpoint:
             initial.write(folder, trained.model, config.run.checkpoint)
         reading = label_reading(config, bags)
-        data_json.write(folder, config, builder, bags, reading, plan.without_cases)
+        data_json.write(folder, config, builder, bags, reading, plan.without_cases, plan.guess)
         print(_summary(plan, model_dir), startup.machine(config, strategy), sep="\n", flush=True)
         # 5. The head, where it is to start as a probe.
         if not start and config.train.init_head == "probe":
@@ -102,9 +102,8 @@ def train(
         # 7. The picture of how it went.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
-            name = os.path.basename(os.path.abspath(model_dir))
-            title = f"{_TITLES[config.method]}, {name}"
-            curves.save(path, run_folder.read_metrics(folder), title)
+            title = curves.title(config.method, model_dir)
+            curves.save(path, run_folder.read_metrics(folder), title, plan.guess)
 
 
 def _check_start_head(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -208,7 +207,9 @@ def _loop(
         log.hyperparameters(values)
         path = os.path.join(saved.model_dir, "views.png")
         batch = next(iter(batches))
-        log.picture("views", views.save(path, batch, ops, config.run.seed), step=0)
+        picture = views.save(path, batch, ops, config.run.seed, Method.kind_of(config))
+        if picture is not None:
+            log.picture("views", tf.constant(picture), step=0)
         if config.method != "finetune" and config.train.same_patient_negatives == "mask":
             print(startup.negatives(workers.gather(strategy, batch["patient"].numpy())), flush=True)
     run_steps = make_run_steps(config, plan.method, strategy, trained, ops)

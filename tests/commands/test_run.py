@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from helpers import ROOT, encoders, processes
 from helpers.command_line import run
-from simclr_med.evaluation import evaluate
+from simclr_med.evaluation import draw
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -93,8 +93,8 @@ def test_a_run_older_than_a_flag_goes_on(smoke, finished, tmp_path):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Evaluations draw neither embedding.png nor report.html, as the first run did."""
-    monkeypatch.setattr(evaluate.embedding, "save", lambda *args: None)
-    monkeypatch.setattr(evaluate, "_save_report", lambda *args: {})
+    monkeypatch.setattr(draw.embedding, "save", lambda *args: None)
+    monkeypatch.setattr(draw, "save_report", lambda *args: {})
 
 
 def test_eval_reads_its_configuration_from_the_run(finished, tmp_path, no_pictures):

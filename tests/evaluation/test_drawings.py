@@ -8,12 +8,14 @@ from html import escape
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from helpers import tiny_runs
+from helpers.saved_figures import saved_figures
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
-from simclr_med.evaluation import evaluate, measure
+from simclr_med.evaluation import draw, evaluate, measure
 from simclr_med.evaluation.report import charts, embedding, findings, html
 from simclr_med.run_folder import figures
 
@@ -64,7 +66,7 @@ def found_of(names, num_cases, *, multilabel=False):
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """A function that writes all files of such an evaluation; returns result.json and their folder."""
-    monkeypatch.setattr(evaluate, "case_pictures", lambda bags, wanted, size: {})
+    monkeypatch.setattr(draw, "case_pictures", lambda bags, wanted, size: {})
 
     def write(*args, **kwargs):
         found = found_of(*args, **kwargs)
@@ -105,6 +107,48 @@ def test_the_map_of_cases_with_whatever_names(tmp_path, kind, recwarn):
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (760, 500)
+
+
+def test_the_map_says_what_it_is_and_shows_cases_in_the_colour_of_their_class(
+    tmp_path, monkeypatch
+):
+    drawn = saved_figures(monkeypatch)
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 12 - 1  # one is no label
+    asked = []
+
+    def pictures_of(cases):
+        asked.extend(cases)
+        return {i: rng.integers(0, 255, (9, 9, 3), np.uint8) for i in cases}
+
+    features = {"trained": rng.normal(size=(60, 4)), "untrained": np.ones((60, 4))}
+    names = tuple(f"k{i}" for i in range(11))
+    embedding.save(str(tmp_path / "a.png"), features, labels, names, "val", pictures_of)
+    (figure,) = drawn
+    number = len(asked)
+    assert 3 < number <= 14
+    assert figure.get_suptitle() == f"60 cases of split 'val', {number} of them as pictures"
+    first, second = figure.axes
+    assert (first.get_title(), second.get_title()) == ("t-SNE, trained", "all alike, untrained")
+    assert len(first.artists) == number and not second.artists
+    looks = [
+        (to_hex(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.shape)
+        for dots in first.collections
+    ]
+    assert len({*looks}) == 12  # 8 colours, and again with another marker
+    assert [colour for colour, _ in looks[1:9]] == list(charts.COLOURS)
+    frames = [to_hex(box.patch.get_edgecolor()) for box in first.artists]
+    assert frames == [looks[labels[i] + 1][0] for i in asked]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pictures_on_the_map_do_not_cover_each_other(seed):
+    points = np.random.default_rng(seed).normal(size=(300, 2)) * [1, 50]
+    chosen = embedding.spread(points)
+    unit = (points - points.min(0)) / np.ptp(points, axis=0)
+    apart = [abs(unit[i] - unit[j]).max() for i in chosen for j in chosen if i != j]
+    assert len(set(chosen)) == len(chosen) > 5 and min(apart) >= 0.16
+    assert embedding.spread(np.zeros((4, 2))) == [0]
 
 
 @pytest.mark.parametrize("num_cases", [1, 2, 3, 6, 7])

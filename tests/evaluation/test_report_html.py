@@ -10,13 +10,15 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from simclr_med import metrics
 from simclr_med.config import FIELDS, Config
 from simclr_med.data.cases import Cases
-from simclr_med.evaluation.report import gallery, points, strips
+from simclr_med.evaluation.report import gallery, near_duplicates, points, strips
 from simclr_med.evaluation.report import html as report
 from simclr_med.evaluation.report.results import predictions_csv
+from simclr_med.run_folder import curves
 
 _VOID = {"meta", "img", "br"}
 
@@ -455,7 +457,22 @@ def _of_anna():
     config = {**view.config, **told, "flags": f"--x=/home/{_WHO}", "host": f"{_WHO}s-laptop"}
     result["skipped_images"] = [[3, f"/{_WHO}.png", f"broken image (of /home/{_WHO}/x.png)"]]
     result["files"] = {"result": f"/home/{_WHO}/result.json", "report": f"/home/{_WHO}/r.html"}
-    return result, dataclasses.replace(view, cases=cases, config=config)
+    return result, dataclasses.replace(view, cases=cases, config=config, **_drawn(view))
+
+
+def _drawn(view):
+    """Returns fields of a view with everything that is drawn, of an owner's files."""
+    told = PngInfo()
+    told.add_text("Source", f"/home/{_WHO}/views.png")
+    file = io.BytesIO()
+    Image.new("RGB", (900, 300), "red").save(file, "PNG", pnginfo=told)
+    rows = [{"step": i, "supervised_loss": 2.0, "learning_rate": 0.1} for i in range(1, 9)]
+    alike = near_duplicates.find(np.ones((len(view.cases.ids), 3)), view.cases.patients)
+    return {
+        "near_duplicates": alike,
+        "curves": curves.panels(rows, {"loss": 1.9, "accuracy": 0.4}),
+        "drawings": {"views": file.getvalue(), "embedding": file.getvalue()},
+    }
 
 
 def test_the_page_names_no_case_patient_file_folder_or_machine():
@@ -508,3 +525,83 @@ def test_pictures_and_charts_in_the_page_hold_nothing_beside_their_pixels():
             }
         else:
             assert _WHO.encode() not in data and b"<dc:date>" not in data
+
+
+def test_curves_views_the_map_and_the_duration_are_in_the_page():
+    result, view = _case()
+    page = Balanced(report.render(result, view))
+    for heading in ("How training went", "Map of the cases", "Near-duplicates"):
+        assert heading not in page.words
+    trained = {"sessions": 2, "seconds": 751.0, "killed": 0, "commits": []}
+    result["provenance"] = {"training": trained, "software": {}, "host": "h"}
+    result["provenance"]["hardware"] = {"accelerators": {}, "cpus": 2, "cpu": "c", "memory_gib": 1}
+    text = report.render(result, dataclasses.replace(view, **_drawn(view)))
+    page = Balanced(text)
+    assert "Training took 0:12:31 in 2 sessions. Evaluated after 1,234 steps." in page.words
+    alts = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert {
+        "supervised loss over the steps of training",
+        "learning rate over the steps of training",
+    } <= {*alts}
+    assert {
+        "The evaluated cases in two dimensions",
+        "Augmented training images of the first step",
+    } <= {*alts}
+    assert "answering with the classes' shares, without a look at an image" in page.words
+
+
+def test_captions_stand_outside_the_boxes_that_scroll():
+    result, view = _case(several=True)
+    text = report.render(result, dataclasses.replace(view, **_drawn(view)))
+    assert "<caption" not in text and text.count("<figcaption") > 5
+    for box in re.findall(r'<div class="scroll">(.*?)</div>', text, re.DOTALL):
+        assert "caption" not in box
+    for picture in re.findall(r'<figure class="broad">(.*?)</figure>', text, re.DOTALL):
+        assert re.fullmatch(
+            r'<div class="scroll"><img [^>]*></div><figcaption>[^<]+</figcaption>', picture
+        )
+
+
+def test_near_duplicates_equal_a_slow_double_loop(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "_CHUNK", 7)
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(12, 4))[rng.integers(0, 12, 40)] + 0.02 * rng.normal(size=(40, 4))
+    features[3] = 0
+    patients = rng.integers(0, 25, 40).astype(str)
+    slow = []
+    for i in range(40):
+        for j in range(i + 1, 40):
+            norms = np.linalg.norm(features[i]) * np.linalg.norm(features[j])
+            cosine = features[i] @ features[j] / norms if norms else 0.0
+            if patients[i] != patients[j] and cosine > 0.995:
+                slow.append((cosine, i, j))
+    slow.sort(reverse=True)
+    found = near_duplicates.find(features, patients, 0.995, num_shown=9)
+    assert found.count == len(slow) > 9 and found.compared == 40
+    assert found.num_cases == len({k for _, *pair in slow for k in pair})
+    assert found.pairs.tolist() == [pair for _, *pair in slow[:9]]
+    np.testing.assert_allclose(found.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
+
+
+def test_near_duplicates_are_counted_and_shown_or_said_to_be_none():
+    result, view = _case(n=30)
+    features = np.eye(30)
+    features[7] = features[20]  # of two patients
+    features[1] = features[0]  # of one
+    alike = near_duplicates.find(features, view.cases.patients)
+    assert (alike.count, alike.num_cases, alike.pairs.tolist()) == (1, 2, [[7, 20]])
+    pictures = {i: np.zeros((20, 30, 3), np.uint8) for i in range(30)}
+    view = dataclasses.replace(view, near_duplicates=alike, pictures=pictures)
+    text = report.render(result, view)
+    words = Balanced(text).words
+    assert (
+        "whose features have a cosine above 0.99: 1, among 30 evaluated cases, of which 2 are"
+        in words
+    )
+    assert "case 8 and case 21similarity 1.0000" in words
+    none = near_duplicates.find(np.eye(30), view.cases.patients)
+    words = Balanced(report.render(result, dataclasses.replace(view, near_duplicates=none))).words
+    assert (
+        "No two cases of different patients whose features have a cosine above 0.99, among 30 evaluated "
+        "cases." in words
+    )

@@ -13,7 +13,7 @@ from simclr_med import build
 from simclr_med.commands import flags
 from simclr_med.data.patients import patients_of
 from simclr_med.errors import UserError
-from simclr_med.evaluation import evaluate, splits
+from simclr_med.evaluation import draw, evaluate, splits
 from simclr_med.metrics import known_patients
 from simclr_med.run_folder import data_json
 from simclr_med.training import train
@@ -32,8 +32,8 @@ def short_encoders():
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(evaluate.embedding, "save", lambda *args: None)
-    monkeypatch.setattr(evaluate, "_save_report", lambda *args: {})
+    monkeypatch.setattr(draw.embedding, "save", lambda *args: None)
+    monkeypatch.setattr(draw, "save_report", lambda *args: {})
 
 
 @pytest.fixture
@@ -382,8 +382,8 @@ def outside(tmp_path_factory):
 def chosen(world, short_encoders, tuned):
     """The fine-tuned run after its own evaluation, as other data wants it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate.embedding, "save", lambda *args: None)
-        patch.setattr(evaluate, "_save_report", lambda *args: {})
+        patch.setattr(draw.embedding, "save", lambda *args: None)
+        patch.setattr(draw, "save_report", lambda *args: {})
         code, _, errors = world.eval(tuned, "--eval_split=test")
     assert code == 0, errors
     return tuned

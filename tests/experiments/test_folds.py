@@ -13,6 +13,7 @@ from simclr_med import build
 from simclr_med.build import open_bags
 from simclr_med.commands.main import main
 from simclr_med.data.cases import read_cases
+from simclr_med.data.patients import patients_of
 from simclr_med.errors import UserError
 from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.experiments import folds
@@ -77,6 +78,24 @@ def test_all_folds_together_are_all_cases_once(tmp_path, builder):
     auc = roc_auc_score(found.cases.labels == 0, expected[:, 0])
     assert head["macro_auc"] == pytest.approx(auc)
     assert head["top_1"] == pytest.approx((expected.argmax(1) == found.cases.labels).mean())
+
+
+def test_the_split_that_chooses_is_taken_from_each_run_s_own_patients(builder):
+    config = CONFIG.replace(train_split="train:without_fold_1_of_4")
+    config = config.replace(selection_split="train:fold_1_of_4")
+    assert folds.divided(config) == "train" and folds.divided(CONFIG) == "all"
+    seen = []
+    for job in folds.jobs(config).values():
+        data = job.data
+        names = (data.train_split, data.selection_split, data.eval_split)
+        parts = [patients_of(builder, name) for name in names]
+        assert sum(map(len, parts)) == len(frozenset().union(*parts)) == 6
+        seen += parts[2]
+    assert sorted(seen) == sorted(patients_of(builder, "train"))
+    elsewhere = folds.jobs(config.replace(train_split="all"))["fold_1"].data
+    assert elsewhere.selection_split == "all:without_fold_1_of_3:fold_1_of_4"
+    kept = folds.jobs(CONFIG.replace(train_split="train", selection_split="validation"))["fold_1"]
+    assert kept.data.selection_split == "validation"
 
 
 def test_patients_in_common_are_added_up(tmp_path, builder):

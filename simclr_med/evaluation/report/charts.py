@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from simclr_med.evaluation.report.points import Bins
+from simclr_med.run_folder import curves
 
-_COLOURS = (
+COLOURS = (
     "#0072b2",
     "#d55e00",
     "#009e73",
@@ -28,7 +29,7 @@ _COLOURS = (
     "#882255",
     "#999933",
 )
-_BLUE, _ORANGE, _GREY = _COLOURS[0], _COLOURS[1], "#8a8a8a"
+_BLUE, _ORANGE, _GREY = COLOURS[0], COLOURS[1], "#8a8a8a"
 _STYLE = {
     "font.size": 8,
     "font.family": "DejaVu Sans",
@@ -173,6 +174,17 @@ def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str)
 
 
 @matplotlib.rc_context(_STYLE)
+def over_steps(panel: curves.Panel) -> str:
+    """Returns a metric over the steps of training."""
+    figure = Figure(figsize=(4.4, 2.5), layout="constrained")
+    axis = figure.add_subplot()
+    curves.draw(axis, panel)
+    axis.set_xlabel("step")
+    axis.set_title(panel.title, loc="left", fontsize=9)
+    return _data(figure)
+
+
+@matplotlib.rc_context(_STYLE)
 def label_efficiency(lines: dict[str, list[tuple[float, float, float, float]]], ylabel: str) -> str:
     """Returns a metric by the share of labels, with its intervals.
 
@@ -205,7 +217,7 @@ def _legend_inches(curves: int) -> float:
 
 def _line(i: int) -> dict:
     return {
-        "color": _COLOURS[i % len(_COLOURS)],
+        "color": COLOURS[i % len(COLOURS)],
         "linestyle": ("-", "--", "-.", (0, (1, 1)))[i // 2 % 4],
     }
 

@@ -102,6 +102,38 @@ def neighbours(view, strips: Strips) -> str:
     ) + "".join(rows)
 
 
+def near_duplicates(view) -> str:
+    """Returns the pairs of cases of different patients that the encoder takes for one, with counts."""
+    found = view.near_duplicates
+    first = f"the first {found.compared:,} of " if found.compared < len(view.cases.ids) else ""
+    among = f"among {first}{len(view.cases.ids):,} evaluated cases"
+    alike = f"features have a cosine above {found.limit:g}"
+    if not found.count:
+        return page.paragraph(f"No two cases of different patients whose {alike}, {among}.")
+    many = (
+        f" The {len(found.pairs)} most alike are shown." if found.count > len(found.pairs) else ""
+    )
+    return page.paragraph(
+        f"Pairs of cases of different patients whose {alike}: {found.count:,}, {among}, of which "
+        f"{found.num_cases:,} are in such a pair.{many} A copy of an image, or a patient with two ids, "
+        "would look like "
+        "this; but an encoder that has learnt little finds everything alike: look before you remove "
+        "anything. Other splits were not compared (--mode=verify compares the pixels of all)."
+        + _numbers(view)
+    ) + page.strip([_both(view, *row) for row in zip(*found.pairs.T, found.cosines)])
+
+
+def _both(view, i: int, j: int, cosine: float) -> dict:
+    """Returns the item of a pair: both pictures side by side."""
+    names = f"{view.name_of(i)} and {view.name_of(j)}"
+    lines = [names, f"similarity {cosine:.4f}", f"{_label(view, i)} | {_label(view, j)}"]
+    pictures = [view.pictures.get(int(k)) for k in (i, j)]
+    item = {"picture": "", "alt": names, "lines": lines, "wide": True}
+    if all(picture is not None for picture in pictures):
+        item["picture"] = _picture(np.concatenate(pictures, axis=1), 2 * _SIDE)
+    return item
+
+
 def _numbers(view) -> str:
     """Returns what the numbers of cases mean, where no ids are shown."""
     if view.identifiers:

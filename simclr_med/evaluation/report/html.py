@@ -13,13 +13,16 @@ from simclr_med.data.cases import Cases
 from simclr_med.evaluation.report import (
     findings,
     gallery,
+    overview,
     page,
     patients,
     provenance,
     strips,
     summary,
 )
+from simclr_med.evaluation.report.near_duplicates import NearDuplicates
 from simclr_med.metrics.text import headline
+from simclr_med.run_folder.curves import Panel
 from simclr_med.transient import described
 
 _NOT_TO_HAND_ON = (
@@ -46,6 +49,10 @@ class View:
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
       identifiers: whether to show ids of cases, names of files and folders, which are for whoever
         made the run; else a case is called by its row in predictions.csv.
+      near_duplicates: among the cases; None: nobody looked.
+      curves: of the run's training; [] without any.
+      drawings: {"views" | "embedding": bytes of the PNG}, as far as it is there. They name no case,
+        file or folder (curves.png, which names the run's folder, is drawn again from `curves`).
     """
 
     cases: Cases
@@ -57,6 +64,9 @@ class View:
     maps: dict[int, tuple[str, np.ndarray]] = dataclasses.field(default_factory=dict)
     label_efficiency: list[dict] | None = None
     identifiers: bool = False
+    near_duplicates: NearDuplicates | None = None
+    curves: list[Panel] = dataclasses.field(default_factory=list)
+    drawings: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     def name_of(self, case: int) -> str:
         """Returns what the page calls a case: its id, or its number, from 1, as in predictions.csv."""
@@ -118,6 +128,7 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         sections.append(made("Surest hits", gallery.hits, view, shown))
     if view.features is not None:
         sections.append(made("Nearest neighbours", gallery.neighbours, view, shown))
+    sections += _of_pictures(result, view, made)
     sections += [
         made("Configuration", provenance.configuration, view.config, view.identifiers),
         made(
@@ -130,6 +141,21 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         f"“{result['train_split']}” · written {now:%Y-%m-%d %H:%M} UTC"
     )
     return page.document(f"Evaluation of {result['dataset']}", lead, sections)
+
+
+def _of_pictures(result: dict, view: View, made) -> list[tuple[str, str]]:
+    """Returns near-duplicates, the map of the cases and training, of which there is something."""
+    sections = []
+    if view.near_duplicates:
+        sections.append(made("Near-duplicates", gallery.near_duplicates, view))
+    if "embedding" in view.drawings:
+        num_cases = len(view.cases.ids)
+        picture = view.drawings["embedding"]
+        sections.append(made("Map of the cases", overview.map_of_cases, result, num_cases, picture))
+    if view.curves or "views" in view.drawings:
+        views = view.drawings.get("views")
+        sections.append(made("How training went", overview.training, result, view.curves, views))
+    return sections
 
 
 def _of_classes(result: dict, view: View, made) -> list[tuple[str, str]]:

@@ -24,7 +24,6 @@ nav a { color: #00517f; margin-right: .9rem; white-space: nowrap; }
 .warning { border-color: #d9a27a; border-left-color: #d55e00; background: #fdf6f0; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: #555; padding: 0 0 .35rem; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid #e4e4e4; }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom; }
@@ -33,9 +32,11 @@ th[scope=row] { font-weight: 600; min-width: 7rem; max-width: 22rem;
 .numbers td, .numbers thead th + th { text-align: right; padding-left: .5rem; }
 .numbers td { white-space: pre; }
 .words td { overflow-wrap: anywhere; min-width: 6rem; }
+.words td:last-child { min-width: min(24rem, 85vw); }
 figure { margin: 1rem 0; break-inside: avoid; }
 figure img { width: 100%; height: auto; display: block; }
 figcaption { font-size: .875rem; color: #444; margin-top: .35rem; max-width: 48rem; }
+.broad img { width: auto; max-width: max(100%, 46rem); }
 .pair { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .narrow { max-width: 34rem; }
@@ -58,6 +59,7 @@ summary { cursor: pointer; color: #00517f; }
   h2, section > p { break-after: avoid; }
   .box, tr { break-inside: avoid; }
   .scroll { overflow: visible; }
+  .broad img { max-width: 100%; }
   table { font-size: 8.5pt; }
   .narrow { max-width: 11cm; }
   .pair { grid-template-columns: 1fr 1fr; }
@@ -129,18 +131,34 @@ def table(columns: list[str], rows: list[list[str]], caption: str = "", words: b
         + "</tr>"
         for row in rows
     )
-    said = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll"><table class="{"words" if words else "numbers"}">{said}'
+    whole = (
+        f'<div class="scroll"><table class="{"words" if words else "numbers"}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+    return f"<figure>{_said(caption)}{whole}</figure>" if caption else whole
 
 
 def figure(data: str, alt: str, caption: str = "", narrow: bool = False) -> str:
     """Returns a picture, a data: URI, with its description for those who cannot see it."""
-    said = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     kind = ' class="narrow"' if narrow else ""
-    return f'<figure{kind}><img src="{html.escape(data)}" alt="{html.escape(alt)}">{said}</figure>'
+    return f"<figure{kind}>{_image(data, alt)}{_said(caption)}</figure>"
+
+
+def wide_figure(data: str, alt: str, caption: str) -> str:
+    """Returns a picture that a narrow screen scrolls, so that what is written in it can be read.
+
+    Its caption, like that of a table, stands outside the box that scrolls.
+    """
+    scrolled = f'<div class="scroll">{_image(data, alt)}</div>'
+    return f'<figure class="broad">{scrolled}{_said(caption)}</figure>'
+
+
+def _image(data: str, alt: str) -> str:
+    return f'<img src="{html.escape(data)}" alt="{html.escape(alt)}">'
+
+
+def _said(caption: str) -> str:
+    return f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
 
 
 def strip(items: list[dict[str, Any]]) -> str:

@@ -30,8 +30,8 @@ _WHAT = {
     "saved_model": "the encoder, for use elsewhere",
     "checkpoint": "what was evaluated",
     "result": "all numbers",
-    "curves": "how training went",
-    "views": "pairs as the network sees them",
+    "curves": "how training went, beside chance",
+    "views": "images as the network sees them",
 }
 
 

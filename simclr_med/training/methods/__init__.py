@@ -35,8 +35,13 @@ class Method:
     @classmethod
     def of(cls, config: Config) -> Method:
         """Returns the method of a configuration."""
+        return METHODS[cls.kind_of(config)]
+
+    @staticmethod
+    def kind_of(config: Config) -> str:
+        """Returns its name in METHODS."""
         of_bags = config.method == "simclr" and config.train.simclr_unit == "bag"
-        return METHODS["simclr_of_bags" if of_bags else config.method]
+        return "simclr_of_bags" if of_bags else config.method
 
 
 METHODS: dict[str, Method] = {

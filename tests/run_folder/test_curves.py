@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from helpers.saved_figures import saved_figures
-from simclr_med.training import curves
+from simclr_med.run_folder import curves
+from simclr_med.training.methods import simclr
 
 STEPS = list(range(2, 102, 2))
 ROWS = [
@@ -81,3 +83,42 @@ def test_runs_of_one_step_of_an_older_version_and_of_no_loss_are_drawn(drawn, tm
     assert path.exists() and list(
         panels["contrastive loss, per direction"].lines[0].get_ydata()
     ) == [4.5]
+
+
+def test_a_loss_at_chance_lies_on_the_line_of_chance():
+    """As the step logs it: without information, with chunks and with masked negatives."""
+    for chunk, patients in (
+        (0, [0, 1, 2, 3]),
+        (3, [0, 1, 2, 3]),
+        (0, [0, 0, 1, 1]),
+        (3, [0, 0, 1, 2]),
+    ):
+        outputs = {
+            "projection": tf.ones([8, 5])
+        }  # all alike: every negative as near as the partner
+        options = dict(temperature=0.1, hidden_norm=True, nt_xent_chunk=chunk)
+        _, metrics = simclr.loss(outputs, {"patient": tf.constant(patients)}, **options)
+        row = {"step": 1, **{name: float(value) for name, value in metrics.items()}}
+        (loss, _) = curves.panels([row])
+        pairs = np.array([4 - sum(p == q for p in patients) for q in patients])
+        assert loss.chance[0] == pytest.approx(np.log(1 + 2 * pairs).mean(), rel=1e-5)
+        assert loss.values[0] == pytest.approx(loss.chance[0], rel=1e-5)
+    assert np.log(1 + 2 * 3) == pytest.approx(math.log(2 * 4 - 1))  # ln(2N - 1) of N pairs
+
+
+def test_a_fine_tuning_stands_beside_its_class_shares(drawn, tmp_path):
+    rows = [{"step": i, "supervised_loss": 1.5, "supervised_acc": 0.5} for i in range(1, 9)]
+    guess = {"loss": math.log(7), "accuracy": 0.72}
+    chosen = {
+        "metric": "macro-AUC",
+        "split": "val",
+        "value_of_step": {"10": None, "4": 0.6, "8": 0.7},
+    }
+    curves.save(str(tmp_path / "curves.png"), rows, "Fine-tuning, run x", guess, chosen)
+    panels = drawn()
+    texts = [panels[f"supervised {name}"].texts[0].get_text() for name in ("loss", "accuracy")]
+    assert texts == ["class shares alone 1.95", "commonest class 0.720"]
+    np.testing.assert_allclose(panels["supervised loss"].lines[2].get_ydata(), math.log(7))
+    (line,) = panels["macro-AUC on val, which chose the checkpoint"].lines
+    np.testing.assert_array_equal(line.get_xdata(), [4, 8, 10])  # as numbers, not as text
+    np.testing.assert_array_equal(line.get_ydata(), [0.6, 0.7, np.nan])
