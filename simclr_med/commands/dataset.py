@@ -153,6 +153,7 @@ def _reading(config: Config) -> dict[str, Any]:
             on_label_conflict=data.on_label_conflict,
             missing_labels=data.missing_labels,
             split_column=data.split_column,
+            label_columns=data.label_columns,
             keep_metadata=data.keep_metadata,
             used_columns=_columns_of_subgroups(config),
         ),

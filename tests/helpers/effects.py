@@ -102,6 +102,7 @@ CHANGES = {
     "max_bag_size": ("training", 1, FINETUNE),
     "label_seed": ("training", 1, {**FINETUNE, "label_fraction": 0.4}),
     "split_column": ("preparation", "fold", {}),
+    "label_columns": ("preparation", "edema,effusion", {}),
     "image_size": ("model", 20, {}),
     "antialias": ("training", "false", {}),
     "color_jitter_strength": ("training", 0.5, {}),
