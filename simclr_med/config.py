@@ -266,8 +266,8 @@ class DataConfig:
     uncertain_policy: str = _knob(
         "ignore",
         "What -1 means in CheXpert and in --label_columns: zeros, ones or ignore (no loss, no metric), "
-        "or by label, e.g. "
-        "'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims nothing.",
+        "or by label, e.g. 'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims "
+        "nothing.",
     )
     blank_policy: str = _knob(
         "negative",
@@ -564,7 +564,19 @@ class EvalConfig:
     selection_metric: str = _knob(
         "macro_auc",
         "What the best has most of, on --selection_split.",
-        choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1"),
+        choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1", "quadratic_kappa"),
+        shapes_weights=False,
+    )
+    ordinal: bool = _knob(
+        False,
+        "The classes are grades: quadratic kappa (Cohen 1968) of the grade with the highest score is "
+        "shown beside accuracy. Labels that are numbers are ordered as numbers; else give --class_order.",
+        shapes_weights=False,
+    )
+    class_order: str = _knob(
+        "",
+        "With --ordinal: the classes from the lowest grade to the highest, e.g. none,mild,severe. A "
+        "grade that no case has may be among them, and keeps its place.",
         shapes_weights=False,
     )
     positive_class: str | None = _knob(
@@ -933,6 +945,10 @@ REACH: dict[str, Reach] = {
     "eval_name": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False, set_in=_RUNS),
     "allow_patient_overlap": Reach((*_EVALUATE, FEATURES, SWEEP)),
     "selection_metric": Reach((SCORE, SWEEP)),
+    "ordinal": Reach((PREPARE, *_EVALUATE, FEATURES, COMPARE, STUDY)),
+    "class_order": Reach(
+        (PREPARE, *_EVALUATE, FEATURES, COMPARE, STUDY), only_if={"ordinal": None}
+    ),
     "positive_class": Reach((SCORE, PREDICT), shapes_results=False),
     "bootstrap_resamples": Reach((COMPARE, STUDY), shapes_results=False),
     "export_formats": Reach((EXPORT,), shapes_results=False),
@@ -1103,6 +1119,8 @@ class Config:
                 "--jit_compile needs --nodeterministic: XLA has no deterministic gradient of max "
                 "pooling."
             )
+        if self.eval.selection_metric == "quadratic_kappa" and not self.eval.ordinal:
+            raise UserError("--selection_metric=quadratic_kappa is of grades: add --ordinal.")
         if self.run.train_mode == "finetune" and self.train.micle:
             raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")
         return self

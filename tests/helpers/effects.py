@@ -152,6 +152,8 @@ CHANGES = {
     "eval_name": ("evaluation", "again", FINETUNE),
     "allow_patient_overlap": ("evaluation", True, {**FINETUNE, "eval_split": "train"}),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
+    "ordinal": ("evaluation", True, {**FINETUNE, "class_order": "label0,label1,label2"}),
+    "class_order": ("evaluation", "label1,label0,label2", {**FINETUNE, "ordinal": True}),
     "positive_class": ("evaluation", "label1", FINETUNE),
     "bootstrap_resamples": ("comparison", 500, FINETUNE),
     "export_formats": ("export", "keras", {"export_formats": "saved_model"}),
