@@ -62,6 +62,12 @@ def of_grades(photos, tmp_path):
     return [*here, "--ordinal"]
 
 
+def evaluated(run_dir):
+    """Returns result.json and the rows of predictions.csv."""
+    with open(run_dir / "predictions.csv", encoding="utf-8-sig", newline="") as file:
+        return json.loads((run_dir / "result.json").read_text()), list(csv.DictReader(file))
+
+
 def test_build_and_verify_name_the_labels(photos, tmp_path):
     given = of_columns(photos, tmp_path)
     code, out, errors = command_line.run("--mode=build", *given)
@@ -112,11 +118,9 @@ def test_fine_tuning_on_label_columns(photos, tmp_path):
     assert code == 0, errors
     code, out, _ = command_line.run("--mode=eval", f"--model_dir={run_dir}")  # reads its flags
     assert code == 0 and "Labels: label_set all, uncertain_policy ignore, blank_policy neg" in out
-    with open(run_dir / "predictions.csv", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    result, rows = evaluated(run_dir)
     of_case = {row["case_id"]: row for row in photos[2] if row["split"] == "validation"}
     assert {row["case_id"] for row in rows} == set(of_case)
-    result = json.loads((run_dir / "result.json").read_text())
     found = result["classification"]["supervised head"]["trained"]["per_class"]
     for name in ("edema", "effusion"):
         for row in rows:
@@ -135,10 +139,8 @@ def test_fine_tuning_on_grades(photos, tmp_path):
     code, out, errors = command_line.run("--mode=train_then_eval", *given)
     assert code == 0, errors
     assert "Grades, lowest first: 0 < 2 < 10." in out and "quadratic kappa" in out
-    result = json.loads((run_dir / "result.json").read_text())
+    result, rows = evaluated(run_dir)
     assert result["grades"] == ["0", "2", "10"]
-    with open(run_dir / "predictions.csv", encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
     columns = ([row[name] for row in rows] for name in ("truth", "prediction"))
     want = cohen_kappa_score(*columns, labels=["0", "2", "10"], weights="quadratic")
     found = result["classification"]["supervised head"]["trained"]["quadratic_kappa"]

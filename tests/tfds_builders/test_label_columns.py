@@ -10,7 +10,7 @@ import pytest
 from helpers.cxr_twins import draw_chexpert
 from helpers.derm_folders import draw
 from simclr_med.data.bags import open_split
-from simclr_med.data.labels import LabelReading
+from simclr_med.data.labels import CHEXPERT5, LabelReading
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.derm_bags.manifest import read_manifest
@@ -238,6 +238,20 @@ def test_features_are_those_of_chexpert(prepared, tmp_path):
     one, other = (b.info.features["labels"] for b in (builder, prepared[0]))
     kinds = [{(type(f), f.dtype, f.shape) for f in features.values()} for features in (one, other)]
     assert kinds[0] == kinds[1]
+
+
+def test_columns_named_as_chexperts_five_are_that_set(tmp_path):
+    names = [*CHEXPERT5[::-1], "mass"]
+    rows = [[f"c{i}", f"{i}.png", "train", *(str(int(i == c)) for c in range(6))] for i in range(6)]
+    root = folder(tmp_path, rows, [*HEAD[:3], *names])
+    config = folder_config(str(root), label_columns=",".join(names))
+    builder = Builder(config=config, data_dir=tmp_path / "tfds")
+    builder.download_and_prepare()
+    bags = open_split(builder, "train", LabelReading(label_set="chexpert5"))
+    assert bags.class_names == CHEXPERT5
+    found = {bag["bag_id"]: bag["label"].tolist() for bag in bags.dataset.as_numpy_iterator()}
+    for i in range(6):
+        assert found[f"c{i}".encode()] == [float(names[i] == name) for name in CHEXPERT5]
 
 
 def test_verify_counts_what_was_drawn(prepared):
