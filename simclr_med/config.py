@@ -18,7 +18,7 @@ RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
 OF_A_FOLDER = (
     *("on_bad_image", "build_long_side", "top_conditions", "bag_regex", "image_root"),
     *("follow_links", "dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels"),
-    "split_column",
+    *("split_column", "label_columns"),
 )
 OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has no such field
 
@@ -265,12 +265,14 @@ class DataConfig:
     )
     uncertain_policy: str = _knob(
         "ignore",
-        "What CheXpert's -1 means: zeros, ones or ignore (no loss, no metric), or by label, e.g. "
-        "'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims nothing.",
+        "What -1 means in CheXpert and in --label_columns: zeros, ones or ignore (no loss, no metric), "
+        "or by label, e.g. 'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims "
+        "nothing.",
     )
     blank_policy: str = _knob(
         "negative",
-        "What a label means that a report does not mention. CheXpert's authors: negative.",
+        "What a label means that a report does not mention, and a blank in --label_columns. CheXpert's "
+        "authors: negative. ignore: no loss, no metric.",
         choices=("negative", "ignore"),
     )
     views: str = _knob("all", "Which X-rays of a study.", choices=("all", "frontal", "lateral"))
@@ -305,6 +307,12 @@ class DataConfig:
         "split",
         "derm_bags: the column of manifest.csv that names the split of a row. Without a column of the "
         "default's name patients are split by a hash of their id; any other must be there.",
+    )
+    label_columns: str = _knob(
+        "",
+        "derm_bags: columns of manifest.csv that are a label each, e.g. edema,effusion, in place of the "
+        "one column label. Each is 1, 0, -1 (uncertain) or blank and read as CheXpert's are, by "
+        "--uncertain_policy and --blank_policy: a blank is negative unless --blank_policy=ignore.",
     )
 
 
@@ -556,7 +564,19 @@ class EvalConfig:
     selection_metric: str = _knob(
         "macro_auc",
         "What the best has most of, on --selection_split.",
-        choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1"),
+        choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1", "quadratic_kappa"),
+        shapes_weights=False,
+    )
+    ordinal: bool = _knob(
+        False,
+        "The classes are grades: quadratic kappa (Cohen 1968) of the grade with the highest score is "
+        "shown beside accuracy. Labels that are numbers are ordered as numbers; else give --class_order.",
+        shapes_weights=False,
+    )
+    class_order: str = _knob(
+        "",
+        "With --ordinal: the classes from the lowest grade to the highest, e.g. none,mild,severe. A "
+        "grade that no case has may be among them, and keeps its place.",
         shapes_weights=False,
     )
     positive_class: str | None = _knob(
@@ -881,6 +901,7 @@ REACH: dict[str, Reach] = {
     "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
     "label_seed": Reach((*_TRAIN, PROBE, FEATURES), set_in=("study",)),
     "split_column": Reach((PREPARE,)),
+    "label_columns": Reach((PREPARE,)),
     # Augmentation
     "image_size": Reach(_MODEL),
     "antialias": Reach(_MODEL),
@@ -933,6 +954,10 @@ REACH: dict[str, Reach] = {
     "eval_name": Reach((*_EVALUATE, EMBED, PREDICT), shapes_results=False, set_in=_RUNS),
     "allow_patient_overlap": Reach((*_EVALUATE, FEATURES, SWEEP)),
     "selection_metric": Reach((SCORE, SWEEP)),
+    "ordinal": Reach((PREPARE, *_EVALUATE, FEATURES, COMPARE, STUDY)),
+    "class_order": Reach(
+        (PREPARE, *_EVALUATE, FEATURES, COMPARE, STUDY), only_if={"ordinal": None}
+    ),
     "positive_class": Reach((SCORE, PREDICT), shapes_results=False),
     "bootstrap_resamples": Reach((COMPARE, STUDY), shapes_results=False),
     "export_formats": Reach((EXPORT,), shapes_results=False),
@@ -1104,6 +1129,8 @@ class Config:
                 "--jit_compile needs --nodeterministic: XLA has no deterministic gradient of max "
                 "pooling."
             )
+        if self.eval.selection_metric == "quadratic_kappa" and not self.eval.ordinal:
+            raise UserError("--selection_metric=quadratic_kappa is of grades: add --ordinal.")
         if self.run.train_mode == "finetune" and self.train.micle:
             raise UserError("--micle is a way of pretraining; drop it, or --train_mode=finetune.")
         return self

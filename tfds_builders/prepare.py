@@ -57,6 +57,7 @@ class BuildOptions:
     on_label_conflict: str = "error"
     missing_labels: str = MISSING_LABELS
     split_column: str = "split"
+    label_columns: str = ""
     keep_metadata: str = USUAL
     used_columns: tuple[str, ...] = ()  # stored too, where they are: those of subgroups
 

@@ -8,6 +8,7 @@ from simclr_med.commands import next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+from simclr_med.metrics.grades import grades_of, in_words, order_of
 from simclr_med.run_folder import data_json, figures, terminal
 from simclr_med.transient import retried
 from tfds_builders import contact_sheet, verify, verify_tables
@@ -23,17 +24,21 @@ def run(invocation: Invocation) -> int:
     Returns:
       The exit code: 1 where `verify` found problems.
     """
-    builder = prepare(invocation.config)
+    config = invocation.config
+    builder = prepare(config)
+    grades = _grades(config, builder)
     if invocation.mode == "build":
         print(f"{builder.info.full_name} is stored in {builder.data_path}:")
         for name, split in builder.info.splits.items():
             print(f"  {name}: {split.num_examples:,} bags")
+        print(grades, end="")
         next_step.show(invocation)
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
-    found = verify.verify(builder, is_part=invocation.config.data.on_missing_image == "skip")
+    found = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
     terminal.show(verify_tables.tables(found))
+    print(grades, end="")
     picture = builder.data_path / "contact_sheet.png"
     with figures.drawn(str(picture)):
         contact_sheet.contact_sheet(builder, str(picture))
@@ -47,6 +52,22 @@ def run(invocation: Invocation) -> int:
     if not number:
         next_step.show(invocation)
     return 1 if number else 0
+
+
+def _grades(config: Config, builder) -> str:
+    """Returns the line that says in which order --ordinal takes the classes; "" without it.
+
+    Raises:
+      UserError: the order is not known, or a case has several labels.
+    """
+    if not config.eval.ordinal:
+        return ""
+    features = builder.info.features
+    several = "labels" in features
+    label = features["label"] if "label" in features else None
+    names = tuple(features["labels"] if several else getattr(label, "names", ()))
+    grades_of(config, names, several)
+    return in_words(order_of(names, config.eval.class_order), names) + "\n"
 
 
 def prepare(config: Config):
@@ -153,6 +174,7 @@ def _reading(config: Config) -> dict[str, Any]:
             on_label_conflict=data.on_label_conflict,
             missing_labels=data.missing_labels,
             split_column=data.split_column,
+            label_columns=data.label_columns,
             keep_metadata=data.keep_metadata,
             used_columns=_columns_of_subgroups(config),
         ),

@@ -22,7 +22,7 @@ _ADDED_LATER: tuple[str, ...] = ("encoder", "input_range", "micro_batch", "keep_
 _ADDED_LATER += ("same_patient_negatives", "soft_labels", "antialias")
 _ADDED_LATER += ("dicom_frame", "on_missing_image", "on_label_conflict", "missing_labels")
 _ADDED_LATER += ("label_seed", "split_column", "init_head", "simclr_unit", "multi_image_repeats")
-_ADDED_LATER += ("layer_decay", "crop_min_area")
+_ADDED_LATER += ("layer_decay", "crop_min_area", "label_columns")
 # What a run started from --checkpoint has in common with the run that trained these weights.
 _OF_WEIGHTS: tuple[str, ...] = (
     "encoder",

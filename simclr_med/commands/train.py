@@ -48,7 +48,8 @@ def set_up(invocation: Invocation) -> tuple:
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     if invocation.mode == "train_then_eval":
         evaluate.check_splits(config, builder)
-    elif config.run.train_mode == "finetune" and config.data.selection_split:
-        # An evaluation would find it too late.
-        splits.check_selection(config, builder, to_choose=True)
+    else:  # an evaluation would find it too late
+        evaluate.check_grades(config, builder)
+        if config.run.train_mode == "finetune" and config.data.selection_split:
+            splits.check_selection(config, builder, to_choose=True)
     return builder, model_dir, strategy

@@ -12,6 +12,7 @@ from simclr_med import run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
+from simclr_med.metrics.grades import grades_of, in_words, order_of
 from simclr_med.metrics.predictions import items, read_predictions, runs_of
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 from simclr_med.run_folder import gfile, spreadsheet, terminal
@@ -38,6 +39,8 @@ def compare_runs(config: Config) -> int:
     runs = [[read_predictions(path) for path in of_side] for of_side in paths]
     origins = [[pretraining_of(path) for path in of_side] for of_side in paths]
     permutations, seed = config.eval.bootstrap_resamples, config.run.seed
+    names = runs[0][0].class_names
+    grades = grades_of(config, names, runs[0][0].several)
     found = []
     for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()
@@ -58,6 +61,7 @@ def compare_runs(config: Config) -> int:
                 seed=seed,
                 permutations=permutations,
                 pretrainings=(_named(origins[0]), _named(origins[i])),
+                grades=grades,
             ),
         }
         found.append(comparison)
@@ -65,6 +69,8 @@ def compare_runs(config: Config) -> int:
     for comparison in found:
         terminal.show([_table(comparison)])
         print(f"{_how(comparison)}\n{verdict(comparison)}\n")
+    if config.eval.ordinal:
+        print(in_words(order_of(names, config.eval.class_order), names))
     tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
     print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
     if config.run.model_dir:

@@ -17,7 +17,7 @@ from simclr_med.evaluation import draw, likeness, selection, splits
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import results
 from simclr_med.export import writable
-from simclr_med.metrics import compare, operating_points, subgroups
+from simclr_med.metrics import compare, grades, operating_points, subgroups
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.metrics.text import headline, metrics_of
 from simclr_med.run_folder import figures, gfile, leftovers, provenance
@@ -32,10 +32,11 @@ def check_splits(config: Config, builder) -> None:
     Raises:
       UserError: a split that does not exist, one that is evaluated and shares patients with what the
         model knows, a selection split that shares patients with another, a metric or a metadata
-        column that the data does not have.
+        column that the data does not have, grades without an order.
     """
     data = config.data
     open_bags(config, builder, data.train_split)
+    check_grades(config, builder)
     bags = open_bags(config, builder, data.eval_split, with_metadata=True)
     subgroups.check_columns(config.eval.subgroups, bags)
     if config.run.train_mode == "finetune":
@@ -44,6 +45,13 @@ def check_splits(config: Config, builder) -> None:
         selection.check_metric(config, bags)
         splits.check_selection(config, builder)
     splits.check(config, builder, splits.of_run(config, builder), None)
+
+
+def check_grades(config: Config, builder) -> None:
+    """Raises UserError where --ordinal does not fit the labels of the training split."""
+    if config.eval.ordinal:
+        bags = open_bags(config, builder, config.data.train_split)
+        grades.grades_of(config, bags.class_names, bags.multilabel)
 
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> dict:
@@ -221,7 +229,9 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
         return {}
     before = run_folder.read_json(result)
     try:
-        drop = compare.drop(read_predictions(inside), read_predictions(outside))
+        own = read_predictions(inside)
+        places = grades.grades_of(config, own.class_names, own.several)
+        drop = compare.drop(own, read_predictions(outside), places)
     except UserError as error:  # other classes: no reason to lose the rest
         print(f"No drop is shown: {error}")
         return {}

@@ -22,7 +22,13 @@ from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import all_scores
-from simclr_med.metrics import expected_calibration_error, operating_points, subgroups, temperature
+from simclr_med.metrics import (
+    expected_calibration_error,
+    grades,
+    operating_points,
+    subgroups,
+    temperature,
+)
 from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import classification
 from simclr_med.run_folder import data_json
@@ -95,6 +101,7 @@ def measure(
     chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     selection.check_positive_class(config, class_names)
+    grades.grades_of(config, class_names, bags.multilabel)  # a mistake is found before long work
     models, encoders = _models(
         config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
     )
@@ -156,6 +163,8 @@ def metrics_of_scores(
 ) -> dict:
     """Returns "classification": {evaluator: {encoder: row}}, "subgroups": [row, ...], "min_subgroup".
 
+    With --ordinal also "grades": names of the classes, the lowest first.
+
     Args:
       config: of the run.
       cases: that were scored.
@@ -167,10 +176,11 @@ def metrics_of_scores(
     cuts = None
     if thresholds:  # null for a label of which validation had one kind only
         cuts = np.array([thresholds[name] for name in class_names], float)
+    places = grades.grades_of(config, class_names, cases.labels.ndim == 2)
     rows: dict[str, dict] = {}
     for (name, which), of_cases in scores.items():
         rows.setdefault(name, {})[which] = classification(
-            cases, of_cases, class_names, thresholds=cuts, untrained=untrained
+            cases, of_cases, class_names, thresholds=cuts, untrained=untrained, grades=places
         )
     main, groups = main_scores(config, scores), []
     if main:
@@ -180,8 +190,15 @@ def metrics_of_scores(
             class_names,
             config.eval.subgroups,
             min_patients=config.eval.min_subgroup,
+            grades=places,
         )
+    order = (
+        {}
+        if places is None
+        else {"grades": list(grades.order_of(class_names, config.eval.class_order))}
+    )
     return {
+        **order,
         "classification": rows,
         "subgroups": groups,
         "min_subgroup": config.eval.min_subgroup,

@@ -25,8 +25,9 @@ from simclr_med.errors import CheckpointGone, UserError
 from simclr_med.evaluation import splits
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.metrics import operating_points, temperature
+from simclr_med.metrics.grades import grades_of
 from simclr_med.metrics.intervals import Patients
-from simclr_med.metrics.scoring import Averaged, choose_thresholds, estimates
+from simclr_med.metrics.scoring import KAPPA, Averaged, choose_thresholds, estimates
 from simclr_med.run_folder import data_json, gfile
 
 # Beside the reading of labels: fields that change the values of the metric. (--eval_steps cuts what is
@@ -40,7 +41,7 @@ _SHAPE_A_CHOICE: tuple[str, ...] = (
 )
 _SHAPE_A_CHOICE += ("train_split", "mixed_precision", "seed")
 _CHOOSES = ("checkpoint", "thresholds", "temperature", "operating_points")
-_OF_ONE_CLASS = ("balanced_accuracy", "top_1")  # metrics that need one class a case
+_OF_ONE_CLASS = ("balanced_accuracy", KAPPA, "top_1")  # metrics that need one class a case
 
 
 def select(
@@ -136,6 +137,11 @@ def _made_of(config: Config, builder, usable: list[str]) -> dict:
             "prepared_dataset": data_json.name_of(builder),
             "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
             **{name: values[name] for name in names if name in values},
+            **(
+                {"class_order": values["class_order"]}
+                if values["selection_metric"] == KAPPA
+                else {}
+            ),
         },
     }
 
@@ -174,7 +180,12 @@ def check_positive_class(config: Config, class_names: Collection[str]) -> None:
 
 
 def value_of(
-    metric: str, cases: Cases, scores: np.ndarray, class_names, untrained: Collection[str]
+    metric: str,
+    cases: Cases,
+    scores: np.ndarray,
+    class_names,
+    untrained: Collection[str],
+    grades: np.ndarray | None = None,
 ) -> float:
     """Returns a metric of the labelled cases of the selection split; NaN where it is undefined.
 
@@ -184,11 +195,13 @@ def value_of(
       scores: probabilities, float [n, classes].
       class_names: of the classes or labels.
       untrained: names of classes without a training case, which could not be learnt.
+      grades: of ordinal classes, see `scoring.estimates`.
     """
     labelled = cases.labelled
     truth, its = cases.labels[labelled], scores[labelled]
     among = Averaged.of(truth, its, class_names, untrained)
-    found = estimates(truth, its, class_names, Patients(cases.patients[labelled]), among=among)
+    patients = Patients(cases.patients[labelled])
+    found = estimates(truth, its, class_names, patients, among=among, grades=grades)
     return found.scalars[metric].value
 
 
@@ -199,6 +212,7 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
         raise UserError(f"--selection_split={config.data.selection_split} has no labelled case.")
     names, metric = bags.class_names, config.eval.selection_metric
     untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
+    grades = grades_of(config, names, bags.multilabel)
     with strategy.scope():
         model = make_model(config, len(bags.class_names))
     values, scores = {}, {}
@@ -209,7 +223,7 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
             continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)
-        values[path] = value_of(metric, cases, scores[path], names, untrained)
+        values[path] = value_of(metric, cases, scores[path], names, untrained, grades)
     if not values:
         raise CheckpointGone(f"All checkpoints that were in {model_dir} are removed by now.")
     defined = [path for path, value in values.items() if value == value]

@@ -29,6 +29,7 @@ from simclr_med.evaluation.probes import label_scores, linear_probe
 from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.experiments import runs
 from simclr_med.experiments.study_plan import Job
+from simclr_med.metrics.grades import grades_of
 from simclr_med.metrics.scoring import classification
 from simclr_med.run_folder import data_json, gfile
 
@@ -181,6 +182,7 @@ class _Probe:
         self._patients = of_train.cases.patients[chosen]
         self.class_names = bags.class_names
         self.untrained = label_fraction.without_cases(self._labels, bags.class_names)
+        self.grades = grades_of(config, bags.class_names, bags.multilabel)
 
     def scores(self, features: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the probabilities of the cases of several splits, each float [m, classes]."""
@@ -195,7 +197,9 @@ class _Probe:
     def selection_value(self, cases: Cases, scores: np.ndarray) -> dict:
         """Returns {"split", "metric", "value"} of the selection split."""
         metric, split = self._config.eval.selection_metric, self._config.data.selection_split
-        value = selection.value_of(metric, cases, scores, self.class_names, self.untrained)
+        value = selection.value_of(
+            metric, cases, scores, self.class_names, self.untrained, self.grades
+        )
         return {"split": split, "metric": metric, "value": value}
 
     def facts(self) -> dict:
@@ -218,7 +222,9 @@ def _write(
     suffix = place.config.eval.suffix
     table = predictions_csv(cases, scores, probe.class_names)
     run_folder.write_atomically(os.path.join(folder, f"predictions{suffix}.csv"), table)
-    row = classification(cases, scores, probe.class_names, untrained=probe.untrained)
+    row = classification(
+        cases, scores, probe.class_names, untrained=probe.untrained, grades=probe.grades
+    )
     result = {
         "dataset": data_json.name_of(place.builder),
         "eval_split": place.config.data.eval_split,

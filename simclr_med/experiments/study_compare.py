@@ -10,6 +10,7 @@ from simclr_med.config import Config
 from simclr_med.experiments.study_plan import BASELINE, CONTROL, MICLE, SIMCLR
 from simclr_med.experiments.study_results import Cells
 from simclr_med.metrics.compare import compare, correct
+from simclr_med.metrics.grades import grades_of
 
 CONFIRMATORY = ("pays", "pays_same_use", "micle")  # Holm's correction is over these
 _KEPT = ("difference", "difference_95", "p", "why", "over")
@@ -78,11 +79,13 @@ def compare_all(
     def found(place, fraction, a, use_a, b, use_b):
         sides = [cells.runs(place, *side) for side in ((a, use_a, fraction), (b, use_b, fraction))]
         origins = tuple([run.pretraining for run in side] for side in sides)
+        first = sides[0][0].predictions
         rows = compare(
             *([run.predictions for run in side] for side in sides),
             seed=recipe.run.seed,
             permutations=recipe.eval.bootstrap_resamples,
             pretrainings=origins,
+            grades=grades_of(recipe, first.class_names, first.several),
         )
         return rows, min(len(set(names)) for names in origins)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from simclr_med.experiments import summary
 from simclr_med.experiments.study_plan import Arm, Job, Plan, runs_of_uses
+from simclr_med.metrics.grades import grades_of
 from simclr_med.metrics.over_runs import mean_over_runs
 from simclr_med.metrics.predictions import Predictions, read_predictions
 from simclr_med.metrics.text import TITLES
@@ -102,6 +103,7 @@ def selection_value(result: dict[str, Any]) -> float | None:
 def rows(cells: Cells, places: list[str]) -> list[dict]:
     """Returns the rows of study.json's "results", see `study.run`."""
     plan, found = cells.plan, []
+    tuned = plan.recipes["finetune"]
     for arm in plan.arms:
         for use in plan.uses:
             for fraction in plan.fractions:
@@ -110,14 +112,16 @@ def rows(cells: Cells, places: list[str]) -> list[dict]:
                 about["labels"] = cells.labels(*cell)
                 for place in places:
                     runs = cells.runs(place, *cell)
-                    labelled = runs[0].predictions.labelled().patients
+                    first = runs[0].predictions
+                    labelled = first.labelled().patients
                     by_metric = mean_over_runs(
                         [run.predictions for run in runs],
                         pretrainings=[run.pretraining for run in runs],
+                        grades=grades_of(tuned, first.class_names, first.several),
                     )
                     here = {"place": place, "patients": len(np.unique(labelled))}
                     found.append({**about, **here, **by_metric})
-                if plan.recipes["finetune"].data.selection_split:
+                if tuned.data.selection_split:
                     found.append({**about, **_on_selection_split(cells, cell)})
     return found
 

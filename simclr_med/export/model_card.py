@@ -219,6 +219,8 @@ def _result(result: dict, facts: dict, config: Config) -> str:
             rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
     words = f"{said}; 95 % intervals over patients."
+    if order := result.get("grades"):
+        words += f" Grades, lowest first: {' < '.join(order)}."
     words += "".join(f" {warning}" for warning in known_patients.warnings(result))
     words += f"\n\n{_table(columns, rows)}"
     return words + _subgroups(result, names, config)

@@ -33,7 +33,7 @@ from simclr_med.metrics.predictions import (
     check_same_classes,
     in_order_of,
 )
-from simclr_med.metrics.scoring import SCALARS, Averaged, estimates
+from simclr_med.metrics.scoring import KAPPA, LEAST, SCALARS, Averaged, estimates
 
 _AREAS = ("macro_auc", "macro_ap", "chexpert5_auc")
 RUNS_FOR_A_RECIPE = 3  # pretrainings a side, below which only models are compared
@@ -47,6 +47,7 @@ def compare(
     permutations: int = 10_000,
     pretrainings: tuple[Sequence[str], Sequence[str]] | None = None,
     only: Sequence[str] = SCALARS,
+    grades: np.ndarray | None = None,
 ) -> dict[str, dict]:
     """Returns {metric: {"a", "a_95", "a_runs", "b", ..., "difference", "difference_95", "p", "why"}}.
 
@@ -65,6 +66,7 @@ def compare(
       seed, permutations: of `permutation.p_value`.
       pretrainings: which pretraining each run of a and of b came from; None: each has its own.
       only: the metrics, of `SCALARS`.
+      grades: of ordinal classes in the order of the first run's, see `scoring.estimates`.
 
     Raises:
       UserError: the runs have different cases, truth or classes; equal scores twice on a side.
@@ -78,13 +80,13 @@ def compare(
     among = Averaged.of(first.truth, scores[0], first.class_names)
     patients = Patients(first.patients)
     of_run = [
-        estimates(first.truth, one, first.class_names, patients, among=among).scalars
+        estimates(first.truth, one, first.class_names, patients, among=among, grades=grades).scalars
         for one in scores
     ]
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
     sides = [Side(of_run[: len(a)], names[0]), Side(of_run[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
-    data = _Data(first.truth, first.class_names, patients, among)
+    data = _Data(first.truth, first.class_names, patients, among, grades)
     p_values = {}
     if not over_runs:
         p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed, only)
@@ -98,8 +100,10 @@ def compare(
             row |= _over_runs(name, sides, len(patients))
         else:
             found = intervals.difference(one, other)
-            row |= {f"{k}_95": _limits(estimate) for k, estimate in zip("ab", (one, other))}
-            row |= {"difference_95": _limits(found, -1.0), "p": p_values[name], "why": found.why}
+            least = LEAST.get(name, 0.0)
+            row |= {f"{k}_95": _limits(estimate, least) for k, estimate in zip("ab", (one, other))}
+            limits = _limits_of_difference(found, name)
+            row |= {"difference_95": limits, "p": p_values[name], "why": found.why}
         row["over"] = OVER_RUNS if over_runs else OVER_PATIENTS
     return result
 
@@ -112,6 +116,7 @@ class _Data:
     class_names: Sequence[str]
     patients: Patients
     among: Averaged
+    grades: np.ndarray | None
 
 
 def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
@@ -124,12 +129,18 @@ def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
         moved = of_patients(means[1].influence - means[0].influence, num_patients)
         variances = [moved, *(side.variance(name) for side in sides)]
         limits, p = t_interval(means[1].value - means[0].value, variances)
-        row |= {"difference_95": [max(-1.0, limits[0]), min(1.0, limits[1])], "p": p}
+        widest = 1 - LEAST.get(name, 0.0)
+        row |= {"difference_95": [max(-widest, limits[0]), min(widest, limits[1])], "p": p}
     return row
 
 
-def _limits(estimate: Estimate, least: float = 0.0) -> list[float] | None:
-    return None if estimate.why else [max(least, estimate.low), min(1.0, estimate.high)]
+def _limits(estimate: Estimate, least: float, most: float = 1.0) -> list[float] | None:
+    return None if estimate.why else [max(least, estimate.low), min(most, estimate.high)]
+
+
+def _limits_of_difference(estimate: Estimate, name: str) -> list[float] | None:
+    widest = 1 - LEAST.get(name, 0.0)
+    return _limits(estimate, -widest, widest)
 
 
 def _p_values(
@@ -214,6 +225,11 @@ class _Pair:
                 return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[which])
 
             return area
+        if name == KAPPA:
+            grades = self._data.grades
+            if grades is None:
+                return None
+            return lambda weights: metrics.quadratic_kappa(self._truth, self._both, grades, weights)
         if name == "ece":
             gaps, counts = metrics.calibration_gaps(self._truth, self._both)
             return lambda weights: metrics.error_of_gaps(gaps, counts, weights)
@@ -233,6 +249,8 @@ class _Pair:
             return self._where(gaps)
         if name in _AREAS:
             return self._where(np.nan_to_num(self._ranks))
+        if name == KAPPA:
+            return self._where(self._both.argmax(axis=1)[:, None])
         k = int(name[-1]) if name != "balanced_accuracy" else 1
         return self._where(metrics.in_top_k(self._truth, self._both, k)[:, None])
 
@@ -271,13 +289,19 @@ def is_better(metric: str, difference: float) -> bool:
     return (difference < 0) if metric == "ece" else (difference > 0)
 
 
-def drop(inside: Predictions, outside: Predictions) -> dict[str, dict]:
+def drop(
+    inside: Predictions, outside: Predictions, grades: np.ndarray | None = None
+) -> dict[str, dict]:
     """Returns {metric: {"inside", "outside", "drop", "drop_95"}} of one model on two data sets.
 
     The drop is inside minus outside, with the limits of the two independent sets squared and added
     (`intervals`); None where a set has no interval, with "why". Macro averages count only the classes
     that have positives, negatives and scores in both sets, for an average over other classes is another
     number; if that leaves some out, "over" names the rest.
+
+    Args:
+      inside, outside: the model's predictions.
+      grades: of ordinal classes in the order of `inside`, see `scoring.estimates`.
 
     Raises:
       UserError: different classes.
@@ -292,7 +316,9 @@ def drop(inside: Predictions, outside: Predictions) -> dict[str, dict]:
         both[1].left_out | both[0].left_out,
     )
     found = [
-        estimates(one.truth, one.scores, names, Patients(one.patients), among=among).scalars
+        estimates(
+            one.truth, one.scores, names, Patients(one.patients), among=among, grades=grades
+        ).scalars
         for one in sets
     ]
     result: dict[str, dict] = {}
@@ -300,7 +326,7 @@ def drop(inside: Predictions, outside: Predictions) -> dict[str, dict]:
         one, other = found[0][name], found[1][name]
         lost = intervals.difference_of_independent(other, one)
         row = result[name] = {"inside": one.value, "outside": other.value, "drop": lost.value}
-        row["drop_95"] = _limits(lost, -1.0)
+        row["drop_95"] = _limits_of_difference(lost, name)
         row["why"] = lost.why
         chosen = among.recalls if name == "balanced_accuracy" else among.areas
         if name in (*_AREAS, "balanced_accuracy") and not chosen.all():

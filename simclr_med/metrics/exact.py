@@ -129,6 +129,36 @@ def balanced_accuracy(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray
     return mean_of_defined(recalls(truth, scores, weights))
 
 
+def quadratic_kappa(
+    truth: np.ndarray, scores: np.ndarray, grades: np.ndarray, weights: np.ndarray | None = None
+):
+    """Returns Cohen's kappa with quadratic weights (Cohen 1968), of the grades with the highest scores.
+
+    1 - sum_ij (i - j)^2 o_ij / sum_ij (i - j)^2 e_ij, with o_ij the share of cases of grade i that were
+    given j, and e_ij that share if truth and answer were independent: as scikit-learn's
+    `cohen_kappa_score(..., labels=all grades, weights="quadratic")`.
+
+    Args:
+      truth: class numbers, int [n].
+      scores: float [n, classes]; of equal ones the lower number is the answer, as `argmax` has it.
+      grades: of each class, its place in the order, int [classes].
+      weights: as in `roc_auc`.
+
+    Returns:
+      float or [...]; NaN where all cases that count have one grade: nothing can agree beyond chance.
+    """
+    true, given = grades[truth].astype(float), grades[scores.argmax(axis=1)].astype(float)
+    weights = as_weights(weights, len(truth))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return ratio(weights @ values, weights.sum(-1))
+
+    spread = mean(true**2) - mean(true) ** 2
+    by_chance = spread + mean(given**2) - mean(given) ** 2 + (mean(true) - mean(given)) ** 2
+    one_grade = spread < 1e-9  # but for rounding, 0
+    return 1 - mean((true - given) ** 2) / np.where(one_grade, np.nan, by_chance)
+
+
 def confusion_matrix(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Returns the number of cases, int [classes, classes]: row truth, column highest score."""
     counts = np.zeros((scores.shape[1],) * 2, int)

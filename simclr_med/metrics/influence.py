@@ -58,6 +58,27 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> tuple[float, 
     return value, (own - hurt[step]) / m
 
 
+def quadratic_kappa(true: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
+    """Returns (Cohen's kappa with quadratic weights, derivatives [n]); `true` has at least two grades.
+
+    kappa = 1 - O / E, O the mean of (t_k - g_k)^2 over cases and E that over all pairs of a truth and an
+    answer. Case k moves O by ((t_k - g_k)^2 - O) / n and E by (a_k + b_k - 2 E) / n, a_k the mean
+    squared distance of t_k from all answers and b_k that of g_k from all truths. The sum of squares is
+    the variance of Fleiss, Cohen and Everitt (1969).
+
+    Args:
+      true, given: places in the order of grades, [n].
+    """
+    t, g = np.asarray(true, float), np.asarray(given, float)
+    apart = (t - g) ** 2
+    from_given = (t - g.mean()) ** 2 + g.var()
+    from_true = (g - t.mean()) ** 2 + t.var()
+    observed, chance = apart.mean(), from_given.mean()
+    moved = -(apart - observed) / chance
+    moved += observed * (from_given + from_true - 2 * chance) / chance**2
+    return float(1 - observed / chance), moved / len(t)
+
+
 def share(hits: np.ndarray) -> tuple[float, np.ndarray]:
     """Returns (mean, derivatives [n]) of bool or float [n]."""
     value = float(hits.mean())

@@ -12,6 +12,8 @@ reason.
 * Average precision, for the share of positives that there is: t interval of its logit (Boyd et al.
   2013), with the variance of the infinitesimal jackknife within positives and within negatives.
 * Balanced accuracy: a score interval as Wilson's, see `balanced_accuracy`.
+* Quadratic kappa: t interval of its inverse hyperbolic tangent (Fisher 1921), with the variance of the
+  infinitesimal jackknife over patients.
 * Averages of areas over classes, and differences: "square and add" of the parts' limits, with their
   correlation (Zou and Donner 2008; Newcombe 1998).
 
@@ -33,6 +35,7 @@ from simclr_med.metrics import influence
 Z = float(scipy.stats.norm.ppf(0.975))
 FEWEST = 10  # patients for an interval; of an AUC with it, and without it
 FEWEST_FOR_AP = 20  # patients with it
+FEWEST_FOR_KAPPA = 40  # patients
 _PRIOR_PATIENTS = 4.0  # weight of r = 1 in the correlation of a patient's cases
 _PRIOR_FREEDOM = 5.0  # weight of the assumed variance of an AUC, in degrees of freedom
 _ROUNDS = 60  # of bisection: 2**-60
@@ -201,6 +204,29 @@ def balanced_accuracy(
     of_one = weight**2 * (1 / sizes).sum() * observed / equal
     low, high = _score(value, lambda t: t * (1 - t) * of_one, Z**2)
     return dataclasses.replace(found, low=low, high=high)
+
+
+def quadratic_kappa(true: np.ndarray, given: np.ndarray, patients: Patients) -> Estimate:
+    """Returns Cohen's kappa with quadratic weights; see `grades.quadratic_kappa`.
+
+    Args:
+      true, given: places in the order of grades, int [n].
+      patients: of the cases.
+    """
+    if len(np.unique(true)) < 2:
+        return undefined(patients, "all cases have one grade" if len(true) else "no such case")
+    value, derivative = influence.quadratic_kappa(true, given)
+    moved = patients.sums(derivative, np.arange(len(true)))
+    found = Estimate(value, np.nan, np.nan, moved)
+    count = len(patients)
+    if count < FEWEST_FOR_KAPPA:
+        return found.without_interval(_too_few(count, "patient"))
+    if np.array_equal(true, given):  # no spread to see
+        return found.without_interval("too few: 0 cases with a wrong grade")
+    variance = float(moved @ moved) * count / (count - 1)
+    spread = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(variance) / (1 - value**2)
+    low, high = np.tanh(np.arctanh(value) + np.array([-spread, spread]))
+    return dataclasses.replace(found, low=float(low), high=float(high))
 
 
 def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:

@@ -17,7 +17,7 @@ import scipy.stats
 from simclr_med.metrics import intervals
 from simclr_med.metrics.intervals import Estimate, Patients
 from simclr_med.metrics.predictions import Predictions, align
-from simclr_med.metrics.scoring import SCALARS, Averaged, estimates
+from simclr_med.metrics.scoring import LEAST, SCALARS, Averaged, estimates
 
 OVER_RUNS, OVER_PATIENTS = "runs and patients", "patients"
 
@@ -55,7 +55,7 @@ class Side:
             return None
         variances = [of_patients(mean.influence, num_patients), self.variance(name)]
         low, high = t_interval(mean.value, variances)[0]
-        return [max(0.0, low), min(1.0, high)]
+        return [max(LEAST.get(name, 0.0), low), min(1.0, high)]
 
 
 def mean_over_runs(
@@ -63,6 +63,7 @@ def mean_over_runs(
     *,
     pretrainings: Sequence[str] | None = None,
     only: Sequence[str] = SCALARS,
+    grades: np.ndarray | None = None,
 ) -> dict[str, dict]:
     """Returns {metric: {"mean", "sd", "values", "interval", "why", "over"}} of a recipe's runs.
 
@@ -74,6 +75,7 @@ def mean_over_runs(
       runs: on the same cases.
       pretrainings: which pretraining each came from; None: each has its own.
       only: the metrics, of `SCALARS`.
+      grades: of ordinal classes in the order of the first run's, see `scoring.estimates`.
 
     Raises:
       UserError: the runs have different cases, truth or classes.
@@ -88,7 +90,7 @@ def mean_over_runs(
         Patients(first.patients),
     )
     of_run = [
-        estimates(first.truth, one, first.class_names, patients, among=among).scalars
+        estimates(first.truth, one, first.class_names, patients, among=among, grades=grades).scalars
         for one in scores
     ]
     side = Side(of_run, pretrainings or [str(i) for i in range(len(runs))])
@@ -96,7 +98,7 @@ def mean_over_runs(
     for name in (name for name in of_run[0] if name in only):
         mean, several = side.mean(name), len(runs) > 1
         values = [run[name].value for run in of_run]
-        limits = None if mean.why else [max(0.0, mean.low), min(1.0, mean.high)]
+        limits = None if mean.why else [max(LEAST.get(name, 0.0), mean.low), min(1.0, mean.high)]
         found[name] = {
             "mean": mean.value,
             "sd": float(np.std(values, ddof=1)) if several else None,

@@ -19,8 +19,13 @@ from simclr_med.metrics.intervals import Estimate, Patients
 if TYPE_CHECKING:
     from simclr_med.data.cases import Cases
 
-SCALARS = ("top_1", "top_3", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc", "ece")
+KAPPA = "quadratic_kappa"
+SCALARS = (
+    *("top_1", "top_3", "balanced_accuracy", KAPPA, "macro_auc", "macro_ap", "chexpert5_auc"),
+    "ece",
+)
 DIFFERENTIAL = {"top_1_differential": 1, "top_3_differential": 3}  # of the highest scores
+LEAST = {KAPPA: -1.0}  # a metric's lowest value, where it is not 0
 NO_TRAINING_CASE = "no training case"
 _BIASED = "biased upwards where it is near 0"
 
@@ -91,6 +96,7 @@ def estimates(
     among: Averaged,
     thresholds: np.ndarray | None = None,
     differential: np.ndarray | None = None,
+    grades: np.ndarray | None = None,
 ) -> Estimates:
     """Returns all metrics that apply, with their intervals.
 
@@ -102,6 +108,7 @@ def estimates(
       among: the classes of averages.
       thresholds: of several labels, float [L]; NaN for a label that has none.
       differential: shares of the labels of a case's differential, float [n, classes]; None: none.
+      grades: of ordinal classes, the place of each in the order, int [classes]; None: of others.
     """
     positive, known = metrics.positives(truth, len(class_names))
     columns = [
@@ -115,6 +122,10 @@ def estimates(
         right = metrics.in_top_k(truth, scores, 1)
         of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
         found["balanced_accuracy"] = intervals.balanced_accuracy(right, of_class, patients)
+    if grades is not None:
+        found[KAPPA] = intervals.quadratic_kappa(
+            grades[truth], grades[scores.argmax(axis=1)], patients
+        )
     areas = {
         "auc": [intervals.roc_auc(*column) for column in columns],
         "ap": [intervals.average_precision(*column) for column in columns],
@@ -183,6 +194,7 @@ def classification(
     *,
     thresholds: np.ndarray | None = None,
     untrained: Collection[str] = (),
+    grades: np.ndarray | None = None,
 ) -> dict:
     """Returns the metrics of the labelled cases, each NAME with NAME_95, its interval over patients.
 
@@ -196,6 +208,7 @@ def classification(
       class_names: of the classes or labels.
       thresholds: of several labels, float [L], see `choose_thresholds`.
       untrained: names of classes without a training case.
+      grades: of ordinal classes, see `estimates`.
     """
     labelled = cases.labelled
     truth, scores = cases.labels[labelled], scores[labelled]
@@ -210,6 +223,7 @@ def classification(
         among=among,
         thresholds=thresholds,
         differential=differential,
+        grades=grades,
     )
     row: dict = {"cases": len(truth), "patients": len(patients), **_row(found.scalars)}
     row["left_out"] = among.left_out

@@ -20,7 +20,10 @@ from simclr_med.metrics.usual_columns import is_age, is_usual
 
 _MOST_VALUES = 20  # a column with more is no grouping (free text, an identifier)
 _YEARS = 20  # of an age band
-_SHOWN = ("top_1", "balanced_accuracy", "macro_auc", "macro_ap", "chexpert5_auc")
+_SHOWN = (
+    *("top_1", "balanced_accuracy", "quadratic_kappa", "macro_auc", "macro_ap"),
+    "chexpert5_auc",
+)
 
 
 def subgroups(
@@ -30,6 +33,7 @@ def subgroups(
     columns: str,
     *,
     min_patients: int = 10,
+    grades: np.ndarray | None = None,
 ) -> list[dict]:
     """Returns {"column", "value", "cases", "patients", metrics with intervals} of every group.
 
@@ -48,6 +52,7 @@ def subgroups(
       class_names: their names.
       columns: "all", "none", or names with commas.
       min_patients: of a group that is shown by itself; 1 shows all.
+      grades: of ordinal classes, see `scoring.estimates`.
     """
     found, labelled = [], cases.labelled
     for column in _asked(columns, sorted(cases.metadata), say=True):
@@ -63,7 +68,7 @@ def subgroups(
         values[labelled] = of_labelled
         for value in np.unique(of_labelled):
             chosen = labelled & (values == value)
-            row = classification(_only(cases, chosen), scores[chosen], class_names)
+            row = classification(_only(cases, chosen), scores[chosen], class_names, grades=grades)
             kept = {k: v for k, v in row.items() if k.removesuffix("_95") in _SHOWN}
             # Without the class and the number: that few patients of it are in this group.
             kept["no_interval"] = {k: "too few patients" for k in row["no_interval"] if k in kept}

@@ -12,6 +12,7 @@ TITLES = {
     "top_1": "top-1 accuracy",
     "top_3": "top-3 accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "quadratic_kappa": "quadratic kappa",
     "macro_auc": "macro-AUC",
     "macro_ap": "macro-AP",
     "chexpert5_auc": "AUC of CheXpert's five",

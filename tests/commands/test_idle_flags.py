@@ -59,7 +59,8 @@ def other_value(name):
 def test_every_flag_in_every_mode_has_an_effect_or_is_named(name, train_mode):
     """By hand. In every mode something is said if and only if the table says that nothing happens."""
     reach, value = REACH[name], other_value(name)
-    needed = {other: "given" for other in reach.only_if if FIELDS[other].type == "str | None"}
+    given = {"str | None": "given", "bool": True}
+    needed = {o: given[FIELDS[o].type] for o in reach.only_if if FIELDS[o].type in given}
     line = flags.CommandLine({name: value}, False, by_hand=frozenset({name}))
     for mode in MODES:
         config = Config().replace(**{**needed, "mode": mode, "train_mode": train_mode, name: value})

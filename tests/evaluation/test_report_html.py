@@ -435,6 +435,8 @@ _PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
         "eval_name",
         "missing_labels",
         "split_column",
+        "label_columns",
+        "class_order",
         "positive_class",
     ),
 }

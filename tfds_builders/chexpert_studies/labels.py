@@ -3,10 +3,10 @@
 import functools
 import os
 
-import numpy as np
 import pandas as pd
 
 from tfds_builders.columns import refuse
+from tfds_builders.label_values import read_values
 from tfds_builders.problems import Problems
 
 LABELS = (
@@ -25,10 +25,6 @@ LABELS = (
     "Fracture",
     "Support Devices",
 )
-# As published, as Excel saves it, and with a decimal comma.
-_TEXTS = {"1.0": 1, "1": 1, "0.0": 0, "0": 0, "-1.0": -1, "-1": -1, "": np.nan}
-_TEXTS |= {text.replace(".", ","): number for text, number in _TEXTS.items()}
-_BLANK = ("nan", "na", "<na>", "null")  # as R and pandas may write it
 
 
 def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, list]:
@@ -40,17 +36,16 @@ def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd
     values, blanks = {}, 0
     for label in LABELS:
         texts = table[label]
-        is_blank = texts.str.lower().isin(_BLANK)
-        blanks += int(is_blank.sum())
+        values[label], bad, written = read_values(texts)
+        blanks += written
         wrong |= refuse(
             file,
-            ~texts.isin(_TEXTS) & ~is_blank,
+            bad,
             functools.partial(_say, label, texts),
             "write 1.0, 0.0, -1.0 (uncertain) or nothing",
             problems,
             "labels that cannot be read",
         )
-        values[label] = texts.map(_TEXTS).astype(np.float32)
     notes = []
     if blanks:
         notes.append(f"{os.path.basename(file)}: {blanks:,} labels are NA or nan: read as blank.")

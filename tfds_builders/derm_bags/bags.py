@@ -36,6 +36,7 @@ class Bag(NamedTuple):
     image_ids: tuple[str, ...]
     metadata: dict[str, tuple[str, ...]]
     label_weights: tuple[float, ...] = ()  # one for each class
+    labels: dict[str, float] | None = None  # label column -> value; None: none are columns
 
 
 def demo_metadata_keys() -> list[str]:
@@ -163,6 +164,7 @@ def _read_bags(
                 image_ids=tuple(ids),
                 metadata=dict(columns),
                 label_weights=manifest.class_weights(case),
+                labels=dict(zip(manifest.label_columns, case.labels)) or None,
             )
 
 

@@ -7,9 +7,9 @@ from tfds_builders.derm_bags.layouts.source import Source
 
 ON_LABEL_CONFLICT = ("error", "unlabelled", "latest", "majority")
 _RULES = {
-    "unlabelled": "left without a label",
+    "unlabelled": "left {}",
     "latest": "labelled as the last row says",
-    "majority": "labelled as most rows say, without a label where there is no majority",
+    "majority": "labelled as most rows say, {} where there is no majority",
 }
 _EXAMPLES = 3  # cases in a note
 
@@ -21,10 +21,15 @@ class LabelChoice:
       source: whose problems get the conflicts where the rule is "error".
       rule: one of ON_LABEL_CONFLICT. "latest" is the label of the last labelled row; "majority" that
         of most labelled rows, of each tie none.
+      column: whose labels they are.
+      nothing: in words, what a case is where a conflict leaves no label.
     """
 
-    def __init__(self, source: Source, rule: str):
+    def __init__(
+        self, source: Source, rule: str, column: str = "label", nothing: str = "without a label"
+    ):
         self._source, self._rule = source, rule
+        self._column, self._nothing = column, nothing
         self._rows: dict[str, list[tuple[Weights, int]]] = {}  # case -> (labels, row)
         self._conflicts: list[str] = []
 
@@ -65,10 +70,10 @@ class LabelChoice:
         self._source.problems.add(
             "cases with different labels",
             *self._source.where(row),
-            f"case {case!r} has label {format_label(other)!r}, but {format_label(one)!r} in "
-            f"{self._source.mention(first)}",
-            "a case has one label: correct it, or pass --on_label_conflict=unlabelled, latest or "
-            "majority",
+            f"case {case!r} has {self._column} {format_label(other)!r}, but "
+            f"{format_label(one)!r} in {self._source.mention(first)}",
+            f"a case has one {self._column}: correct it, or pass --on_label_conflict=unlabelled, "
+            "latest or majority",
         )
 
     def notes(self) -> list[str]:
@@ -77,7 +82,8 @@ class LabelChoice:
             return []
         more = len(self._conflicts) - _EXAMPLES
         some = ", ".join(self._conflicts[:_EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
+        of_column = "" if self._column == "label" else f" in {self._column!r}"
+        rule = _RULES[self._rule].format(self._nothing)
         return [
-            f"{len(self._conflicts):,} cases have rows with different labels, {_RULES[self._rule]}: "
-            + some
+            f"{len(self._conflicts):,} cases have rows with different labels{of_column}, {rule}: {some}"
         ]

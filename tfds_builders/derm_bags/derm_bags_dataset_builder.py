@@ -94,6 +94,7 @@ def folder_config(
     image_root: str = "",
     follow_links: bool = False,
     split_column: str = "split",
+    label_columns: str = "",
     contents: Contents | None = None,
 ) -> DermBagsConfig:
     """Returns the config for a folder of images, after checking what its tables say.
@@ -122,6 +123,8 @@ def folder_config(
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder.
       split_column: of a manifest.csv, the column that names the splits.
+      label_columns: of a manifest.csv, the columns of several labels a case, with commas: 1, 0, -1
+        (uncertain) or nothing. Stored as chexpert's are.
       contents: what is known of the images' content; None: all of them are read.
 
     Raises:
@@ -150,6 +153,7 @@ def folder_config(
         image_root=image_root,
         follow_links=follow_links,
         split_column=split_column,
+        label_columns=label_columns,
         contents=contents,
     )
     return DermBagsConfig(
@@ -169,6 +173,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "image_root": manifest.image_folder if manifest.image_folder != manifest.folder else "",
         "renamed_splits": {old: list(new) for old, new in manifest.renamed_splits.items()},
         "lost_classes": dict(manifest.lost_classes),
+        "positives_in_tables": dict(manifest.positive_rows),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -211,6 +216,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         classes = manifest.classes if manifest else sorted(demo.CONDITIONS)
         if classes:
             features["label"] = tfds.features.ClassLabel(names=classes)
+        if manifest and manifest.label_columns:
+            features["labels"] = {
+                name: tfds.features.Scalar(np.float32) for name in manifest.label_columns
+            }
         if manifest and manifest.has_differentials:
             features["label_weights"] = tfds.features.Tensor(
                 shape=(len(classes),), dtype=np.float32
@@ -288,6 +297,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             example["images"] = list(bag.images)
             if "label" in self.info.features:
                 example["label"] = bag.label or -1
+            if bag.labels:
+                example["labels"] = bag.labels
             if "label_weights" in self.info.features:
                 example["label_weights"] = np.asarray(bag.label_weights, np.float32)
             if bag.metadata:

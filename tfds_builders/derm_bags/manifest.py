@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from tfds_builders.contents import READING, Contents, File
 from tfds_builders.derm_bags import findings
+from tfds_builders.derm_bags.label_columns import check_alone, names_of
 from tfds_builders.derm_bags.labels import (
     MISSING_LABELS,
     OTHER,
@@ -47,6 +48,8 @@ class Manifest:
     lost_classes: Mapping[str, int] = dataclasses.field(
         default_factory=dict
     )  # -> images, all missing
+    label_columns: tuple[str, ...] = ()  # of several labels a case; then `classes` is empty
+    positive_rows: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of each of them
 
     def place(self, image: ImageRow) -> str:
         """Returns what a sentence about an image begins with."""
@@ -72,6 +75,7 @@ def read_manifest(
     image_root: str = "",
     follow_links: bool = False,
     split_column: str = "split",
+    label_columns: str = "",
     contents: Contents | None = None,
 ) -> Manifest:
     """Returns the checked contents of the folder `manual_dir`.
@@ -88,12 +92,17 @@ def read_manifest(
       missing_labels: see `labels.read_labels`.
       image_root, follow_links: where images are, see `layouts.read_source`.
       split_column: of a manifest.csv, the column that names the splits.
+      label_columns: of a manifest.csv, the columns of several labels a case, with commas.
       contents: what is known of the images' content; None: all are read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    source = read_source(manual_dir, bag_regex, image_root, follow_links, split_column)
+    check_alone(label_columns, top_conditions, missing_labels)
+    several = names_of(label_columns)
+    source = read_source(
+        manual_dir, bag_regex, image_root, follow_links, split_column, label_columns=several
+    )
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
     options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
     options += findings.salt(source)
@@ -124,6 +133,8 @@ def read_manifest(
         notes=findings.notes(source, [*checker.notes, *_label_notes(source, cases)], checker.near),
         renamed_splits=source.renamed_splits,
         lost_classes=findings.lost_classes(checker.labels_of_missing, kept_labels),
+        label_columns=source.label_columns,
+        positive_rows=checker.positive_rows,
     )
 
 

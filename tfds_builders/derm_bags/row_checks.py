@@ -11,6 +11,7 @@ import re
 from tfds_builders import identifiers
 from tfds_builders.contents import File
 from tfds_builders.derm_bags.conflicts import LabelChoice
+from tfds_builders.derm_bags.label_columns import LabelColumns
 from tfds_builders.derm_bags.labels import Weights, read_labels
 from tfds_builders.derm_bags.layouts import REQUIRED, Source
 from tfds_builders.folders import MissingError, PathError, look_up
@@ -37,6 +38,7 @@ class Case:
     label: str  # the heaviest label, the first in the table of those tied; "" where there is none
     weights: Weights  # of all its labels
     images: tuple[ImageRow, ...]
+    labels: tuple[float, ...] = ()  # of several a case, see label_columns.py; () of one
 
 
 class Checker:
@@ -61,6 +63,7 @@ class Checker:
         self._conflicting: set = set()  # (column, owner, id): a problem by now
         self._labels = read_labels(source.rows.get("label", ()), missing_labels)
         self._choice = LabelChoice(source, on_label_conflict)
+        self._label_columns = LabelColumns(source, on_label_conflict)
         self.missing: list[tuple[int, str, str]] = []
         self.labels_of_missing: collections.Counter = collections.Counter()  # label -> images
         self.notes: list[str] = []
@@ -79,16 +82,24 @@ class Checker:
                 image = ImageRow(row, record["image_path"], tuple(record[name] for name in extra))
                 images.setdefault(record["case_id"], []).append(image)
         labels = self._choice.labels(images)
-        self.notes += [note + "." for note in (*self._labels.notes, *self._choice.notes())]
+        several = self._label_columns.labels(images)
+        notes = (*self._labels.notes, *self._choice.notes(), *self._label_columns.notes(several))
+        self.notes += [note + "." for note in notes]
         return tuple(
-            self._case(case_id, labels.get(case_id, ()), tuple(of_case))
+            self._case(case_id, labels.get(case_id, ()), tuple(of_case), several.get(case_id, ()))
             for case_id, of_case in images.items()
         )
 
-    def _case(self, case_id, weights, images):
+    @property
+    def positive_rows(self) -> dict[str, int]:
+        """How many rows have a 1 in each label column, whether or not their images are there."""
+        return self._label_columns.positive_rows
+
+    def _case(self, case_id, weights, images, labels):
         patient, _ = self._first["patient_id", "case"][case_id]
         split, _ = self._first["split", "patient"][patient]
-        return Case(case_id, patient, split, weights[0][0] if weights else "", weights, images)
+        label = weights[0][0] if weights else ""
+        return Case(case_id, patient, split, label, weights, images, labels)
 
     def _check_ids(self):
         """Adds ids that were changed by a spreadsheet, or are there in two spellings."""
@@ -131,6 +142,7 @@ class Checker:
             self._add("names of splits", row, f"split {split!r}", advice)
         self._same(row, "patient_id", patient, "case", case, "a case belongs to one patient")
         self._take_label(row, case, record.get("label", ""))
+        self._label_columns.add(case, row)
         self._same(row, "split", split, "patient", patient, "keep a patient in one split")
         image = self._look_up(row, path)
         if image is None:

@@ -7,6 +7,7 @@ import numpy as np
 from simclr_med import metrics
 from simclr_med.evaluation.report import charts, page, points
 from simclr_med.metrics import temperature, text
+from simclr_med.metrics.grades import in_words
 from simclr_med.metrics.text import TITLES, headline, metrics_of
 
 _MAX_CURVES = 8
@@ -29,7 +30,10 @@ def results(result: dict) -> str:
     if not rows:
         return page.paragraph("No labelled cases: nothing was measured.")
     names = [name for name in TITLES if any(name in row for *_, row in rows)]
-    return page.table(
+    said = ""
+    if order := result.get("grades"):
+        said = page.paragraph(in_words(order, list(rows[0][2]["per_class"])))
+    return said + page.table(
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [

@@ -14,11 +14,15 @@ from rich.markup import escape
 
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
+from simclr_med.metrics.grades import in_words
 from simclr_med.metrics.text import TITLES, encoder_title, estimate, reasons, signed
 from simclr_med.run_folder import spreadsheet, terminal
 
-_OF_TABLE = ("top_1", "balanced_accuracy", "chexpert5_auc", "macro_auc", "macro_ap")
-_OF_SUBGROUPS = ("balanced_accuracy", "macro_auc")
+_OF_TABLE = (
+    *("top_1", "balanced_accuracy", "quadratic_kappa", "chexpert5_auc", "macro_auc"),
+    "macro_ap",
+)
+_OF_SUBGROUPS = ("balanced_accuracy", "quadratic_kappa", "macro_auc")
 _MOST_GROUPS = 12
 _WHAT = {
     "report": "all of it, to read or to hand on",
@@ -79,7 +83,7 @@ def print_table(result: dict) -> None:
         )
     if result["classification"]:
         console.print(_table(result))
-        for line in [*_calibrated(result), *_undefined(result)]:
+        for line in [*_grades(result), *_calibrated(result), *_undefined(result)]:
             console.print(line, markup=False)
     else:
         console.print("No labelled cases: nothing was probed.")
@@ -135,6 +139,13 @@ def _table(result: dict) -> rich.table.Table:
                 *(escape(estimate(value, name, short=True)) for name in metrics),
             )
     return table
+
+
+def _grades(result: dict) -> list[str]:
+    """Returns the line that says which order grades have; [] without --ordinal."""
+    order = result.get("grades")
+    names = next(iter(result["classification"].values()))["trained"]["per_class"]
+    return [in_words(order, list(names))] if order else []
 
 
 def _calibrated(result: dict) -> list[str]:

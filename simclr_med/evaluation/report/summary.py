@@ -82,6 +82,8 @@ def _meaning(name: str, row: dict) -> str:
         "top_3": "– in this share of the cases the right class is among the first three.",
         "balanced_accuracy": "– the share of right answers within each class, averaged, so that a "
         f"rare class counts as much as a common one; guessing gives {1 / max(classes, 1):.3f}.",
+        "quadratic_kappa": "– how far grades agree beyond chance: 1 is full agreement, 0 what guessing "
+        "by the shares of the grades gives; a mistake by two grades counts four times one by one grade.",
         "macro_auc": "– how often, of a random case with a condition and one without it, the one "
         "with it gets the higher probability; averaged over the conditions; guessing gives 0.500.",
         "macro_ap": "– among the cases ranked highest for a condition, the share that has it, "

@@ -38,6 +38,7 @@ def read_source(
     follow_links: bool = False,
     split_column: str = manifest_csv.SPLIT,
     *,
+    label_columns: tuple[str, ...] = (),
     or_each_alone: bool = False,
 ) -> Source:
     """Returns the rows of a folder, read as the first layout that fits says.
@@ -48,6 +49,7 @@ def read_source(
       image_root: the folder that paths of images are relative to; "": `manual_dir`.
       follow_links: whether links may lead out of that folder, see `folders.ImageRoot`.
       split_column: of a manifest, the column that names the splits.
+      label_columns: of a manifest, the columns of several labels a case.
       or_each_alone: where neither a table nor folders say which images are a case, each is one; else
         such a folder is refused, because its labels would be lost.
 
@@ -59,12 +61,12 @@ def read_source(
     names = os.listdir(folder)
     source = None
     if manifest_csv.find(names):
-        source = manifest_csv.read(folder, images, split_column)
+        source = manifest_csv.read(folder, images, split_column, label_columns)
     elif split_column != manifest_csv.SPLIT:
-        raise DataError(
-            f"--split_column={split_column} names a column of {manifest_csv.FILE_NAME}, and {folder} has "
-            "none: leave it out, or write one."
-        )
+        raise _without_manifest(f"--split_column={split_column} names a column", folder)
+    elif label_columns:
+        flag = f"--label_columns={','.join(label_columns)}"
+        raise _without_manifest(f"{flag} names columns", folder)
     elif tables := scin.tables_folder(folder):
         source = scin.read(folder, tables, images)
     elif ham := next((name for name in ham10000.FILE_NAMES if name in names), None):
@@ -157,6 +159,12 @@ def _by_folders_or_each_alone(images: ImageRoot, paths: list[str]) -> Source:
         note += " ('([^/]+)/[^/]+$': those of one folder)"
     note += "."
     return loose.with_note(loose.read(images, paths, "(.+)"), note)
+
+
+def _without_manifest(what: str, folder: str) -> DataError:
+    return DataError(
+        f"{what} of {manifest_csv.FILE_NAME}, and {folder} has none: leave it out, or write one."
+    )
 
 
 def _nothing_fits(folder: str, found: list[str], otherwise: str) -> DataError:

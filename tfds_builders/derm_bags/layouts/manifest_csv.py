@@ -22,23 +22,27 @@ def find(names: list[str]) -> str | None:
     return next((name for name in FILE_NAMES if name in names), None)
 
 
-def read(folder: str, images: ImageRoot, split_column: str = SPLIT) -> Source:
+def read(
+    folder: str, images: ImageRoot, split_column: str = SPLIT, label_columns: tuple[str, ...] = ()
+) -> Source:
     """Returns the rows of the manifest as they are, but for the spelling of splits.
 
     Args:
       folder: of the manifest.
       images: where paths of images lead.
       split_column: the column that names the splits; a column "split" beside another is left out.
+      label_columns: the columns of several labels a case, see `label_columns.names_of`.
 
     Raises:
-      DataError: no such column, or a mistake in the header.
+      DataError: no such column, one label and several, or a mistake in the header.
     """
     names = os.listdir(folder)
     name = find(names) or FILE_NAME
     file = os.path.join(folder, name)
     problems = Problems()
-    read = read_table(file, (*REQUIRED, *OPTIONAL, split_column), problems)
+    read = read_table(file, (*REQUIRED, *OPTIONAL, split_column, *label_columns), problems)
     table, notes = read.rows, read.notes
+    _check_label_columns(file, list(table.columns), label_columns, split_column)
     if split_column != SPLIT:
         _check_split_column(file, list(table.columns), split_column)
         if SPLIT in table.columns:
@@ -63,8 +67,38 @@ def read(folder: str, images: ImageRoot, split_column: str = SPLIT) -> Source:
         problems=problems,
         images=images,
         renamed_splits=renamed,
-        salt=f"split_column {split_column}" if split_column != SPLIT else "",
+        salt=_salt(split_column, label_columns),
+        label_columns=label_columns,
     )
+
+
+def _salt(split_column: str, label_columns: tuple[str, ...]) -> str:
+    """Returns what beside the table decided its rows: "" for a manifest that is read as it always was."""
+    said = [f"split_column {split_column}"] if split_column != SPLIT else []
+    said += [f"label_columns {label_columns!r}"] if label_columns else []
+    return " ".join(said)
+
+
+def _check_label_columns(
+    file: str, names: list[str], columns: tuple[str, ...], split_column: str
+) -> None:
+    """Raises for label columns that are not there, or beside a column of one label a case."""
+    flag = f"--label_columns={','.join(columns)}"
+    for column in columns:
+        if column not in names:
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "name some of them."
+            raise DataError(
+                f"{file}, row 1: {flag}: there is no column {column!r} (found: {', '.join(names)}): "
+                f"{hint}"
+            )
+        if column == split_column:
+            raise DataError(f"{file}: {flag}: column {column!r} names the splits: leave it out.")
+    if columns and "label" in names:
+        raise DataError(
+            f"{file}, row 1: {flag} names several labels a case, and column 'label' holds one: rename "
+            "or remove that column, or leave --label_columns out."
+        )
 
 
 def _check_split_column(file: str, names: list[str], column: str) -> None:

@@ -17,8 +17,8 @@ class Source:
     """The rows of a folder, not yet checked.
 
     `rows` has str values, one row per image, and the columns of a manifest: REQUIRED, those of
-    OPTIONAL that the source knows, and any others as metadata. Its index is the row number in
-    `file`, or counts the images (from 1, in the order of their paths) where there is no table.
+    OPTIONAL that the source knows, `label_columns`, and any others as metadata. Its index is the row
+    number in `file`, or counts the images (from 1, in the order of their paths) where there is no table.
     """
 
     layout: str
@@ -37,6 +37,7 @@ class Source:
     salt: str = ""  # what else decided the rows; "" for what earlier versions read, and as they did
     problems: Problems = dataclasses.field(default_factory=Problems)  # found while reading
     id_columns: tuple[str, ...] = ("case_id", "patient_id")  # checked for ids that were changed
+    label_columns: tuple[str, ...] = ()  # of several labels a case; then there is no column `label`
 
     @property
     def image_root(self) -> ImageRoot:
@@ -50,7 +51,8 @@ class Source:
 
     @property
     def metadata_columns(self) -> tuple[str, ...]:
-        return tuple(name for name in self.rows.columns if name not in REQUIRED + OPTIONAL)
+        others = REQUIRED + OPTIONAL + self.label_columns
+        return tuple(name for name in self.rows.columns if name not in others)
 
     def place(self, row: int) -> str:
         """Returns what a sentence about one row begins with."""
