@@ -596,7 +596,8 @@ class EvalConfig:
     export_formats: str = _knob(
         "saved_model,keras",
         "export: which files, of saved_model, keras (.keras, .weights.h5 for Keras 2), keras3 (.keras "
-        "for Keras 3) and onnx (pip install 'PATH_TO_CLONE[onnx]').",
+        "for Keras 3), onnx (pip install 'PATH_TO_CLONE[onnx]') and torch (.safetensors for timm and "
+        "torchvision, of the encoders that these have: pip install 'PATH_TO_CLONE[torch]').",
         shapes_weights=False,
     )
     embed_unit: str = _knob(

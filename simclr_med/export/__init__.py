@@ -1,4 +1,4 @@
-"""A trained network, for use where our code is not: SavedModel, Keras, ONNX."""
+"""A trained network, for use where our code is not: SavedModel, Keras, ONNX, safetensors."""
 
 from simclr_med.export.saved_model import save
 

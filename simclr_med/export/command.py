@@ -21,6 +21,7 @@ from simclr_med.export import (
     onnx_file,
     saved_model,
     source,
+    torch_file,
     writable,
 )
 from simclr_med.models import Model
@@ -92,9 +93,10 @@ def formats(text: str) -> list[str]:
     if unknown or not asked:
         what = f"{unknown[0]!r}" if unknown else "nothing"
         raise UserError(f"--export_formats={text}: {what} is none of {', '.join(_FORMATS)}.")
-    if "onnx" in asked:
-        onnx_file.check_installed()
-    return [name for name in _FORMATS if name in asked]
+    wanted = [name for name in _FORMATS if name in asked]
+    for name in wanted:
+        _FORMATS[name].check_installed()
+    return wanted
 
 
 def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
@@ -118,6 +120,7 @@ def _of_weights(config: Config) -> tuple[Model, dict[str, Any]]:
 class _Format:
     files: tuple[str, ...]
     write: Callable[[Model, dict[str, Any], str], None]
+    check_installed: Callable[[], None] = lambda: None
 
 
 def _write_saved_model(model: Model, facts: dict[str, Any], folder: str) -> None:
@@ -128,7 +131,8 @@ _FORMATS = {
     "saved_model": _Format(("saved_model",), _write_saved_model),
     "keras": _Format(keras_files.FILES, keras_files.write),
     "keras3": _Format(keras3_file.FILES, keras3_file.write),
-    "onnx": _Format(onnx_file.FILES, onnx_file.write),
+    "onnx": _Format(onnx_file.FILES, onnx_file.write, onnx_file.check_installed),
+    "torch": _Format(torch_file.FILES, torch_file.write, torch_file.check_installed),
 }
 
 

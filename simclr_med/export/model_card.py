@@ -19,6 +19,7 @@ FILES = {
     "encoder.weights.h5": "its weights alone",
     "encoder_keras3.keras": "the encoder for Keras 3, on TensorFlow, JAX or PyTorch",
     "model.onnx": "images to embeddings (and logits), for onnxruntime",
+    "model.safetensors": "the weights for PyTorch, by timm's names",
 }
 _OF_EXPORT = {"mode", "export_formats", "checkpoint", "eval_name", "embed_unit"}
 _OF_EXPORT |= {"subgroups", "min_subgroup", "keep_identifiers", "keep_metadata"}
@@ -274,8 +275,10 @@ def _preprocessing(facts: dict) -> str:
         "The SavedModel and the ONNX file do it all: they take 8-bit RGB images of any size (the "
         f"SavedModel also 16-bit ones, where 65535 is white): {crop} {resize} to {size} x {size} "
         "px, clipped to [0, 1]. The Keras files take RGB in [0, 1] after that. "
-        f"In all of them the encoder's first layer sees pixels {ranges[facts['input_range']]}. Grey "
-        "images: repeat the channel three times. A case of several images: average their embeddings."
+        f"In all of them the encoder's first layer sees pixels {ranges[facts['input_range']]}. PyTorch "
+        "takes RGB in [0, 1] after the same crop and resize, less `mean` and over `std` of the file's "
+        "metadata. Grey images: repeat the channel three times. A case of several images: average their "
+        "embeddings."
     )
 
 

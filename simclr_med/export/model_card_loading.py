@@ -110,6 +110,8 @@ smaller = [min(length, SIZE) for length in pixels.shape[1:3]]
 pixels = tf.image.resize(pixels, smaller, "area")
 pixels = tf.image.resize(pixels, [SIZE, SIZE], "bicubic")"""
 _ALIASED = 'pixels = tf.image.resize(pixels, [SIZE, SIZE], "bicubic")'
+_ANY_SIDE = "other sizes give TensorFlow's features too"
+_SIDES = "of sizes other than 4k + 1 and 4k + 2 TensorFlow's features differ"
 _ONNX = """
 ONNX:
 
@@ -122,6 +124,29 @@ images = np.zeros([2, 480, 640, 3], np.uint8)
 names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(names, {"images": images})))
 embeddings = outputs["embeddings"]
+```
+"""
+_TORCH = """
+PyTorch, by timm (the ResNets' names are torchvision's too):
+
+```python
+import json
+
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+with safe_open("model.safetensors", "pt") as file:
+    about = {key: json.loads(text) for key, text in file.metadata().items() if key != "format"}
+model = timm.create_model(about["architecture"], num_classes=len(about["class_names"]))
+model.load_state_dict(load_file("model.safetensors"))
+model.eval()
+mean, std = (torch.tensor(about[name])[:, None, None] for name in ("mean", "std"))
+pixels = torch.zeros([2, 3, SIZE, SIZE])  # yours: RGB in [0, 1]; SIDES
+with torch.no_grad():
+    features = model.forward_head(model.forward_features((pixels - mean) / std), pre_logits=True)
+    logits = model((pixels - mean) / std)  # without classes: the features again
 ```
 """
 
@@ -142,6 +167,8 @@ def snippets(facts: dict[str, Any], files: list[str]) -> str:
         parts.append(_KERAS3)
     if "model.onnx" in files:
         parts.append(_ONNX)
+    if "model.safetensors" in files:
+        parts.append(_TORCH)
     text = "".join(parts)
     crop = _CENTER if facts["image_size"] > 32 else "# up to 32 px the whole image is resized"
     head, logits = _OWN_HEAD if facts["class_names"] else _NEW_HEAD
@@ -154,6 +181,7 @@ def snippets(facts: dict[str, Any], files: list[str]) -> str:
         ("RESIZE", _ANTIALIASED if facts["antialias"] else _ALIASED),
         ("EMBEDDING_SIZE", str(facts["embedding_size"])),
         ("CLASSES", str(len(facts["class_names"]))),
+        ("SIDES", _ANY_SIDE if facts["encoder"] == "bit" else _SIDES),
         ("SIZE", str(facts["image_size"])),
         ("CROP", crop),
     ):
