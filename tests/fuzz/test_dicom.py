@@ -144,7 +144,7 @@ def peak():
 
 def check(data, frame):
     """Decodes `data` as a build does, and holds it to what a build relies on."""
-    start, before = time.monotonic(), peak()
+    start, before = time.process_time(), peak()
     spoken = io.StringIO()
     with contextlib.redirect_stderr(spoken), contextlib.redirect_stdout(spoken):
         is_dicom(data)
@@ -165,7 +165,7 @@ def check(data, frame):
             assert sum(p.width * p.height for p in result.pictures) <= MAX_PIXELS
             assert all(PATIENT not in note for note in result.notes)
     assert not spoken.getvalue()
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert peak() - before < 2 << 30
 
 
