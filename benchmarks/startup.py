@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py [--pairs 3]
 
-`drawn before`: the demo lies prepared in --data_dir, as after the first run; `first run`: it is drawn
-and prepared too. The step is done when the run's own log has it. The reference has no demo to compare
+`drawn before`: the demo is prepared in --data_dir, as after the first run; `first run`: it is drawn and
+prepared too. The step is done when the run's own log has it. The reference has no demo to compare
 with; the issue's limits are in seconds, so a ratio here is seconds / limit.
 """
 

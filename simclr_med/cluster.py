@@ -79,7 +79,7 @@ def leave(environ: MutableMapping[str, str] | None = None) -> None:
 def meet(cluster: Cluster) -> None:
     """Returns when every worker of the cluster could be reached, each of which has to call this.
 
-    TensorFlow would wait for them too, but deaf to Ctrl-C and SIGTERM, and for an hour at most.
+    TensorFlow would wait for them too, but ignore Ctrl-C and SIGTERM, and for an hour at most.
 
     Raises:
       UserError: this worker's own port is taken.

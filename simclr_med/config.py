@@ -56,7 +56,7 @@ def suffix_of(eval_name: str | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What to do, and where it lies"""
+    """What to do, and where it is stored"""
 
     mode: str = _knob(
         "train",
@@ -94,7 +94,7 @@ class RunConfig:
     )
     checkpoint: str | None = _knob(
         None,
-        "Start from these weights, whose kind is recognised: a model_dir or checkpoint of ours; a "
+        "Start from these weights; the format is detected: a model_dir or checkpoint of simclr_med; a "
         "checkpoint or SavedModel of SimCLR TF2; BiT's .npz; a REMEDIS SavedModel; a ResNet's .h5 of "
         "Keras applications. Their encoder must be the configured one in every variable.",
     )
@@ -156,7 +156,7 @@ class DataConfig:
     )
     data_dir: str | None = _knob(
         None,
-        "Where prepared TFDS datasets lie. Unset: TFDS's own ~/tensorflow_datasets.",
+        "Where prepared TFDS datasets are stored. Unset: TFDS's own ~/tensorflow_datasets.",
         shapes_weights=False,
     )
     train_split: str = _knob("train", "Split to train on, and to fit the probes on.")
@@ -200,7 +200,7 @@ class DataConfig:
     )
     top_conditions: int = _knob(
         0,
-        "derm_bags: keep so many labels, the commonest of the training split, and call the rest "
+        "derm_bags: number of labels to keep, the commonest of the training split, and call the rest "
         "Other; 26 makes the paper's 27 classes, 0 keeps all.",
         at_least=0,
     )
@@ -672,7 +672,7 @@ class ExperimentConfig:
     )
     folds: int = _knob(
         0,
-        "train_then_eval: cross-validation by patient: so many runs, each evaluated on its share of the "
+        "train_then_eval: number of folds of a cross-validation by patient: a run for each, evaluated on its share of the "
         "patients of --train_split and trained on the others; then one result and one report of all "
         "cases. For data of which a test split would hold too few.",
         at_least=0,

@@ -1,4 +1,4 @@
-"""Exceptions that mean "the user can fix this": shown as a sentence, without a traceback."""
+"""Exceptions that mean "the user can fix this": shown as a one-line error, without a traceback."""
 
 
 class UserError(ValueError):

@@ -1,6 +1,6 @@
 """Faults that pass: of remote storage, a network, a network file system. Retried, then exit code 75.
 
-Our own lines in place of tenacity: what counts as passing, and what is printed, would be ours anyway,
+Not tenacity: what counts as passing, and what is printed, would have to be written here anyway,
 and what is left of it is a loop. TensorFlow is not imported: its errors are known by their names.
 """
 

@@ -5,7 +5,7 @@ An image of 8 bits is stored as it was seen. A deeper one is seen through a wind
 (16-bit PNG and TIFF, DICOM without window) is seen through the range of its own values, the rule by
 which MIMIC-CXR-JPG was made of its DICOMs (Johnson et al. 2019, arXiv:1901.07042, before its
 histogram equalisation). Dividing by 257 would be simpler, but files of 16 bits often hold the 10,
-12 or 14 bits of a detector: 0..4095 would all lie below 16 of 255, and almost all contrast with it.
+12 or 14 bits of a detector: 0..4095 would all be below 16 of 255, and almost all contrast with it.
 What is given up is brightness across images, which radiographs do not calibrate anyway. A picture
 is seen the same whichever of these formats holds it.
 """

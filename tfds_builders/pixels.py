@@ -25,7 +25,7 @@ from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 # Pillow's own refusal: twice its default MAX_IMAGE_PIXELS; a photograph of 4,000 x 4,000 has 16e6.
 MAX_PIXELS = 178_956_970
-JPEG_QUALITY = 95  # of JPEGs that have to be encoded anew, with colour at full resolution
+JPEG_QUALITY = 95  # of JPEGs that have to be encoded again, with colour at full resolution
 PNG_LEVEL = (
     4  # as small as Pillow's 6 (a radiograph of 3000 x 2500: 2.9 MB), in a third of the time
 )

@@ -1,7 +1,7 @@
 """From the name of a dataset to its prepared builder; a mistake on the way is a DataError.
 
-Ours read a folder of the user's; every other name is TFDS's own, downloaded or, where its licence
-asks for that, unpacked by hand.
+The builders here read a folder of the user's; every other name is TFDS's own, downloaded or, where
+its licence asks for that, unpacked by hand.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ class BuildOptions:
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
-# How a sentence calls an option.
+# What messages call an option.
 _FLAGS = {"long_side": "--build_long_side"}
 
 
@@ -87,7 +87,7 @@ def prepare(
     Args:
       name: a name of FOLDERS, or one that TFDS knows (with /config or :version).
       manual_dir: the user's folder; FOLDERS need it, of TFDS's own a few do.
-      data_dir: where prepared datasets lie; None means TFDS's own place.
+      data_dir: where prepared datasets are stored; None means TFDS's own place.
       options: for FOLDERS.
       beam_runner: name of the Beam runner that builds, such as DirectRunner; None builds here.
       beam_options: its options, as a command line would have them, separated by spaces.
@@ -181,7 +181,7 @@ def _download(name: str, builder, download: tfds.download.DownloadConfig) -> Non
     except AssertionError as error:  # TFDS's way to say what is to be fetched by hand
         raise DataError(_one_line(f"--dataset={name}: {error}")) from error
     except (OSError, tfds.download.DownloadError) as error:
-        if getattr(error, "errno", None):  # the disk, which run.py has a sentence for
+        if getattr(error, "errno", None):  # the disk, which run.py has a message for
             raise
         raise DataError(
             _one_line(f"--dataset={name} could not be downloaded ({type(error).__name__}): {error}")

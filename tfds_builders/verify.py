@@ -97,7 +97,7 @@ class Verification:
 
     @property
     def problems(self) -> list[str]:
-        """Returns a sentence for each thing that is wrong; none where all is well."""
+        """Returns a message for each thing that is wrong; none where all is well."""
         sentences = []
         for (one, other), patients in self.common_patients.items():
             if patients:

@@ -2,7 +2,7 @@
 
 Images are planes here, [n, 3, H, W], so that a row of one channel is one stretch of memory. Hue and
 saturation do without HSV: with v the largest and v - c the smallest channel of a pixel, both change
-a channel's distance v - x, which lies in [0, c], and nothing else.
+a channel's distance v - x, which is in [0, c], and nothing else.
 
 Parity: google-research/simclr tf2/data_util.py (`color_jitter_rand`, 'simclrv2' brightness).
 """

@@ -44,11 +44,11 @@ def newest_usable(model_dir: str) -> str | None:
 def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     """Returns the prefixes of the checkpoints that are whole, the oldest first; [] if there are none.
 
-    Prints a sentence for each that is damaged. One that a run removes meanwhile is left out.
+    Prints a message for each that is damaged. One that a run removes meanwhile is left out.
 
     Args:
       model_dir: of the run, which may go on.
-      at_most: only so many, the newest; the files of older ones are not read. None: all.
+      at_most: number of newest ones to return; the files of older ones are not read. None: all.
 
     Raises:
       UserError: there are some, and none is whole.
@@ -72,7 +72,7 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     raise UserError(
         f"None of the {len(prefixes)} checkpoints in {model_dir} can be used: all are damaged. "
         "Put back a copy of one with its .index, .data and .json files, or take another folder "
-        "to train anew."
+        "to train from scratch."
     )
 
 

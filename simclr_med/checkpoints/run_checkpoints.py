@@ -64,7 +64,7 @@ class RunCheckpoints:
 
     @property
     def latest(self) -> str | None:
-        """Path of the newest checkpoint, which lies there whole; waits for one being written.
+        """Path of the newest checkpoint, which is there whole; waits for one being written.
 
         Raises:
           UserError: it could not be written.

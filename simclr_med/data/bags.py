@@ -1,6 +1,6 @@
 """Opens a prepared TFDS dataset as bags of *encoded* images.
 
-Three kinds of dataset are understood: ours with one label a bag (`images`, `label`), ours with
+Three kinds of dataset are understood: tfds_builders' with one label a bag (`images`, `label`), with
 several (`images`, `labels`, `views`), and plain image classification (`image`: a bag of one).
 """
 
@@ -27,7 +27,7 @@ class Bags:
     """A split of a dataset.
 
     Attributes:
-      open: makes `dataset`, each time anew.
+      open: makes `dataset`, a new one each time.
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
         if asked for, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
         has it, "differential": float32 [classes], shares that add up to 1 (0 without a label), all of
@@ -179,9 +179,7 @@ def _policy(builder, reading: LabelReading) -> LabelPolicy | None:
     if "labels" not in features or not isinstance(features["labels"], tfds.features.FeaturesDict):
         for flag in ("label_set", "uncertain_policy", "blank_policy"):
             if (value := getattr(reading, flag)) != getattr(LabelReading, flag):
-                raise UserError(
-                    f"--{flag}={value}: {builder.info.full_name} has not several labels a bag."
-                )
+                raise UserError(f"--{flag}={value}: {builder.info.full_name} is not multi-label.")
         return None
     return make_policy(
         tuple(features["labels"]),
@@ -204,7 +202,7 @@ def _keep_view(example: dict, view: str) -> dict:
 
 def _metadata_keys(features) -> tuple[str, ...]:
     """Returns what an example says of its images, "view" last."""
-    if "images" not in features:  # not ours: "metadata" could be anything
+    if "images" not in features:  # not tfds_builders': "metadata" could be anything
         return ()
     keys = tuple(features["metadata"]) if "metadata" in features else ()
     return (*keys, *(("view",) if "views" in features and "view" not in keys else ()))

@@ -1,4 +1,4 @@
-"""Bags by patient: joins the bags of a patient, which lie side by side."""
+"""Bags by patient: joins the bags of a patient, which are stored side by side."""
 
 from __future__ import annotations
 

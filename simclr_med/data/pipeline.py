@@ -147,7 +147,7 @@ def evaluation_batches(
       batch_size: images in a batch.
       image_size: px.
       max_bag_size: a larger bag gives a random draw of this many images.
-      max_bags: stop after so many bags; 0 means all.
+      max_bags: maximum number of bags; 0: all.
       seed: of that draw.
       antialias: see `augment.resize`.
     """

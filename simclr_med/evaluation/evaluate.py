@@ -217,7 +217,7 @@ def _write(
                 result["not_drawn"][f"report{suffix}.html: {part}"] = why
             files["report"] = drawings["report"]
     result["files"] = files
-    run_folder.write_json(files["result"], result)  # last: who finds all in it, finds all
+    run_folder.write_json(files["result"], result)  # written last: marks completion
 
 
 def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dict:

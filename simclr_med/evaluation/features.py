@@ -36,7 +36,7 @@ def case_features(
       strategy: in whose scope the models were made.
       models: {name: built `Model`}.
       bags: the split.
-      max_cases: only so many of its first cases; 0: all.
+      max_cases: maximum number of cases, the first ones; 0: all.
       seen: told the number of images of each batch, once it is done.
     """
     num_cases = min(bags.num_bags, max_cases or bags.num_bags)
@@ -100,7 +100,7 @@ def forward(
       functions: of images, float32 [m, H, W, 3] in [0, 1], with a row for each; computed on the devices.
       bags: the split.
       max_bag_size: images of a case, drawn at random from larger ones; EVERY_IMAGE: all.
-      max_cases: only so many of its first cases; 0: all.
+      max_cases: maximum number of cases, the first ones; 0: all.
 
     Raises:
       UserError: memory did not suffice; says which flags help.

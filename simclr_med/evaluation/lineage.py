@@ -89,7 +89,7 @@ def _stage(values: dict[str, Any]) -> Stage:
 
 
 def _run_of(path: str) -> str | None:
-    """Returns the folder of the run whose checkpoint or export lies at a path; None if it is no run's."""
+    """Returns the folder of the run whose checkpoint or export a path holds; None if it is no run's."""
     folder = path.rstrip("/")
     for _ in range(_SAVED_MODEL_DEPTH):
         file = os.path.join(folder, "config.json")

@@ -82,7 +82,7 @@ def select(
     at_most = None if split and is_trained_dataset else 1
     usable = checkpoint_files.usable(model_dir, at_most)
     if not usable:
-        raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it anew.")
+        raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it again.")
     if not split:
         nothing = dict.fromkeys(("thresholds", "temperature", "operating_points"))
         return {"checkpoint": os.path.basename(usable[-1]), **nothing}

@@ -213,7 +213,7 @@ def _half(row: dict) -> float | None:
 
 
 def _finding(study: dict, row: dict, worse: str) -> str:
-    """Returns a comparison as a sentence: shown or not, both values, the difference.
+    """Returns a comparison in words: shown or not, both values, the difference.
 
     Args:
       study: content of study.json.

@@ -32,7 +32,7 @@ CARD = "README.md"
 
 
 def export(config: Config, model_dir: str, *, of_run: bool) -> str:
-    """Writes model_dir/export/, prints what lies in it, and returns the folder.
+    """Writes model_dir/export/, prints what is in it, and returns the folder.
 
     Args:
       config: of the run, or for --checkpoint.

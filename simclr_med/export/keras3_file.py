@@ -1,6 +1,6 @@
 """The encoder as a .keras file that Keras 3 opens, written without Keras 3.
 
-Both Keras keep a zip of config.json, metadata.json and model.weights.h5, whose weights lie under the same
+Both Keras keep a zip of config.json, metadata.json and model.weights.h5, whose weights have the same
 names. What differs is in config.json: the class of the model, and the arguments of some layers. Only
 stock layers are in it, so that it runs on TensorFlow, JAX and PyTorch.
 """

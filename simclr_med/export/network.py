@@ -85,7 +85,7 @@ def facts(config: Config, model: Model, class_names, step: int, data: dict) -> d
       config: of the run.
       model: from `portable`.
       class_names: of the logits; empty without.
-      step: of the run's checkpoint; 0 for weights that no run of ours trained.
+      step: of the run's checkpoint; 0 for weights that no run of simclr_med trained.
       data: of `data_json.read`.
     """
     network = config.model

@@ -87,7 +87,7 @@ def _compared(model: Model, path: str, about: dict[str, Any]) -> dict[str, Any]:
     """Returns by how much PyTorch's features, and logits, differ, and which versions said so.
 
     Args:
-      model: ours.
+      model: simclr_med's.
       path: of its weights, by their names in PyTorch; with those of the head, or not.
       about: the file's metadata.
 

@@ -15,7 +15,7 @@ def check(folder: str, model_dir: str, *, of_run: bool, advice: str = "") -> Non
     Args:
       folder: to be written; need not exist.
       model_dir: as the user gave it, or as it follows from the flags.
-      of_run: whether a run lies in it.
+      of_run: whether it holds a run.
       advice: what to do instead; "": the usual.
 
     Raises:

@@ -40,7 +40,7 @@ def draws(patients: np.ndarray, resamples: int, seed: Seed, chunk: int = 0) -> I
         for row in times:
             drawn = rng.integers(len(names), size=len(names), dtype=np.uint32)
             row[:] = np.bincount(drawn, minlength=len(names))
-        yield np.ascontiguousarray(times.T)[patient_of_case].T  # a case's draws lie side by side
+        yield np.ascontiguousarray(times.T)[patient_of_case].T  # a case's draws are adjacent
 
 
 def resample(

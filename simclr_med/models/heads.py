@@ -22,7 +22,7 @@ class ProjectionHead(keras.layers.Layer):
     """Features [n, d] to every stage of the projection, the input first and [n, p] last.
 
     mode 'none' has no layers (p = d), 'linear' one, 'nonlinear' `num_layers` with ReLU between;
-    the inner ones keep the width d. `keep_layers` builds only the first so many (fine-tuning).
+    the inner ones keep the width d. `keep_layers` is the number of first layers to build (fine-tuning).
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class Composite(keras.layers.Layer):
 
 
 def pad(x, before: int, after: int):
-    """Returns feature maps [n, H, W, C] with so many rows and columns of zeros around them."""
+    """Returns feature maps [n, H, W, C] padded with rows and columns of zeros."""
     sides = (before, after)
     if is_symbolic(x):
         return keras.layers.ZeroPadding2D((sides, sides))(x)

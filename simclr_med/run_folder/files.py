@@ -22,7 +22,7 @@ def is_remote(path: str) -> bool:
 
 
 def names(folder: str) -> list[str]:
-    """Returns what lies in a folder, sorted, folders in it without a slash; [] if there is none."""
+    """Returns what is in a folder, sorted, folders in it without a slash; [] if there is none."""
     try:
         return sorted(name.rstrip("/") for name in gfile.listdir(folder))
     except tf.errors.NotFoundError:

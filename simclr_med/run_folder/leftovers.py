@@ -62,7 +62,7 @@ def remove(folder: str) -> list[str]:
                 (gfile.rmtree if gfile.isdir(path) else gfile.remove)(path)
                 removed.append(name)
         except tf.errors.OpError:
-            continue  # just removed by another, or not ours to remove
+            continue  # just removed by another, or not removable
     return removed
 
 

@@ -24,7 +24,7 @@ class Progress:
         self._last = time.monotonic()
 
     def __call__(self, number: int) -> None:
-        """Notes that so many more are done."""
+        """Adds to the number that is done."""
         self._done += number
         now = time.monotonic()
         if self._start is None:

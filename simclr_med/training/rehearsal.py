@@ -166,7 +166,7 @@ def _bytes_of(variables) -> int:
 
 
 def _forget_peaks() -> None:
-    """Begins to count anew what `_host_peak` and `_device_peaks` return, where the system can."""
+    """Resets what `_host_peak` and `_device_peaks` return, where the system can."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # man 5 proc: resets VmHWM

@@ -110,7 +110,7 @@ def _font(size: int = 12) -> ImageFont.FreeTypeFont:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Returns lines of text that fit into so many pixels."""
+    """Returns lines of text that fit into a width in pixels."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

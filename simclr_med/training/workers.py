@@ -132,6 +132,6 @@ def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarr
     return of_replicas[:: len(of_replicas) // count].reshape(-1)
 
 
-@functools.cache  # or it would be traced anew each time
+@functools.cache  # or it would be traced again each time
 def _gather_over(strategy: tf.distribute.Strategy):
     return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)

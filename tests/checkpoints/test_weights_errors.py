@@ -1,4 +1,4 @@
-"""Paths that cannot be loaded: a sentence each that says what lies there and what to do."""
+"""Paths that cannot be loaded: an error message each that says what is there and what to do."""
 
 import functools
 import json

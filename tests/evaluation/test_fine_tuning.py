@@ -130,7 +130,7 @@ def test_the_table_can_be_checked_from_predictions_csv(tuned):
 
 
 def test_the_head_sees_the_mean_feature_whatever_the_batch(tuned, builder, strategy):
-    """The last batch is padded, and a case's images may lie in two batches."""
+    """The last batch is padded, and a case's images may be in two batches."""
     config = CONFIG.replace(eval_batch_size=5, eval_name="by5", subgroups="none")
     evaluate.evaluate(config, builder, tuned, strategy, pictures=False)
     by_64, by_5 = (pd.read_csv(f"{tuned}/predictions{which}.csv") for which in ("", "_by5"))

@@ -16,7 +16,7 @@ from simclr_med.run_folder import data_json
 
 
 def toy_weights(value):
-    """What `open_weights` takes for a checkpoint of ours."""
+    """What `open_weights` takes for a checkpoint of simclr_med."""
     model = tf.Module()
     model.encoder = tf.Module()
     model.encoder.stem = tf.Variable(value)
@@ -79,7 +79,7 @@ class StandIns:
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: no handler of ours may catch it."""
+    """Stands for the end of the process: none of simclr_med's handlers may catch it."""
 
 
 class StudyStandIns(StandIns):

@@ -54,7 +54,7 @@ def test_losses_are_per_direction_and_beside_chance(drawn, tmp_path):
     for name in ("contrastive loss, per direction", "contrastive accuracy"):
         texts = [text.get_text() for text in panels[name].texts]
         assert texts[0] == ("chance 4.84" if "loss" in name else "chance 0.016")
-    assert len(panels["supervised loss"].lines) == 2  # nobody says what chance is
+    assert len(panels["supervised loss"].lines) == 2  # chance is not known
     width, height = Image.open(tmp_path / "curves.png").size
     assert width == 800 and 400 < height < 900
 

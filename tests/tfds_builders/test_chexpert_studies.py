@@ -259,7 +259,7 @@ def test_chexpert_plus_is_read_as_chexpert(plus):
 
 
 def read_table_without(folder, name):
-    """Returns the rows of CheXpert where CheXpert Plus lies in the same folder."""
+    """Returns the rows of CheXpert where CheXpert Plus is in the same folder."""
     (folder / name).rename(folder.parent.parent / name)
     (folder / "PNG").rename(folder.parent.parent / "PNG")
     rows = read_table(folder).rows

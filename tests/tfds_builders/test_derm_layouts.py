@@ -562,14 +562,14 @@ def test_tree_keeps_folders_of_one_name_in_one_split(tmp_path):
 @pytest.mark.parametrize(
     "files, words",
     [
-        (["a/1/x.png", "stray.png"], ["stray.png does not lie as 'a/1/x.png'", "bag_regex"]),
-        (["a/1/x.png", "test/a/2/x.png"], ["test/a/2/x.png does not lie as"]),
-        (["a/1/x.png", "a/1/y.png", "a/z.png"], ["a/z.png does not lie as 'a/1/x.png'"]),
+        (["a/1/x.png", "stray.png"], ["stray.png is not placed as 'a/1/x.png'", "bag_regex"]),
+        (["a/1/x.png", "test/a/2/x.png"], ["test/a/2/x.png is not placed as"]),
+        (["a/1/x.png", "a/1/y.png", "a/z.png"], ["a/z.png is not placed as 'a/1/x.png'"]),
         (["VALID/a/x.png", "test/a/y.png"], ["split/label (test, validation), but there is no"]),
         (["train/a/x.png", "b/c/y.png"], ["/b is beside train", "folder 'c'", "split or a label"]),
         (["train/a/x.png", "test/b/y.png"], ["no label is in two of the splits test, train"]),
         (["patient1/1/x.png", "patient2/1/y.png"], ["patient1, patient2 look like numbered parts"]),
-        (["a/1/x.png", "Testing/a/y.png"], ["seems to lie in folders split/label"]),
+        (["a/1/x.png", "Testing/a/y.png"], ["seems to be in folders split/label"]),
         (["images/a/x.png", "images/b/y.png"], ["everything is in one folder"]),
         (["test/a/1/x.png"], ["no row has split 'train' (found: test)"]),
         (

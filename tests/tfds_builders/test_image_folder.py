@@ -230,7 +230,7 @@ def test_the_folder_around_the_data_is_named(tmp_path, name):
 
 def test_an_image_beside_folders_of_labels_is_named(tmp_path):
     message = error_of(draw(tmp_path, ["a/1.png", "b/2.png", "stray.png"]))
-    assert "stray.png does not lie as 'a/1.png' does" in message
+    assert "stray.png is not placed as 'a/1.png' is" in message
 
 
 def test_a_table_that_is_not_read_is_named(tmp_path):

@@ -30,7 +30,7 @@ PUBLISHED = {  # named as `verify` wants them
     "images in official_valid": 234,
     "patients in official_valid": 200,
 }
-# Where the images lie: CheXpert-v1.0 and -small; CheXpert Plus, unpacked without and with the
+# Where the images are: CheXpert-v1.0 and -small; CheXpert Plus, unpacked without and with the
 # folder inside its archive.
 _IMAGE_FOLDERS = ("", "PNG/", "PNG/PNG/")
 # What identifies an image: tables name .jpg files where CheXpert Plus has .png, and begin with

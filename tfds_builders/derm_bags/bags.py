@@ -54,7 +54,7 @@ def demo_bags(clinic: Clinic, num_cases: int) -> dict[str, Iterator[Bag]]:
 def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
     """Yields (split, bag) of each case in order, drawn by as many processes as there are cores.
 
-    Processes, since drawing is many small steps that hold the GIL; started anew ("spawn"), since
+    Processes, since drawing is many small steps that hold the GIL; started afresh ("spawn"), since
     TensorFlow's threads do not survive a fork.
     """
     pieces = [range(i, min(i + _PIECE, num_cases)) for i in range(0, num_cases, _PIECE)]

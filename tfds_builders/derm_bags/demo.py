@@ -165,7 +165,7 @@ def _network(lesion, rng):
 def _flakes(lesion, rng):
     border, _, number = _cells(lesion, rng.uniform(0.24, 0.36), rng)
     plate = smoothstep(0.02, 0.3, border) * (number < rng.uniform(0.5, 0.7))
-    worn = np.clip(0.75 + 0.35 * smooth_noise(rng, 34, size=MAP), 0, 1)  # flakes lie loose
+    worn = np.clip(0.75 + 0.35 * smooth_noise(rng, 34, size=MAP), 0, 1)  # flakes are loose
     lesion["scale"] += plate * worn * (0.55 + 0.6 * number) * smoothstep(0.3, 0.8, lesion["cover"])
     lesion["relief"] += 1.0 * plate * worn * lesion["cover"]
 

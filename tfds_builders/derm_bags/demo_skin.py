@@ -1,6 +1,6 @@
 """The photograph around a lesion: pose, skin, light, hair, clutter, camera.
 
-Everything here is nuisance, drawn anew for every image of a case from the ranges of a `Clinic`.
+Everything here is nuisance, drawn for every image of a case from the ranges of a `Clinic`.
 What a lesion looks like is `demo.py`'s business; this file receives the lesion's maps, never the
 condition, and puts them on a skin.
 
@@ -103,7 +103,7 @@ def pose(clinic, side, rng):
     flip = rng.choice([-1, 1]) * rng.uniform(0.8, 1)
     seen = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
     zoom = (side / 3.2) / (0.27 * CANVAS * scale)  # map pixels in one canvas pixel
-    reach = 0.22 * max(1.9 - scale, 0) * CANVAS  # a small lesion may lie far from the centre
+    reach = 0.22 * max(1.9 - scale, 0) * CANVAS  # a small lesion may be far from the centre
     off, way = reach * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
     centre = CANVAS / 2 + off * np.array([math.cos(way), math.sin(way)])
     to_centre, view, to_map = np.eye(3), np.eye(3), np.eye(3)

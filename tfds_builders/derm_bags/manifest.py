@@ -52,7 +52,7 @@ class Manifest:
     positive_rows: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of each of them
 
     def place(self, image: ImageRow) -> str:
-        """Returns what a sentence about an image begins with."""
+        """Returns what a message about an image begins with."""
         return place(self.folder, self.file, image.row, image.path)
 
     def class_weights(self, case: Case) -> tuple[float, ...]:

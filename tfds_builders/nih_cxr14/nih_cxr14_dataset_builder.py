@@ -2,7 +2,7 @@
 
 Why not one patient, who may have 184 images? NIH labels images, and the labels of a patient change
 from visit to visit, so a bag of all of them has no label that could be evaluated honestly. Examples
-lie in the order (sha256 of the patient, follow-up), never split by a file's end: a reader makes
+are stored in the order (sha256 of the patient, follow-up), never split by a file's end: a reader makes
 bags by patient by joining neighbours.
 """
 

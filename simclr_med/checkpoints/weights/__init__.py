@@ -1,4 +1,4 @@
-"""Weights from elsewhere: what lies at a path, in the names of our models. See `checkpoints.load`."""
+"""Weights from elsewhere: what a path holds, in simclr_med's own names. See `checkpoints.load`."""
 
 from simclr_med.checkpoints.weights.head import Classes
 from simclr_med.checkpoints.weights.open import open_weights

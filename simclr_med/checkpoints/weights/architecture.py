@@ -20,7 +20,7 @@ class Architecture:
 
     Attributes:
       family: 'resnet', 'bit' or 'keras_resnet'; None: one of the first and the last.
-      depth: of a ResNet with so many blocks; None: there is none.
+      depth: of the ResNet with this number of blocks; None: there is none.
       width: multiplier of the channels.
       sk_ratio, se_ratio: 0 without. The blocks of a ResNet-18 or -34 have no selective kernels; any
         `sk_ratio` above 0 gives it ResNet-D's stem and shortcuts, and ANY_SK stands for it here.

@@ -40,7 +40,7 @@ class Weights:
       entries: {name of a variable below our `Model`: entry}. What has no place in our models keeps
         a name that none of them has, under `encoder/` where it is part of an encoder.
       encoder: 'resnet', 'bit' or 'keras_resnet'; None where names alone cannot tell (a checkpoint
-        of ours that was taken out of its run).
+        of simclr_med's that was taken out of its run).
       input_range: that the encoder was trained with; None: unknown.
       antialias: "true" or "false", the rule by which they were shown images, see --antialias; None:
         unknown.
@@ -73,7 +73,7 @@ class Weights:
 
 @contextlib.contextmanager
 def told_if_unreadable(path: str) -> Iterator[None]:
-    """Makes a sentence of what a disk or a network raises that does not hand out a file."""
+    """Makes an error message of what a disk or a network raises that does not hand out a file."""
     try:
         yield
     except _UNREADABLE as error:
@@ -84,9 +84,9 @@ def told_if_unreadable(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_if_damaged(path: str) -> Iterator[None]:
-    """Makes a sentence of what a file that was cut short or changed raises when it is read.
+    """Makes an error message of what a file that was cut short or changed raises when it is read.
 
-    PermissionError passes: `run.py` has a sentence for it.
+    PermissionError passes: `run.py` has a message for it.
     """
     try:
         with told_if_unreadable(path):
@@ -109,7 +109,7 @@ def told_if_damaged(path: str) -> Iterator[None]:
             raise _unreadable(path, error) from error
         raise UserError(
             f"--checkpoint={path} is damaged or was cut short ({_first_line(error)}); copy or "
-            "download it anew, with all of its files."
+            "download it again, with all of its files."
         ) from error
 
 

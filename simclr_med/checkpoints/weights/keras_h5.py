@@ -2,7 +2,7 @@
 
 Weights alone (`save_weights`, the published files, with or without the top) or a whole model; both
 in the layout of Keras 2, LAYER/LAYER/kernel:0. There convolutions have a bias and a BatchNorm after
-it; ours have none. BatchNorm takes the mean off again, so a bias equals a lower moving mean.
+it; simclr_med's have none. BatchNorm takes the mean off again, so a bias equals a lower moving mean.
 """
 
 from __future__ import annotations

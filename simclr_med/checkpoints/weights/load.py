@@ -40,7 +40,7 @@ def load(model, weights: str | Weights, classes: head.Classes | None = None) -> 
     path = weights.path
     if weights.encoder is None:
         print(
-            f"Note: no config.json of a run of ours lies beside {path}, so nothing says which family "
+            f"Note: no config.json of a run of simclr_med is beside {path}, so nothing says which family "
             f"its encoder is of; taken for {model.encoder.family} with pixels in range "
             f"{model.encoder.input_range}{', and shortcuts that pool' * model.encoder.pooled_shortcuts}."
         )

@@ -1,4 +1,4 @@
-"""Finds out what kind of weights lie at a path, by content, never by name."""
+"""Finds out what kind of weights are stored at a path, by content, never by name."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from simclr_med.run_folder import gfile
 from simclr_med.run_folder.files import is_remote
 
 _KINDS = (
-    "a model_dir or checkpoint of ours, a checkpoint or SavedModel of SimCLR TF2, a BiT .npz, a "
+    "a model_dir or checkpoint of simclr_med, a checkpoint or SavedModel of SimCLR TF2, a BiT .npz, a "
     "REMEDIS or BiT SavedModel, or the .h5 of a ResNet of Keras applications"
 )
 _FILES = {b"PK": bit.open_npz, b"\x89HDF\r\n\x1a\n": keras_h5.open_h5}  # by their first bytes
 
 
 def open_weights(path: str) -> Weights:
-    """Returns what lies at a path: names, shapes, and how to read them. Reads no weights yet.
+    """Returns what is stored at a path: names, shapes, and how to read them. Reads no weights yet.
 
     Raises:
       UserError: nothing there, nothing that we can read, or a damaged file.
@@ -133,7 +133,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
         said = ours.beside(path, prefix)
         return Weights(
             path,
-            f"{what} of ours",
+            f"{what} of simclr_med",
             found,
             encoder=said.encoder,
             input_range=said.input_range,

@@ -1,4 +1,4 @@
-"""What a run or an export of ours says about its own weights, in a file beside them."""
+"""What a run or an export of simclr_med says about its own weights, in a file beside them."""
 
 from __future__ import annotations
 

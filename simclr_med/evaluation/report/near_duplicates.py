@@ -43,7 +43,7 @@ def find(
       features: of the encoder, float [n, d]; a row of zeros is like nothing.
       patients: of the cases, [n].
       limit: a cosine.
-      num_shown: at most so many pairs are named.
+      num_shown: maximum number of pairs to name.
     """
     n = min(len(features), MOST_CASES)
     rows = np.asarray(features[:n], np.float32)

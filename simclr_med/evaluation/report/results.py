@@ -70,7 +70,7 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
 
 
 def print_table(result: dict) -> None:
-    """Prints what result.json holds: the table, what was left out, and where everything lies."""
+    """Prints what result.json holds: the table, what was left out, and the output files."""
     console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
     contrastive = result["contrastive"]
     if contrastive:
@@ -106,7 +106,7 @@ def print_table(result: dict) -> None:
         console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
         for row, path, reason in result["skipped_images"][:20]:
             console.print(f"  row {row}: {path}: {reason}", markup=False)
-    console.print("Everything lies here:")
+    console.print("Output files:")
     for name, path in result["files"].items():
         print(f"  {path}  {_WHAT[name]}")  # not through the console, which would break long paths
 

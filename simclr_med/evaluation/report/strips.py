@@ -1,4 +1,4 @@
-"""Which cases report.html shows as pictures: the worst errors, and who lies near whom."""
+"""Which cases report.html shows as pictures: the worst errors, and their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def wanted(
       cases: the evaluated cases, n of them.
       scores: probabilities, float [n, classes]; None without any labels.
       features: of the encoder, float [n, d]; None: of no one encoder, so there are no queries.
-      num_errors: at most so many errors.
-      num_hits: at most so many hits, of as many different classes as there are.
-      num_queries: at most so many queries, of as many different classes as there are.
-      num_neighbours: at most so many neighbours of each.
+      num_errors: maximum number of errors.
+      num_hits: maximum number of hits, of as many different classes as there are.
+      num_queries: maximum number of queries, of as many different classes as there are.
+      num_neighbours: maximum number of neighbours of each.
       seed: draws the queries.
     """
     loss = np.full(len(cases.ids), np.nan) if scores is None else losses(cases.labels, scores)

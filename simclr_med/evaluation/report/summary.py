@@ -94,7 +94,7 @@ def _meaning(name: str, row: dict) -> str:
         "one of those that the case's differential names.",
         "top_3_differential": "– in this share of the cases one of the first three classes is one of "
         "those that the case's differential names.",
-        "ece": "– how far, on average, a stated probability lies from the share that came true; 0 "
+        "ece": "– how far, on average, a stated probability is from the share that came true; 0 "
         "is perfect.",
     }[name]
 

@@ -131,6 +131,6 @@ def check_alike(folder: str, paths: list[str]) -> None:
     for path in paths:
         if path.count("/") != model.count("/"):
             raise DataError(
-                f"{os.path.join(folder, path)} does not lie as {model!r} does: put all images into "
+                f"{os.path.join(folder, path)} is not placed as {model!r} is: put all images into "
                 "folders label/image, or give --bag_regex to read all images without labels."
             )

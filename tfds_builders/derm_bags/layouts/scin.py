@@ -25,7 +25,7 @@ LABEL_COLUMN = "weighted_skin_condition_label"
 
 
 def tables_folder(folder: str) -> str | None:
-    """Returns where scin_cases.csv lies: in `folder` or in its dataset/; None if in neither."""
+    """Returns where scin_cases.csv is: in `folder` or in its dataset/; None if in neither."""
     for here in (folder, os.path.join(folder, SUBFOLDER)):
         if os.path.isfile(os.path.join(here, CASES)):
             return here

@@ -81,7 +81,7 @@ def check_splits(folder: str, parts: Sequence[Sequence[str]]) -> None:
     )
     if "train" not in usual:
         raise DataError(
-            f"{example} seems to lie in folders split/label ({', '.join(sorted(usual))}), but there "
+            f"{example} seems to be in folders split/label ({', '.join(sorted(usual))}), but there "
             f"is no folder train: {advice}."
         )
     known = set.union(*usual.values())
@@ -94,7 +94,7 @@ def check_splits(folder: str, parts: Sequence[Sequence[str]]) -> None:
     every = [label for of_split in labels.values() for label in of_split]
     if len(labels) > 1 and len(set(every)) == len(every):
         raise DataError(
-            f"{example} seems to lie in folders split/label, but no label is in two of the splits "
+            f"{example} seems to be in folders split/label, but no label is in two of the splits "
             f"{', '.join(sorted(labels))}: if the folders are cases, read the images without labels with "
             "--bag_regex='[^/]+/([^/]+)/'; else name them alike."
         )

@@ -46,7 +46,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What a sentence about all rows begins with."""
+        """What a message about all rows begins with."""
         return self.file or self.folder
 
     @property
@@ -55,7 +55,7 @@ class Source:
         return tuple(name for name in self.rows.columns if name not in others)
 
     def place(self, row: int) -> str:
-        """Returns what a sentence about one row begins with."""
+        """Returns what a message about one row begins with."""
         return place(self.folder, self.file, row, "" if self.file else self._path(row))
 
     def where(self, row: int) -> tuple[str, int | None]:

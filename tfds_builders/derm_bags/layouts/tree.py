@@ -66,7 +66,7 @@ def _check(folder: str, paths: list[str]) -> None:
     tops = {path.split("/")[0] for path in paths}
     if {path.count("/") for path in paths} == {2} and len(tops) == 1:
         raise DataError(
-            f"{os.path.join(folder, paths[0])} seems to lie in folders label/case, but everything "
+            f"{os.path.join(folder, paths[0])} seems to be in folders label/case, but everything "
             f"is in one folder: give --manual_dir={os.path.join(folder, *tops)}, or, if it is the "
             "only label, write a manifest.csv."
         )
@@ -74,7 +74,7 @@ def _check(folder: str, paths: list[str]) -> None:
     for path in paths:
         if not fits(path) or path.count("/") != model.count("/"):
             raise DataError(
-                f"{os.path.join(folder, path)} does not lie as {model!r} does, in folders "
+                f"{os.path.join(folder, path)} is not placed as {model!r} is, in folders "
                 "label/case or split/label/case: move it, or give --bag_regex to read all images "
                 "without labels."
             )
