@@ -672,9 +672,9 @@ class ExperimentConfig:
     )
     folds: int = _knob(
         0,
-        "train_then_eval: number of folds of a cross-validation by patient: a run for each, evaluated on its share of the "
-        "patients of --train_split and trained on the others; then one result and one report of all "
-        "cases. For data of which a test split would hold too few.",
+        "train_then_eval: number of folds of a cross-validation by patient. A run for each is evaluated "
+        "on its share of the patients of --train_split and trained on the others; then there is one "
+        "result and one report of all cases. For data of which a test split would hold too few.",
         at_least=0,
         shapes_weights=False,
     )

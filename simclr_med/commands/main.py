@@ -10,7 +10,7 @@ import signal
 import sys
 
 from simclr_med import __version__, cluster, signals, transient
-from simclr_med.commands import COMMANDS, flags, help, idle_flags
+from simclr_med.commands import COMMANDS, flags, help, idle_flags, quiet
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
     config_of_model,
@@ -105,6 +105,8 @@ def run(argv: list[str]) -> int:
     given = command_line.given
     mode = given.get("mode", "train")
     of_run = works_on_run(given, mode)
+    if of_run or given.get("manual_dir") or given.get("checkpoint"):
+        quiet.import_tensorflow()  # as is done below, on the way to what these hold
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
     if not of_run and mode not in ("study", "compare"):
@@ -134,6 +136,7 @@ def run(argv: list[str]) -> int:
     if "dataset" in given:
         sources.setdefault("dataset", "found in --manual_dir")
     is_dry = config.run.dry_run and mode in (*TRAINING, *EXPERIMENTS)
+    quiet.import_tensorflow()
     command = importlib.import_module(
         f"simclr_med.commands.{'dry_run' if is_dry else COMMANDS[mode]}"
     )
