@@ -94,6 +94,8 @@ def print_table(result: dict) -> None:
         )
     _print_patients(result)
     terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
+    if words := _too_small(result):
+        print(words)
     if calibration := result["calibration"]:
         print(
             f"Calibration error {calibration['ece']:.3f}, with probabilities at temperature "
@@ -195,9 +197,8 @@ def _shift_table(result: dict) -> list[tuple]:
 
 
 def _subgroup_table(result: dict) -> list[tuple]:
-    """Returns the table of the smallest subgroups, if there are any."""
-    groups = result["subgroups"]
-    names = [name for name in _OF_SUBGROUPS if any(name in group for group in groups)]
+    """Returns the table of the smallest subgroups that are large enough for an interval, if any is."""
+    groups, names = _with_interval(result), _metrics_of_subgroups(result)
     rows = [
         [
             f"{group['column']}: {group['value']}",
@@ -207,12 +208,30 @@ def _subgroup_table(result: dict) -> list[tuple]:
         ]
         for group in groups[:_MOST_GROUPS]
     ]
-    left = len(groups) - len(rows)
+    left = len(result["subgroups"]) - len(rows)
     title = "Subgroups, smallest first" + (f" ({left} more in the report)" if left else "")
     if any("pooled" in group for group in groups):
         title += f"; those below {result['min_subgroup']} patients are pooled (--min_subgroup)"
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
     return [(title, columns, rows)] if rows else []
+
+
+def _metrics_of_subgroups(result: dict) -> list[str]:
+    return [name for name in _OF_SUBGROUPS if any(name in g for g in result["subgroups"])]
+
+
+def _with_interval(result: dict) -> list[dict]:
+    """Returns the subgroups with enough patients for the interval of some metric that is shown."""
+    intervals = [f"{name}_95" for name in _metrics_of_subgroups(result)]
+    return [g for g in result["subgroups"] if any(g.get(name) is not None for name in intervals)]
+
+
+def _too_small(result: dict) -> str:
+    """Returns a line about the subgroups that the terminal does not show; "" if there are none."""
+    number = len(result["subgroups"]) - len(_with_interval(result))
+    if not number:
+        return ""
+    return f"Subgroups of too few patients for an interval: {number}; the report has them."
 
 
 def _undefined(result: dict) -> list[str]:
