@@ -28,10 +28,14 @@ def nt_xent(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the NT-Xent loss of the pairs (z1[i], z2[i]), with every other view as a negative.
 
-    Negatives come from all replicas. Computed in float32 (float64 if given that). The value is
-    `mean(loss_a + loss_b)` over the local batch, as in SimCLR's code: twice the paper's Eq. (1)
-    averaged over 2N views; without information each half is ln(2N - 1). Divide it by the number
-    of replicas before taking gradients that are summed over replicas.
+        l(i, j) = -log(exp(sim(i, j) / t) / sum over k != i of exp(sim(i, k) / t))
+        loss = mean over i of (l(z1[i], z2[i]) + l(z2[i], z1[i]))
+
+    with sim the cosine, t the temperature, and k over all other 2N - 1 views. Negatives come from all
+    replicas. Computed in float32 (float64 if given that). The value is `mean(loss_a + loss_b)` over the
+    local batch, as in SimCLR's code: twice the paper's Eq. (1) averaged over 2N views; without
+    information each half is ln(2N - 1). Divide it by the number of replicas before taking gradients
+    that are summed over replicas.
 
     Args:
       z1: projections of the first views, [b, p], float.
@@ -48,6 +52,11 @@ def nt_xent(
       labels: one-hot position of each first view's partner, float32 [b, 2B].
 
     Source: Azizi et al. 2021, Eq. (1) and Algorithm 1; google-research/simclr tf2/objective.py.
+
+    >>> z = tf.eye(4)  # four pairs of equal views, orthogonal to each other
+    >>> loss, logits, labels = nt_xent(z, z, temperature=1.0)
+    >>> round(float(loss) / 2, 4)  # -log(e / (e + 6)): one partner, six negatives
+    1.1654
     """
     z1, z2, keys = _queries_and_keys(z1, z2, normalize)
     rows = _rows_of(z1, keys, temperature, group_ids)

@@ -24,6 +24,10 @@ def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
 
     Returns:
       float or [...]; NaN where there are no positives or no negatives.
+
+    >>> truth, scores = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])
+    >>> float(roc_auc(truth, scores))  # of four pairs three are in order, one is a tie
+    0.875
     """
     return Ranking(positive, scores).areas(weights)[0]
 
@@ -32,6 +36,9 @@ def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndar
     """Returns the average precision, sum over thresholds of precision times the gain in recall.
 
     Arguments and result as in `roc_auc`; NaN where there are no positives.
+
+    >>> float(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])))
+    0.8333333333333333
     """
     return Ranking(positive, scores).areas(weights)[1]
 

@@ -10,7 +10,7 @@ from simclr_med.keras_api import keras
 
 
 class LARS(keras.optimizers.Optimizer):
-    """Momentum with a trust ratio eeta * |w| / |g| per variable; the learning rate is in the buffer.
+    """Momentum with a trust ratio c * |w| / |g| per variable; the learning rate is in the buffer.
 
         g <- g + weight_decay * w
         v <- momentum * v + learning_rate * trust * g
@@ -20,11 +20,18 @@ class LARS(keras.optimizers.Optimizer):
       learning_rate: float or Keras schedule.
       momentum: in [0, 1].
       weight_decay: L2 coefficient, added to the gradient before its norm is taken.
-      eeta: the trust coefficient.
+      trust_coefficient: c above. SimCLR's code calls it `eeta`, which is accepted too.
       excluded: variables with neither decay nor trust ratio (BatchNorm's, biases, the supervised
         head). The variables themselves, not their names: names differ between Keras versions.
 
     Source: google-research/simclr tf2/lars_optimizer.py with its defaults (classic momentum).
+
+    >>> weight = tf.Variable([3.0, 4.0])
+    >>> optimizer = LARS(learning_rate=1.0, momentum=0.0, trust_coefficient=0.1)
+    >>> optimizer.build([weight])
+    >>> _ = optimizer.apply_gradients([(tf.constant([0.0, 2.0]), weight)])  # 0.1 * 5 / 2 times it
+    >>> weight.numpy().tolist()
+    [3.0, 3.5]
     """
 
     def __init__(
@@ -32,15 +39,17 @@ class LARS(keras.optimizers.Optimizer):
         learning_rate,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
-        eeta: float = 0.001,
+        trust_coefficient: float = 0.001,
         excluded: Iterable[tf.Variable] = (),
         name: str = "LARS",
+        *,
+        eeta: float | None = None,
     ):
         super().__init__(name=name, jit_compile=False)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.l2 = weight_decay  # Keras would take `weight_decay` for its own, decoupled, decay
-        self.eeta = eeta
+        self.trust_coefficient = trust_coefficient if eeta is None else eeta
         self._excluded_keys = {self._var_key(variable) for variable in excluded}
 
     def build(self, var_list):
@@ -61,7 +70,7 @@ class LARS(keras.optimizers.Optimizer):
                 weight_norm, gradient_norm = _norm(variable), _norm(gradient)
                 rate = rate * tf.where(
                     (weight_norm > 0) & (gradient_norm > 0),
-                    tf.math.divide_no_nan(self.eeta * weight_norm, gradient_norm),
+                    tf.math.divide_no_nan(self.trust_coefficient * weight_norm, gradient_norm),
                     1.0,
                 )
             tf.raw_ops.ResourceApplyMomentum(  # both assignments in one pass over the weights
@@ -78,7 +87,7 @@ class LARS(keras.optimizers.Optimizer):
             learning_rate=self._serialize_hyperparameter(self._learning_rate),
             momentum=self.momentum,
             weight_decay=self.l2,
-            eeta=self.eeta,
+            trust_coefficient=self.trust_coefficient,
         )
         return config
 

@@ -39,7 +39,7 @@ def test_lars_equals_its_formula_in_numpy():
     rng = np.random.default_rng(0)
     w, v = rng.normal(size=(3, 2)).astype(np.float32), np.zeros((3, 2))
     variable = tf.Variable(w)
-    lars = optim.LARS(0.7, momentum=0.9, weight_decay=0.01, eeta=0.02)
+    lars = optim.LARS(0.7, momentum=0.9, weight_decay=0.01, trust_coefficient=0.02)
     for _ in range(4):
         g = rng.normal(size=w.shape).astype(np.float32)
         lars.apply_gradients([(tf.constant(g), variable)])
