@@ -83,8 +83,8 @@ def test_a_dry_run_leaves_no_trace(shown):
 def test_it_says_which_flags_differ_and_who_set_them(shown):
     output = squeezed(shown[2])
     assert "--train_steps=7 command line" in output
-    # smoke.flags comes after it on the command line and wins.
-    assert "--train_batch_size=8 flags/smoke.flags" in output
+    # It stands before the file on the command line, and wins all the same.
+    assert "--train_batch_size=4 command line" in output
     assert "--image_size=40 flags/smoke.flags" in output
     assert "--use_blur=false flags/smoke.flags" in output
     assert "--train_mode" not in output  # pretrain is the default
@@ -102,8 +102,8 @@ def test_it_counts_what_the_manifest_holds(shown, tiny_data):
 
 
 def test_length_and_rates_are_those_of_the_reference_s_formulas(shown):
-    assert "Length: 7 steps, batch 8: 7.0 epochs of 8 bags." in shown[2]
-    assert f"peak {0.3 * 8 / 256:.4g} (--learning_rate=0.3, linear" in shown[2]
+    assert "Length: 7 steps, batch 4: 3.5 epochs of 8 bags." in shown[2]
+    assert f"peak {0.3 * 4 / 256:.4g} (--learning_rate=0.3, linear" in shown[2]
     assert "warm-up of 0 steps" in shown[2]
     assert "--antialias=true" in shown[2] and "--input_range=unit" in shown[2]
 
@@ -303,6 +303,8 @@ def test_the_source_of_a_flag_is_the_file_that_set_it_last(tmp_path):
     inner.write_text("--seed=1\n--train_steps=5\n--micle\n")
     outer.write_text(f"--seed=2\n--flagfile={inner}\n--train_steps=6\n")
     found = flags.parse(["", "--seed=3", f"--flagfile={outer}", "--nomicle", "--mode", "train"])
-    assert found.given["seed"] == 1 and found.given["train_steps"] == 6
-    sources = {"seed": str(inner), "train_steps": str(outer), "micle": "command line"}
-    assert found.sources == {**sources, "mode": "command line"}
+    assert found.given["seed"] == 3 and found.given["train_steps"] == 6
+    sources = {"train_steps": str(outer), "micle": "command line"}
+    assert found.sources == {**sources, "seed": "command line", "mode": "command line"}
+    alone = flags.parse(["", f"--flagfile={outer}"])
+    assert (alone.given["seed"], alone.sources["seed"]) == (1, str(inner))

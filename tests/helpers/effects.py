@@ -15,6 +15,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from helpers import cxr_twins, encoders
 from helpers.command_line import flags_of
@@ -26,7 +27,7 @@ from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
-from simclr_med.evaluation import embed, evaluate, features, foreign_features
+from simclr_med.evaluation import draw, embed, evaluate, features, foreign_features
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.evaluation.report import results
 from simclr_med.experiments import folds, label_efficiency, repeats, study_plan, sweep
@@ -409,7 +410,9 @@ class Effects:
         """The page of an evaluation, without the time when it was written."""
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
-            patch.setattr(evaluate.embedding, "save", lambda *args: None)
+            patch.setattr(
+                draw.embedding, "save", lambda path, *args: Image.new("RGB", (8, 8)).save(path)
+            )
             patch.setattr(export, "save", lambda *args: "saved")
             result = evaluate.evaluate(config, self.builder, self.finished, self.strategy)
         with open(result["files"]["report"], encoding="utf-8") as file:
