@@ -198,7 +198,8 @@ def finetune(
       folder: of the images, with labels.
       model_dir: of the new run.
       checkpoint: of the pretrained run, its model_dir; None trains from scratch.
-      recipe, **flags: see `pretrain`.
+      recipe: flag file, yours or one of those that come along.
+      **flags: those of the command line, which win over the recipe.
 
     Raises:
       UserError: a mistake in the folder, the checkpoint or the flags.

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -53,10 +54,17 @@ def test_every_page_is_in_the_menu_and_in_the_overview():
     assert named - {"index.md"} <= linked
 
 
+def test_the_page_of_flags_is_up_to_date():
+    program = ROOT / "docs" / "write_flags.py"
+    written = runpy.run_path(str(program))["text"]()
+    assert (ROOT / "docs/flags.md").read_text() == written, f"run python {program}"
+
+
 @pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_pages_build(tmp_path):
-    pytest.importorskip("mkdocs", reason='needs mkdocs: pip install -e ".[docs]"')
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
+    pytest.importorskip("mkdocstrings", reason='needs mkdocs: pip install -e ".[docs]"')
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert (tmp_path / "finetuning" / "index.html").exists()
+    assert "pretrain" in (tmp_path / "api" / "index.html").read_text()

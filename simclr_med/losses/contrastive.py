@@ -53,10 +53,11 @@ def nt_xent(
 
     Source: Azizi et al. 2021, Eq. (1) and Algorithm 1; google-research/simclr tf2/objective.py.
 
-    >>> z = tf.eye(4)  # four pairs of equal views, orthogonal to each other
-    >>> loss, logits, labels = nt_xent(z, z, temperature=1.0)
-    >>> round(float(loss) / 2, 4)  # -log(e / (e + 6)): one partner, six negatives
-    1.1654
+    Examples:
+        >>> z = tf.eye(4)  # four pairs of equal views, orthogonal to each other
+        >>> loss, logits, labels = nt_xent(z, z, temperature=1.0)
+        >>> round(float(loss) / 2, 4)  # -log(e / (e + 6)): one partner, six negatives
+        1.1654
     """
     z1, z2, keys = _queries_and_keys(z1, z2, normalize)
     rows = _rows_of(z1, keys, temperature, group_ids)

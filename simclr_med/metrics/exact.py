@@ -14,7 +14,9 @@ from simclr_med.metrics.ranking import Ranking, as_weights, ratio
 _BINS = 15  # Guo et al. 2017, "On calibration of modern neural networks"
 
 
-def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
+def roc_auc(
+    positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> float | np.ndarray:
     """Returns the area under the ROC curve, exact with ties (a tie counts one half).
 
     Args:
@@ -25,20 +27,24 @@ def roc_auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
     Returns:
       float or [...]; NaN where there are no positives or no negatives.
 
-    >>> truth, scores = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])
-    >>> float(roc_auc(truth, scores))  # of four pairs three are in order, one is a tie
-    0.875
+    Examples:
+        >>> truth, scores = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])
+        >>> float(roc_auc(truth, scores))  # of four pairs three are in order, one is a tie
+        0.875
     """
     return Ranking(positive, scores).areas(weights)[0]
 
 
-def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
+def average_precision(
+    positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
+) -> float | np.ndarray:
     """Returns the average precision, sum over thresholds of precision times the gain in recall.
 
     Arguments and result as in `roc_auc`; NaN where there are no positives.
 
-    >>> float(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])))
-    0.8333333333333333
+    Examples:
+        >>> float(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])))
+        0.8333333333333333
     """
     return Ranking(positive, scores).areas(weights)[1]
 

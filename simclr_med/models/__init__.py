@@ -55,9 +55,10 @@ def build_encoder(
     Raises:
       ValueError: unknown name.
 
-    >>> encoder = build_encoder("resnet18")
-    >>> encoder(tf.zeros([2, 64, 64, 3]), training=False).shape.as_list()
-    [2, 512]
+    Examples:
+        >>> encoder = build_encoder("resnet18")
+        >>> encoder(tf.zeros([2, 64, 64, 3]), training=False).shape.as_list()
+        [2, 512]
     """
     found = re.fullmatch(r"(resnet|keras_resnet|bit_r)(\d+)(?:x(\d+))?", name)
     family, depth = (found[1].removesuffix("_r"), int(found[2])) if found else ("", 0)

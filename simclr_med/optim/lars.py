@@ -26,17 +26,18 @@ class LARS(keras.optimizers.Optimizer):
 
     Source: google-research/simclr tf2/lars_optimizer.py with its defaults (classic momentum).
 
-    >>> weight = tf.Variable([3.0, 4.0])
-    >>> optimizer = LARS(learning_rate=1.0, momentum=0.0, trust_coefficient=0.1)
-    >>> optimizer.build([weight])
-    >>> _ = optimizer.apply_gradients([(tf.constant([0.0, 2.0]), weight)])  # 0.1 * 5 / 2 times it
-    >>> weight.numpy().tolist()
-    [3.0, 3.5]
+    Examples:
+        >>> weight = tf.Variable([3.0, 4.0])
+        >>> optimizer = LARS(learning_rate=1.0, momentum=0.0, trust_coefficient=0.1)
+        >>> optimizer.build([weight])
+        >>> _ = optimizer.apply_gradients([(tf.constant([0.0, 2.0]), weight)])  # 0.1 * 5 / 2 times it
+        >>> weight.numpy().tolist()
+        [3.0, 3.5]
     """
 
     def __init__(
         self,
-        learning_rate,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust_coefficient: float = 0.001,

@@ -39,8 +39,9 @@ def warmup_cosine(
 
     Source: google-research/simclr tf2/model.py, WarmUpAndCosineDecay.
 
-    >>> [float(warmup_cosine(s, peak=0.3, warmup_steps=10, total_steps=110)) for s in (0, 10, 110)]
-    [0.0, 0.30000001192092896, 0.0]
+    Examples:
+        >>> [float(warmup_cosine(s, peak=0.3, warmup_steps=10, total_steps=110)) for s in (0, 10, 110)]
+        [0.0, 0.30000001192092896, 0.0]
     """
     step = tf.cast(step, tf.float32)
     if total_steps > warmup_steps:

@@ -11,13 +11,14 @@ from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
+from simclr_med.models import Model
 from simclr_med.models.encoder import Encoder
 from simclr_med.run_folder import terminal
 
 _ENCODER, _PROJECTION = "encoder/", "projection_head/"
 
 
-def load(model, weights: str | Weights, classes: head.Classes | None = None) -> str:
+def load(model: Model, weights: str | Weights, classes: head.Classes | None = None) -> str:
     """Loads encoder and, where it fits, projection head; prints a table of what matched.
 
     The supervised head only with `classes`: one trained beside pretraining has seen every label,
@@ -29,7 +30,7 @@ def load(model, weights: str | Weights, classes: head.Classes | None = None) -> 
       classes: those that the model is to tell apart, to load the head too (--keep_head).
 
     Returns:
-      A sentence that says what was loaded.
+      What was loaded, in words.
 
     Raises:
       UserError: nothing there, a damaged file, or the encoder, or the head that is to be kept, does
