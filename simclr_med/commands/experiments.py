@@ -63,6 +63,10 @@ def _check_folds(invocation: Invocation, builder) -> None:
         raise UserError("--folds=1: one fold leaves no patient to train on. Choose 2 or more.")
     if invocation.repeats:
         raise UserError("--folds and --repeats: give one of the two.")
+    if config.eval.eval_steps:
+        raise UserError(
+            f"--folds={count} evaluates every case once: leave out --eval_steps={config.eval.eval_steps}."
+        )
     if "eval_split" in invocation.given:
         raise UserError(
             f"--folds={count} evaluates on each fold of --train_split={config.data.train_split} in "

@@ -127,6 +127,7 @@ def test_folds_of_other_data_are_refused(tmp_path, builder):
         ("--folds=1", "one fold leaves no patient to train on"),
         ("--folds=3 --repeats=2", "give one of the two"),
         ("--folds=3 --eval_split=test", "leave out --eval_split=test"),
+        ("--folds=3 --eval_steps=1", "leave out --eval_steps=1"),
         ("--folds=7", "it has 6 patients. Choose at most 6 folds."),
         ("--folds=3 --train_split=all --selection_split=validation", "share 1 patients"),
     ],
