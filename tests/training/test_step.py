@@ -7,6 +7,7 @@ from simclr_med import build, distribution
 from simclr_med.training import plan, train
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_block")
 @pytest.mark.parametrize(("train_mode", "steps_per_call"), [("pretrain", 3), ("finetune", 1)])
 def test_nothing_is_traced_after_the_first_step(
