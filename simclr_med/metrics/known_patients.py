@@ -51,7 +51,7 @@ def notes(result: dict) -> list[str]:
     if not found:
         return []
     said = []
-    of = {"training": "trained on", "probe": "fitted on", "selection": "chosen on"}
+    of = {"training": "trained on", "probe": "used to fit the probes", "selection": "chosen on"}
     clean = [
         f"{of[row['with']]} ('{row['split']}')"
         for row in found["in_common"]

@@ -20,7 +20,8 @@ def errors(view, strips: Strips) -> str:
     """Returns the cases of the highest loss: what they have, and what the model said."""
     said = page.paragraph(
         "The cases whose truth the model thought least likely, the worst first: look here for "
-        "wrong labels, unusual images, and what the model has not learnt." + _numbers(view)
+        "wrong labels, unusual images, and what the model has not learnt. Shown is the first image of "
+        "each case; all of its images counted." + _numbers(view)
     )
     return said + _maps_said(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
 
@@ -28,7 +29,8 @@ def errors(view, strips: Strips) -> str:
 def hits(view, strips: Strips) -> str:
     """Returns the cases that the model is right about and surest of."""
     said = page.paragraph(
-        "The cases that the model is right about and surest of, class after class." + _numbers(view)
+        "The cases that the model is right about and surest of, class after class. Shown is the first "
+        "image of each case; all of its images counted." + _numbers(view)
     )
     return said + _maps_said(view, strips.hits) + page.strip(_with_maps(view, strips.hits))
 
