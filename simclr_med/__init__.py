@@ -23,6 +23,7 @@ def __getattr__(name: str):
     if name in _PUBLIC:
         return importlib.import_module(f"simclr_med.{name}")
     if name in _OF_API:
+        importlib.import_module("simclr_med.commands.quiet").import_tensorflow()
         return getattr(importlib.import_module("simclr_med.api"), name)
     raise AttributeError(f"module 'simclr_med' has no attribute {name!r}")
 

@@ -24,11 +24,6 @@ from simclr_med.commands.run_config import (
 from simclr_med.config import Config
 from simclr_med.errors import StorageUnavailable, UserError
 
-# Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
-# ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 _FULL = (
     "{}; what was already saved is kept. Free some space, or choose another --model_dir or --data_dir, "
     "and run the same command again."
