@@ -151,6 +151,7 @@ def test_what_does_not_go_with_folds(tmp_path, builder, capsys, flags, words):
 
 @pytest.mark.slow
 @pytest.mark.one_stack
+@pytest.mark.usefixtures("one_block")
 def test_real_folds_end_in_one_evaluation_and_are_resumed(tmp_path, builder, capsys):
     config, model_dir = CONFIG.replace(train_split="train"), tmp_path / "m"
     strategy = build.set_up(config)

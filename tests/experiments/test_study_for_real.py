@@ -11,7 +11,7 @@ from helpers import encoders
 from helpers.folders import draw_cases
 from helpers.sweep_worker import BASE, SWEEP
 from simclr_med.config import Config
-from simclr_med.evaluation import evaluate
+from simclr_med.evaluation import draw
 from simclr_med.experiments import study
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.training import train
@@ -32,7 +32,7 @@ def test_a_real_study_ends_with_its_report(strategy, tmp_path, monkeypatch):
     builder = Builder(config=photos, data_dir=tmp_path / "tfds")
     builder.download_and_prepare()
     encoders.shorten(monkeypatch, blocks=())
-    for picture in (train.curves, evaluate.embedding):
+    for picture in (train.curves, draw.embedding):
         monkeypatch.setattr(picture, "save", lambda *args: None)
     config = Config().replace(
         **{"label_fractions": "1", "uses": "probe,probe_finetune", "shift_dataset": "derm_bags"},
