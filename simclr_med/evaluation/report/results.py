@@ -208,7 +208,7 @@ def _subgroup_table(result: dict) -> list[tuple]:
         ]
         for group in groups[:_MOST_GROUPS]
     ]
-    left = len(result["subgroups"]) - len(rows)
+    left = len(groups) - len(rows)  # the others are counted by `_too_small`
     title = "Subgroups, smallest first" + (f" ({left} more in the report)" if left else "")
     if any("pooled" in group for group in groups):
         title += f"; those below {result['min_subgroup']} patients are pooled (--min_subgroup)"
