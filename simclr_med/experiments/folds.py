@@ -156,7 +156,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
             "train_split": others,
             "global_step": results[0]["global_step"],
             "adopted_weights": None,
-            "patients": _patients([result["patients"] for result in results], others),
+            "patients": _patients(results, others),
             "evaluated": {**evaluated, "probes_fitted_on": None},  # which "patients" says
             "encoders": results[0]["encoders"],
         },
@@ -174,12 +174,15 @@ def _scores_of(cases: Cases, paths: list[str]) -> np.ndarray:
     return scores
 
 
-def _patients(of_folds: list[dict], others: str) -> dict:
+def _patients(results: list[dict], others: str) -> dict:
     """Returns result.json's "patients" of all folds: numbers in common added up, where all are known."""
     rows: dict[tuple, dict] = {}
-    for found in of_folds:
-        for row in found["in_common"]:
+    of_folds = [result["patients"] for result in results]
+    for result in results:
+        for row in result["patients"]["in_common"]:
+            # Its own split has another name in each fold; that of a pretraining before has not.
             its = row["with"] in ("training", "probe", "selection")
+            its = its or row["split"] == result["train_split"]
             row = {**row, "split": others} if its else row
             key = row["with"], row["dataset"], row["split"]
             seen = rows.get(key)

@@ -60,7 +60,10 @@ def write_folds(builder, root, jobs):
         patients = {"evaluated": len(set(cases.patients)), "told_apart_by": "patient_id"}
         patients |= {"allowed": False, "in_common": common, "not_known": ""}
         results.append(
-            {"files": {"predictions": ""}, "global_step": 2, "encoders": {}, "patients": patients}
+            {
+                **{"files": {"predictions": ""}, "global_step": 2, "encoders": {}},
+                **{"patients": patients, "train_split": config.data.train_split},
+            }
         )
     return results, scores_of
 
@@ -108,6 +111,10 @@ def test_patients_in_common_are_added_up(tmp_path, builder):
         row(split="the other folds of all"),
         row("pretraining", 0 + 1 + 2, "before"),
     ]
+    for result in results:  # a pretraining, whose own split is that of the fold
+        result["patients"]["in_common"][0]["with"] = "pretraining"
+    said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
+    assert said["in_common"][0] == row("pretraining", 0, "the other folds of all")
     results[1]["patients"]["in_common"][1] = row("pretraining", None, "before", "gone")
     said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
     assert said["in_common"][1] == row("pretraining", None, "before", "gone")
