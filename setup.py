@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the recipes of flags/ are simclr_med/recipes/ in the wheel."""
+"""What pyproject.toml cannot say: files of flags/ are simclr_med/recipes/ in the wheel."""
 
 import pathlib
 import shutil
@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithRecipes(build_py):
-    """Copies flags/*.flags beside the modules; an editable install finds them in the clone."""
+    """Copies recipes and arms files beside the modules; an editable install finds them in the clone."""
 
     def run(self):
         super().run()
@@ -16,8 +16,9 @@ class BuildWithRecipes(build_py):
             return
         recipes = pathlib.Path(self.build_lib, "simclr_med", "recipes")
         recipes.mkdir(parents=True, exist_ok=True)
-        for path in sorted(pathlib.Path("flags").glob("*.flags")):
-            shutil.copy(path, recipes)
+        for kind in ("*.flags", "*.toml"):
+            for path in sorted(pathlib.Path("flags").glob(kind)):
+                shutil.copy(path, recipes)
 
 
 setup(cmdclass={"build_py": BuildWithRecipes})

@@ -719,6 +719,19 @@ class ExperimentConfig:
         shapes_weights=False,
     )
     finetune_recipe: str = _knob("", "study: flag file of fine-tuning.", shapes_weights=False)
+    arms: str | None = _knob(
+        None,
+        "study: FILE.toml[,MINE.toml], arms, tables and figures in place of the three recipes; later "
+        "files change what earlier ones say. flags/study_derm.toml and flags/study_cxr.toml are the "
+        "paper's.",
+        shapes_weights=False,
+    )
+    weights_dir: str = _knob(
+        "",
+        "study with --arms: folder of the public weights that arms start from. An arm whose weights "
+        "are not there is left out, and named.",
+        shapes_weights=False,
+    )
     shift_dataset: str | None = _knob(
         None,
         "study: a dataset to evaluate on too, without any further training.",
@@ -981,6 +994,8 @@ REACH: dict[str, Reach] = {
     "simclr_recipe": Reach((STUDY,)),
     "micle_recipe": Reach((STUDY,)),
     "finetune_recipe": Reach((STUDY,)),
+    "arms": Reach((STUDY,)),
+    "weights_dir": Reach((STUDY,), only_if={"arms": None}),
     "shift_dataset": Reach((STUDY,)),
     "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
     "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
@@ -1046,6 +1061,8 @@ PATHS = (
         "simclr_recipe",
         "micle_recipe",
         "finetune_recipe",
+        "arms",
+        "weights_dir",
     ),
 )
 # Their values name folders, files, ids or machines of whoever ran: none of a reader's business.
@@ -1053,6 +1070,7 @@ PRIVATE = frozenset(
     {
         *("model_dir", "manual_dir", "data_dir", "checkpoint", "shift_manual_dir", "runs"),
         *("simclr_recipe", "micle_recipe", "finetune_recipe", "bag_regex", "beam_runner"),
+        *("arms", "weights_dir"),
         *("images", "output_dir", "features"),
         *("image_root", "beam_options", "tpu_name", "tpu_zone", "gcp_project", "master"),
     }

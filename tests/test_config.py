@@ -7,6 +7,7 @@ import pytest
 
 from helpers import ROOT
 from simclr_med.commands import flags, help
+from simclr_med.commands.recipes import of_study
 from simclr_med.config import FIELDS, Config
 from simclr_med.errors import UserError
 
@@ -70,7 +71,7 @@ def test_simclrs_flags_are_here_with_its_defaults():
 
 def test_every_knob_is_read_somewhere():
     read = {"micle"}  # read as Config.method
-    read |= {f"{name}_recipe" for name in ("simclr", "micle", "finetune")}  # flags.study_recipes
+    read |= {f"{name}_recipe" for name in ("simclr", "micle", "finetune")}  # commands/recipes.py
     files = [ROOT / "run.py", *(ROOT / "simclr_med").rglob("*.py")]
     for path in files:
         if path.name == "config.py":
@@ -87,7 +88,7 @@ def test_every_knob_is_read_somewhere():
 def test_recipes_parse_and_are_possible(recipe):
     line = flags.parse(["run.py", f"--flagfile={ROOT / 'flags' / recipe}"])
     assert flags.config_from(line.given)
-    studies = ("study_demo.flags", "study_ham10000.flags")
+    studies = [f"study_{name}.flags" for name in ("demo", "ham10000", "derm", "cxr")]
     of_stage = recipe.startswith("study_") and recipe not in studies
     assert line.given.get("mode") == (
         None if of_stage else "study" if recipe in studies else "train_then_eval"
@@ -97,7 +98,7 @@ def test_recipes_parse_and_are_possible(recipe):
 
 def test_the_recipes_of_a_study_are_possible_together():
     line = flags.parse(["run.py", f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"])
-    recipes = flags.study_recipes(line.given)
+    recipes = of_study(line.given)
     assert [recipe.method for recipe in recipes.values()] == ["simclr", "micle", "finetune"]
 
 

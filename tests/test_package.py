@@ -56,7 +56,11 @@ def test_every_module_is_in_the_wheel(files):
 
 def test_what_the_modules_read_is_in_the_wheel(files):
     """The recipes of flags/, and the text files beside each builder that TFDS reads."""
-    recipes = {f"simclr_med/recipes/{path.name}" for path in (ROOT / "flags").glob("*.flags")}
+    recipes = {
+        f"simclr_med/recipes/{path.name}"
+        for path in (ROOT / "flags").iterdir()
+        if path.suffix in (".flags", ".toml")
+    }
     texts = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "tfds_builders").rglob("*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from simclr_med.commands import dataset, experiments, flags, train
+from simclr_med.commands import dataset, experiments, flags, recipes, train
 from simclr_med.commands.invocation import EXPERIMENTS, Invocation
 from simclr_med.config import FIELDS, Config
 from simclr_med.evaluation import splits
@@ -32,17 +32,17 @@ def run(invocation: Invocation) -> int:
       UserError: a mistake that the command would find before its first step.
     """
     began = time.time()
-    recipes: dict[str, Config] = {}
+    of_study: dict[str, Config] = {}
     if invocation.repeats or invocation.folds or invocation.mode in EXPERIMENTS:
-        recipes, builder, model_dir, strategy = experiments.set_up(invocation)
+        of_study, builder, model_dir, strategy = experiments.set_up(invocation)
     else:
         builder, model_dir, strategy = train.set_up(invocation)
     forecast.check_folder(model_dir)
-    jobs = _jobs(invocation, recipes, builder, model_dir)
+    jobs = _jobs(invocation, of_study, builder, model_dir)
     print(f"Dry run of --mode={invocation.mode}: nothing is written to --model_dir={model_dir}.")
     if is_training(model_dir):
         print("Note: another process trains there now and shares this machine.")
-    _show_flags(invocation, recipes)
+    _show_flags(invocation, of_study)
     cases, lengths = Cases(), Lengths(strategy.num_replicas_in_sync)
     forecast_tables.show_data(jobs, cases, began)
     kinds = []
@@ -56,16 +56,16 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
-def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir) -> list[Job]:
+def _jobs(invocation: Invocation, of_study: dict[str, Config], builder, model_dir) -> list[Job]:
     """Returns the runs of a command, in their order.
 
     Raises:
       UserError: a mistake in what the runs differ in.
     """
     config, mode = invocation.config, invocation.mode
-    if recipes:
+    if of_study:
         builders = study_plan.Builders(dataset.prepare)
-        plan = study_check.checked_plan(config, recipes, builders, model_dir)
+        plan = study_check.checked_plan(config, of_study, builders, model_dir)
         return forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
         named = repeats.jobs(config, config.experiment.repeats)
@@ -82,14 +82,17 @@ def _jobs(invocation: Invocation, recipes: dict[str, Config], builder, model_dir
     return [Job(n, job, builder, pictures=pictures) for n, job in named.items()]
 
 
-def _show_flags(invocation: Invocation, recipes: dict[str, Config]) -> None:
+def _show_flags(invocation: Invocation, of_study: dict[str, Config]) -> None:
     """Prints the flags whose values are not the defaults, and where each was set."""
     _show_differing("Flags", invocation.config, invocation.sources)
-    for stage, recipe in recipes.items():
-        path = getattr(invocation.config.experiment, f"{stage}_recipe")
-        sources = flags.parse(["", f"--flagfile={path}"]).sources
-        own = {name: file for name, file in sources.items() if name not in invocation.given}
-        _show_differing(f"Of --{stage}_recipe, flags", recipe, own)
+    files = recipes.files_of(invocation.given) if of_study else {}
+    for name, (path, values) in files.items():
+        sources = {
+            **flags.parse(["", f"--flagfile={path}"]).sources,
+            **dict.fromkeys(values, "--arms"),
+        }
+        own = {flag: file for flag, file in sources.items() if flag not in invocation.given}
+        _show_differing(f"Of {name}, flags", of_study[name], own)
 
 
 def _show_differing(what: str, config: Config, sources: dict[str, str]) -> None:

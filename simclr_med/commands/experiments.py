@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simclr_med import build, signals
-from simclr_med.commands import dataset, flags, next_step
+from simclr_med.commands import dataset, next_step, recipes
 from simclr_med.commands.invocation import Invocation
 from simclr_med.commands.run_config import default_model_dir
 from simclr_med.errors import UserError
@@ -15,10 +15,10 @@ from simclr_med.run_folder import data_json
 def run(invocation: Invocation) -> int:
     """Makes the runs of an experiment that are not yet made; returns the exit code."""
     config, mode = invocation.config, invocation.mode
-    recipes, builder, model_dir, strategy = set_up(invocation)
+    of_study, builder, model_dir, strategy = set_up(invocation)
     try:
-        if recipes:
-            study.run(config, recipes, dataset.prepare, model_dir, strategy, invocation.record)
+        if of_study:
+            study.run(config, of_study, dataset.prepare, model_dir, strategy, invocation.record)
         else:
             runs = {"sweep": sweep.run, "label_efficiency": label_efficiency.run}
             several = folds.run if invocation.folds else repeats.run
@@ -39,16 +39,16 @@ def set_up(invocation: Invocation) -> tuple:
         its splits itself.
     """
     config, mode = invocation.config, invocation.mode
-    recipes = flags.study_recipes(invocation.given) if mode == "study" else {}
-    first = recipes.get("finetune", config)
+    of_study = recipes.of_study(invocation.given) if mode == "study" else {}
+    first = of_study.get("finetune", config)
     builder = dataset.prepare(first)
     model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
     if invocation.folds:
         _check_folds(invocation, builder)
-    elif not recipes:
+    elif not of_study:
         evaluate.check_splits(config, builder)
-    return recipes, builder, model_dir, strategy
+    return of_study, builder, model_dir, strategy
 
 
 def _check_folds(invocation: Invocation, builder) -> None:

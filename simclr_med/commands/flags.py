@@ -74,12 +74,14 @@ def _at_home(name: str, path: str | None) -> str | None:
 
     Done here alone, so that a run is the same one however its paths were given.
     """
-    if not path or "~" not in path:
+    if not path or ("~" not in path and name != "arms"):
         return path
     if name == "runs":  # A,B+C
         return "".join(os.path.expanduser(part) for part in re.split(r"([,+]\s*)", path))
     if name == "features":  # NAME:FILE+FILE2,NAME2:FILE3
         return "".join(os.path.expanduser(part) for part in re.split(r"([,+:]\s*)", path))
+    if name == "arms":  # FILE,MINE: arms files are stored with the recipes
+        return ",".join(find_recipe(os.path.expanduser(part.strip())) for part in path.split(","))
     if name == "model_dir" and "," in path:  # of --mode=predict
         return "".join(os.path.expanduser(part) for part in re.split(r"(,\s*)", path))
     found = os.path.expanduser(path)
@@ -119,29 +121,6 @@ def _sentence(error: flags.Error) -> str:
 def config_from(given: dict) -> Config:
     """Returns the validated Config of the flags given, defaults elsewhere."""
     return Config.from_dict(given).validate()
-
-
-def study_recipes(given: dict) -> dict[str, Config]:
-    """Returns the configurations of a study's three recipes, the flags of its own command on top.
-
-    Args:
-      given: the flags of the study, by file or by hand.
-
-    Raises:
-      UserError: a recipe that is missing, or that has a mistake.
-    """
-    of_study = {k: v for k, v in given.items() if k not in ("mode", "model_dir", "checkpoint")}
-    recipes = {}
-    for name in ("simclr", "micle", "finetune"):
-        path = given.get(f"{name}_recipe")
-        if not path:
-            raise UserError(
-                f"--mode=study needs --{name}_recipe=FILE; flags/study_demo.flags names all three."
-            )
-        in_recipe = parse(["", f"--flagfile={path}"]).given
-        in_recipe = {k: v for k, v in in_recipe.items() if k not in ("model_dir", "checkpoint")}
-        recipes[name] = config_from({**in_recipe, **of_study})
-    return recipes
 
 
 def find_recipe(path: str) -> str:

@@ -27,6 +27,7 @@ from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate, probe_head
+from simclr_med.experiments import turns
 from simclr_med.keras_api import keras
 from simclr_med.run_folder import data_json, files, gfile
 from simclr_med.training import train
@@ -170,7 +171,9 @@ def run_all(
     keep_weights: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yields (name, outcome) of each run, in order; says which one it is at and for how long yet.
+    """Yields (name, outcome) of each run; says which one it is at and for how long yet.
+
+    In order, but for those that another process makes meanwhile (`turns.take`): they come last.
 
     Args:
       jobs: {folder below `model_dir`: configuration}.
@@ -184,15 +187,19 @@ def run_all(
       keep_weights: False removes a run's checkpoints when the next outcome is asked for.
       clock: seconds.
     """
-    sizes = _sizes(list(jobs.values()))
+    sizes = _sizes(jobs)
     seconds = done = 0.0  # of the runs that were not finished before
-    for i, (name, config) in enumerate(jobs.items()):
-        folder = os.path.join(model_dir, name)
+    folders = {name: os.path.join(model_dir, name) for name in jobs}
+    of_folder = {folder: name for name, folder in folders.items()}
+    starts = {name: of_folder.get(config.run.checkpoint or "") for name, config in jobs.items()}
+    for name, left in turns.take(folders, {name: s for name, s in starts.items() if s}):
+        config, folder = jobs[name], folders[name]
         start, was_there = clock(), True
         try:
             result = stored_result(config, builder, folder)
             was_there = result is not None
-            at = progress(i + 1, len(jobs), seconds / done * sum(sizes[i:]) if done else None)
+            eta = seconds / done * sum(sizes.values()) if done else None
+            at = progress(len(jobs) - left + 1, len(jobs), eta)
             print(f"{at}: {name}{' is done' * was_there}", flush=True)
             if result is None:
                 result = train_and_evaluate(
@@ -213,8 +220,9 @@ def run_all(
         yield name, outcome
         if not keep_weights:
             remove_weights(folder)
+        size = sizes.pop(name)
         if not was_there:
-            seconds, done = seconds + clock() - start, done + sizes[i]
+            seconds, done = seconds + clock() - start, done + size
 
 
 def progress(number: int, total: int, left: float | None) -> str:
@@ -223,10 +231,10 @@ def progress(number: int, total: int, left: float | None) -> str:
     return f"run {number} of {total}{eta}"
 
 
-def _sizes(configs: list[Config]) -> list[int]:
+def _sizes(jobs: dict[str, Config]) -> dict[str, int]:
     """Returns what the times of runs are taken to grow with: examples seen, where all say steps."""
-    sizes = [config.train.train_steps * config.train.train_batch_size for config in configs]
-    return sizes if all(sizes) else [1] * len(configs)
+    sizes = {name: of.train.train_steps * of.train.train_batch_size for name, of in jobs.items()}
+    return sizes if all(sizes.values()) else dict.fromkeys(sizes, 1)
 
 
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:

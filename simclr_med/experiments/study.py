@@ -32,6 +32,7 @@ from simclr_med.experiments import (
     study_report,
     study_results,
     sweep,
+    turns,
 )
 from simclr_med.experiments.probe_runs import Place
 from simclr_med.experiments.study_plan import Builders, Job, Plan
@@ -51,8 +52,8 @@ def run(
     """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
 
     study.json, beside what `study_facts.facts` says of data, arms and options:
-      "pretraining": {"simclr" | "control" | "micle": [{"seed", "run" (folder below the study's),
-        "global_step", "contrastive", "classification", "encoders"}]};
+      "pretraining": {stage ("simclr", "control", "micle"; of an arms file its own): [{"seed",
+        "run" (folder below the study's), "global_step", "contrastive", "classification", "encoders"}]};
       "hyperparameters": [{"arm", "use", "fraction" (None: the same for all), "chosen_at" (fraction
         of the labels of the search; None: there was nothing to choose), "learning_rate",
         "weight_decay", "train_steps" (None: --train_epochs decides)}], of the uses that train;
@@ -81,7 +82,12 @@ def run(
     """
     builders = Builders(make_builder)
     plan = study_check.checked_plan(config, recipes, builders, model_dir)
-    with run_folder.locked(model_dir):
+    with run_folder.claimed(model_dir) as first:
+        if not first:
+            print(
+                f"Note: another process works on the study in {model_dir}. This one takes part: each "
+                "makes runs that the other has not begun."
+            )
         study = _Study(plan, builders, model_dir, strategy, asked)
         pretrained = study.pretrain()
         results = study.probe()
@@ -89,10 +95,11 @@ def run(
         for place, of_place in study.fine_tune(chosen).items():
             results.setdefault(place, {}).update(of_place)
         found = _found(plan, builders, model_dir, pretrained, chosen, results)
-        path = os.path.join(model_dir, "study.json")
-        run_folder.write_json(path, found)
-        found = run_folder.read_json(path)  # NaN is None
-        study_report.save(model_dir, found)
+        with run_folder.results_locked(model_dir):
+            path = os.path.join(model_dir, "study.json")
+            run_folder.write_json(path, found)
+            found = run_folder.read_json(path)  # NaN is None
+            study_report.save(model_dir, found)
     return found
 
 
@@ -120,20 +127,21 @@ class _Study:
         The stages of a seed follow each other, so that a study stopped early has whole seeds.
         """
         print("Study, stage 1: pretraining.")
-        found: dict[str, list[dict]] = {stage: [] for stage in study_plan.STAGES}
+        found: dict[str, list[dict]] = {stage.name: [] for stage in self._plan.stages}
+        results: dict[str, dict] = {}
         seeds, folder = self._plan.seeds, self._model_dir
         jobs = [job for s in seeds for job in study_plan.pretrainings(self._plan, folder, s)]
         # All together where their data are the same: then the time left is that of all.
         for builder, group in itertools.groupby(jobs, lambda job: self._builders(job.config)):
-            of_builder = {job.folder: job for job in group}
-            configs = {name: job.config for name, job in of_builder.items()}
+            configs = {job.folder: job.config for job in group}
             for name, outcome in runs.run_all(
                 configs, builder, folder, self._strategy, self._asked
             ):
                 if not self._keep:
                     runs.remove_weights(os.path.join(folder, name), but_the_last=True)
-                job = of_builder[name]
-                found[job.arm].append(study_facts.of_pretraining(job, outcome.result))
+                results[name] = outcome.result
+        for job in jobs:  # in their order, whichever process made them when
+            found[job.arm].append(study_facts.of_pretraining(job, results[job.folder]))
         return found
 
     def probe(self) -> dict[str, dict[str, dict]]:
@@ -146,7 +154,13 @@ class _Study:
                 of_encoder[job] = self._places(job)
         if by_encoder:
             print("Study, stage 2: probes of the frozen encoders.")
-        for jobs in by_encoder.values():
+        named = {f"{arm}, seed {seed}": jobs for (seed, arm), jobs in by_encoder.items()}
+        folders = {
+            name: os.path.join(self._model_dir, next(iter(jobs)).folder)
+            for name, jobs in named.items()
+        }
+        for name, _ in turns.take(folders):
+            jobs = named[name]
             made = probe_runs.run(jobs, self._builder, self._model_dir, self._strategy)
             for place, results in made.items():
                 found.setdefault(place, {}).update(results)
@@ -207,8 +221,7 @@ def tuned(plan: Plan, job: Job, chosen: Chosen) -> Config:
     if chosen:
         values = chosen[job.arm, job.use, study_plan.searched_for(plan, job.fraction)]
     else:
-        (point,) = sweep.points(plan.tuning).values()
-        values = {name: point.to_dict()[name] for name in sweep.CHOSEN}
+        values = study_plan.first_point(sweep.points(plan.tuning_of(plan.arm_of(job))))
     return job.config.replace(**values)
 
 

@@ -9,7 +9,7 @@ from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.evaluation import evaluate, splits
-from simclr_med.experiments import runs, study_plan
+from simclr_med.experiments import arms_file, runs, study_plan
 from simclr_med.experiments.study_plan import Builders, Plan
 from simclr_med.models.resnet import SMALL_IMAGE
 from simclr_med.run_folder import gfile
@@ -31,9 +31,13 @@ def checked_plan(
     Raises:
       UserError: says which mistake.
     """
-    _check_alike(recipes)
     _check_folder(model_dir)
-    plan = study_plan.make(config, recipes, model_dir)
+    if config.experiment.arms:
+        _check_machine(recipes)
+        plan = arms_file.plan(config, recipes, model_dir)
+    else:
+        _check_alike(recipes)
+        plan = study_plan.make(config, recipes, model_dir)
     plan = dataclasses.replace(plan, config=with_shift_split(config, recipes, builders))
     for job in study_plan.jobs(plan, model_dir):
         job.config.validate()
@@ -141,6 +145,11 @@ def _check_alike(recipes: dict[str, Config]) -> None:
                 f"--{field} is {said}: one encoder could not take over the weights of the other. "
                 "Give it in the study's own flags."
             )
+    _check_machine(recipes)
+
+
+def _check_machine(recipes: dict[str, Config]) -> None:
+    """Refuses recipes of which one process cannot make all."""
     if len({recipe.device for recipe in recipes.values()}) > 1:
         raise UserError(
             "The recipes of a study differ in a flag of the machine, such as --mixed_precision. "

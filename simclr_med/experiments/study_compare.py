@@ -7,12 +7,13 @@ import functools
 from collections.abc import Iterator
 
 from simclr_med.config import Config
-from simclr_med.experiments.study_plan import BASELINE, CONTROL, MICLE, SIMCLR
+from simclr_med.experiments.study_plan import BASELINE, CONTROL, MICLE, SIMCLR, Plan
 from simclr_med.experiments.study_results import Cells
 from simclr_med.metrics.compare import compare, correct
 from simclr_med.metrics.grades import grades_of
 
-CONFIRMATORY = ("pays", "pays_same_use", "micle")  # Holm's correction is over these
+ASKED = "asked"  # by an arms file
+CONFIRMATORY = ("pays", "pays_same_use", "micle", ASKED)  # Holm's correction is over these
 _KEPT = ("difference", "difference_95", "p", "why", "over")
 
 
@@ -63,6 +64,17 @@ def questions(arms: list[str], uses: list[str], best: dict[str, str | None]) -> 
             yield Question("use", arm, use, arm, next_use)
 
 
+def _asked(plan: Plan, best: dict[str, str | None]) -> Iterator[Question]:
+    """Yields what a study asks of the arms that have a best use at a fraction, and are in `best`."""
+    if plan.asked is None:
+        yield from questions(list(best), plan.uses, best)
+        return
+    for row in plan.asked:
+        use_a, use_b = best.get(row["a"]), best.get(row["b"])
+        if use_a and use_b:
+            yield Question(ASKED, row["a"], use_a, row["b"], use_b, best=True)
+
+
 def compare_all(
     cells: Cells, places: list[str], best: dict[tuple[str, float], str | None], recipe: Config
 ) -> list[dict]:
@@ -93,8 +105,9 @@ def compare_all(
     plan = cells.plan
     for place in places:
         for fraction in plan.fractions:
-            chosen = {arm.name: best[arm.name, fraction] for arm in plan.arms}
-            for asked in questions(list(chosen), plan.uses, chosen):
+            arms = [arm.name for arm in plan.arms if fraction in plan.fractions_of(arm)]
+            chosen = {arm: best[arm, fraction] for arm in arms}
+            for asked in _asked(plan, chosen):
                 sides = (asked.a, asked.use_a, asked.b, asked.use_b)
                 by_metric, pretrainings = found(place, fraction, *sides)
                 about: dict = dict(zip(("a", "use_a", "b", "use_b"), sides))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.data.cases import read_cases
@@ -19,7 +21,8 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
     {"dataset", "eval_split", "selection_split", "shift_dataset", "shift_split", "is_demo",
     "architecture", "metric", "arms": [{"name", "folder", "pretraining_data", "is_baseline"}], "uses",
     "fractions", "label_subsets", "seeds", "searched_fractions", "has_grid", "keep_weights",
-    "permutations", "runs": see `_runs`}
+    "permutations", "stages": {name: title}, "layout": see `arms_file` (None without one), "runs": see
+    `_runs`}
     """
     config, fine = plan.config, plan.recipes["finetune"]
     asked, outside = config.experiment, config.experiment.shift_dataset
@@ -33,7 +36,9 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
         "shift_dataset": name_outside,
         "shift_split": asked.shift_split if outside else "",
         "is_demo": str(fine.data.dataset).startswith("derm_bags/demo"),
-        "architecture": study_plan.architecture(fine),
+        "architecture": ", ".join(
+            dict.fromkeys(study_plan.architecture(arm.recipe or fine) for arm in plan.arms)
+        ),
         "metric": fine.eval.selection_metric,
         "arms": [
             {
@@ -52,6 +57,8 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
         "has_grid": plan.has_grid,
         "keep_weights": asked.study_keep_weights,
         "permutations": fine.eval.bootstrap_resamples,
+        "stages": {stage.name: stage.title for stage in plan.stages},
+        "layout": plan.layout,
         "runs": _runs(plan, builders, model_dir),
     }
 
@@ -63,9 +70,12 @@ def _runs(plan: Plan, builders: Builders, model_dir: str) -> dict:
     kinds = [job.kind for job in study_plan.jobs(plan, model_dir)]
     fine_tunings = sum(kind in ("finetune", "probe_finetune") for kind in kinds)
     numbers = {kind: kinds.count(kind) for kind in ("pretraining", "sweep", "probe")}
-    fine, first = plan.recipes["finetune"], plan.recipes["simclr"]
-    splits = {
-        "pretraining": (first, builders(first), first.data.train_split),
+    fine = plan.recipes["finetune"]
+    splits: dict[str, tuple[Config, Any, str | None]] = {}
+    if plan.stages:
+        first = plan.stages[0].config
+        splits["pretraining"] = (first, builders(first), first.data.train_split)
+    splits |= {
         "training": (fine, builders(fine), fine.data.train_split),
         "selection": (fine, builders(fine), fine.data.selection_split),
         "evaluation": (fine, builders(fine), fine.data.eval_split),
@@ -101,18 +111,17 @@ def hyperparameters(plan: Plan, chosen: dict[tuple[str, str, float], dict]) -> l
       chosen: {(arm's folder, use, searched fraction): {"learning_rate", ...}}; {} without a grid.
     """
     alike = len(plan.searched) == 1 or not chosen
-    (only, *_) = sweep.points(plan.tuning).values()
     rows = []
     for arm in plan.arms:
+        only = study_plan.first_point(sweep.points(plan.tuning_of(arm)))
         for use in plan.uses:
-            for fraction in [None] if alike else plan.fractions:
+            for fraction in [None] if alike else plan.fractions_of(arm):
                 if use == "probe":
                     continue
                 at = plan.searched[0]
                 if fraction is not None:
                     at = study_plan.searched_for(plan, fraction)
-                values = {name: only.to_dict()[name] for name in sweep.CHOSEN}
-                values = chosen[arm.folder, use, at] if chosen else values
+                values = chosen[arm.folder, use, at] if chosen else only
                 values = {**values, "train_steps": values["train_steps"] or None}
                 about = {"arm": arm.name, "use": use, "fraction": fraction}
                 rows.append({**about, "chosen_at": at if chosen else None, **values})

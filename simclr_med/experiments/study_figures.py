@@ -21,12 +21,10 @@ from simclr_med.run_folder.files import writing
 
 _INCHES, _DPI = 8.0, 100  # 800 px wide
 # Okabe and Ito's colours, which the colour-blind can tell apart: of arms in their order, and of uses.
-_ARMS = ("#666666", "#0072B2", "#56B4E9", "#D55E00", "#009E73")
+_ARMS = ("#666666", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#000000")
 _USES = {"probe": "#009E73", "finetune": "#0072B2", "probe_finetune": "#CC79A7"}
 _MARKERS = {"probe": "o", "finetune": "s", "probe_finetune": "D"}
 _SEEDS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
-
-_STAGES = (("simclr", "SimCLR"), ("control", "SimCLR by case"), ("micle", "MICLe"))
 
 
 @figures.drawing
@@ -105,12 +103,20 @@ def by_use(path: str, study: dict) -> None:
     _save(figure, path, study, "Full marker: the arm's best use. " if full else "")
 
 
-@figures.drawing
+def bars(path: str, study: dict) -> None:
+    """Writes bars of each arm's best use with most labels."""
+    _bars(path, study, {"inside": study["dataset"]})
+
+
 def shift(path: str, study: dict) -> None:
     """Writes bars of each arm's best use with most labels, inside and elsewhere."""
+    _bars(path, study, {"inside": study["dataset"], "shift": study["shift_dataset"]})
+
+
+@figures.drawing
+def _bars(path: str, study: dict, places: dict[str, str]) -> None:
     fraction, metric = study["fractions"][-1], study["metric"]
-    places = {"inside": study["dataset"], "shift": study["shift_dataset"]}
-    bars: dict[str, dict] = {}
+    groups: dict[str, dict] = {}
     for arm in study["arms"]:
         use = study_tables.best_use(study, arm["name"], fraction) or study["uses"][-1]
         name = f"{textwrap.fill(arm['name'], 16)}\n({USES[use]})"
@@ -118,8 +124,8 @@ def shift(path: str, study: dict) -> None:
             row = study_tables.find(study, arm["name"], use, fraction, place)
             value = row[metric] if row else {"mean": None, "interval": None}
             half = None if value["interval"] is None else _half(value).max()
-            bars.setdefault(name, {})[f"{place}: {_short(dataset)}"] = (value["mean"], half)
-    figures.bars(path, bars, TITLES[metric])
+            groups.setdefault(name, {})[f"{place}: {_short(dataset)}"] = (value["mean"], half)
+    figures.bars(path, groups, TITLES[metric])
 
 
 @figures.drawing
@@ -131,11 +137,13 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
       study: content of study.json.
       model_dir: of the study, whose runs have metrics.jsonl.
     """
-    stages = [(name, title) for name, title in _STAGES if study["pretraining"].get(name)]
+    stages = [
+        (name, title) for name, title in study["stages"].items() if study["pretraining"][name]
+    ]
     figure = Figure(figsize=(_INCHES, 5.2), layout="constrained")
     axes: Any = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
     for column, (name, title) in enumerate(stages):
-        axes[0, column].set_title(title, loc="left")
+        axes[0, column].set_title(textwrap.fill(title, 24), loc="left")
         for i, result in enumerate(study["pretraining"][name]):
             rows = run_folder.read_metrics(os.path.join(model_dir, result["run"]))
             if not rows:

@@ -1,6 +1,8 @@
-"""What a study is made of: arms, uses, subsets of the labels, and the configuration of every run.
+"""What a study is made of: stages of pretraining, arms, uses, subsets of the labels, and the
+configuration of every run.
 
-Nothing here reads data or weights: `jobs` lists the runs of a study that has not begun.
+`make` plans the study of four arms, `arms_file` one whose arms a file names. Nothing here reads data or
+weights: `jobs` lists the runs of a study that has not begun.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from simclr_med.errors import UserError
 from simclr_med.experiments import grids, sweep
 
 RECIPES = ("simclr", "micle", "finetune")
-STAGES = ("simclr", "control", "micle")  # of pretraining; the last two start from the first
 USES = ("probe", "finetune", "probe_finetune")
 BASELINE, SIMCLR, CONTROL, MICLE = (
     "no pretraining",
@@ -24,6 +25,33 @@ BASELINE, SIMCLR, CONTROL, MICLE = (
     "SimCLR → MICLe",
 )
 _LABEL_SEEDS = 1000  # between the subsets of the labels of one pretraining seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of pretraining: a run for each seed, whichever arms share it.
+
+    Attributes:
+      name: in study.json.
+      folder: of its runs, below the study's own.
+      config: of its runs, but for the seed and the weights to start from.
+      start: the stage that it goes on from, or weights; None: random ones.
+      title: in tables.
+    """
+
+    name: str
+    folder: str
+    config: Config
+    start: Stage | str | None
+    title: str
+
+    def job(self, model_dir: str, seed: int) -> Job:
+        """Returns the run of a seed."""
+        start = self.start
+        if isinstance(start, Stage):
+            start = os.path.join(model_dir, start.folder, f"seed_{seed}")
+        config = self.config.replace(seed=seed, checkpoint=start)
+        return Job(f"{self.folder}/seed_{seed}", "pretraining", config, self.name, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +64,8 @@ class Arm:
       checkpoint: the weights to start from, or the folder of one pretraining a seed; None: random.
       data: what it was pretrained on, as the paper's "Pretraining Dataset".
       of_seeds: whether `checkpoint` is the folder of one pretraining a seed.
+      recipe: of its fine-tuning; None: the study's.
+      all_labels_only: whether it leaves out the label fractions below 1.
     """
 
     name: str
@@ -43,6 +73,8 @@ class Arm:
     checkpoint: str | None
     data: str
     of_seeds: bool = False
+    recipe: Config | None = None
+    all_labels_only: bool = False
 
     def start(self, seed: int) -> str | None:
         """Returns the weights that the runs of a seed start from."""
@@ -64,7 +96,7 @@ class Job:
       kind: "pretraining", "sweep" (a point of a grid), or its use, one of `USES`. A probe trains no
         encoder: all probes of an arm and a seed share one pass over the images.
       config: of the run.
-      arm: folder of the arm; of a pretraining one of `STAGES`.
+      arm: folder of the arm; of a pretraining the name of its stage.
       use: one of `USES`; "" of a pretraining.
       fraction: of the labels.
       seed: of the pretraining and of all that starts from it.
@@ -107,27 +139,38 @@ class Plan:
 
     Attributes:
       config: of the study's own command.
-      recipes: {"simclr" | "micle" | "finetune": configuration}.
+      recipes: {"simclr" | "micle" | "finetune": configuration}, or of an arms file {"finetune": ...}.
+      stages: of pretraining, each after the one that it goes on from.
       arms: the baseline first.
       uses: of each arm, in the order of `USES`.
       seeds: of pretraining, and of what starts from it.
       fractions: of the labels, ascending.
       searched: the fractions at which grids are searched, ascending.
+      asked: the comparisons, {"question", "a", "b"} with names of arms; None: `study_compare.questions`.
+      layout: tables, figures and left-out arms of an arms file, see `arms_file`; None without one.
     """
 
     config: Config
     recipes: dict[str, Config]
+    stages: list[Stage]
     arms: list[Arm]
     uses: list[str]
     seeds: list[int]
     fractions: list[float]
     searched: list[float]
+    asked: list[dict] | None = None
+    layout: dict | None = None
 
     @property
     def tuning(self) -> Config:
         """The fine-tuning recipe with the grids of the study."""
+        return self.tuning_of(None)
+
+    def tuning_of(self, arm: Arm | None) -> Config:
+        """Returns the fine-tuning recipe of an arm with the grids of the study."""
         grid = {name: self.config.to_dict()[name] for name in sweep.GRIDS}
-        return self.recipes["finetune"].replace(**grid)
+        recipe = arm.recipe if arm else None
+        return (recipe or self.recipes["finetune"]).replace(**grid)
 
     @property
     def has_grid(self) -> bool:
@@ -140,8 +183,21 @@ class Plan:
         return self.config.experiment.study_keep_weights == "all"
 
     def num_subsets(self, fraction: float) -> int:
-        """Returns how many subsets of the labels a fraction has: all labels are one."""
-        return self.config.experiment.label_subsets if fraction < 1 else 1
+        """Returns how many subsets of the labels a fraction has.
+
+        All labels are one subset; with an arms file they are fine-tuned as often all the same, each
+        time with another seed.
+        """
+        once = fraction == 1 and self.layout is None
+        return 1 if once else self.config.experiment.label_subsets
+
+    def arm_of(self, job: Job) -> Arm:
+        """Returns the arm of a run that is no pretraining."""
+        return next(arm for arm in self.arms if arm.folder == job.arm)
+
+    def fractions_of(self, arm: Arm) -> list[float]:
+        """Returns the label fractions of an arm, ascending."""
+        return [f for f in self.fractions if f == 1 or not arm.all_labels_only]
 
 
 def make(config: Config, recipes: dict[str, Config], model_dir: str) -> Plan:
@@ -155,12 +211,26 @@ def make(config: Config, recipes: dict[str, Config], model_dir: str) -> Plan:
     Raises:
       UserError: a mistake in `--uses`, the fractions or the grids.
     """
+    return dataclasses.replace(
+        without_arms(config, recipes),
+        stages=_stages(config, recipes),
+        arms=arms(config, recipes, model_dir),
+    )
+
+
+def without_arms(config: Config, recipes: dict[str, Config]) -> Plan:
+    """Returns the plan of a study whose stages and arms are still to be named.
+
+    Raises:
+      UserError: a mistake in `--uses`, the fractions or the grids.
+    """
     asked, first = config.experiment, recipes["finetune"].run.seed
     plan = Plan(
         config,
         recipes,
-        arms(config, recipes, model_dir),
-        uses(asked.uses),
+        stages=[],
+        arms=[],
+        uses=uses(asked.uses),
         seeds=list(range(first, first + asked.repeats)),
         fractions=_fractions("label_fractions", asked.label_fractions),
         searched=_fractions("sweep_label_fraction", asked.sweep_label_fraction),
@@ -214,9 +284,7 @@ def jobs(plan: Plan, model_dir: str) -> list[Job]:
 
     Where a grid is to be searched, fine-tunings have its first point and its largest `--train_steps`.
     """
-    longest = max(point.train.train_steps for point in sweep.points(plan.tuning).values())
-    first = next(iter(sweep.points(plan.tuning).values()))
-    values = {name: first.to_dict()[name] for name in sweep.CHOSEN} | {"train_steps": longest}
+    values = {arm.folder: _costliest(sweep.points(plan.tuning_of(arm))) for arm in plan.arms}
     return [
         *(job for seed in plan.seeds for job in pretrainings(plan, model_dir, seed)),
         *(job for job in runs_of_uses(plan) if job.use == "probe"),
@@ -226,38 +294,53 @@ def jobs(plan: Plan, model_dir: str) -> list[Job]:
             for name, point in sweep.points(job.config).items()
         ),
         *(
-            dataclasses.replace(job, config=job.config.replace(**values))
+            dataclasses.replace(job, config=job.config.replace(**values[job.arm]))
             for job in runs_of_uses(plan)
             if job.use != "probe"
         ),
     ]
 
 
+def _costliest(points: dict[str, Config]) -> dict:
+    """Returns the hyperparameters of a grid's first point, with the largest number of steps."""
+    longest = max(point.train.train_steps for point in points.values())
+    return {**first_point(points), "train_steps": longest}
+
+
+def first_point(points: dict[str, Config]) -> dict:
+    """Returns the hyperparameters of a grid's first point."""
+    first = next(iter(points.values())).to_dict()
+    return {name: first[name] for name in sweep.CHOSEN}
+
+
 def pretrainings(plan: Plan, model_dir: str, seed: int) -> list[Job]:
-    """Returns the stages of one seed, by `STAGES`: MICLe and the control both start from SimCLR.
+    """Returns the stages of one seed, each after the one that it goes on from."""
+    return [stage.job(model_dir, seed) for stage in plan.stages]
+
+
+def _stages(config: Config, recipes: dict[str, Config]) -> list[Stage]:
+    """Returns SimCLR, then MICLe and the control, which both start from it.
 
     The control draws bags as MICLe does, and one image of each: the two see the same bags in the same
     batches, for as many steps at the same learning rates, and differ in the pair alone.
     """
-    first, second = (_pretraining(plan.recipes[name], seed) for name in ("simclr", "micle"))
-    start = os.path.join(model_dir, f"pretrain_simclr/seed_{seed}")
-    configs = {
-        "simclr": first.replace(micle=False, checkpoint=plan.config.run.checkpoint),
-        "control": second.replace(micle=False, simclr_unit="bag", checkpoint=start),
-        "micle": second.replace(micle=True, simclr_unit="image", checkpoint=start),
-    }
+    first, second = (of_pretraining(recipes[name]) for name in ("simclr", "micle"))
+    simclr = Stage(
+        *("simclr", "pretrain_simclr", first.replace(micle=False), config.run.checkpoint, SIMCLR)
+    )
+    by_case = second.replace(micle=False, simclr_unit="bag")
+    by_pair = second.replace(micle=True, simclr_unit="image")
     return [
-        Job(f"pretrain_{stage}/seed_{seed}", "pretraining", configs[stage], stage, seed=seed)
-        for stage in STAGES
+        simclr,
+        Stage("control", "pretrain_control", by_case, simclr, CONTROL),
+        Stage("micle", "pretrain_micle", by_pair, simclr, MICLE),
     ]
 
 
-def _pretraining(recipe: Config, seed: int) -> Config:
+def of_pretraining(recipe: Config) -> Config:
     """Returns a recipe that is evaluated at its last step, where fine-tuning starts from."""
     all_labels = {"label_fraction": 1.0, "label_seed": None}
-    return recipe.replace(
-        train_mode="pretrain", selection_split=None, eval_name=None, seed=seed, **all_labels
-    )
+    return recipe.replace(train_mode="pretrain", selection_split=None, eval_name=None, **all_labels)
 
 
 def searches(plan: Plan) -> list[Job]:
@@ -294,7 +377,8 @@ def runs_of_uses(plan: Plan) -> list[Job]:
         for fraction in plan.fractions:
             for subset in range(plan.num_subsets(fraction)):
                 of_labels = f"fraction_{grids.name(fraction)}"
-                of_labels += f"/subset_{subset}" * (fraction < 1) + f"/seed_{seed}"
+                several = fraction < 1 or plan.num_subsets(fraction) > 1
+                of_labels += f"/subset_{subset}" * several + f"/seed_{seed}"
                 for use in plan.uses:
                     found += [
                         Job(
@@ -304,20 +388,22 @@ def runs_of_uses(plan: Plan) -> list[Job]:
                             *(arm.folder, use, fraction, seed, subset),
                         )
                         for arm in plan.arms
-                        if not _is_a_copy(plan, arm, use, fraction, seed)
+                        if fraction in plan.fractions_of(arm)
+                        and not _is_a_copy(plan, arm, use, fraction, seed, subset)
                     ]
     return found
 
 
-def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int) -> bool:
-    """Returns whether a probe is that of another seed: of the same encoder, on all labels."""
+def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> bool:
+    """Returns whether a probe is that of another seed or repeat: of the same encoder, on all labels."""
     same_encoder = arm.checkpoint is not None and not arm.of_seeds
-    return use == "probe" and same_encoder and fraction == 1 and seed != plan.seeds[0]
+    again = subset > 0 or (same_encoder and seed != plan.seeds[0])
+    return use == "probe" and fraction == 1 and again
 
 
 def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> Config:
     """Returns the configuration of a run, before the choice of its hyperparameters."""
-    recipe = plan.tuning
+    recipe = plan.tuning_of(arm)
     others: dict = {"init_head": recipe.train.init_head}
     if use == "probe_finetune":
         others = {"init_head": "probe", "zero_init_logits_layer": False}
@@ -329,7 +415,7 @@ def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: 
         train_mode="finetune",
         micle=False,
         checkpoint=arm.start(seed),
-        seed=seed,
+        seed=seed + _LABEL_SEEDS * subset if fraction == 1 else seed,
         eval_name=None,
         label_fraction=fraction,
         label_seed=seed + _LABEL_SEEDS * subset if fraction < 1 else None,

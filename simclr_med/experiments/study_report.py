@@ -1,4 +1,7 @@
-"""study.md and its figures, from study.json: what was asked and found, first in words, then in tables."""
+"""study.md and its figures, from study.json: what was asked and found, first in words, then in tables.
+
+Of a study of four arms; `paper_report` has that of an arms file.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,13 @@ import os
 import textwrap
 
 from simclr_med import run_folder
-from simclr_med.experiments import study_compare, study_figures, study_sentences, study_tables
+from simclr_med.experiments import (
+    paper_report,
+    study_compare,
+    study_figures,
+    study_sentences,
+    study_tables,
+)
 from simclr_med.experiments.study_sentences import USES, amount
 from simclr_med.experiments.summary import markdown, percent
 from simclr_med.metrics.text import TITLES
@@ -26,14 +35,14 @@ def save(model_dir: str, study: dict) -> None:
       model_dir: of the study.
       study: content of study.json.
     """
-    if _has_best(study):
-        study_figures.label_efficiency(os.path.join(model_dir, LABELS), study)
-    study_figures.by_use(os.path.join(model_dir, USED), study)
-    study_figures.pretraining(os.path.join(model_dir, PRETRAINING), study, model_dir)
-    if study["shift_dataset"]:
-        study_figures.shift(os.path.join(model_dir, SHIFT), study)
+    if study["layout"]:
+        paper_report.draw(model_dir, study)
+        text, answers = paper_report.page(study), paper_report.answers(study)
+    else:
+        _draw(model_dir, study)
+        text, answers = page(study), study_sentences.answers(study)
     path = os.path.join(model_dir, "study.md")
-    run_folder.write_atomically(path, page(study))
+    run_folder.write_atomically(path, text)
     terminal.show(
         [
             (
@@ -43,14 +52,23 @@ def save(model_dir: str, study: dict) -> None:
             for fraction in study["fractions"]
         ]
     )
-    answers = [f"{answer.question} {answer.text}" for answer in study_sentences.answers(study)]
-    for text in (*answers, study_sentences.how_to_read(study)):
+    said = [f"{answer.question} {answer.text}" for answer in answers]
+    for text in (*said, study_sentences.how_to_read(study)):
         print(textwrap.fill(text, _WIDTH, break_on_hyphens=False) + "\n")
     print(f"  {path}  tables and figures")
 
 
+def _draw(model_dir: str, study: dict) -> None:
+    if _has_best(study):
+        study_figures.label_efficiency(os.path.join(model_dir, LABELS), study)
+    study_figures.by_use(os.path.join(model_dir, USED), study)
+    study_figures.pretraining(os.path.join(model_dir, PRETRAINING), study, model_dir)
+    if study["shift_dataset"]:
+        study_figures.shift(os.path.join(model_dir, SHIFT), study)
+
+
 def page(study: dict) -> str:
-    """Returns study.md."""
+    """Returns study.md of the four arms."""
     metric = TITLES[study["metric"]]
     parts = [
         f"# Study: {study['dataset']}, split {study['eval_split']}",
@@ -85,7 +103,7 @@ def page(study: dict) -> str:
         "## How",
         _what(study),
         markdown(*study_tables.splits(study)),
-        _hyperparameters(study),
+        study_sentences.hyperparameters(study),
         markdown(*study_tables.hyperparameters(study)),
         "Every run is a folder of its own beside this file, with config.json and result.json. All "
         "numbers: study.json.",
@@ -156,14 +174,3 @@ def _what(study: dict) -> str:
     kinds = ("pretraining", "sweep", "fine-tuning", "probe")
     runs = ", ".join(f"{kind} {study['runs'][kind]:,}" for kind in kinds)
     return f"Pretraining data: {arms}. Uses: {said}. Number of runs: {runs}."
-
-
-def _hyperparameters(study: dict) -> str:
-    """Returns how hyperparameters were chosen."""
-    if not study["has_grid"]:
-        return "Hyperparameters of fine-tuning, those of the recipe (nothing was chosen):"
-    shares = " and ".join(percent(fraction) for fraction in study["searched_fractions"])
-    return (
-        f"Hyperparameters of fine-tuning were chosen for each arm and use on {study['selection_split']}, "
-        f"with the first seed and {shares} of the labels; the evaluated split was not looked at:"
-    )

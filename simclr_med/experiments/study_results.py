@@ -106,7 +106,7 @@ def rows(cells: Cells, places: list[str]) -> list[dict]:
     tuned = plan.recipes["finetune"]
     for arm in plan.arms:
         for use in plan.uses:
-            for fraction in plan.fractions:
+            for fraction in plan.fractions_of(arm):
                 cell = (arm.name, use, fraction)
                 about = {"arm": arm.name, "use": use, "fraction": fraction}
                 about["labels"] = cells.labels(*cell)
@@ -147,7 +147,7 @@ def best_uses(cells: Cells) -> list[dict]:
     return [
         {"arm": arm.name, "fraction": fraction, **_best_use(cells, arm.name, fraction)}
         for arm in plan.arms
-        for fraction in plan.fractions
+        for fraction in plan.fractions_of(arm)
     ]
 
 

@@ -52,7 +52,7 @@ def pays(study: dict, place: str = "inside") -> Answer | None:
     main = [row for row in comparisons(study, "pays", place) if row["b"] == SIMCLR]
     texts = []
     for row in main:
-        texts.append(_finding(study, row, "No, it does harm"))
+        texts.append(finding(study, row, "No, it does harm"))
         texts += [
             f"Both fine-tuned: difference {difference(same)}."
             for same in by_use
@@ -62,7 +62,7 @@ def pays(study: dict, place: str = "inside") -> Answer | None:
     if not main:  # no best use was chosen
         for use in dict.fromkeys(row["use_a"] for row in by_use):
             of_use = [row for row in by_use if row["use_a"] == use]
-            texts += [_finding(study, row, "No, it does harm") for row in of_use]
+            texts += [finding(study, row, "No, it does harm") for row in of_use]
     return Answer(question, " ".join(texts)) if texts else None
 
 
@@ -94,7 +94,7 @@ def best_uses(study: dict) -> Answer:
 def micle(study: dict) -> Answer | None:
     """Returns whether MICLe is better than as many steps of SimCLR on the same bags; None: not asked."""
     rows = comparisons(study, "micle") or comparisons(study, "micle_same_use")
-    texts = [_finding(study, row, "No, it is worse") for row in rows]
+    texts = [finding(study, row, "No, it is worse") for row in rows]
     question = "Does MICLe add to as many more steps of SimCLR?"
     return Answer(question, " ".join(texts)) if texts else None
 
@@ -212,7 +212,7 @@ def _half(row: dict) -> float | None:
     return None if limits_of is None else (limits_of[1] - limits_of[0]) / 2
 
 
-def _finding(study: dict, row: dict, worse: str) -> str:
+def finding(study: dict, row: dict, worse: str) -> str:
     """Returns a comparison in words: shown or not, both values, the difference.
 
     Args:
@@ -232,6 +232,17 @@ def _finding(study: dict, row: dict, worse: str) -> str:
     return (
         f"{start}: {side(row, 'b')} reaches {metric} {number(row['value_b'])}, {side(row, 'a')} "
         f"{number(row['value_a'])}, difference {moved}{_caution(row)}."
+    )
+
+
+def hyperparameters(study: dict) -> str:
+    """Returns how hyperparameters were chosen."""
+    if not study["has_grid"]:
+        return "Hyperparameters of fine-tuning, those of the recipe (nothing was chosen):"
+    shares = " and ".join(percent(fraction) for fraction in study["searched_fractions"])
+    return (
+        f"Hyperparameters of fine-tuning were chosen for each arm and use on {study['selection_split']}, "
+        f"with the first seed and {shares} of the labels; the evaluated split was not looked at:"
     )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from simclr_med.experiments import study_sentences as sentences
-from simclr_med.experiments.study_plan import CONTROL, MICLE, SIMCLR, STAGES
 from simclr_med.experiments.study_sentences import USES, comparisons, p_text
 from simclr_med.experiments.summary import percent, spread, text, titles
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 
 Table = tuple[list[str], list[list[str]]]
 
-_STAGES = dict(zip(STAGES, (SIMCLR, CONTROL, MICLE)))
 _PLANNED = ("pays", "pays_same_use", "micle")
 _EXPLORATORY = ("second_stage", "micle_same_use", "use")
 
@@ -64,7 +62,7 @@ def exploratory(study: dict) -> Table:
 def pretraining(study: dict) -> Table:
     """Returns how each stage of pretraining ended: mean ± standard deviation over seeds."""
     metric, cells = study["metric"], []
-    for stage, title in _STAGES.items():
+    for stage, title in study["stages"].items():
         found = study["pretraining"].get(stage, [])
         if not found:
             continue

@@ -138,6 +138,7 @@ def search(
                 raise UserError(f"--selection_metric={metric} is not measured here; {there} are.")
             row |= {key: measured[key] for key in metrics_of(measured)}
         rows.append(row)
+        rows.sort(key=lambda row: list(jobs).index(row["run"]))  # another process may have made one
         _save(model_dir, rows, config)
     able = [row for row in rows if row.get(metric) is not None]
     if not able:

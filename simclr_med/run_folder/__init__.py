@@ -3,6 +3,7 @@
 from simclr_med.run_folder.files import write_atomically
 from simclr_med.run_folder.folder import (
     check_same_run,
+    claimed,
     data_order,
     is_training,
     locked,
@@ -18,6 +19,7 @@ __all__ = [
     "RunLog",
     "check_same_run",
     "data_order",
+    "claimed",
     "is_training",
     "locked",
     "read_json",

@@ -18,7 +18,7 @@ from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
-_LOCK, _LOCK_OF_RESULTS = ".lock", ".lock_results"
+_LOCK, _LOCK_OF_RESULTS, _CLAIM = ".lock", ".lock_results", ".lock_claim"
 # As a file system says it; EBADF: NFS, which locks only what is open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
@@ -81,6 +81,24 @@ def locked(model_dir: str, busy: str = "") -> Iterator[None]:
                 "would not be found out: start none."
             )
         yield
+
+
+@contextlib.contextmanager
+def claimed(folder: str) -> Iterator[bool]:
+    """Yields whether this process, and no other, may make the run of a folder.
+
+    Until the block or the process ends, however it ends. Where there are no locks (remote folders, some
+    local ones) every process may.
+
+    Args:
+      folder: of the run, or of an experiment; made if it is missing.
+    """
+    gfile.makedirs(folder)
+    if is_remote(folder):
+        yield True
+        return
+    with open(os.path.join(folder, _CLAIM), "a+") as file:
+        yield _lock(file) is not False
 
 
 @contextlib.contextmanager

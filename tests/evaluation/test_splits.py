@@ -11,6 +11,7 @@ from helpers.command_line import flags_of, run
 from helpers.folders import draw_cases
 from simclr_med import build
 from simclr_med.commands import flags
+from simclr_med.commands.recipes import of_study
 from simclr_med.data.patients import patients_of
 from simclr_med.errors import UserError
 from simclr_med.evaluation import draw, evaluate, splits
@@ -546,10 +547,7 @@ def test_two_copies_of_a_published_dataset_have_the_same_patients(tmp_path):
 @pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "flags").glob("*.flags")))
 def test_no_recipe_is_caught(world, recipe):
     given = flags.parse(["", f"--flagfile={recipe}"]).given
-    if given.get("mode") == "study":
-        configs = flags.study_recipes(given).values()
-    else:
-        configs = [flags.config_from(given)]
-    for config in configs:
+    is_study = given.get("mode") == "study"
+    for config in of_study(given).values() if is_study else [flags.config_from(given)]:
         config = config.replace(label_set="all", selection_metric="macro_auc")
         evaluate.check_splits(config, world.builder)

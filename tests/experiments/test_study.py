@@ -17,6 +17,7 @@ from helpers.folders import draw_cases
 from helpers.stand_ins import Killed, StudyStandIns, toy_weights
 from helpers.sweep_worker import BASE, SWEEP
 from simclr_med.commands import flags
+from simclr_med.commands.recipes import of_study
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import (
@@ -566,21 +567,21 @@ def test_the_study_s_flags_win_over_its_recipes(tmp_path):
         (tmp_path / f"{name}.flags").write_text(text)
     given = {f"{name}_recipe": str(tmp_path / f"{name}.flags") for name in study_plan.RECIPES}
     given |= {"image_size": 48, "mode": "study", "checkpoint": "c", "model_dir": "m"}
-    found = flags.study_recipes(given)
+    found = of_study(given)
     assert {recipe.augment.image_size for recipe in found.values()} == {48}
     assert [found[name].train.train_steps for name in ("simclr", "micle")] == [9, 8]
     assert {recipe.run.checkpoint for recipe in found.values()} == {None}
     assert {recipe.run.model_dir for recipe in found.values()} == {None}
     assert found["micle"].method == "micle" and found["finetune"].method == "finetune"
     with pytest.raises(UserError, match="needs --micle_recipe=FILE"):
-        flags.study_recipes({**given, "micle_recipe": ""})
+        of_study({**given, "micle_recipe": ""})
     with pytest.raises(UserError, match="nowhere.flags"):
-        flags.study_recipes({**given, "micle_recipe": "nowhere.flags"})
+        of_study({**given, "micle_recipe": "nowhere.flags"})
 
 
 def test_the_demo_study_s_flags_are_complete():
     given = flags.parse(["", f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"]).given
-    found = flags.study_recipes(given)
+    found = of_study(given)
     plan = study_plan.make(flags.config_from(given), found, "S")
     assert plan.config.run.mode == "study"
     assert plan.tuning.data.selection_split == "validation"

@@ -290,7 +290,10 @@ def test_the_loss_of_every_seed_is_drawn_beside_chance(tmp_path, monkeypatch):
             (folder / "metrics.jsonl").write_text(text)
     study_figures.pretraining(str(tmp_path / "f.png"), found, str(tmp_path))
     axes = np.reshape(figures[0].axes, [2, 3])
-    assert [axis.get_title(loc="left") for axis in axes[0]] == ["SimCLR", "SimCLR by case", "MICLe"]
+    assert [axis.get_title(loc="left") for axis in axes[0]] == [
+        *("SimCLR", "SimCLR → SimCLR by case"),
+        "SimCLR → MICLe",
+    ]
     for loss, accuracy in axes.T:
         drawn = [list(line.get_ydata()) for line in loss.lines]
         for seed in range(2):

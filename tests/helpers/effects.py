@@ -22,15 +22,16 @@ from helpers.command_line import flags_of
 from helpers.folders import draw_cases
 from helpers.slurm import SLURM
 from simclr_med import build, data, distribution, export, losses
-from simclr_med.commands import dry_run, flags
+from simclr_med.commands import dry_run
 from simclr_med.commands.main import main
+from simclr_med.commands.recipes import of_study
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
 from simclr_med.evaluation import draw, embed, evaluate, features, foreign_features
 from simclr_med.evaluation.compare_runs import compare_runs
 from simclr_med.evaluation.report import results
-from simclr_med.experiments import folds, label_efficiency, repeats, study_plan, sweep
+from simclr_med.experiments import arms_file, folds, label_efficiency, repeats, study_plan, sweep
 from simclr_med.export import command
 from simclr_med.keras_api import keras
 from simclr_med.metrics import predictions
@@ -175,6 +176,8 @@ CHANGES = {
     "simclr_recipe": ("plan", "RECIPE", {}),
     "micle_recipe": ("plan", "RECIPE", {}),
     "finetune_recipe": ("plan", "RECIPE", {}),
+    "arms": ("plan", "ARMS", {}),
+    "weights_dir": ("plan", "elsewhere", {"arms": "ARMS"}),
     "shift_dataset": ("plan", "derm_bags/demo_shift", {}),
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
@@ -248,14 +251,31 @@ class Effects:
             (self.root / "a.csv").write_text("case_id\n")
             value = f"{self.root / 'a.csv'},{self.root / 'a.csv'}"
         elif value == "RECIPE":
-            (self.root / "recipe.flags").write_text("--train_steps=77\n")
-            value = str(self.root / "recipe.flags")
+            value = self.write_recipe()
+        elif "ARMS" in (value, context.get("arms")):
+            path = self.write_arms()
+            value = path if value == "ARMS" else value
+            context = {**context, "arms": path} if "arms" in context else context
         elif "CHECKPOINT" in (value, context.get("checkpoint")):
             path = self.train(BASE.replace(seed=7))
             value = path if value == "CHECKPOINT" else value
             context = {**context, "checkpoint": path} if "checkpoint" in context else context
         config = BASE.replace(**context)
         return self.see(how, config), self.see(how, config.replace(**{name: value}))
+
+    def write_recipe(self):
+        """Returns the path of a flag file."""
+        (self.root / "recipe.flags").write_text("--train_steps=77\n")
+        return str(self.root / "recipe.flags")
+
+    def write_arms(self):
+        """Returns the path of an arms file: an arm from nothing, one from weights that are not there."""
+        (self.root / "arms.toml").write_text(
+            f'finetune = "{self.write_recipe()}"\n[encoders.a]\ntitle = "A"\n[arms.first]\n'
+            'encoder = "a"\n[arms.second]\nencoder = "a"\nstart = "w"\n[weights.w]\ntitle = "W"\n'
+            'method = "M"\n[weights.w.path]\na = "a.npz"\n'
+        )
+        return str(self.root / "arms.toml")
 
     def of_the_same(self, how):
         """Returns what is seen of a configuration twice."""
@@ -520,13 +540,17 @@ class Effects:
             path = config.to_dict()[f"{name}_recipe"]
             if path:
                 given = {f"{other}_recipe": path for other in study_plan.RECIPES}
-                recipes[name] = flags.study_recipes(given)[name].train.train_steps
+                recipes[name] = of_study(given)[name].train.train_steps
+        if config.experiment.arms:
+            of_file = of_study({"arms": config.experiment.arms})
+            plan = arms_file.plan(config, of_file, "S")
+            return {"arms": [arm.name for arm in plan.arms], "left_out": plan.layout["left_out"]}
         config = config.replace(**FINETUNE)
         shifted = study_plan.elsewhere(config, config).data
         plan = study_plan.make(config, dict.fromkeys(study_plan.RECIPES, config), "S")
-        of_study = [*study_plan.runs_of_uses(plan), *study_plan.searches(plan)]
+        planned = [*study_plan.runs_of_uses(plan), *study_plan.searches(plan)]
         return {
-            "study": [job.folder for job in of_study],
+            "study": [job.folder for job in planned],
             "keeps_weights": plan.keeps_weights,
             "repeats": list(repeats.jobs(config, config.experiment.repeats)),
             "folds": list(folds.jobs(config)),

@@ -139,6 +139,8 @@ def study(
         "searched_fractions": [0.1],
         "keep_weights": "pretraining",
         "permutations": 1000,
+        "stages": {"simclr": SIMCLR, "control": CONTROL, "micle": MICLE},
+        "layout": None,
         "runs": {
             **{"pretraining": 3 * seeds, "sweep": 24, "fine-tuning": 96, "probe": 48},
             "splits": {

@@ -1,0 +1,44 @@
+"""Several processes, on one machine or on many, that make the runs of one experiment together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+
+from simclr_med import run_folder
+
+_SECONDS_TO_WAIT = 5.0
+
+
+def take(
+    folders: Mapping[str, str], after: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Yields (name, number of those left, with it) of each run, held until the next is asked for.
+
+    In order, but for those that another process holds: they come later, when it has finished or died,
+    and are then found done, or are taken over. Waits where all that are left are held.
+
+    Args:
+      folders: {name: folder of the run}.
+      after: {name: that of the run that has to be done before}.
+    """
+    left, told, after = list(folders), False, after or {}
+    while left:
+        taken = False
+        for name in list(left):
+            if after.get(name) in left:
+                continue
+            with run_folder.claimed(folders[name]) as mine:
+                if mine:
+                    taken, told = True, False
+                    yield name, len(left)
+                    left.remove(name)
+        if left and not taken:
+            if not told:
+                print(
+                    f"Waiting for {len(left)} run{'s' * (len(left) != 1)} of other processes, such as "
+                    f"{left[0]}.",
+                    flush=True,
+                )
+            told = True
+            time.sleep(_SECONDS_TO_WAIT)
