@@ -9,6 +9,8 @@ from simclr_med.commands.invocation import EXPERIMENTS, Invocation
 from simclr_med.config import FIELDS, Config
 from simclr_med.evaluation import splits
 from simclr_med.experiments import (
+    arms_file,
+    arms_forecast,
     folds,
     forecast,
     forecast_jobs,
@@ -38,11 +40,14 @@ def run(invocation: Invocation) -> int:
     else:
         builder, model_dir, strategy = train.set_up(invocation)
     forecast.check_folder(model_dir)
-    jobs = _jobs(invocation, of_study, builder, model_dir)
+    plan, jobs = _jobs(invocation, of_study, builder, model_dir)
     print(f"Dry run of --mode={invocation.mode}: nothing is written to --model_dir={model_dir}.")
     if is_training(model_dir):
         print("Note: another process trains there now and shares this machine.")
     _show_flags(invocation, of_study)
+    if plan and plan.layout:
+        arms_forecast.show(plan, jobs, model_dir, strategy)
+        return 0
     cases, lengths = Cases(), Lengths(strategy.num_replicas_in_sync)
     forecast_tables.show_data(jobs, cases, began)
     kinds = []
@@ -56,8 +61,10 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
-def _jobs(invocation: Invocation, of_study: dict[str, Config], builder, model_dir) -> list[Job]:
-    """Returns the runs of a command, in their order.
+def _jobs(
+    invocation: Invocation, of_study: dict[str, Config], builder, model_dir
+) -> tuple[study_plan.Plan | None, list[Job]]:
+    """Returns the plan of a study, and the runs of a command, in their order.
 
     Raises:
       UserError: a mistake in what the runs differ in.
@@ -66,7 +73,7 @@ def _jobs(invocation: Invocation, of_study: dict[str, Config], builder, model_di
     if of_study:
         builders = study_plan.Builders(dataset.prepare)
         plan = study_check.checked_plan(config, of_study, builders, model_dir)
-        return forecast_jobs.of_study(plan, builders, model_dir)
+        return plan, forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
         named = repeats.jobs(config, config.experiment.repeats)
     elif invocation.folds:
@@ -77,22 +84,29 @@ def _jobs(invocation: Invocation, of_study: dict[str, Config], builder, model_di
     elif mode == "label_efficiency":
         named = label_efficiency.jobs(config)
     else:
-        return [Job("", config, builder, evaluated=mode == "train_then_eval", pictures=True)]
+        evaluated = mode == "train_then_eval"
+        return None, [Job("", config, builder, evaluated=evaluated, pictures=True)]
     pictures = invocation.repeats or invocation.folds
-    return [Job(n, job, builder, pictures=pictures) for n, job in named.items()]
+    return None, [Job(n, job, builder, pictures=pictures) for n, job in named.items()]
 
 
 def _show_flags(invocation: Invocation, of_study: dict[str, Config]) -> None:
     """Prints the flags whose values are not the defaults, and where each was set."""
     _show_differing("Flags", invocation.config, invocation.sources)
     files = recipes.files_of(invocation.given) if of_study else {}
+    shown = set()
     for name, (path, values) in files.items():
+        of_encoder = arms_file.ARCHITECTURE & set(values)  # the arms' own, in their table
+        values = {flag: value for flag, value in values.items() if flag not in of_encoder}
+        if (path, *values.items()) in shown:
+            continue
+        shown.add((path, *values.items()))
         sources = {
             **flags.parse(["", f"--flagfile={path}"]).sources,
             **dict.fromkeys(values, "--arms"),
         }
         own = {flag: file for flag, file in sources.items() if flag not in invocation.given}
-        _show_differing(f"Of {name}, flags", of_study[name], own)
+        _show_differing(f"Of {name.rpartition('/')[2]}, flags", of_study[name], own)
 
 
 def _show_differing(what: str, config: Config, sources: dict[str, str]) -> None:

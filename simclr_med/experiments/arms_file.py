@@ -44,7 +44,7 @@ _KEYS = {
 }
 _OPTIONAL = {"start", "stages", "label_efficiency", "where"}
 _WITH_FLAGS = ("encoders", "stages")
-_ARCHITECTURE = {
+ARCHITECTURE = {
     "encoder",
     "resnet_depth",
     "width_multiplier",
@@ -92,7 +92,7 @@ def recipes(content: Content, given: dict) -> dict[str, tuple[str, dict]]:
     Raises:
       UserError: the study's own command names the architecture, which the arms do.
     """
-    if named := sorted(_ARCHITECTURE & set(given)):
+    if named := sorted(ARCHITECTURE & set(given)):
         raise UserError(
             f"--{named[0]}={given[named[0]]}: with --arms the encoders are those of the file's "
             "[encoders.NAME]; change them there, or in a second file: --arms=FILE,MINE."
@@ -267,7 +267,7 @@ def _check_keys(paths: str, where: str, values: dict, section: str) -> None:
     if section in _WITH_FLAGS:
         unknown = [name for name in unknown if name not in FIELDS]
         if section == "encoders":
-            unknown = sorted(set(values) - _KEYS[section] - _ARCHITECTURE)
+            unknown = sorted(set(values) - _KEYS[section] - ARCHITECTURE)
     if lacks or unknown:
         what = f"'{lacks[0]}' is missing" if lacks else f"'{unknown[0]}' is not known"
         also = {"encoders": " and flags of the encoder", "stages": " and flags"}.get(section, "")

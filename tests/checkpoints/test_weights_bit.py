@@ -4,50 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers.bit_layout import UNITS, public
 from helpers.weights_checks import make
 from simclr_med import checkpoints
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.config import ModelConfig
 from simclr_med.errors import UserError
 from simclr_med.models import Model, bit
-
-UNITS = (3, 4, 6, 3)
-
-
-def public(units=UNITS, width=1, seed=0):
-    """Returns {name in a BiT .npz: random value} of a BiT ResNet-50."""
-    rng = np.random.default_rng(seed)
-    arrays = {}
-
-    def conv(name, size, inputs, outputs):
-        kernel = rng.normal(0.1, 1, (size, size, inputs, outputs))
-        arrays[f"resnet/{name}/standardized_conv2d/kernel"] = kernel.astype("float32")
-
-    def norm(name, channels):
-        for part, low in (("gamma", 0.5), ("beta", -0.5)):
-            value = rng.uniform(low, low + 1, channels)
-            arrays[f"resnet/{name}group_norm/{part}"] = value.astype("float32")
-
-    conv("root_block", 7, 3, 64 * width)
-    channels = 64 * width
-    for b, number in enumerate(units, 1):
-        filters = 32 * width * 2**b
-        for u in range(1, number + 1):
-            at = f"block{b}/unit{u:02d}"
-            if u == 1:
-                conv(f"{at}/a/proj", 1, channels, 4 * filters)
-            norm(f"{at}/a/", channels)
-            conv(f"{at}/a", 1, channels, filters)
-            norm(f"{at}/b/", filters)
-            conv(f"{at}/b", 3, filters, filters)
-            norm(f"{at}/c/", filters)
-            conv(f"{at}/c", 1, filters, 4 * filters)
-            channels = 4 * filters
-    norm("", channels)
-    head = rng.normal(0, 1, (1, 1, channels, 21))
-    arrays["resnet/head/conv2d/kernel"] = head.astype("float32")
-    arrays["resnet/head/conv2d/bias"] = np.zeros(21, "float32")
-    return arrays
 
 
 def windows(x, size, stride):
