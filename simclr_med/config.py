@@ -718,7 +718,12 @@ class ExperimentConfig:
         "study: flag file of the second stage, which is MICLe, or the same steps more of SimCLR.",
         shapes_weights=False,
     )
-    finetune_recipe: str = _knob("", "study: flag file of fine-tuning.", shapes_weights=False)
+    finetune_recipe: str = _knob(
+        "",
+        "study: flag file of fine-tuning. sweep of a pretraining: each point is judged by such a "
+        "fine-tuning, not by a linear probe.",
+        shapes_weights=False,
+    )
     arms: str | None = _knob(
         None,
         "study: FILE.toml[,MINE.toml], arms, tables and figures in place of the three recipes; later "
@@ -747,6 +752,13 @@ class ExperimentConfig:
         "",
         "sweep, study: the values of --train_steps, each with a schedule of its own. Unset: the length "
         "that the run has anyway.",
+        shapes_weights=False,
+    )
+    sweep_flags: str = _knob(
+        "",
+        "sweep: further flags of the run, with their values: 'temperature=0.1,0.5,1 "
+        "train_batch_size=512,1024'. Every combination is a run (paper, section 4.2: of the CheXpert "
+        "pretraining).",
         shapes_weights=False,
     )
     uses: str = _knob(
@@ -993,13 +1005,14 @@ REACH: dict[str, Reach] = {
     "sweep_weight_decays": Reach((SWEEP, STUDY)),
     "simclr_recipe": Reach((STUDY,)),
     "micle_recipe": Reach((STUDY,)),
-    "finetune_recipe": Reach((STUDY,)),
+    "finetune_recipe": Reach((SWEEP, STUDY)),
     "arms": Reach((STUDY,)),
     "weights_dir": Reach((STUDY,), only_if={"arms": None}),
     "shift_dataset": Reach((STUDY,)),
     "shift_manual_dir": Reach((STUDY,), only_if={"shift_dataset": None}),
     "shift_split": Reach((STUDY,), only_if={"shift_dataset": None}),
     "sweep_train_steps": Reach((SWEEP, STUDY)),
+    "sweep_flags": Reach((SWEEP,)),
     "uses": Reach((STUDY,)),
     "label_subsets": Reach((STUDY,)),
     "sweep_label_fraction": Reach((STUDY,)),

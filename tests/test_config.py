@@ -89,6 +89,9 @@ def test_recipes_parse_and_are_possible(recipe):
     line = flags.parse(["run.py", f"--flagfile={ROOT / 'flags' / recipe}"])
     assert flags.config_from(line.given)
     studies = [f"study_{name}.flags" for name in ("demo", "ham10000", "derm", "cxr")]
+    if recipe.startswith("sweep_"):
+        assert line.given["mode"] == "sweep"
+        return
     of_stage = recipe.startswith("study_") and recipe not in studies
     assert line.given.get("mode") == (
         None if of_stage else "study" if recipe in studies else "train_then_eval"

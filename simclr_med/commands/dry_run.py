@@ -81,6 +81,16 @@ def _jobs(
     elif mode == "sweep":
         named = sweep.points(config)
         splits.check_selection(config, builder)
+        judge = experiments.judge_of(invocation)
+        if judge:
+            return None, [
+                job
+                for name, point in named.items()
+                for job in (
+                    Job(name, point, builder),
+                    Job(f"{name}/finetune", judge.config, judge.builder, what="judges a point"),
+                )
+            ]
     elif mode == "label_efficiency":
         named = label_efficiency.jobs(config)
     else:

@@ -19,8 +19,11 @@ def run(invocation: Invocation) -> int:
     try:
         if of_study:
             study.run(config, of_study, dataset.prepare, model_dir, strategy, invocation.record)
+        elif mode == "sweep":
+            judge = judge_of(invocation)
+            sweep.run(config, builder, model_dir, strategy, invocation.record, judge=judge)
         else:
-            runs = {"sweep": sweep.run, "label_efficiency": label_efficiency.run}
+            runs = {"label_efficiency": label_efficiency.run}
             several = folds.run if invocation.folds else repeats.run
             make_runs = runs.get(mode, several)
             make_runs(config, builder, model_dir, strategy, invocation.record)
@@ -29,6 +32,23 @@ def run(invocation: Invocation) -> int:
     if config.run.train_mode == "finetune" and mode == "train_then_eval":
         next_step.show(invocation, model_dir)  # its runs predict together
     return 0
+
+
+def judge_of(invocation: Invocation) -> sweep.Judge | None:
+    """Returns the fine-tuning by which a sweep's pretrainings are judged; None without a recipe.
+
+    Raises:
+      UserError: the sweep is one of fine-tunings, or a mistake in the recipe.
+    """
+    config, path = invocation.config, invocation.config.experiment.finetune_recipe
+    if not path:
+        return None
+    if config.run.train_mode != "pretrain":
+        raise UserError(
+            f"--finetune_recipe={path}: a sweep of fine-tunings is judged by itself; leave it out."
+        )
+    recipe = recipes.judge_of(invocation.given)
+    return sweep.Judge(recipe, dataset.prepare(recipe))
 
 
 def set_up(invocation: Invocation) -> tuple:

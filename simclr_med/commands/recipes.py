@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from simclr_med.commands import flags
-from simclr_med.config import Config
+from simclr_med.config import GROUPS, Config
 from simclr_med.errors import UserError
 from simclr_med.experiments import arms_file, study_plan
 
@@ -27,6 +29,16 @@ def of_study(given: dict) -> dict[str, Config]:
         name: flags.config_from({**_given_in(path, values), **of_all})
         for name, (path, values) in files_of(given).items()
     }
+
+
+def judge_of(given: dict) -> Config:
+    """Returns the fine-tuning of --finetune_recipe with the encoder, data and machine of a sweep."""
+    shared = {
+        field.name for group in ("model", "device") for field in dataclasses.fields(GROUPS[group])
+    }
+    shared |= {"data_dir", "manual_dir", "seed", "bootstrap_resamples", "selection_metric"}
+    of_sweep = {name: value for name, value in given.items() if name in shared}
+    return flags.config_from({**_given_in(given["finetune_recipe"], {}), **of_sweep})
 
 
 def files_of(given: dict) -> dict[str, tuple[str, dict]]:

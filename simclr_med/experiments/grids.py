@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
-from simclr_med.config import Config
+from simclr_med.config import FIELDS, GROUPS, Config
 from simclr_med.errors import UserError
+
+_OWN_GRIDS = ("learning_rate", "weight_decay", "train_steps")
+_OF_A_RUN = {"seed"} | {
+    field.name
+    for group in ("augment", "model", "train", "optim")
+    for field in dataclasses.fields(GROUPS[group])
+}
 
 
 def numbers(flag: str, text: str, field: str) -> list[float]:
@@ -51,6 +60,43 @@ def whole_numbers(flag: str, text: str, field: str) -> list[int]:
         if value < 1 or value != int(value):
             raise UserError(f"--{flag}={text}: {name(value)} is not a whole number, at least 1.")
     return [int(value) for value in values]
+
+
+def of_flags(text: str) -> dict[str, list]:
+    """Returns {field: its values} of --sweep_flags, "temperature=0.1,0.5 train_batch_size=512,1024".
+
+    Raises:
+      UserError: an unknown flag, one that has a grid of its own, or a value that it cannot have.
+    """
+    found: dict[str, list] = {}
+    for part in text.split():
+        field, equals, words = part.lstrip("-").partition("=")
+        if not equals or field not in FIELDS or field in found:
+            what = f"'{field}' is there twice" if field in found else f"'{part}' names no flag"
+            raise UserError(
+                f"--sweep_flags={text}: {what}. Give FLAG=VALUE,VALUE, several separated by spaces."
+            )
+        if field in _OWN_GRIDS:
+            raise UserError(f"--sweep_flags={text}: for {field} there is --sweep_{field}s.")
+        if field not in _OF_A_RUN:
+            raise UserError(f"--sweep_flags={text}: --{field} is the same for all runs of a sweep.")
+        found[field] = [_value(text, field, word) for word in words.split(",")]
+    return found
+
+
+def _value(text: str, field: str, word: str) -> Any:
+    """Returns a value of a field from its text."""
+    kind = FIELDS[field].type.split(" | ")[0]
+    try:
+        if kind == "bool":
+            value: Any = {"true": True, "false": False}[word.lower()]
+        else:
+            value = {"int": int, "float": float}.get(kind, str)(word)
+        Config().replace(**{field: value}).validate()
+    except (KeyError, ValueError) as error:  # UserError is one
+        why = error if isinstance(error, UserError) else f"'{word}' is no value of --{field}."
+        raise UserError(f"--sweep_flags={text}: {why}") from None
+    return value
 
 
 def name(value: float) -> str:

@@ -1,22 +1,25 @@
-"""Grid sweep of learning rate, weight decay and steps (section 4.3): chosen on one split, tested on
-another.
+"""Grid sweep of learning rate, weight decay, steps and any other flags (sections 4.2, 4.3): chosen on
+one split, tested on another.
 
 Every point is judged on `--selection_split` (fine-tuning: at the best of its kept checkpoints there;
-pretraining: at the last). Only the best is then evaluated on `--eval_split`, at that checkpoint.
+pretraining: at the last, by a linear probe, or by the fine-tuning of `--finetune_recipe`). Only the best
+is then evaluated on `--eval_split`, at that checkpoint.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import os
+from typing import Any
 
 import tensorflow as tf
 
 from simclr_med import run_folder
 from simclr_med.config import Config
-from simclr_med.errors import UserError
+from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import splits
 from simclr_med.experiments import figures, grids, runs, summary
 from simclr_med.metrics.text import TITLES, metrics_of
@@ -24,7 +27,46 @@ from simclr_med.run_folder import files, gfile, spreadsheet, terminal
 
 GRIDS = ("sweep_learning_rates", "sweep_weight_decays", "sweep_train_steps")
 CHOSEN = ("learning_rate", "weight_decay", "train_steps")  # what a point of the grid sets
+_JUDGED = "finetune"  # of a pretraining's folder: the fine-tuning by which it is judged
 _TEST = "test"  # the name of the final evaluation's files
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """The fine-tuning by which pretrainings are judged, on its own selection split.
+
+    Attributes:
+      config: of it, but for the weights to start from.
+      builder: of its dataset.
+    """
+
+    config: Config
+    builder: Any
+
+    def __call__(self, folder: str, strategy: tf.distribute.Strategy, asked: dict) -> runs.Outcome:
+        """Returns the outcome of the fine-tuning, in FOLDER/finetune, of a finished pretraining."""
+        config = self.config.replace(
+            checkpoint=folder,
+            eval_split=self.config.data.selection_split,
+            eval_name="selection",
+            keep_hub_module_max=0,
+        )
+        path = os.path.join(folder, _JUDGED)
+        try:
+            made = (config, self.builder, path, strategy, asked)
+            return runs.Outcome(runs.train_and_evaluate(*made, to_choose=True))
+        except Diverged as error:
+            print(f"{path} failed: {error}")
+            return runs.Outcome({}, str(error))
+
+
+def varied(config: Config) -> tuple[str, ...]:
+    """Returns the fields that a point of the grid sets.
+
+    Raises:
+      UserError: a mistake in `--sweep_flags`.
+    """
+    return (*CHOSEN, *grids.of_flags(config.experiment.sweep_flags))
 
 
 def points(config: Config) -> dict[str, Config]:
@@ -45,16 +87,25 @@ def points(config: Config) -> dict[str, Config]:
         eval_name="selection",
         keep_hub_module_max=0,
     )
+    others = grids.of_flags(asked.sweep_flags)
     return {
-        f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}": judged.replace(
-            learning_rate=rate, weight_decay=decay, train_steps=count
+        f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}"
+        + "".join(f"_{name}_{value}" for name, value in zip(others, values)): judged.replace(
+            learning_rate=rate, weight_decay=decay, train_steps=count, **dict(zip(others, values))
         )
-        for (suffix, count), rate, decay in itertools.product(steps.items(), rates, decays)
+        for (suffix, count), rate, decay, *values in itertools.product(
+            steps.items(), rates, decays, *others.values()
+        )
     }
 
 
 def run(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config,
+    builder,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    asked: dict,
+    judge: Judge | None = None,
 ) -> dict:
     """Runs the grid, evaluates the best on `--eval_split`; writes files, returns the best.
 
@@ -67,16 +118,22 @@ def run(
     """
     points(config)  # a mistake in the grid comes first
     splits.check_selection(config, builder)
+    if judge:
+        splits.check_selection(judge.config, judge.builder)
     with run_folder.locked(model_dir):
-        best = search(config, builder, model_dir, strategy, asked)
+        best = search(config, builder, model_dir, strategy, asked, judge=judge)
         folder = os.path.join(model_dir, best["run"])
+        if judge:  # what is tested is the best's fine-tuning
+            folder, config, builder = os.path.join(folder, _JUDGED), judge.config, judge.builder
+            config = config.replace(checkpoint=os.path.dirname(folder))
         looks = _looks_at_test(model_dir, best["run"])
         if looks:
             print(
                 f"Note: {', '.join(looks)} was evaluated on --eval_split={config.data.eval_split} "
                 "before, when it was the best. This is another look at that split; say so."
             )
-        of_best = config.replace(**{name: best[name] for name in CHOSEN}, eval_name=_TEST)
+        values = {} if judge else {name: best[name] for name in varied(config)}
+        of_best = config.replace(**values, eval_name=_TEST)
         result = runs.evaluate_once(of_best, builder, folder, strategy, pictures=True)
         _bring_up(result, folder, model_dir)
         best["looked_at_before"] = looks
@@ -100,6 +157,7 @@ def search(
     asked: dict,
     *,
     keep_weights: bool = True,
+    judge: Judge | None = None,
 ) -> dict:
     """Returns the best point on the selection split: {"run", "learning_rate", "weight_decay", ...}.
 
@@ -113,6 +171,7 @@ def search(
       strategy: from `build.set_up`.
       asked: what the command line said, for flags.json.
       keep_weights: False removes each point's checkpoints once it is judged.
+      judge: of pretrainings; None: each is judged as it is evaluated.
 
     Raises:
       UserError: no point came to its end with a defined `--selection_metric`.
@@ -126,11 +185,14 @@ def search(
         to_choose=True,
         keep_weights=keep_weights,
     ):
-        optim = jobs[name].optim
-        row = {"run": name, "learning_rate": optim.learning_rate, "failure": outcome.failure}
-        row["weight_decay"] = optim.weight_decay
-        if config.experiment.sweep_train_steps:
-            row["train_steps"] = jobs[name].train.train_steps
+        values = jobs[name].to_dict()
+        row = {"run": name, "failure": outcome.failure}
+        row |= {field: values[field] for field in varied(config)}
+        if not config.experiment.sweep_train_steps:
+            del row["train_steps"]
+        if outcome.result and judge:
+            outcome = judge(os.path.join(model_dir, name), strategy, asked)
+            row["failure"] = outcome.failure
         if outcome.result:
             measured = summary.main_row(outcome.result)
             if metric not in measured:
@@ -147,13 +209,14 @@ def search(
             f"{config.data.selection_split}: see {os.path.join(model_dir, 'sweep.md')}."
         )
     best = max(able, key=lambda row: row[metric])
-    as_long = [row for row in rows if row.get("train_steps") == best.get("train_steps")]
+    not_drawn = [name for name in varied(config) if name not in ("learning_rate", "weight_decay")]
+    as_long = [row for row in rows if all(row.get(n) == best.get(n) for n in not_drawn)]
     figures.heat_map(os.path.join(model_dir, "sweep.png"), as_long, metric)
     show = [row for row in rows if row.get(metric) is not None or row["failure"]]
-    terminal.show([(_title(config), *_cells(show, metric, best))])
+    terminal.show([(_title(config), *_cells(show, metric, best, varied(config)))])
     return {
-        **{key: best[key] for key in ("run", "learning_rate", "weight_decay")},
-        "train_steps": jobs[best["run"]].train.train_steps,
+        "run": best["run"],
+        **{name: jobs[best["run"]].to_dict()[name] for name in varied(config)},
         "selection_split": config.data.selection_split,
         "selection_metric": metric,
         metric: best[metric],
@@ -190,14 +253,14 @@ def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     metric = config.eval.selection_metric
     able = [row for row in rows if row.get(metric) is not None]
     best = max(able, key=lambda row: row[metric]) if able else None
-    columns = ["run", *(name for name in CHOSEN if name in rows[0]), "failure"]
+    columns = ["run", *(name for name in varied(config) if name in rows[0]), "failure"]
     columns += list(dict.fromkeys(key for row in rows for key in row if key not in columns))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows({key: spreadsheet.cell(value) for key, value in row.items()} for row in rows)
     run_folder.write_atomically(os.path.join(model_dir, "sweep.csv"), text.getvalue())
-    table = summary.markdown(*_cells(rows, metric, best))
+    table = summary.markdown(*_cells(rows, metric, best, varied(config)))
     run_folder.write_atomically(
         os.path.join(model_dir, "sweep.md"), f"# {_title(config)}\n\n{table}"
     )
@@ -210,14 +273,19 @@ def _title(config: Config) -> str:
     )
 
 
-def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str], list[list[str]]]:
+def _cells(
+    rows: list[dict], metric: str, best: dict | None, fields: tuple[str, ...]
+) -> tuple[list[str], list[list[str]]]:
     names = [name for name in TITLES if any(name in row for row in rows)]
     names.sort(key=lambda name: name != metric)
-    varied = [name for name in CHOSEN if name in rows[0]]
+    shown = [name for name in fields if name in rows[0]]
     lines = [
         [
             grids.name(row["learning_rate"]) + (" (best)" if row is best else ""),
-            *(grids.name(row[name]) for name in varied[1:]),
+            *(
+                str(row[n]) if isinstance(row[n], bool | str) else grids.name(row[n])
+                for n in shown[1:]
+            ),
             *(
                 ["failed: " + row["failure"].split(";")[0]] + [""] * (len(names) - 1)
                 if row["failure"]
@@ -226,5 +294,5 @@ def _cells(rows: list[dict], metric: str, best: dict | None) -> tuple[list[str],
         ]
         for row in rows
     ]
-    titles = [name.replace("_", " ") for name in varied]
+    titles = [name.replace("_", " ") for name in shown]
     return [*titles, *summary.titles(names)], lines

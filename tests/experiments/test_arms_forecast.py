@@ -6,7 +6,6 @@ from simclr_med.config import Config, ModelConfig
 from simclr_med.experiments import arms_forecast
 from simclr_med.experiments.forecast_jobs import Job
 
-
 # As torchvision's, but for SimCLR's projection shortcut of the first group.
 RESNET18 = 11_176_512 + 64 * 64 + 2 * 64
 

@@ -244,6 +244,75 @@ def test_a_sweep_of_steps_tests_the_best_number_of_them(stand_ins, builder, tmp_
     assert saved["train_steps"] == 4
 
 
+def test_any_flags_of_a_pretraining_are_swept(stand_ins, builder, tmp_path):
+    pretrain = SWEEP.replace(
+        **{"train_mode": "pretrain", "sweep_learning_rates": "0.1", "sweep_weight_decays": "0"},
+        sweep_flags="temperature=0.1,0.5 train_batch_size=2,4 use_blur=true",
+    )
+    stand_ins.score = lambda config: (
+        0.5 + config.to_dict()["temperature"] / 4 + (config.train.train_batch_size == 2) / 10
+    )
+    best = sweep.run(pretrain, builder, str(tmp_path), None, {})
+    name = "lr_0.1_wd_0_temperature_0.5_train_batch_size_2_use_blur_True"
+    assert best["run"] == name and len(stand_ins.trained) == 4
+    assert (best["temperature"], best["train_batch_size"], best["use_blur"]) == (0.5, 2, True)
+    assert stand_ins.evaluated[-1] == (name, "test")
+    with open(tmp_path / "sweep.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["temperature"], row["train_batch_size"]) for row in rows] == [
+        *(("0.1", "2"), ("0.1", "4")),
+        *(("0.5", "2"), ("0.5", "4")),
+    ]
+
+
+def test_pretrainings_are_judged_by_the_fine_tuning_of_a_recipe(stand_ins, builder, tmp_path):
+    """The probe prefers the low temperature, fine-tuning the high one; another point diverges there."""
+
+    def score(config):
+        if config.run.train_mode == "pretrain":
+            return 1 - config.to_dict()["temperature"]
+        return 0.9 if "temperature_0.5" in config.run.checkpoint else 0.6
+
+    def before(config):
+        if config.run.train_mode == "finetune" and "temperature_0.7" in config.run.checkpoint:
+            raise Diverged("The loss became NaN.")
+
+    stand_ins.score, stand_ins.before = score, before
+    pretrain = SWEEP.replace(
+        **{"train_mode": "pretrain", "sweep_learning_rates": "0.1", "sweep_weight_decays": "0"},
+        sweep_flags="temperature=0.1,0.5,0.7",
+    )
+    judge = sweep.Judge(SWEEP.replace(train_steps=3), builder)
+    best = sweep.run(pretrain, builder, str(tmp_path), None, {}, judge)
+    name = "lr_0.1_wd_0_temperature_0.5"
+    assert best["run"] == name and best["failed"] == ["lr_0.1_wd_0_temperature_0.7"]
+    of_test = [run for run, split in stand_ins.evaluated if split == "test"]
+    assert of_test == ["finetune"] and best["result"]["macro_auc"] == 0.9
+    saved = json.loads((tmp_path / name / "finetune" / "config.json").read_text())
+    assert saved["checkpoint"] == str(tmp_path / name) and saved["train_steps"] == 3
+    trained = len(stand_ins.trained)
+    sweep.run(pretrain, builder, str(tmp_path), None, {}, judge)
+    assert len(stand_ins.trained) == trained
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("temperature", "'temperature' names no flag"),
+        ("warmth=1,2", "'warmth=1,2' names no flag"),
+        ("temperature=0.1 temperature=0.2", "'temperature' is there twice"),
+        ("learning_rate=1", "for learning_rate there is --sweep_learning_rates"),
+        ("dataset=a,b", "--dataset is the same for all runs"),
+        ("temperature=0", "--temperature=0.0 must be above 0"),
+        ("train_batch_size=2.5", "'2.5' is no value of --train_batch_size"),
+        ("use_blur=maybe", "'maybe' is no value of --use_blur"),
+    ],
+)
+def test_a_mistake_in_the_swept_flags_is_an_error_message(text, words):
+    with pytest.raises(UserError, match=f"--sweep_flags={text}: {words}"):
+        grids.of_flags(text)
+
+
 def test_a_finished_sweep_run_again_trains_and_tests_nothing(stand_ins, builder, tmp_path):
     first = sweep.run(SWEEP, builder, str(tmp_path), None, {})
     calls = len(stand_ins.trained), len(stand_ins.evaluated)
@@ -407,7 +476,7 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
     modules = {"sweep": sweep, "repeats": repeats, "study": study}
     for name, module in {**modules, "label_efficiency": label_efficiency}.items():
 
-        def note(*args, name=name):
+        def note(*args, name=name, judge=None):
             calls.append((name, args[-3]))
             raise signals.Interrupted(15)
 

@@ -182,6 +182,7 @@ CHANGES = {
     "shift_manual_dir": ("plan", "elsewhere", {}),
     "shift_split": ("plan", "validation", {}),
     "sweep_train_steps": ("plan", "1,2", {}),
+    "sweep_flags": ("plan", "temperature=0.2,0.3", {}),
     "uses": ("plan", "probe", {}),
     "label_subsets": ("plan", 2, {}),
     "sweep_label_fraction": ("plan", "0.1,1", {}),
