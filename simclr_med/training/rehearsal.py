@@ -19,9 +19,10 @@ from simclr_med.config import Config
 from simclr_med.keras_api import keras
 from simclr_med.models import Model
 from simclr_med.run_folder import data_json
+from simclr_med.training.loop import device_ops_of
 from simclr_med.training.plan import Plan, batches_from, make_plan, views_per_example
 from simclr_med.training.step import Trained, make_run_steps
-from simclr_med.training.train import device_ops_of, initial_weights, kept_classes, make_trained
+from simclr_med.training.train import initial_weights, kept_classes, make_trained
 
 WARM_UP, MEASURED = 2, 5  # steps
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from simclr_med import checkpoints, distribution, out_of_memory, run_folder
-from simclr_med.augment import device_ops
 from simclr_med.build import label_reading, make_model
 from simclr_med.checkpoints.weights import Classes, initial, input_range, open_weights
 from simclr_med.checkpoints.weights.content import Weights
-from simclr_med.config import PRIVATE, Config, fields_that_shape_weights
+from simclr_med.config import Config
 from simclr_med.data import Bags
 from simclr_med.errors import UserError
 from simclr_med.optim import make_head_optimizer, make_optimizer, supervised_variables
 from simclr_med.run_folder import curves, data_json, figures, gfile, leftovers, provenance
-from simclr_med.signals import Interrupted, stop_signals
-from simclr_med.training import startup, views, workers
-from simclr_med.training.methods import Method
-from simclr_med.training.plan import Plan, batches_from, make_plan, views_per_example
-from simclr_med.training.step import Trained, make_run_steps
-from simclr_med.transient import retried
-
-_TPU_STEPS_PER_CALL = 50
+from simclr_med.signals import stop_signals
+from simclr_med.training import loop, startup, workers
+from simclr_med.training.plan import Plan, make_plan
+from simclr_med.training.step import Trained
 
 
 def train(
@@ -98,7 +92,7 @@ def train(
                 out_of_memory.explained(config, strategy.num_replicas_in_sync),
                 saved,
             ):
-                _loop(plan, strategy, trained, saved, stop)
+                loop.run(plan, strategy, trained, saved, stop)
         # 7. The picture of how it went.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
@@ -173,136 +167,3 @@ def _summary(plan: Plan, model_dir: str) -> str:
         f"batch {batch_size}, {plan.total_steps:,} steps = "
         f"{plan.total_steps * batch_size / plan.num_examples:.1f} epochs, {model_dir}"
     )
-
-
-def device_ops_of(config: Config) -> dict[str, tuple]:
-    """Returns the augmentations of a run on the device, see `augment.device_ops`."""
-    return device_ops(
-        color_jitter_strength=config.augment.color_jitter_strength,
-        use_blur=config.augment.use_blur,
-        grayscale_probability=config.augment.grayscale_probability,
-        rotation_degrees=config.augment.rotation_degrees,
-    )
-
-
-def _loop(
-    plan: Plan,
-    strategy: tf.distribute.Strategy,
-    trained: Trained,
-    saved: checkpoints.RunCheckpoints,
-    stop: list[int],
-) -> None:
-    """Runs the steps from `saved.step` to the last one, logging and saving on the way."""
-    config, total_steps = plan.config, plan.total_steps
-    batch_size = config.train.train_batch_size
-    batches_of = functools.partial(batches_from, plan, saved.step)
-    own_part = distribution.worker_of(strategy)
-    batches = batches_of(part=own_part)
-    ops = device_ops_of(config)
-    num_views = views_per_example(plan, batches)
-    log = run_folder.RunLog(saved.model_dir, saved.step, total_steps, num_views * batch_size)
-    if saved.step == 0:
-        shaping = fields_that_shape_weights()
-        values = {n: v for n, v in config.to_dict().items() if n in shaping and n not in PRIVATE}
-        log.hyperparameters(values)
-        path = os.path.join(saved.model_dir, "views.png")
-        batch = next(iter(batches))
-        picture = views.save(path, batch, ops, config.run.seed, Method.kind_of(config))
-        if picture is not None:
-            log.picture("views", tf.constant(picture), step=0)
-        if config.method != "finetune" and config.train.same_patient_negatives == "mask":
-            print(startup.negatives(workers.gather(strategy, batch["patient"].numpy())), flush=True)
-    run_steps = make_run_steps(config, plan.method, strategy, trained, ops)
-    stops_at = _Stops(plan, distribution.is_tpu(strategy))
-    began = saved.step
-
-    def batches_now():
-        """Returns an iterator over the batches that are left, now that `saved.step` are done."""
-
-        def of_part(*part):
-            is_made = part == own_part and saved.step == began
-            return batches if is_made else batches_from(plan, saved.step, part)
-
-        return iter(distribution.distribute_parts(of_part, strategy))
-
-    steps = _Steps(run_steps, batches_now, alone=own_part[1] == 1 and not stops_at.is_tpu)
-    sums: dict[str, float] = {}
-    counted = 0
-    try:
-        while (step := saved.step) < total_steps:
-            size = stops_at.next_after(step) - step
-            totals = {k: float(v) for k, v in steps.run(size).items()}
-            if not all(abs(value) < float("inf") for value in totals.values()):
-                raise checkpoints.diverged(saved.step, saved.latest)
-            step, counted = step + size, counted + size
-            sums = {name: sums.get(name, 0.0) + value for name, value in totals.items()}
-            means = {name: value / counted for name, value in sums.items()}
-            log.show(step, {name: value / size for name, value in totals.items()})
-            number = workers.asked_to_stop(strategy, stop)
-            must_save = stops_at.saves(step) or number
-            if must_save or stops_at.logs(step):
-                epoch = step * batch_size / plan.num_examples
-                rate = float(tf.convert_to_tensor(trained.optimizer.learning_rate))
-                log.write(step, {**means, "learning_rate": rate, "epoch": epoch})
-                sums, counted = {}, 0
-            if must_save:
-                saved.save()
-            if number:
-                raise Interrupted(number)
-    finally:
-        log.close()
-
-
-class _Steps:
-    """Runs steps; where images could not be read by a fault that passes, goes on from the step reached.
-
-    Args:
-      run_steps: from `make_run_steps`.
-      batches: returns an iterator over the batches from the step on that the run has reached.
-      alone: nobody else takes part in a step, neither a worker nor a TPU: a fault is the storage's.
-    """
-
-    def __init__(self, run_steps, batches, *, alone: bool):
-        self._run_steps, self._batches, self._alone = run_steps, batches, alone
-        self._iterator = batches()
-
-    def run(self, size: int) -> dict[str, tf.Tensor]:
-        """Returns the totals of `size` steps."""
-        if not self._alone or size > 1:  # of several steps some may be done
-            return self._run_steps(self._iterator, tf.constant(size))
-        return retried(self._one, "Reading images to train on")
-
-    def _one(self) -> dict[str, tf.Tensor]:
-        if self._iterator is None:
-            self._iterator = self._batches()
-        try:
-            return self._run_steps(self._iterator, tf.constant(1))
-        except tf.errors.OpError:
-            self._iterator = None  # it may have lost a batch
-            raise
-
-
-class _Stops:
-    """After which steps the loop comes back from TensorFlow: to save, to log, or on TPUs every 50."""
-
-    def __init__(self, plan: Plan, is_tpu: bool):
-        run, batch_size = plan.config.run, plan.config.train.train_batch_size
-        epoch = round(plan.num_examples / batch_size)
-        self._save_every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
-        self._log_every = min(100, max(1, plan.total_steps // 100))
-        self.is_tpu = is_tpu
-        self._per_call = _TPU_STEPS_PER_CALL if is_tpu else 1
-        self._last = plan.total_steps
-
-    def next_after(self, step: int) -> int:
-        """Returns the step after which the loop comes back next."""
-        ends = [(step // n + 1) * n for n in (self._save_every, self._log_every)]
-        return min(step + self._per_call, *ends, self._last)
-
-    def saves(self, step: int) -> bool:
-        """Returns whether a checkpoint is due after this step."""
-        return step % self._save_every == 0 or step == self._last
-
-    def logs(self, step: int) -> bool:
-        """Returns whether a line of metrics is due after this step."""
-        return step % self._log_every == 0

@@ -101,12 +101,24 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
         )
 
 
-def asked_to_stop(strategy: tf.distribute.Strategy, received: list[int]) -> int:
-    """Returns the number of a signal that some worker received, 0 for none; all have to call it."""
+def agree(
+    strategy: tf.distribute.Strategy, received: list[int], seconds: float
+) -> tuple[int, float]:
+    """Returns (number of a signal that some worker received, 0 for none; the slowest's seconds).
+
+    All have to call it, and all get the same.
+
+    Args:
+      strategy: of the run.
+      received: signals of this worker.
+      seconds: that a step of this worker took, at most 2,000.
+    """
     mine = received[0] if received else 0
     if distribution.worker_of(strategy)[1] == 1:
-        return mine
-    return int(everywhere(strategy, [mine]).max())
+        return mine, seconds
+    microseconds = min(int(seconds * 1e6), 2**31 - 1)
+    number, slowest = everywhere(strategy, [mine, microseconds]).max(axis=0)
+    return int(number), float(slowest) / 1e6
 
 
 def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:

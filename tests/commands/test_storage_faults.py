@@ -14,7 +14,7 @@ from simclr_med import transient
 from simclr_med.commands import dataset
 from simclr_med.errors import StorageUnavailable
 from simclr_med.evaluation import evaluate
-from simclr_med.training import train
+from simclr_med.training import loop, train
 
 BUSY = tf.errors.UnavailableError(None, None, "HTTP response code 503 with body 'busy'")
 CONFIG = tiny_runs.BASE.replace(train_steps=4, checkpoint_steps=2, learning_rate=0.1)
@@ -93,7 +93,7 @@ def test_images_that_cannot_be_read_for_a_while_change_nothing(
     undisturbed_run, tiny_data, strategy, tmp_path, monkeypatch, one_block, faults
 ):
     """A batch that was lost on the way is read again."""
-    left, made = dict(faults), train.make_run_steps
+    left, made = dict(faults), loop.make_run_steps
 
     def make(config, method, strategy, trained, ops):
         run_steps = made(config, method, strategy, trained, ops)
@@ -108,7 +108,7 @@ def test_images_that_cannot_be_read_for_a_while_change_nothing(
 
         return failing
 
-    monkeypatch.setattr(train, "make_run_steps", make)
+    monkeypatch.setattr(loop, "make_run_steps", make)
     train.train(CONFIG, tiny_data, str(tmp_path / "run"), strategy, {})
     assert not any(left.values())
     check_equal(tmp_path / "run", undisturbed_run)
@@ -123,7 +123,7 @@ def test_images_that_never_come_end_the_run_with_its_checkpoints_kept(
 
         return failing
 
-    monkeypatch.setattr(train, "make_run_steps", make)
+    monkeypatch.setattr(loop, "make_run_steps", make)
     with pytest.raises(StorageUnavailable, match="Reading images to train on failed 6 times"):
         train.train(CONFIG, tiny_data, str(tmp_path / "run"), strategy, {})
 

@@ -35,7 +35,7 @@ from simclr_med.experiments import arms_file, folds, label_efficiency, repeats, 
 from simclr_med.export import command
 from simclr_med.keras_api import keras
 from simclr_med.metrics import predictions
-from simclr_med.training import plan, train
+from simclr_med.training import loop, plan, train
 from tfds_builders import chexpert_studies, prepare
 from tfds_builders.derm_bags import Builder, folder_config
 from tfds_builders.errors import DataError
@@ -291,7 +291,7 @@ class Effects:
             patch.setattr(plan, "open_bags", self._open_bags)
             patch.setattr(plan, "training_batches", self._training_batches)
             patch.setattr(train.curves, "save", lambda *args: None)
-            patch.setattr(train.views, "save", lambda *args: tf.zeros([1, 1, 3], tf.uint8))
+            patch.setattr(loop.views, "save", lambda *args: tf.zeros([1, 1, 3], tf.uint8))
             tf.config.run_functions_eagerly(True)
             try:
                 yield patch

@@ -9,7 +9,7 @@ import pytest
 
 from helpers import encoders
 from simclr_med.commands import main
-from simclr_med.models import bit
+from simclr_med.models import resnet
 
 # Small encoders in place of the paper's; supervised weights of Keras for the one that has none published.
 MINE = """
@@ -43,8 +43,7 @@ TINY = (
 
 def shorten(patch):
     """Encoders of one block a group, but for Keras's ResNet-50."""
-    whole = {"bit50": bit.UNITS_PER_GROUP[50]}
-    encoders.shorten(patch, **whole)
+    encoders.shorten(patch, resnet50=resnet.BLOCKS_PER_GROUP[50])
 
 
 def write_weights(folder):

@@ -116,11 +116,11 @@ def test_workers_that_agree_go_on_and_others_are_told_what_differs(second_of_thr
 
 
 def test_a_signal_to_any_worker_stops_all(second_of_three, strategy):
-    assert workers.asked_to_stop(strategy, []) == 0
-    assert workers.asked_to_stop(strategy, [15, 2]) == 15
-    assert workers.asked_to_stop(second_of_three, []) == 0
-    second_of_three.others[0] = [15]
-    assert workers.asked_to_stop(second_of_three, []) == 15
+    assert workers.agree(strategy, [], 0.25) == (0, 0.25)
+    assert workers.agree(strategy, [15, 2], 0.25) == (15, 0.25)
+    assert workers.agree(second_of_three, [], 0.25) == (0, 0.25)
+    second_of_three.others[0] = [15, 750_000]
+    assert workers.agree(second_of_three, [], 0.25) == (15, 0.75)
 
 
 def test_numbers_of_all_processes_are_one_row_here(strategy):

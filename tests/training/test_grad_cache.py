@@ -16,7 +16,7 @@ from simclr_med.augment import device_ops
 from simclr_med.commands.main import main
 from simclr_med.errors import UserError
 from simclr_med.keras_api import keras
-from simclr_med.training import train
+from simclr_med.training import loop
 
 HALVES = [[0, 1, 2, 3], [4, 5, 6, 7]]
 FINETUNE = dict(train_mode="finetune")
@@ -172,7 +172,7 @@ def test_out_of_memory_names_what_helps(tiny_data, monkeypatch, tmp_path, capsys
     def exhausted(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore")
 
-    monkeypatch.setattr(train, "make_run_steps", lambda *_: exhausted)
+    monkeypatch.setattr(loop, "make_run_steps", lambda *_: exhausted)
     try:
         assert main(command(tiny_data, tmp_path, *flags)) == 2
     finally:

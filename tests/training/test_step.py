@@ -4,7 +4,7 @@ import pytest
 
 from helpers import tiny_runs
 from simclr_med import build, distribution
-from simclr_med.training import plan, train
+from simclr_med.training import loop, plan, train
 
 
 @pytest.mark.slow
@@ -21,11 +21,11 @@ def test_nothing_is_traced_after_the_first_step(
         made.append(original(*args))
         return made[-1]
 
-    original = train.make_run_steps
-    monkeypatch.setattr(train, "make_run_steps", make_run_steps)
+    original = loop.make_run_steps
+    monkeypatch.setattr(loop, "make_run_steps", make_run_steps)
     if steps_per_call > 1:  # as on TPUs, whose calls are cut where a save or a log is due
         monkeypatch.setattr(distribution, "is_tpu", lambda strategy: True)
-        monkeypatch.setattr(train, "_TPU_STEPS_PER_CALL", steps_per_call)
+        monkeypatch.setattr(loop, "_TPU_STEPS_PER_CALL", steps_per_call)
     strategy = build.set_up(config)
     for until in (5, 7):  # the second goes on from the first's last checkpoint
         monkeypatch.setattr(plan, "num_train_steps", lambda *_, until=until: until)
