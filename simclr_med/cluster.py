@@ -71,12 +71,12 @@ def find(num_workers: int, environ: MutableMapping[str, str] | None = None) -> C
     return cluster if found > 1 else None
 
 
-def leave(environ: MutableMapping[str, str] | None = None) -> None:
+def clear_tf_config(environ: MutableMapping[str, str] | None = None) -> None:
     """Makes this process work alone from now on."""
     (os.environ if environ is None else environ).pop("TF_CONFIG", None)
 
 
-def meet(cluster: Cluster) -> None:
+def wait_for_workers(cluster: Cluster) -> None:
     """Returns when every worker of the cluster could be reached, each of which has to call this.
 
     TensorFlow would wait for them too, but ignore Ctrl-C and SIGTERM, and for an hour at most.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from simclr_med.cluster import Cluster, meet
+from simclr_med.cluster import Cluster, wait_for_workers
 from simclr_med.errors import UserError, WorkerLost
 from simclr_med.signals import in_main_thread
 
@@ -86,7 +86,7 @@ def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
 
 
 def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
-    meet(cluster)
+    wait_for_workers(cluster)
     communication = tf.distribute.experimental.CommunicationImplementation
     gpus = tf.config.list_physical_devices("GPU")  # whose sums TensorFlow else sends by gRPC
     _grow_memory(gpus)

@@ -52,7 +52,7 @@ def test_slurm_s_tasks_are_workers_in_the_order_of_the_nodes():
     ports = [int(address.split(":")[1]) for address in found.workers]
     assert ports == [ports[0], ports[0] + 1] * 2 and 20000 <= ports[0] < 30000
     assert cluster.find(1, environ) == found  # TensorFlow reads TF_CONFIG, and so do we from now on
-    cluster.leave(environ)
+    cluster.clear_tf_config(environ)
     assert cluster.find(1, environ) is None
 
 
@@ -122,20 +122,20 @@ def test_workers_wait_for_one_another(pair, capsys, monkeypatch):
     """Also when they have to try again; the one that waits says for whom."""
     monkeypatch.setattr(cluster, "_REMIND", 0.3)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(cluster.meet, cluster.Cluster(pair, 1))
+        first = pool.submit(cluster.wait_for_workers, cluster.Cluster(pair, 1))
         said = ""
         while f"still waits for {pair[0]} (Connection refused)" not in said:
             assert not first.done()
             time.sleep(0.05)
             said += capsys.readouterr().out
-        cluster.meet(cluster.Cluster(pair, 0))
+        cluster.wait_for_workers(cluster.Cluster(pair, 0))
         with cluster._listening(pair[0]):  # as TensorFlow does next, while the other still looks
             first.result()
 
 
 def test_a_port_that_is_taken_is_said(pair):
     with cluster._listening(pair[0]), pytest.raises(UserError, match=f"listen at {pair[0]}"):
-        cluster.meet(cluster.Cluster(pair, 0))
+        cluster.wait_for_workers(cluster.Cluster(pair, 0))
 
 
 @pytest.mark.parametrize(("index", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])

@@ -25,7 +25,7 @@ _INDEX = re.compile(r"ckpt-(\d+)\.index")
 _UNFINISHED = "unfinished-"
 
 
-def kept(model_dir: str) -> list[str]:
+def list_prefixes(model_dir: str) -> list[str]:
     """Returns the prefixes of a run's checkpoints, the oldest first; whole or not."""
     matches = map(_INDEX.fullmatch, files.names(model_dir))
     steps = sorted(int(match[1]) for match in matches if match)
@@ -53,14 +53,14 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     Raises:
       UserError: there are some, and none is whole.
     """
-    prefixes = kept(model_dir)
+    prefixes = list_prefixes(model_dir)
     whole: list[str] = []
     num_damaged = 0
     for prefix in reversed(prefixes):
-        wrong = problem(prefix)
+        wrong = find_damage(prefix)
         if wrong is None:
             whole.insert(0, prefix)
-        elif is_there(prefix):
+        elif exists(prefix):
             num_damaged += 1
             print(f"Warning: checkpoint {prefix} is damaged ({wrong}); it is passed over.")
         if len(whole) == at_most:
@@ -76,10 +76,12 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     )
 
 
-def is_there(prefix: str) -> bool:
-    """Returns whether a checkpoint is still among those of `kept`, whole or not."""
+def exists(prefix: str) -> bool:
+    """Returns whether a checkpoint is still among those of `list_prefixes`, whole or not."""
     folder, name = os.path.split(prefix)
-    return f"{name}.index" in files.names(folder)  # as `kept` sees it: also a link to nowhere
+    return f"{name}.index" in files.names(
+        folder
+    )  # as `list_prefixes` sees it: also a link to nowhere
 
 
 def identity(prefix: str) -> str | None:
@@ -95,7 +97,7 @@ def identity(prefix: str) -> str | None:
     return digest.hexdigest()[:16]
 
 
-def problem(prefix: str) -> str | None:
+def find_damage(prefix: str) -> str | None:
     """Returns what is wrong with the files of a checkpoint, all of which are read; None: nothing.
 
     Raises:
@@ -116,7 +118,7 @@ def problem(prefix: str) -> str | None:
         ) from error
 
 
-def publish(unfinished: str, prefix: str) -> None:
+def commit(unfinished: str, prefix: str) -> None:
     """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
 
     Args:
@@ -134,7 +136,7 @@ def publish(unfinished: str, prefix: str) -> None:
     files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")
 
 
-def unfinished(prefix: str) -> str:
+def temp_prefix(prefix: str) -> str:
     """Returns the prefix under which a checkpoint is written."""
     folder, name = os.path.split(prefix)
     return os.path.join(folder, f"{_UNFINISHED}{name}")
@@ -148,9 +150,9 @@ def remove(prefix: str) -> None:
         _remove(os.path.join(folder, n))
 
 
-def remove_remains(model_dir: str) -> None:
+def remove_leftovers(model_dir: str) -> None:
     """Removes what a process has left that died while it wrote or removed a checkpoint."""
-    whole = {os.path.basename(prefix) for prefix in kept(model_dir)}
+    whole = {os.path.basename(prefix) for prefix in list_prefixes(model_dir)}
     for name in files.names(model_dir):
         found = re.match(rf"({_UNFINISHED})?(ckpt-\d+)[._]", name)
         if found and (found[1] or found[2] not in whole):

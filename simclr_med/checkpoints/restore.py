@@ -15,7 +15,7 @@ def restore(model, checkpoint: str) -> None:
       CheckpointGone: its run has removed it.
       UserError: it is damaged, or variables of the model are missing in it.
     """
-    wrong = files.problem(checkpoint)
+    wrong = files.find_damage(checkpoint)
     unfit: Exception | None = None
     if not wrong:
         try:
@@ -24,7 +24,7 @@ def restore(model, checkpoint: str) -> None:
             return
         except (AssertionError, tf.errors.NotFoundError) as error:
             unfit = error
-    if not files.is_there(checkpoint):
+    if not files.exists(checkpoint):
         raise CheckpointGone(
             f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
             "on and keeps the newest. Give the same command again: there are newer ones."

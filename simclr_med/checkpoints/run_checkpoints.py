@@ -98,12 +98,12 @@ class RunCheckpoints:
 
     def _tidy(self) -> None:
         if self._latest:
-            prefixes = checkpoint_files.kept(self.model_dir)
+            prefixes = checkpoint_files.list_prefixes(self.model_dir)
             usable = prefixes[: prefixes.index(self._latest) + 1]
             checkpoint_files.write_list(self.model_dir, usable)
             for damaged in prefixes[len(usable) :]:
                 checkpoint_files.remove(damaged)
-        checkpoint_files.remove_remains(self.model_dir)
+        checkpoint_files.remove_leftovers(self.model_dir)
 
     def save(self) -> str:
         """Begins to write a checkpoint of the weights as they are now, and returns its path.
@@ -147,14 +147,14 @@ class RunCheckpoints:
 
     def _write(self, copy: tf.train.Checkpoint, prefix: str) -> None:
         """Writes the copy, in the thread; then lists it, and only then removes an old one."""
-        unfinished = checkpoint_files.unfinished(prefix)
+        unfinished = checkpoint_files.temp_prefix(prefix)
         try:
             retried(lambda: copy.write(unfinished), f"Writing checkpoint {prefix}")
         except Exception:
             checkpoint_files.remove(unfinished)  # room for who frees some
             raise
-        checkpoint_files.publish(unfinished, prefix)
-        prefixes = checkpoint_files.kept(self.model_dir)
+        checkpoint_files.commit(unfinished, prefix)
+        prefixes = checkpoint_files.list_prefixes(self.model_dir)
         old, new = prefixes[: -self._max_to_keep], prefixes[-self._max_to_keep :]
         checkpoint_files.write_list(self.model_dir, new)
         self._latest = prefix

@@ -174,7 +174,7 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
         return config, workers
     if workers and mode in EXPERIMENTS:
         raise UserError(f"--mode={mode} trains run after run on one machine: unset TF_CONFIG.")
-    cluster.leave()
+    cluster.clear_tf_config()
     return config.replace(num_workers=1), workers
 
 

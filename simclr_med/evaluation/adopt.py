@@ -77,7 +77,7 @@ def adopt(
 
 
 def _save(config: Config, model, model_dir: str) -> None:
-    checkpoint_files.remove_remains(model_dir)
+    checkpoint_files.remove_leftovers(model_dir)
     optimizer = make_optimizer("momentum", 0.1, momentum=0.0, weight_decay=0.0, model=model)
     optimizer.build(model.trainable_variables)
     with checkpoints.RunCheckpoints(model_dir, model, optimizer, max_to_keep=1) as saved:

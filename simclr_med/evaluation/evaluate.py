@@ -66,7 +66,7 @@ def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Stra
     evaluated, result = None, {}
     while True:
         running = run_folder.is_training(model_dir)
-        kept = checkpoint_files.kept(model_dir)
+        kept = checkpoint_files.list_prefixes(model_dir)
         if not kept and not running:
             raise UserError(f"--model_dir={model_dir}: no checkpoint to evaluate yet.")
         if kept and kept[-1] != evaluated:

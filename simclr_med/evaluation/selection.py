@@ -108,7 +108,7 @@ def _frozen(kept: dict | None, config: Config, model_dir: str) -> dict:
       UserError: there is none, or the checkpoint that it names is not the one that was chosen.
     """
     prefix = os.path.join(model_dir, kept["checkpoint"]) if kept else ""
-    if kept and checkpoint_files.is_there(prefix):
+    if kept and checkpoint_files.exists(prefix):
         said = kept.get("checkpoints", {}).get(kept["checkpoint"])
         if said is None:
             print("Note: an older version chose the checkpoint and did not write down of what.")

@@ -86,7 +86,7 @@ def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
     job = (left or jobs)[0]
     config, folder = job.config, os.path.join(model_dir, job.name) if job.name else model_dir
     start = config.run.checkpoint
-    if start and _is_below(start, model_dir) and not checkpoint_files.kept(start):
+    if start and _is_below(start, model_dir) and not checkpoint_files.list_prefixes(start):
         config = config.replace(checkpoint=None)
     begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
     try:

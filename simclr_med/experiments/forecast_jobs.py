@@ -87,7 +87,7 @@ def state_of(job: Job, model_dir: str) -> State:
                 return State(finished=True)
         except Diverged:  # is not tried again
             return State(finished=True)
-    kept = checkpoint_files.kept(folder) if gfile.exists(folder) else []
+    kept = checkpoint_files.list_prefixes(folder) if gfile.exists(folder) else []
     return State(finished=False, step=step_of(kept[-1]) if kept else 0)
 
 

@@ -84,7 +84,7 @@ def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir
     first = [name for name, job in wanted.items() if job.run.seed == config.run.seed]
     most = max(first, key=lambda name: wanted[name].data.label_fraction)
     folder, metric = os.path.join(model_dir, most), config.eval.selection_metric
-    if not checkpoint_files.kept(folder):  # removed to save space
+    if not checkpoint_files.list_prefixes(folder):  # removed to save space
         return
     points = [
         {

@@ -240,7 +240,7 @@ def _sizes(jobs: dict[str, Config]) -> dict[str, int]:
 def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
     record = _read(model_dir)
     if record.get("trained"):
-        if checkpoint_files.kept(model_dir):
+        if checkpoint_files.list_prefixes(model_dir):
             return
         print(
             f"Note: {model_dir} is to be evaluated in another way than before, and its weights were "
@@ -287,7 +287,7 @@ def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
     """Returns whether a trained run has no such evaluation and, for want of weights, can have none."""
-    if not _read(model_dir).get("trained") or checkpoint_files.kept(model_dir):
+    if not _read(model_dir).get("trained") or checkpoint_files.list_prefixes(model_dir):
         return False
     return _stored_evaluation(config, builder, model_dir) is None
 
@@ -297,7 +297,7 @@ def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
 
     The oldest go first, so that a process killed in between leaves the last one.
     """
-    prefixes = checkpoint_files.kept(model_dir)
+    prefixes = checkpoint_files.list_prefixes(model_dir)
     last = None
     if but_the_last and len(prefixes) > 1:
         last = checkpoint_files.newest_usable(model_dir)

@@ -52,7 +52,7 @@ def train(
     order = run_folder.data_order(model_dir)
     plan = make_plan(config, builder, strategy.num_replicas_in_sync, order)
     bags = plan.bags
-    with workers.together(strategy, model_dir) as folder, stop_signals() as stop:
+    with workers.worker_session(strategy, model_dir) as folder, stop_signals() as stop:
         # 2. The folder is this run's, and other workers do the same.
         workers.check_same(strategy, startup.common(config, builder, bags))
         identity = (config, data_json.name_of(builder), bags.class_names)

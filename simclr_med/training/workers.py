@@ -22,7 +22,7 @@ _SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
 
 
 @contextlib.contextmanager
-def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
+def worker_session(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
     """Yields the folder where this process writes: worker 0, or who works alone, the run's, locked.
 
     What others than worker 0 write goes to a folder that is removed at the end; they print nothing
@@ -35,7 +35,7 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
     index, count = distribution.worker_of(strategy)
     with contextlib.ExitStack() as stack:
         if count > 1 or distribution.is_tpu(strategy):
-            stack.enter_context(told_of_loss(index, count, model_dir))
+            stack.enter_context(raise_on_lost_worker(index, count, model_dir))
         if index == 0:
             stack.enter_context(run_folder.locked(model_dir))
             yield model_dir
@@ -47,7 +47,7 @@ def together(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def told_of_loss(index: int, count: int, model_dir: str) -> Iterator[None]:
+def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[None]:
     """While entered, TensorFlow's error where worker `index` of `count` loses another is `WorkerLost`."""
     try:
         yield
@@ -89,7 +89,7 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
         return
     digests = [hashlib.sha256(repr(value).encode()).digest()[:4] for value in values.values()]
     mine = [int.from_bytes(digest, "big") >> 1 for digest in digests]
-    differs = (everywhere(strategy, mine) != mine).any(axis=0)
+    differs = (gather_ints(strategy, mine) != mine).any(axis=0)
     if wrong := [
         f"{name} (worker {index}: {value})"
         for (name, value), d in zip(values.items(), differs)
@@ -117,11 +117,11 @@ def agree(
     if distribution.worker_of(strategy)[1] == 1:
         return mine, seconds
     microseconds = min(int(seconds * 1e6), 2**31 - 1)
-    number, slowest = everywhere(strategy, [mine, microseconds]).max(axis=0)
+    number, slowest = gather_ints(strategy, [mine, microseconds]).max(axis=0)
     return int(number), float(slowest) / 1e6
 
 
-def everywhere(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
+def gather_ints(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
     """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
 
     Every worker has to call it, at the same place.
@@ -140,7 +140,7 @@ def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarr
     count = distribution.worker_of(strategy)[1]
     if count == 1:
         return np.asarray(numbers)
-    of_replicas = everywhere(strategy, numbers)  # each replica has its worker's
+    of_replicas = gather_ints(strategy, numbers)  # each replica has its worker's
     return of_replicas[:: len(of_replicas) // count].reshape(-1)
 
 

@@ -142,7 +142,7 @@ def test_what_a_run_removes_while_it_is_read_is_not_damaged(tmp_path, monkeypatc
     """With --keep_checkpoint_max=1 all that were listed may go, one after the other."""
     run_in(tmp_path / "run", steps=(1,))
     run_in(tmp_path / "later", steps=(2,))
-    problem = checkpoint_files.problem
+    problem = checkpoint_files.find_damage
 
     def while_a_run_goes_on(prefix):
         if prefix.endswith("ckpt-1"):
@@ -151,7 +151,7 @@ def test_what_a_run_removes_while_it_is_read_is_not_damaged(tmp_path, monkeypatc
             checkpoint_files.remove(prefix)
         return problem(prefix)
 
-    monkeypatch.setattr(checkpoint_files, "problem", while_a_run_goes_on)
+    monkeypatch.setattr(checkpoint_files, "find_damage", while_a_run_goes_on)
     newest = checkpoint_files.newest_usable(str(tmp_path / "run"))
     assert newest == str(tmp_path / "run" / "ckpt-2") and capsys.readouterr().out == ""
 
@@ -240,7 +240,7 @@ def test_who_cannot_read_now_does_not_call_it_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(transient, "WAITS", (0.0, 0.0))
     with pytest.raises(StorageUnavailable, match="failed 3 times .*no route to host"):
         resume(tmp_path)
-    assert checkpoint_files.kept(str(tmp_path))[-1].endswith("ckpt-3")
+    assert checkpoint_files.list_prefixes(str(tmp_path))[-1].endswith("ckpt-3")
 
 
 def test_remains_of_a_killed_write_are_neither_loaded_nor_left(tmp_path):
@@ -350,7 +350,7 @@ def test_a_rewritten_step_is_not_judged_by_its_old_seal(tmp_path):
         at_step(model, optimizer, 3)
         model.variables[0].assign_add(tf.ones_like(model.variables[0]))
         saved.save()
-    assert checkpoint_files.problem(str(tmp_path / "ckpt-3")) is None
+    assert checkpoint_files.find_damage(str(tmp_path / "ckpt-3")) is None
 
 
 @pytest.mark.parametrize("optimizer", ["lars", "momentum", "adam"])
@@ -380,14 +380,14 @@ def held(monkeypatch):
     """Writing waits for this event; `held.writes` are the writes that began."""
     held = threading.Event()
     held.writes = []
-    publish = checkpoint_files.publish
+    publish = checkpoint_files.commit
 
     def waits(unfinished, prefix):
         held.writes.append(prefix)
         assert held.wait(60)
         publish(unfinished, prefix)
 
-    monkeypatch.setattr(checkpoint_files, "publish", waits)
+    monkeypatch.setattr(checkpoint_files, "commit", waits)
     return held
 
 
@@ -396,7 +396,7 @@ def test_training_goes_on_while_one_checkpoint_is_written_and_the_next_waits(tmp
     with checkpoints.RunCheckpoints(str(tmp_path), model, optimizer, 5) as saved:
         at_step(model, optimizer, 1)
         saved.save()  # comes back, though it is held
-        assert checkpoint_files.kept(str(tmp_path)) == []
+        assert checkpoint_files.list_prefixes(str(tmp_path)) == []
         at_step(model, optimizer, 2)
         second = threading.Thread(target=saved.save)
         second.start()
@@ -420,7 +420,7 @@ def test_leaving_waits_for_the_write_also_after_an_error(tmp_path, held):
         at_step(model, optimizer, 1)
         saved.save()
         raise ZeroDivisionError
-    assert checkpoint_files.problem(str(tmp_path / "ckpt-1")) is None
+    assert checkpoint_files.find_damage(str(tmp_path / "ckpt-1")) is None
 
 
 @pytest.mark.parametrize("ended_by", [None, Interrupted(15), ZeroDivisionError()])
@@ -443,7 +443,7 @@ def test_a_write_that_fails_is_a_sentence(tmp_path, monkeypatch, capsys, ended_b
             raise ended_by
     said = capsys.readouterr().out if expected is ZeroDivisionError else str(raised.value)
     assert re.search(sentence, said)
-    assert checkpoint_files.kept(str(tmp_path)) == [str(tmp_path / "ckpt-1")]
+    assert checkpoint_files.list_prefixes(str(tmp_path)) == [str(tmp_path / "ckpt-1")]
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path):

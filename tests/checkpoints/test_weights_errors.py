@@ -13,7 +13,7 @@ from helpers import simclr_layout
 from helpers.weights_checks import make, values
 from simclr_med import checkpoints, transient
 from simclr_med.checkpoints.weights import open_weights
-from simclr_med.checkpoints.weights.content import told_if_damaged
+from simclr_med.checkpoints.weights.content import translate_read_errors
 from simclr_med.errors import StorageUnavailable, UserError
 
 pytestmark = pytest.mark.usefixtures("small")
@@ -282,7 +282,7 @@ def test_what_no_copy_would_mend_passes(saved, monkeypatch, error):
 
     monkeypatch.setattr(np, "load", fail)
     weights = open_weights(str(saved / "bit.npz"))
-    with pytest.raises(error), told_if_damaged("bit.npz"):
+    with pytest.raises(error), translate_read_errors("bit.npz"):
         next(iter(weights.entries.values())).read()
 
 
@@ -296,5 +296,5 @@ def test_a_checkpoint_that_one_may_not_read_is_not_called_damaged(saved, file):
 def test_the_error_of_tensorflows_reader_is_known_by_its_text():
     """It raises OpError, code UNKNOWN, for whatever it does not know (py_checkpoint_reader.py)."""
     error = tf.errors.OpError(None, None, "w.data-00000-of-00001; Permission denied", 2)
-    with pytest.raises(UserError, match="w cannot be read: w.data"), told_if_damaged("w"):
+    with pytest.raises(UserError, match="w cannot be read: w.data"), translate_read_errors("w"):
         raise error

@@ -297,7 +297,7 @@ def test_a_checkpoint_that_the_run_removes_does_not_end_an_evaluation_that_follo
 
 
 def test_a_checkpoint_removed_between_two_looks_is_not_called_damaged(tuned, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "problem", lambda prefix: None)
+    monkeypatch.setattr(checkpoint_files, "find_damage", lambda prefix: None)
     with pytest.raises(CheckpointGone, match="ckpt-9 was removed while it was looked at"):
         restore(build.make_model(CONFIG, 3), f"{tuned}/ckpt-9")
 

@@ -94,8 +94,8 @@ def rewrite(run, name):
     checkpoint.restore(f"{run}/{name}").expect_partial()
     bias = model.supervised_head.variables[-1]
     bias.assign(bias + np.float32(1))
-    checkpoint.write(f"{run}/{checkpoint_files.unfinished(name)}")
-    checkpoint_files.publish(f"{run}/{checkpoint_files.unfinished(name)}", f"{run}/{name}")
+    checkpoint.write(f"{run}/{checkpoint_files.temp_prefix(name)}")
+    checkpoint_files.commit(f"{run}/{checkpoint_files.temp_prefix(name)}", f"{run}/{name}")
 
 
 def test_a_checkpoint_of_the_same_name_with_other_weights_is_another(chosen, capsys):

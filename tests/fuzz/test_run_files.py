@@ -231,8 +231,8 @@ def write_checkpoint(folder, step):
     stem = Layer(kernel=variables[0], norm=Layer(gamma=variables[1]))
     model = Layer(encoder=Layer(stem=stem), head=Layer(bias=variables[2]))
     prefix = str(folder / f"ckpt-{step}")
-    tf.train.Checkpoint(model=model).write(checkpoint_files.unfinished(prefix))
-    checkpoint_files.publish(checkpoint_files.unfinished(prefix), prefix)
+    tf.train.Checkpoint(model=model).write(checkpoint_files.temp_prefix(prefix))
+    checkpoint_files.commit(checkpoint_files.temp_prefix(prefix), prefix)
 
 
 @pytest.fixture(scope="module")
@@ -264,13 +264,13 @@ def test_checkpoints(tmp_path, whole, ending, change, sealed):
         path.write_bytes(change(path.read_bytes()))
     with survived(folder):
         newest = checkpoint_files.newest_usable(str(folder))
-        if sealed and ending != "checkpoint" and not checkpoint_files.problem(newest):
+        if sealed and ending != "checkpoint" and not checkpoint_files.find_damage(newest):
             assert newest.endswith(("ckpt-1", "ckpt-2"))
     with survived(folder):
         read_all(open_weights(str(folder)))
     with survived(folder):
         checkpoint_files.listed(str(folder))
-        checkpoint_files.remove_remains(str(folder))
+        checkpoint_files.remove_leftovers(str(folder))
 
 
 def npz():

@@ -25,7 +25,7 @@ def second_of_three(monkeypatch):
     strategy = Several()
     strategy.others = {0: None, 2: None}  # None: the same as this one
 
-    def everywhere(of, numbers):
+    def gather_ints(of, numbers):
         assert of is strategy
         rows = {1: numbers, **{i: n or numbers for i, n in strategy.others.items()}}
         return np.array([rows[i] for i in range(3)])
@@ -34,7 +34,7 @@ def second_of_three(monkeypatch):
     monkeypatch.setattr(
         distribution, "worker_of", lambda of: (1, 3) if of is strategy else of_one(of)
     )
-    monkeypatch.setattr(workers, "everywhere", everywhere)
+    monkeypatch.setattr(workers, "gather_ints", gather_ints)
     return strategy
 
 
@@ -87,17 +87,17 @@ def test_a_tpu_that_does_not_answer_is_named():
 
 def test_worker_0_writes_the_runs_folder_and_holds_its_lock(strategy, tmp_path):
     folder = str(tmp_path / "run")
-    with workers.together(strategy, folder) as mine:
+    with workers.worker_session(strategy, folder) as mine:
         assert mine == folder
-        with pytest.raises(UserError, match="in use"), workers.together(strategy, folder):
+        with pytest.raises(UserError, match="in use"), workers.worker_session(strategy, folder):
             pass
-    with workers.together(strategy, folder):
+    with workers.worker_session(strategy, folder):
         pass
 
 
 def test_another_worker_writes_elsewhere_and_says_nothing(second_of_three, tmp_path, capsys):
     folder = tmp_path / "run"
-    with workers.together(second_of_three, str(folder)) as mine:
+    with workers.worker_session(second_of_three, str(folder)) as mine:
         print("not to be seen")
         assert os.listdir(mine) == [] and not folder.exists()
     print("seen again")
@@ -124,7 +124,7 @@ def test_a_signal_to_any_worker_stops_all(second_of_three, strategy):
 
 
 def test_numbers_of_all_processes_are_one_row_here(strategy):
-    np.testing.assert_array_equal(workers.everywhere(strategy, [3, 2**31 - 1]), [[3, 2**31 - 1]])
+    np.testing.assert_array_equal(workers.gather_ints(strategy, [3, 2**31 - 1]), [[3, 2**31 - 1]])
 
 
 @pytest.mark.parametrize("preset", ["", "false"])

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, translate_read_errors
 from simclr_med.errors import UserError
 
 # Big Transfer's input_pipeline_tf2_or_jax.py: tf.image.resize(im, ...), whose antialias is off; REMEDIS's
@@ -91,7 +91,7 @@ def open_npz(path: str) -> Weights:
     Raises:
       UserError: no BiT, pickled objects (which are code, and never run), or a damaged file.
     """
-    with told_if_damaged(path):
+    with translate_read_errors(path):
         file = zipfile.ZipFile(path)
         members = [name for name in file.namelist() if name.endswith(".npy")]
         headers = {name.removesuffix(".npy"): _header(file, name) for name in members}

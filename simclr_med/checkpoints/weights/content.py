@@ -83,7 +83,7 @@ def told_if_unreadable(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_if_damaged(path: str) -> Iterator[None]:
+def translate_read_errors(path: str) -> Iterator[None]:
     """Makes an error message of what a file that was cut short or changed raises when it is read.
 
     PermissionError passes: `run.py` has a message for it.

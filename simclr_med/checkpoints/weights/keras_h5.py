@@ -13,7 +13,7 @@ import re
 import h5py
 import numpy as np
 
-from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, translate_read_errors
 from simclr_med.errors import UserError
 
 _LAYER = re.compile(r"conv(\d+)(?:_block(\d+)_(\d))?_(conv|bn)")
@@ -25,7 +25,7 @@ def open_h5(path: str) -> Weights:
     Raises:
       UserError: another model, another layout of HDF5, or a damaged file.
     """
-    with told_if_damaged(path), h5py.File(path, "r") as file:
+    with translate_read_errors(path), h5py.File(path, "r") as file:
         shapes: dict[str, tuple[int, ...]] = {}
 
         def note(name: str, item) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from simclr_med.checkpoints.weights import head
 from simclr_med.checkpoints.weights.architecture import architecture
-from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, told_if_damaged
+from simclr_med.checkpoints.weights.content import HEAD, Entry, Weights, translate_read_errors
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
 from simclr_med.checkpoints.weights.open import open_weights
 from simclr_med.errors import UserError
@@ -98,7 +98,7 @@ def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
 
 def _check_values(path: str, entries: dict[str, Entry]) -> None:
     for name, entry in entries.items():
-        with told_if_damaged(path):
+        with translate_read_errors(path):
             value = entry.read()
         if not np.isfinite(value).all():
             raise UserError(

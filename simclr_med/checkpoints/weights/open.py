@@ -12,8 +12,8 @@ from simclr_med.checkpoints.weights import bit, keras_h5, ours, simclr_tf2
 from simclr_med.checkpoints.weights.content import (
     Entry,
     Weights,
-    told_if_damaged,
     told_if_unreadable,
+    translate_read_errors,
 )
 from simclr_med.checkpoints.weights.object_graph import ObjectGraph
 from simclr_med.errors import UserError
@@ -59,13 +59,15 @@ def _folder(path: str) -> Weights:
             )
         return _variables(path, prefix, "SavedModel")
     if "checkpoint" in inside:
-        with told_if_damaged(os.path.join(path, "checkpoint")):
+        with translate_read_errors(os.path.join(path, "checkpoint")):
             newest = checkpoint_files.newest_name(path)
         if not newest:
             raise UserError(f"--checkpoint={path}: the file `checkpoint` in it names none.")
         # Its name within the folder: the folder may have been moved.
         prefix = os.path.join(path, newest)
-        if any(gfile.exists(f"{kept}.json") for kept in checkpoint_files.kept(path)):  # ours
+        if any(
+            gfile.exists(f"{kept}.json") for kept in checkpoint_files.list_prefixes(path)
+        ):  # ours
             prefix = checkpoint_files.newest_usable(path) or prefix
         if not gfile.exists(f"{prefix}.index"):
             raise UserError(
@@ -101,7 +103,7 @@ def _what_is_inside(path: str, inside: list[str]) -> str:
 
 def _variables(path: str, prefix: str, what: str) -> Weights:
     """Opens a TensorFlow checkpoint, or the variables of a SavedModel, at a prefix."""
-    with told_if_damaged(path):
+    with translate_read_errors(path):
         _read_start(f"{prefix}.index")  # raises what is wrong by type; the reader does not
         reader = reading.open_reader(prefix)
         shapes = reader.get_variable_to_shape_map()
@@ -176,7 +178,7 @@ def _no_known(names: dict[str, str], is_tf1: bool) -> str:
 
 
 def _file(path: str) -> Weights:
-    with told_if_damaged(path):
+    with translate_read_errors(path):
         start = _read_start(path)
     opener = next((opener for magic, opener in _FILES.items() if start.startswith(magic)), None)
     if opener and is_remote(path):
