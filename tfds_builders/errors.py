@@ -2,7 +2,7 @@
 
 
 class DataError(ValueError):
-    """A sentence about the user's data: what, where (file, row), what was received, what to do."""
+    """An error message about the user's data: what, where (file, row), what was received, what to do."""
 
 
 class ImageError(ValueError):

@@ -201,8 +201,8 @@ def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | N
             raise
         lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines()]
         ours = [line for line in lines if "DataError: " in line]
-        sentence = ours[-1].split("DataError: ", 1)[1] if ours else lines[0]
-        raise DataError(_one_line(f"--beam_runner={beam_runner}: {sentence}")) from None
+        message = ours[-1].split("DataError: ", 1)[1] if ours else lines[0]
+        raise DataError(_one_line(f"--beam_runner={beam_runner}: {message}")) from None
 
 
 @contextlib.contextmanager

@@ -98,28 +98,28 @@ class Verification:
     @property
     def problems(self) -> list[str]:
         """Returns a message for each thing that is wrong; none where all is well."""
-        sentences = []
+        found = []
         for (one, other), patients in self.common_patients.items():
             if patients:
-                sentences.append(
+                found.append(
                     f"Patients in both {one!r} and {other!r}: {len(patients):,} ({_some(patients)}). "
                     "What is learnt from one leaks into the other: give each patient one split."
                 )
         for (one, other), pairs in self.common_images.items():
             if pairs:
                 names = _some([f"{a} = {b}" for a, b in pairs])
-                sentences.append(
+                found.append(
                     f"Images in both {one!r} and {other!r}, byte for byte: {len(pairs):,} ({names}). "
                     "Remove one of each, or give both the same patient_id."
                 )
-        sentences += verify_images.problems(
+        found += verify_images.problems(
             self.look_alikes, self.unreadable, self.image_notes, self.images_csv
         )
-        sentences += verify_findings.missing_images(self)[0]
-        sentences += verify_findings.lost_labels(self)
-        sentences += verify_findings.untrained_labels(self)
-        sentences += verify_findings.unused_splits(self)
-        return sentences + verify_findings.published_numbers(self)[0]
+        found += verify_findings.missing_images(self)[0]
+        found += verify_findings.lost_labels(self)
+        found += verify_findings.untrained_labels(self)
+        found += verify_findings.unused_splits(self)
+        return found + verify_findings.published_numbers(self)[0]
 
     @property
     def notes(self) -> list[str]:

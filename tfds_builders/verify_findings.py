@@ -1,6 +1,6 @@
 """What `verify` says of labels, splits and published numbers, beside what is wrong with images.
 
-Each function takes a `Verification` and returns sentences: problems, or notes about what is no mistake
+Each function takes a `Verification` and returns lines of text: problems, or notes about what is no mistake
 but has to be known.
 """
 
@@ -87,19 +87,19 @@ def missing_images(found: Verification) -> tuple[list[str], list[str]]:
     if not found.num_missing:
         return [], []
     names = some(found.missing, found.num_missing, shown=3, between="; ")
-    sentence = (
+    line = (
         f"Images that the table has and {found.image_root or found.source} has not: "
         f"{found.num_missing:,} ({names})."
     )
     if found.near_images:
         wanted, path = found.near_images[0]
-        sentence += (
+        line += (
             f" Some are there under another spelling ({wanted!r} as {path!r}): rename the files."
         )
     if found.is_part:
-        return [], [f"{sentence} A part is meant (--on_missing_image=skip)."]
+        return [], [f"{line} A part is meant (--on_missing_image=skip)."]
     advice = " Complete the download, or say with --on_missing_image=skip that a part is meant."
-    return [sentence + advice], []
+    return [line + advice], []
 
 
 def published_numbers(found: Verification) -> tuple[list[str], list[str]]:
@@ -113,16 +113,16 @@ def published_numbers(found: Verification) -> tuple[list[str], list[str]]:
     for name, (published, number) in found.expected.items():
         if number == published:
             continue
-        sentence = f"{name}: {published:,} were published, {number:,} found."
+        line = f"{name}: {published:,} were published, {number:,} found."
         in_tables = found.in_tables.get(name)
         if in_tables is None or number > published:
-            problems.append(sentence)
+            problems.append(line)
         elif in_tables < published:
-            notes.append(f"{sentence[:-1]}; the tables have {in_tables:,}, a part.")
+            notes.append(f"{line[:-1]}; the tables have {in_tables:,}, a part.")
         elif left_out:
-            notes.append(f"{sentence[:-1]}; the tables have all, some images are left out.")
+            notes.append(f"{line[:-1]}; the tables have all, some images are left out.")
         else:
-            problems.append(sentence)
+            problems.append(line)
     return problems, notes
 
 

@@ -11,34 +11,34 @@ EXAMPLES = 3  # of what is wrong, named in one message
 
 def problems(look_alikes, unreadable, image_notes, images_csv: str) -> list[str]:
     """Returns an error message for each thing that is wrong; see the fields of `Verification`."""
-    sentences = [
+    found = [
         _near_problem(one, other, pairs) for (one, other), pairs in look_alikes.items() if pairs
     ]
     if unreadable:
-        sentences.append(_unreadable_problem(unreadable, images_csv))
+        found.append(_unreadable_problem(unreadable, images_csv))
     for note, (number, names) in image_notes.items():
         if note in BLANK:
-            sentences.append(
+            found.append(
                 f"Pictures with nothing on them ({note}): {number:,} ({some(names, number)}). "
                 "Leave them out of the table, or replace the files."
             )
-    return sentences
+    return found
 
 
 def notes(passed_over, image_notes, images_csv: str) -> list[str]:
     """Returns a note for each thing that is worth knowing, though nothing is wrong."""
-    sentences = [
+    found = [
         f"Files passed over, as they are no pictures: {number:,} x {reason}."
         for reason, number in passed_over.items()
     ]
-    sentences += [
+    found += [
         f"Images with a note: {number:,} x {note} ({some(names, number)})."
         for note, (number, names) in image_notes.items()
         if note not in BLANK
     ]
     if images_csv:
-        sentences.append(f"All images with a problem or a note: {images_csv}")
-    return sentences
+        found.append(f"All images with a problem or a note: {images_csv}")
+    return found
 
 
 def near(ours, others, paths: Mapping[str, str], known) -> tuple[tuple[str, str, float], ...]:

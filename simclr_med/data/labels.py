@@ -98,7 +98,7 @@ def make_policy(
         ones or ignore, for all labels; or a list such as "zeros,Atelectasis:ones,Edema:ones", in
         which a value without a name is for the others.
       renamed: {stored name: its name in LABEL_SETS}, where they differ.
-      dataset: its name, for the sentence.
+      dataset: its name, for the error message.
 
     Raises:
       UserError: a label that the dataset has not, or a list that cannot be read.

@@ -21,7 +21,7 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
     """Returns the numbers of a comma-separated list, in its order.
 
     Args:
-      flag: the flag that holds the list, for the sentence.
+      flag: the flag that holds the list, for the error message.
       text: its value.
       field: the field of `Config` that each number is a value of; its bounds hold.
 

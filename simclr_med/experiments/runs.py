@@ -152,7 +152,7 @@ def stored_result(
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a run: its result ({} if it failed), and the sentence with which it failed."""
+    """The result of a run ({} if it failed), and the error message with which it failed."""
 
     result: dict
     failure: str = ""

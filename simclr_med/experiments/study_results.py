@@ -18,7 +18,7 @@ from simclr_med.metrics.text import TITLES
 from simclr_med.run_folder import data_json
 
 _FILES = {"inside": "predictions.csv", "shift": "predictions_shift.csv"}
-_USES = {  # in sentences
+_USES = {  # in running text
     "probe": "the linear probe",
     "finetune": "fine-tuning",
     "probe_finetune": "fine-tuning from the probe",

@@ -64,10 +64,10 @@ def rename_columns(
     """Returns a published table with its columns renamed as a manifest has them.
 
     Args:
-      file: its path, for the sentence.
+      file: its path, for the error message.
       table: as published.
       names: published name -> manifest's name.
-      source: name of the dataset, for the sentence.
+      source: name of the dataset, for the error message.
 
     Raises:
       DataError: a column that is not the publisher's would be mistaken for one of a manifest.

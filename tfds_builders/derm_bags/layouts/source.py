@@ -63,7 +63,7 @@ class Source:
         return (self.file, row) if self.file else (self.place(row), None)
 
     def mention(self, row: int) -> str:
-        """Returns a row as another sentence refers to it."""
+        """Returns a row as an error message refers to it."""
         return f"row {row}" if self.file else repr(self._path(row))
 
     def _path(self, row: int) -> str:
