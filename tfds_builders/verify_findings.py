@@ -1,7 +1,7 @@
 """What `verify` says of labels, splits and published numbers, beside what is wrong with images.
 
-Each function takes a `Verification` and returns lines of text: problems, or notes about what is no mistake
-but has to be known.
+Each function takes a `Verification` and returns lines of text: problems, or notes about what is no
+mistake but has to be known.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ import collections
 import json
 import os
 import re
+import time
 
 import pytest
 import tomllib
 
-from helpers import ROOT
+from helpers import ROOT, cxr_twins, paper_worker, processes
 from helpers.folders import draw_cases
 from helpers.stand_ins import Killed, StudyStandIns, toy_weights
 from simclr_med.commands import flags
@@ -339,3 +340,59 @@ def test_the_study_fills_the_files_tables(builder, tmp_path, monkeypatch):
     assert (tmp_path / "study" / "figure8.png").exists()
     assert "Not drawn: it needs --shift_dataset." in page
     assert json.loads((tmp_path / "study" / "study.json").read_text()) == found
+
+
+# For real
+
+
+def start(domain, root, log):
+    """Starts the study of a domain in a process, as a command with the paper's file, and returns it."""
+    data = {
+        "derm": ["--manual_dir=photos", "--top_conditions=0"],
+        "cxr": ["--manual_dir=chexpert", "--shift_dataset=nih_cxr14", "--shift_manual_dir=nih"],
+    }
+    command = [
+        ROOT / "tests" / "helpers" / "paper_worker.py",
+        *(f"--flagfile=flags/study_{domain}.flags", f"--arms=flags/study_{domain}.toml,mine.toml"),
+        *("--weights_dir=weights", "--data_dir=tfds", "--model_dir=study", *paper_worker.TINY),
+        *data[domain],
+    ]
+    return processes.start(command, processes.environments(1)[0], log, root)
+
+
+@pytest.mark.slow
+@pytest.mark.one_stack
+@pytest.mark.parametrize("domain", ["derm", "cxr"])
+def test_all_arms_of_the_papers_files_are_made_though_killed_twice(domain, tmp_path):
+    """From weights in SimCLR's, BiT's and Keras's layouts to the paper's tables, with tiny encoders."""
+    with pytest.MonkeyPatch.context() as patch:
+        paper_worker.shorten(patch)
+        paper_worker.write_weights(tmp_path / "weights")
+    (tmp_path / "mine.toml").write_text(paper_worker.MINE)
+    draw_cases(tmp_path / "photos", {"train": 12, "validation": 6, "test": 24})
+    if domain == "cxr":
+        cxr_twins.draw_chexpert(tmp_path / "chexpert", num_patients=60, size=40)
+        cxr_twins.draw_nih(tmp_path / "nih", num_patients=30, size=40)
+    log = tmp_path / "log"
+    for seen in ("run 2 of", "Study, stage 4", None):  # in pretraining, in fine-tuning
+        log.write_text("")
+        process = start(domain, tmp_path, log)
+        while seen and seen not in log.read_text() and process.poll() is None:
+            time.sleep(0.2)
+        if seen:
+            process.kill()
+            process.wait(60)
+        else:
+            assert process.wait(1500) == 0, log.read_text()[-3000:]
+    found = json.loads((tmp_path / "study" / "study.json").read_text())
+    content = tomllib.loads((ROOT / "flags" / f"study_{domain}.toml").read_text())
+    assert not found["layout"]["left_out"] and len(found["arms"]) == len(content["arms"])
+    for table in found["layout"]["tables"]:
+        _, cells = paper_report.table(found, table)
+        assert len(cells) == len(table["rows"]) and "–" not in {
+            cell for line in cells for cell in line
+        }
+    for figure in content["figures"]:
+        assert (tmp_path / "study" / figure["file"]).exists() == (
+            figure["kind"] != "shift" or domain == "cxr"
+        )

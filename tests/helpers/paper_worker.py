@@ -37,7 +37,7 @@ TINY = (
     *("--image_size=34", "--train_batch_size=4", "--train_steps=2", "--checkpoint_steps=2"),
     *("--eval_batch_size=8", "--bootstrap_resamples=100", "--keep_hub_module_max=0"),
     *("--warmup_epochs=0", "--label_subsets=1", "--label_fractions=0.5,1", "--nouse_blur"),
-    *("--sweep_learning_rates=0.01", "--sweep_weight_decays=0", "--mixed_precision=false"),
+    *("--sweep_learning_rates=0.01", "--sweep_weight_decays=0"),
 )
 
 
