@@ -20,6 +20,7 @@ from simclr_med.run_folder import curves
 from simclr_med.run_folder.files import writing
 
 _INCHES, _DPI = 8.0, 100  # 800 px wide
+_STAGES_ACROSS = 3  # beside each other
 # Okabe and Ito's colours, which the colour-blind can tell apart: of arms in their order, and of uses.
 _ARMS = ("#666666", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#000000")
 _USES = {"probe": "#009E73", "finetune": "#0072B2", "probe_finetune": "#CC79A7"}
@@ -140,32 +141,45 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
     stages = [
         (name, title) for name, title in study["stages"].items() if study["pretraining"][name]
     ]
-    figure = Figure(figsize=(_INCHES, 5.2), layout="constrained")
-    axes: Any = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
-    for column, (name, title) in enumerate(stages):
-        axes[0, column].set_title(textwrap.fill(title, 24), loc="left")
+    across = min(_STAGES_ACROSS, len(stages))
+    blocks = -(-len(stages) // across)
+    figure = Figure(figsize=(_INCHES, 5.2 * blocks), layout="constrained")
+    axes: Any = figure.subplots(2 * blocks, across, sharey="row", squeeze=False)
+    for at, (name, title) in enumerate(stages):
+        row, column = divmod(at, across)
+        loss, accuracy = axes[2 * row, column], axes[2 * row + 1, column]
+        loss.set_title(textwrap.fill(title, 26), loc="left", fontsize=10)
+        accuracy.set_xlabel("step")
+        if column == 0:
+            loss.set_ylabel("contrastive loss, per direction")
+            accuracy.set_ylabel("contrastive accuracy")
         for i, result in enumerate(study["pretraining"][name]):
-            rows = run_folder.read_metrics(os.path.join(model_dir, result["run"]))
-            if not rows:
-                continue
-            steps = curves.column(rows, "step")
-            for row, (key, directions) in enumerate((("loss", 2), ("acc", 1))):
-                chance = curves.column(rows, f"contrast_chance_{key}") / directions
-                curves.measured(
-                    axes[row, column],
-                    steps,
-                    curves.column(rows, f"contrast_{key}") / directions,
-                    chance if i == 0 else np.full_like(chance, np.nan),
-                    colour=_SEEDS[i % len(_SEEDS)],
-                    label=f"seed {result['seed']}",
-                )
-        axes[1, column].set_xlabel("step")
-    axes[0, 0].set_ylabel("contrastive loss, per direction")
-    axes[1, 0].set_ylabel("contrastive accuracy")
+            _draw_run(loss, accuracy, model_dir, result, i)
+    for spare in range(len(stages), across * blocks):
+        row, column = divmod(spare, across)
+        axes[2 * row, column].set_visible(False)
+        axes[2 * row + 1, column].set_visible(False)
     if handles := _handles(axes.flat):
-        axes[1, -1].legend(handles=handles, loc="best", fontsize=8)
+        axes[1, min(across, len(stages)) - 1].legend(handles=handles, loc="best", fontsize=8)
     with writing(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")
+
+
+def _draw_run(loss: Axes, accuracy: Axes, model_dir: str, result: dict, i: int) -> None:
+    """Draws loss and accuracy of the i-th seed of a stage; chance once."""
+    rows = run_folder.read_metrics(os.path.join(model_dir, result["run"]))
+    if not rows:
+        return
+    for axis, key, directions in ((loss, "loss", 2), (accuracy, "acc", 1)):
+        chance = curves.column(rows, f"contrast_chance_{key}") / directions
+        curves.measured(
+            axis,
+            curves.column(rows, "step"),
+            curves.column(rows, f"contrast_{key}") / directions,
+            chance if i == 0 else np.full_like(chance, np.nan),
+            colour=_SEEDS[i % len(_SEEDS)],
+            label=f"seed {result['seed']}",
+        )
 
 
 def _handles(axes: Iterable[Axes]) -> list:
