@@ -21,7 +21,7 @@ from helpers.folders import draw_cases
 from helpers.stand_ins import Killed, StandIns, toy_weights
 from helpers.sweep_worker import BASE, SWEEP
 from simclr_med import build, signals
-from simclr_med.commands import dataset
+from simclr_med.commands import dataset, flags, recipes
 from simclr_med.commands.main import main
 from simclr_med.config import Config
 from simclr_med.errors import Diverged, UserError
@@ -293,6 +293,17 @@ def test_pretrainings_are_judged_by_the_fine_tuning_of_a_recipe(stand_ins, build
     trained = len(stand_ins.trained)
     sweep.run(pretrain, builder, str(tmp_path), None, {}, judge)
     assert len(stand_ins.trained) == trained
+
+
+def test_a_judge_has_the_encoder_and_the_machine_of_the_sweep_and_all_else_of_its_recipe():
+    sweep_of_paper = ROOT / "flags" / "sweep_cxr_pretraining.flags"
+    line = ["run.py", f"--flagfile={sweep_of_paper}", "--resnet_depth=18", "--manual_dir=X"]
+    given = flags.parse(line).given
+    assert len(sweep.points(flags.config_from(given))) == 18
+    judge = recipes.judge_of(given)
+    assert (judge.model.resnet_depth, judge.data.manual_dir) == (18, "X")
+    assert (judge.run.train_mode, judge.train.train_steps) == ("finetune", 30_000)
+    assert judge.augment.color_jitter_strength == 0.5 and judge.optim.learning_rate == 0.01
 
 
 @pytest.mark.parametrize(
