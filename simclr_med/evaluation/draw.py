@@ -71,8 +71,8 @@ def save_report(
     if features is not None:
         alike = near_duplicates.find(features, found.cases.patients)
         shown |= {*alike.pairs.ravel().tolist()}
-    maps = {}
-    if scores is not None:
+    maps, no_maps = {}, activation.why_not(config.run.train_mode, found.models.get("trained"))
+    if scores is not None and not no_maps:
         maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
     model_dir = os.path.dirname(path)
     view = html.View(
@@ -82,6 +82,7 @@ def save_report(
         features=features,
         pictures=case_pictures(found.bags, shown, _SIDE),
         maps=maps,
+        no_maps=no_maps,
         config=config.to_dict(),
         label_efficiency=label_efficiency,
         identifiers=config.eval.keep_identifiers,
@@ -101,16 +102,13 @@ def save_report(
 def _activation_maps(
     config: Config, found: Measured, scores: np.ndarray, cases: list[int]
 ) -> dict[int, tuple[str, np.ndarray]]:
-    """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
-    if not cases or config.run.train_mode != "finetune":
-        return {}
-    model = found.models.get("trained")  # others' features come without one
-    if model is None or not activation.has_maps(model):
+    """Returns {case: (the class of its highest score, that class's activation map)}."""
+    if not cases:
         return {}
     size, antialias = config.augment.image_size, config.augment.is_antialiased
     seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
     numbers = sorted(seen)
     classes = scores[numbers].argmax(axis=1)
     images = np.stack([seen[i] for i in numbers]).astype(np.float32) / 255
-    of_all = activation.maps(model, images, classes)
+    of_all = activation.maps(found.models["trained"], images, classes)
     return {i: (found.class_names[c], m) for i, c, m in zip(numbers, classes, of_all)}

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from helpers.saved_figures import saved_figures
 from simclr_med import metrics
 from simclr_med.config import FIELDS, Config
 from simclr_med.data.cases import Cases
-from simclr_med.evaluation.report import gallery, near_duplicates, points, strips
+from simclr_med.evaluation.report import findings, gallery, near_duplicates, points, strips
 from simclr_med.evaluation.report import html as report
 from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.run_folder import curves
@@ -278,7 +279,88 @@ def test_27_classes_and_4000_cases_fit_in_3_megabytes():
     }
     page = report.render(result, dataclasses.replace(view, pictures=pictures))
     assert len(page.encode()) < 3e6
-    assert "of 27 classes the 8 commonest are drawn" in Balanced(page).words
+
+
+def _legends(monkeypatch, make):
+    """Returns the texts of the legend of each chart that `make` draws."""
+    drawn = saved_figures(monkeypatch)
+    make()
+    return [[text.get_text() for text in figure.legends[0].get_texts()] for figure in drawn]
+
+
+@pytest.mark.parametrize("num_classes", [8, 9, 27])
+def test_curves_say_which_classes_they_leave_out(monkeypatch, num_classes):
+    _, view = _case(n=400, num_classes=num_classes)
+    truth, scores = view.cases.labels[2:], view.scores[2:]
+    truth[truth == 3] = 4  # a class without a case
+    pages = []
+    legends = _legends(
+        monkeypatch, lambda: pages.append(findings.curves(truth, scores, view.class_names))
+    )
+    (words,) = [Balanced(page).words for page in pages]
+    rarest = num_classes - 1 - 8
+    assert words.count(f"1 of {num_classes} classes cannot be measured and have no curve") == 2
+    assert words.count(f"mean of all {num_classes - 1} classes") == 2
+    assert words.count(f"the {rarest} rarest are in the table “Each class”") == 2 * (rarest > 0)
+    for legend in legends:
+        named = {line.split(" ", 1)[1] for line in legend if line[0].isdigit()}
+        assert len(named) == min(8, num_classes - 1)
+        counts = {f"class {c}": (truth == c).sum() for c in range(num_classes)}
+        others = [count for name, count in counts.items() if name not in named]
+        assert max(others) <= min(counts[name] for name in named)
+        said = f"not drawn: the {rarest} rarest, see “Each class”"
+        assert (said in legend) == (rarest > 0)
+
+
+def test_dots_of_too_few_patients_are_hollow(monkeypatch):
+    result, _ = _case()
+    known = {"column": "sex", "macro_auc": 0.7, "cases": 30, "patients": 20}
+    result["subgroups"] = [
+        {**known, "value": "male", "macro_auc_95": [0.5, 0.9]},
+        {**known, "value": "female", "macro_auc_95": None},
+    ]
+    drawn = saved_figures(monkeypatch)
+    words = Balanced(findings.subgroups(result)).words
+    ((filled, hollow, _),) = [figure.axes[0].get_lines() for figure in drawn]
+    assert (len(filled.get_xdata()), len(hollow.get_xdata())) == (1, 1)
+    assert filled.get_markerfacecolor() == filled.get_markeredgecolor()
+    assert hollow.get_markerfacecolor() == "white" != hollow.get_markeredgecolor()
+    assert hollow.get_label() == "too few patients for an interval"
+    assert "A hollow dot is of too few patients" in words
+    result["subgroups"].pop()
+    assert "hollow" not in findings.subgroups(result)
+
+
+def test_a_column_without_words_is_not_there():
+    result, _ = _case()
+    assert "left out" not in findings.per_class(result)
+    row = result["classification"]["linear probe"]["trained"]
+    row["left_out"] = {"class 1": "no training case"}
+    page = Balanced(findings.per_class(result))
+    assert "left out of averages" in page.words and page.words.count("no training case") == 1
+    cells = sum(tag == "td" for tag, _ in page.tags)
+    assert cells == 5 * len(row["per_class"])
+
+
+def test_without_maps_it_says_why_once():
+    result, view = _case(n=60)
+    why = "they are made of a fine-tuned network's own head"
+    words = Balanced(report.render(result, dataclasses.replace(view, no_maps=why))).words
+    assert words.count(f"No class activation maps: {why}.") == 1
+    assert "No class activation maps" not in Balanced(report.render(result, view)).words
+
+
+def test_only_what_misleads_looks_like_a_warning():
+    result, view = _case(n=300)
+    text = report.render(result, view)
+    boxes = re.findall(r'<div class="box([^"]*)"><p class="title">([^<]*)', text)
+    assert boxes == [(" notice", "For research only")]
+    known = {"with": "probe", "patients": 3, "split": "x", "dataset": "d"}
+    patients = {"in_common": [known], "evaluated": 9, "not_known": [], "told_apart_by": "id"}
+    text = report.render({**result, "patients": patients}, view)
+    assert (
+        '<div class="box warning"><p class="title">Warning: patients that the model knows' in text
+    )
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -52,17 +52,20 @@ def results(result: dict) -> str:
 def per_class(result: dict) -> str:
     """Returns the table of each class, of the headline's trained encoder."""
     evaluator, rows = headline(result)
-    classes = rows["trained"]["per_class"]
+    classes, left_out = rows["trained"]["per_class"], rows["trained"].get("left_out", {})
+    columns = ["class", "with it", "without it", "AUC", "average precision"]
+    said = f"{evaluator}, trained encoder, with 95 % intervals over patients."
+    if any(row["auc"] is None or np.isnan(row["auc"]) for row in classes.values()):
+        said += f" {text.DASH}: not measurable."
     return page.table(
-        ["class", "with it", "without it", "AUC", "average precision", ""],
+        columns + ["left out of averages"] * bool(left_out),
         [
             [name, f"{row['positives']}", f"{row['negatives']}"]
             + [text.estimate(row, "auc"), text.estimate(row, "ap")]
-            + [rows["trained"].get("left_out", {}).get(name, "")]
+            + [left_out.get(name, "")] * bool(left_out)
             for name, row in classes.items()
         ],
-        f"{evaluator}, trained encoder, with 95 % intervals over patients. {text.DASH}: not "
-        "measurable. The last column says why averages leave a class out.",
+        said,
     )
 
 
@@ -119,17 +122,24 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     pr = {name: points.pr_points(*pair) for name, pair in drawn.items()}
     several = len(drawn) > 1
     commonest = sorted(drawn, key=lambda name: -drawn[name][0].sum())[:_MAX_CURVES]
-    whole = "The black line is the mean of all classes"
-    if len(drawn) > _MAX_CURVES:
-        whole += f"; of {len(drawn)} classes the {_MAX_CURVES} commonest are drawn"
-    whole = f" {whole}." if several else ""
+    rarest = len(drawn) - len(commonest)
+    whole = f" The black line is the mean of all {len(drawn)} classes." if several else ""
+    if rarest:
+        whole += (
+            f" Drawn of them are the {_MAX_CURVES} commonest; the {rarest} rarest are in the table "
+            "“Each class”, as all are."
+        )
+    if without := len(class_names) - len(drawn):
+        whole += f" {without} of {len(class_names)} classes cannot be measured and have no curve."
     legends: dict[str, dict] = {"roc": {}, "pr": {}}
     for name in commonest:
         auc, ap = metrics.roc_auc(*drawn[name]), metrics.average_precision(*drawn[name])
         legends["roc"][f"{auc:.3f}  {name}"] = roc[name]
         legends["pr"][f"{ap:.3f}  {name}"] = pr[name]
     left = page.figure(
-        charts.roc(legends["roc"], points.macro_roc(list(roc.values())) if several else None),
+        charts.roc(
+            legends["roc"], points.macro_roc(list(roc.values())) if several else None, rarest
+        ),
         "ROC curves. Area under the curve: " + "; ".join(legends["roc"]),
         "ROC curves: the share of cases with a condition that are found, against the share of "
         "cases without it that are called. The dotted diagonal is guessing; numbers are AUCs."
@@ -137,7 +147,7 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     )
     right = page.figure(
         charts.precision_recall(
-            legends["pr"], points.macro_pr(list(pr.values())) if several else None
+            legends["pr"], points.macro_pr(list(pr.values())) if several else None, rarest
         ),
         "Precision-recall curves. Average precision: " + "; ".join(legends["pr"]),
         "Precision-recall curves: of the cases called, the share that has the condition, against "
@@ -278,11 +288,15 @@ def subgroups(result: dict) -> str:
         low, high = group.get(f"{main}_95") or (None, None)
         name = f"{group['column']} = {text.plain(group['value'])} ({group['cases']})"
         dots.append((name, _float(group.get(main)), _float(low), _float(high)))
+    few = ""
+    if any(np.isnan(low) for _, _, low, _ in dots):
+        few = " A hollow dot is of too few patients for an interval: chance alone can move it far."
     cut = f" The {_MAX_DOTS} largest are drawn." if len(groups) > _MAX_DOTS else ""
     return table + page.figure(
         charts.dots(dots, _float(row.get(main)), TITLES[main]),
         f"{TITLES[main]} of each subgroup with its interval; the numbers stand in the table above.",
         f"{TITLES[main]} by subgroup (number of cases), with 95 % intervals; dashed: all cases."
+        + few
         + cut,
     )
 

@@ -23,6 +23,8 @@ def errors(view, strips: Strips) -> str:
         "wrong labels, unusual images, and what the model has not learnt. Shown is the first image of "
         "each case; all of its images counted." + _numbers(view)
     )
+    if view.no_maps:
+        said += page.paragraph(f"No class activation maps: {view.no_maps}.")
     return said + _maps_said(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
 
 

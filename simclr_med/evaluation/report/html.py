@@ -45,6 +45,7 @@ class View:
         one that is missing is left grey.
       maps: {case index: (class, its activation map, float [h, w])} of errors and hits, see `activation`;
         {} of a model that has none.
+      no_maps: why there are none; "" where there are, or nothing is to be said.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
       identifiers: whether to show ids of cases, names of files and folders, which are for whoever
@@ -62,6 +63,7 @@ class View:
     pictures: dict[int, np.ndarray]
     config: dict
     maps: dict[int, tuple[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    no_maps: str = ""
     label_efficiency: list[dict] | None = None
     identifiers: bool = False
     near_duplicates: NearDuplicates | None = None
@@ -113,7 +115,7 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         made("Results", findings.results, result),
     ]
     if view.identifiers:
-        sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), warning=True)))
+        sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), "warning", "Warning")))
     sections += _of_classes(result, view, made)
     if view.label_efficiency:
         sections.append(made("Fewer labels", findings.label_efficiency, view.label_efficiency))

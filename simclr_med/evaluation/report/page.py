@@ -22,6 +22,8 @@ nav a { color: #00517f; margin-right: .9rem; white-space: nowrap; }
 .box { border: 1px solid #9fc0d6; border-left: 6px solid #0072b2; background: #f3f8fb;
   padding: .75rem 1.1rem; margin: 1rem 0; overflow-wrap: anywhere; }
 .warning { border-color: #d9a27a; border-left-color: #d55e00; background: #fdf6f0; }
+.notice { border-color: #c4c4c4; border-left-color: #767676; background: #f6f6f6; }
+.title { font-weight: 600; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top;
@@ -107,9 +109,16 @@ def bullets(items: list[tuple[str, str]]) -> str:
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
-def box(inside: str, warning: bool = False) -> str:
-    """Returns HTML in a box."""
-    return f'<div class="box{" warning" if warning else ""}">{inside}</div>'
+def box(inside: str, kind: str = "", title: str = "") -> str:
+    """Returns HTML in a box.
+
+    Args:
+      inside: the HTML.
+      kind: "warning", about numbers that mislead; "notice", what holds for every page; "": an answer.
+      title: stands above it, as a colour alone tells nothing to who cannot see it.
+    """
+    above = f'<p class="title">{html.escape(title)}</p>' if title else ""
+    return f'<div class="{f"box {kind}".strip()}">{above}{inside}</div>'
 
 
 def details(summary: str, inside: str) -> str:

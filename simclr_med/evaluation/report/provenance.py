@@ -12,7 +12,7 @@ _WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
 
 
 def configuration(config: dict, identifiers: bool = False) -> str:
-    """Returns the fields that differ from their defaults, and the others to open.
+    """Returns the fields that differ from their defaults, and the others, both to open.
 
     Args:
       config: what config.json holds.
@@ -34,15 +34,16 @@ def configuration(config: dict, identifiers: bool = False) -> str:
         field = FIELDS[name]
         row = [name, text.plain(value), text.plain(field.default), field.metadata["help"]]
         (others if value == field.default else changed).append(row)
-    columns = ["field", "value", "default", "meaning"]
     said = f"Set, and left out here as they name folders, files or machines: {', '.join(left_out)}."
     return (
-        page.table(columns, changed, words=True)
+        page.details(f"The {len(changed)} fields that were set", _table(changed))
         + (page.paragraph(said) if left_out else "")
-        + page.details(
-            f"The {len(others)} fields at their defaults", page.table(columns, others, words=True)
-        )
+        + page.details(f"The {len(others)} fields at their defaults", _table(others))
     )
+
+
+def _table(rows: list[list[str]]) -> str:
+    return page.table(["field", "value", "default", "meaning"], rows, words=True)
 
 
 def data_and_versions(result: dict, identifiers: bool = False) -> str:
