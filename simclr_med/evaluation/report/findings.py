@@ -34,6 +34,7 @@ def results(result: dict) -> str:
     if order := result.get("grades"):
         said = page.paragraph(in_words(order, list(rows[0][2]["per_class"])))
     return said + page.table(
+        "Results",
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [
@@ -58,6 +59,7 @@ def per_class(result: dict) -> str:
     if any(row["auc"] is None or np.isnan(row["auc"]) for row in classes.values()):
         said += f" {text.DASH}: not measurable."
     return page.table(
+        "Each class",
         columns + ["left out of averages"] * bool(left_out),
         [
             [name, f"{row['positives']}", f"{row['negatives']}"]
@@ -95,11 +97,12 @@ def operating_points(result: dict) -> str:
     )
     first = [row for row in rows if row[0] == result.get("positive_class")]
     if not first:
-        return said + page.table(columns, rows)
-    others = page.details(
-        "The other classes", page.table(columns, [r for r in rows if r not in first])
+        return said + page.table("Operating points", columns, rows)
+    others = page.table(
+        "Operating points of the other classes", columns, [r for r in rows if r not in first]
     )
-    return said + page.table(columns, first) + others
+    name = f"Operating points of {first[0][0]}"
+    return said + page.table(name, columns, first) + page.details("The other classes", others)
 
 
 def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
@@ -229,9 +232,15 @@ def confusion(row: dict, class_names) -> str:
             "the whole matrix is in result.json."
         )
     names = [class_names[c] for c in shown]
-    return page.figure(
-        charts.confusion(counts[np.ix_(shown, shown)], names, counts.sum(1)[shown]),
-        f"Confusion matrix. {said}",
+    drawn = counts[np.ix_(shown, shown)]
+    rows = "; ".join(
+        f"{name}: {', '.join(f'{row[j]} {names[j]}' for j in np.flatnonzero(row)) or 'no cases'}"
+        for name, row in zip(names, drawn)
+    )
+    return page.wide_figure(
+        "Confusion matrix",
+        charts.confusion(drawn, names, counts.sum(1)[shown]),
+        f"Confusion matrix. {said} Truth, and how many cases were taken for what: {rows}.",
         f"Rows: the truth; columns: what the model said. Numbers are cases; colour is the share of "
         f"the row. {said}",
     )
@@ -252,6 +261,7 @@ def shift(result: dict) -> str:
         "data evaluated here. A drop above 0 means worse here; the two sets of patients are "
         "independent."
     ) + page.table(
+        "On other data",
         [
             "metric",
             f"inside: {inside['dataset']} {inside['split']}",
@@ -268,6 +278,7 @@ def subgroups(result: dict) -> str:
     pooled = any("pooled" in group for group in groups)
     names = [name for name in TITLES if any(name in group for group in groups)]
     table = page.table(
+        "Subgroups",
         ["subgroup", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [f"{group['column']} = {text.plain(group['value'])}", f"{group['cases']}"]
@@ -292,7 +303,8 @@ def subgroups(result: dict) -> str:
     if any(np.isnan(low) for _, _, low, _ in dots):
         few = " A hollow dot is of too few patients for an interval: chance alone can move it far."
     cut = f" The {_MAX_DOTS} largest are drawn." if len(groups) > _MAX_DOTS else ""
-    return table + page.figure(
+    return table + page.wide_figure(
+        "Subgroups",
         charts.dots(dots, _float(row.get(main)), TITLES[main]),
         f"{TITLES[main]} of each subgroup with its interval; the numbers stand in the table above.",
         f"{TITLES[main]} by subgroup (number of cases), with 95 % intervals; dashed: all cases."
@@ -318,6 +330,7 @@ def label_efficiency(rows: list[dict]) -> str:
     by_patient = any(f"{metric}_95" in row for row in rows)
     bars = "95 % intervals by patient" if by_patient else "one standard deviation over the repeats"
     table = page.table(
+        "Fewer labels",
         ["method", "labels used", TITLES.get(metric, metric), "from", "to"],
         [
             [name or "model", f"{100 * share:g} %", *map(text.number, values)]

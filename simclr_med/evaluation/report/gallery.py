@@ -43,11 +43,12 @@ def _with_maps(view, cases: np.ndarray) -> list[dict]:
     for i in map(int, cases):
         lines = [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)]
         pixels, found = view.pictures.get(i), view.maps.get(i)
-        item = {"picture": _picture(pixels), "alt": view.name_of(i), "lines": lines}
+        alt = f"First image of {view.name_of(i)}"
+        item: dict = {"picture": _picture(pixels), "alt": alt, "lines": lines}
         if pixels is not None and _can_be_drawn(found):
             name, evidence = found
             both = np.concatenate([pixels, _overlay(pixels, evidence)], axis=1)
-            alt = f"{view.name_of(i)}, and where in it the evidence for {name} is"
+            alt += f"; on the right, where in it the evidence for {name} is"
             lines = [*lines, f"right: evidence for {name}"]
             item = {"picture": _picture(both, 2 * _SIDE), "alt": alt, "lines": lines, "wide": True}
         items.append(item)
@@ -132,7 +133,7 @@ def _both(view, i: int, j: int, cosine: float) -> dict:
     names = f"{view.name_of(i)} and {view.name_of(j)}"
     lines = [names, f"similarity {cosine:.4f}", f"{_label(view, i)} | {_label(view, j)}"]
     pictures = [view.pictures.get(int(k)) for k in (i, j)]
-    item = {"picture": "", "alt": names, "lines": lines, "wide": True}
+    item = {"picture": "", "alt": f"First images of {names}", "lines": lines, "wide": True}
     if all(picture is not None for picture in pictures):
         item["picture"] = _picture(np.concatenate(pictures, axis=1), 2 * _SIDE)
     return item
@@ -151,7 +152,7 @@ def _numbers(view) -> str:
 def _neighbour(view, i: int, said: str, query: bool = False) -> dict:
     return {
         "picture": _picture(view.pictures.get(int(i))),
-        "alt": view.name_of(i),
+        "alt": f"First image of {view.name_of(i)}",
         "lines": [_label(view, i), said, view.name_of(i)],
         "query": query,
     }
