@@ -8,7 +8,10 @@ import rich.console
 import rich.table
 from rich.markup import escape
 
+from simclr_med import printing
 
+
+@printing.result()
 def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
     """Prints tables: title, columns, and rows of text; the first column names, the others count."""
     console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)

@@ -12,6 +12,7 @@ import rich.console
 import rich.table
 from rich.markup import escape
 
+from simclr_med import printing
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
 from simclr_med.metrics.grades import in_words
@@ -81,19 +82,21 @@ def print_table(result: dict) -> None:
             f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance: "
             f"{contrastive['chance_accuracy']:.3f}), on training batches at the end."
         )
-    if result["classification"]:
-        console.print(_table(result))
-        for line in [*_grades(result), *_calibrated(result), *_undefined(result)]:
-            console.print(line, markup=False)
-    else:
-        console.print("No labelled cases: nothing was probed.")
+    with printing.result():
+        if result["classification"]:
+            console.print(_table(result))
+            for line in [*_grades(result), *_calibrated(result), *_undefined(result)]:
+                console.print(line, markup=False)
+        else:
+            console.print("No labelled cases: nothing was probed.")
     if "split" in result["selection"]:
         print(
             f"Checkpoint: step {result['global_step']}, the best {result['selection']['metric']} on "
             f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
         )
     _print_patients(result)
-    terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
+    if not printing.is_quiet():
+        terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
     if words := _too_small(result):
         print(words)
     if calibration := result["calibration"]:
@@ -104,13 +107,16 @@ def print_table(result: dict) -> None:
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
         console.print(f"Labels: {said}", markup=False)
-    if result["skipped_images"]:
-        console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
-        for row, path, reason in result["skipped_images"][:20]:
-            console.print(f"  row {row}: {path}: {reason}", markup=False)
-    console.print("Output files:")
-    for name, path in result["files"].items():
-        print(f"  {path}  {_WHAT[name]}")  # not through the console, which would break long paths
+    with printing.result():
+        if result["skipped_images"]:
+            console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
+            for row, path, reason in result["skipped_images"][:20]:
+                console.print(f"  row {row}: {path}: {reason}", markup=False)
+        print("Output files:")
+        for name, path in result["files"].items():
+            print(
+                f"  {path}  {_WHAT[name]}"
+            )  # not through the console, which would break long paths
 
 
 def _print_patients(result: dict) -> None:
