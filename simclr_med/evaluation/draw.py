@@ -17,6 +17,7 @@ from simclr_med.metrics.text import TITLES, encoder_title
 from simclr_med.run_folder import curves, data_json, gfile
 
 _SIDE = 96  # px, of a case's picture
+_NO_TRAINING = "what was evaluated was trained on other data, or it is not known on what"
 
 
 def save_embedding(path: str, found: Measured) -> None:
@@ -67,10 +68,8 @@ def save_report(
     """
     scores, features = found.predictions.get("predictions"), found.features.get("trained")
     wanted = strips.wanted(found.cases, scores, features)
-    shown, alike = {*wanted.pictures}, None
-    if features is not None:
-        alike = near_duplicates.find(features, found.cases.patients)
-        shown |= {*alike.pairs.ravel().tolist()}
+    alike, shown = _alike(found, features)
+    shown |= {*wanted.pictures}
     maps, no_maps = {}, activation.why_not(config.run.train_mode, found.models.get("trained"))
     if scores is not None and not no_maps:
         maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
@@ -86,7 +85,7 @@ def save_report(
         config=config.to_dict(),
         label_efficiency=label_efficiency,
         identifiers=config.eval.keep_identifiers,
-        near_duplicates=alike,
+        **alike,
         curves=curves.panels(
             run_folder.read_metrics(model_dir),
             data_json.read(model_dir).get("constant_guess"),
@@ -97,6 +96,23 @@ def save_report(
         },
     )
     return html.save(path, found.result, view)
+
+
+def _alike(found: Measured, features: np.ndarray | None) -> tuple[dict, set[int]]:
+    """Returns ({field of `html.View`: near-duplicates, ...}, the evaluated cases among them)."""
+    if features is None:
+        return {}, set()
+    patients, training = found.cases.patients, found.training
+    among = near_duplicates.find(features, patients)
+    fields: dict = {"near_duplicates": among, "no_training": _NO_TRAINING}
+    shown = {*among.pairs.ravel().tolist()}
+    if training is not None:
+        pairs = near_duplicates.find_in_training(features, patients, training)
+        shown |= {*pairs.pairs[:, 0].tolist()}
+        pictures = case_pictures(training.bags, {*pairs.pairs[:, 1].tolist()}, _SIDE)
+        fields |= {"near_training": pairs, "training_ids": training.ids}
+        fields |= {"training_pictures": pictures}
+    return fields, shown
 
 
 def _activation_maps(

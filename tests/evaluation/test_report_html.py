@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from helpers.report_pages import OWNER, Balanced, made_case, row_of, with_drawin
 from helpers.saved_figures import saved_figures
 from simclr_med import metrics
 from simclr_med.config import FIELDS
+from simclr_med.data.cases import Cases
+from simclr_med.evaluation import training_cases
 from simclr_med.evaluation.report import findings, gallery, near_duplicates, points, strips
 from simclr_med.evaluation.report import html as report
 from simclr_med.evaluation.report.results import predictions_csv
@@ -563,3 +566,86 @@ def test_near_duplicates_are_counted_and_shown_or_said_to_be_none():
         "No two cases of different patients whose features have a cosine above 0.99, among 30 evaluated "
         "cases." in words
     )
+
+
+def _training(features, patients, num_bags=None):
+    """Training cases of made-up ids, of a split that may have more."""
+    ids = np.array([f"{OWNER}-train-{i}" for i in range(len(features))])
+    bags = types.SimpleNamespace(num_bags=num_bags or len(features))
+    return training_cases.TrainingCases("train", bags, ids, patients, features)
+
+
+def test_near_duplicates_of_training_cases_equal_a_slow_double_loop(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "_CHUNK", 7)
+    rng = np.random.default_rng(4)
+    base = rng.normal(size=(12, 4))
+    features, theirs = (
+        base[rng.integers(0, 12, n)] + 0.02 * rng.normal(size=(n, 4)) for n in (40, 29)
+    )
+    patients, their_patients = (rng.integers(0, 25, n).astype(str) for n in (40, 29))
+    slow = []
+    for i in range(40):
+        for j in range(29):
+            norms = np.linalg.norm(features[i]) * np.linalg.norm(theirs[j])
+            cosine = features[i] @ theirs[j] / norms
+            if patients[i] != their_patients[j] and cosine > 0.995:
+                slow.append((cosine, i, j))
+    slow.sort(reverse=True)
+    training = _training(theirs, their_patients, num_bags=500)
+    found = near_duplicates.find_in_training(features, patients, training, 0.995, num_shown=9)
+    assert found.count == len(slow) > 9 and found.compared == 40
+    assert (found.split, found.of_split) == ("train", (29, 500))
+    assert found.num_cases == len({i for _, i, _ in slow})
+    assert found.pairs.tolist() == [pair for _, *pair in slow[:9]]
+    np.testing.assert_allclose(found.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
+
+
+def test_at_most_so_many_are_compared_on_either_side(monkeypatch):
+    monkeypatch.setattr(near_duplicates, "MOST_CASES", 5)
+    monkeypatch.setattr(training_cases, "MOST_CASES", 5)
+    ones, patients = np.ones((9, 2)), np.arange(9)
+    cases = Cases(patients, patients + 100, patients, patients)
+    bags = types.SimpleNamespace(num_bags=9)
+    training = training_cases.TrainingCases.of("train", bags, cases, ones)
+    assert [len(part) for part in (training.ids, training.patients, training.features)] == [5] * 3
+    found = near_duplicates.find_in_training(ones, patients, training)
+    assert (found.count, found.compared, found.of_split) == (25, 5, (5, 9))
+
+
+@pytest.mark.parametrize("identifiers", [False, True])
+def test_training_cases_that_look_like_evaluated_ones_are_shown(identifiers):
+    result, view = made_case(n=30)
+    features = np.eye(31)[:30]
+    patients = np.array([f"{OWNER}-{i}" for i in range(3)])
+    training = _training(np.eye(31)[[30, 7, 30]], patients, num_bags=1234)
+    view = dataclasses.replace(
+        view,
+        identifiers=identifiers,
+        near_duplicates=near_duplicates.find(features, view.cases.patients),
+        near_training=near_duplicates.find_in_training(features, view.cases.patients, training),
+        training_ids=training.ids,
+        training_pictures={1: np.zeros((20, 30, 3), np.uint8)},
+        pictures={i: np.zeros((20, 30, 3), np.uint8) for i in range(30)},
+    )
+    text = report.render(result, view)
+    words = Balanced(text).words
+    assert (
+        "whose features have a cosine above 0.99: 1, all 30 evaluated cases compared with the first 3 "
+        "of 1,234 cases of split “train”. Evaluated cases in such a pair: 1." in words
+    )
+    pair = f"case 7 and {OWNER}-train-1" if identifiers else "case 8 and training case 2"
+    assert f"{pair}similarity 1.0000" in words
+    assert identifiers or OWNER not in text
+    none = near_duplicates.find_in_training(features[:5], view.cases.patients[:5], training)
+    words = Balanced(report.render(result, dataclasses.replace(view, near_training=none))).words
+    assert (
+        "No pair of different patients whose features have a cosine above 0.99: the first 5 of"
+        in words
+    )
+
+
+def test_training_cases_that_nobody_compared_with_are_said():
+    result, view = made_case()
+    alike = near_duplicates.find(view.features, view.cases.patients)
+    view = dataclasses.replace(view, near_duplicates=alike, no_training="it was trained elsewhere")
+    assert "Not compared: it was trained elsewhere." in Balanced(report.render(result, view)).words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -51,6 +52,10 @@ class View:
       identifiers: whether to show ids of cases, names of files and folders, which are for whoever
         made the run; else a case is called by its row in predictions.csv.
       near_duplicates: among the cases; None: nobody looked.
+      near_training: of the cases with training cases; None: nobody looked.
+      no_training: why nobody did.
+      training_ids: ids of these training cases.
+      training_pictures: {index of the training case: uint8 [H, W, 3]}.
       curves: of the run's training; [] without any.
       drawings: {"views" | "embedding": bytes of the PNG}, as far as it is there. They name no case,
         file or folder (curves.png, which names the run's folder, is drawn again from `curves`).
@@ -67,12 +72,20 @@ class View:
     label_efficiency: list[dict] | None = None
     identifiers: bool = False
     near_duplicates: NearDuplicates | None = None
+    near_training: NearDuplicates | None = None
+    no_training: str = ""
+    training_ids: Sequence[str] = ()
+    training_pictures: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     curves: list[Panel] = dataclasses.field(default_factory=list)
     drawings: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     def name_of(self, case: int) -> str:
         """Returns what the page calls a case: its id, or its number, from 1, as in predictions.csv."""
         return str(self.cases.ids[case]) if self.identifiers else f"case {case + 1}"
+
+    def name_of_training(self, case: int) -> str:
+        """Returns what the page calls a training case: its id, or its place in its split, from 1."""
+        return str(self.training_ids[case]) if self.identifiers else f"training case {case + 1}"
 
 
 def save(path: str, result: dict, view: View) -> dict[str, str]:

@@ -16,6 +16,7 @@ body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1rem 4rem; background: 
   font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #d5d5d5; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 p, ul { margin: .5rem 0; max-width: 48rem; }
 .lead { color: #555; margin: 0 0 1rem; overflow-wrap: anywhere; }
 nav { font-size: .9rem; margin: 1rem 0; }
@@ -62,7 +63,7 @@ summary { cursor: pointer; color: #00517f; }
   :root { font-size: 10pt; }
   body { font-size: 1rem; max-width: none; padding: 0; }
   nav { display: none; }
-  h2, section > p, .table figcaption, summary { break-after: avoid; }
+  h2, h3, section > p, .table figcaption, summary { break-after: avoid; }
   p, .box, tr { break-inside: avoid; }
   .table { break-inside: auto; }
   .scroll { overflow: visible; }
@@ -109,6 +110,11 @@ def document(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
         f'<main><h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
         f"{top}\n{contents}\n{rest}</main>\n</body>\n</html>\n"
     )
+
+
+def subheading(text: str) -> str:
+    """Returns a heading within a section."""
+    return f"<h3>{html.escape(text)}</h3>"
 
 
 def paragraph(text: str) -> str:
