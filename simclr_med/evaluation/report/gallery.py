@@ -142,8 +142,8 @@ def _with_training(view) -> str:
     ]
     return page.paragraph(
         f"Pairs of {alike}: {found.count:,}, {among}. Evaluated cases in such a pair: "
-        f"{found.num_cases:,}.{many} Where these are copies, the numbers on this page are too good. On the left the "
-        "evaluated case, on the right the training case."
+        f"{found.num_cases:,}.{many} Where these are copies, the numbers on this page are too good. "
+        "On the left the evaluated case, on the right the training case."
     ) + page.strip(items)
 
 
