@@ -47,7 +47,7 @@ figcaption { font-size: .875rem; color: #444; margin-top: .35rem; max-width: 48r
   grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .narrow { max-width: 34rem; }
 .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem;
-  margin: .75rem 0; padding: 0; list-style: none; max-width: none; break-inside: avoid; }
+  margin: .75rem 0; padding: 0; list-style: none; max-width: none; }
 .strip li { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; break-inside: avoid; }
 .strip img, .strip .absent { width: 100%; aspect-ratio: 1; object-fit: contain; background: #111;
   display: block; margin-bottom: .25rem; }
