@@ -135,6 +135,18 @@ class RunConfig:
         "yet is prepared.",
         shapes_weights=False,
     )
+    quiet: bool = _knob(
+        False,
+        "Print only warnings and notes, errors, the main tables and where files are: no progress, no "
+        "start-up lines, no further tables.",
+        shapes_weights=False,
+    )
+    verbose: bool = _knob(
+        False,
+        "Print TensorFlow's and absl's own log lines too. (TF_CPP_MIN_LOG_LEVEL, where it is set, still "
+        "decides on those of TensorFlow's C++.)",
+        shapes_weights=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -896,6 +908,8 @@ REACH: dict[str, Reach] = {
     "keep_checkpoint_max": Reach(_TRAIN, shapes_results=False),
     "keep_hub_module_max": Reach(_EVALUATE, shapes_results=False),
     "dry_run": Reach(_TRAIN),
+    "quiet": Reach(_ALL, shapes_results=False),
+    "verbose": Reach(_ALL, shapes_results=False),
     # Data
     "dataset": Reach((PREPARE, EXPORT, PREDICT), shapes_results=False),  # of an export: its folder
     "manual_dir": Reach(_READ, shapes_results=False),

@@ -6,7 +6,8 @@ import pytest
 
 from helpers import ROOT
 
-PURE = {"config", "errors", "signals", "cluster", "transient"}  # imported before TensorFlow is
+# Imported before TensorFlow is.
+PURE = {"config", "errors", "signals", "cluster", "transient", "printing"}
 GROUND = {*PURE, "keras_api", "distribution", "out_of_memory"}  # may import one another
 # From the top down. A part imports what stands below it; of the others only the ground also imports
 # what stands beside it.

@@ -53,7 +53,7 @@ class RunCheckpoints:
         except (UserError, StorageUnavailable) as failed:
             if error is None or isinstance(error, Interrupted):  # which says that all is saved
                 raise
-            print(failed)  # what ended the training is said after it
+            print(f"Warning: {failed}")  # what ended the training is said after it
         finally:
             self._writer.shutdown()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow_datasets as tfds
+
+from simclr_med import printing
 from simclr_med.commands import next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
@@ -28,9 +31,10 @@ def run(invocation: Invocation) -> int:
     builder = prepare(config)
     grades = _grades(config, builder)
     if invocation.mode == "build":
-        print(f"{builder.info.full_name} is stored in {builder.data_path}:")
-        for name, split in builder.info.splits.items():
-            print(f"  {name}: {split.num_examples:,} bags")
+        with printing.result():
+            print(f"{builder.info.full_name} is stored in {builder.data_path}:")
+            for name, split in builder.info.splits.items():
+                print(f"  {name}: {split.num_examples:,} bags")
         print(grades, end="")
         next_step.show(invocation)
         return 0
@@ -42,13 +46,15 @@ def run(invocation: Invocation) -> int:
     picture = builder.data_path / "contact_sheet.png"
     with figures.drawn(str(picture)):
         contact_sheet.contact_sheet(builder, str(picture))
-        print(f"Some bags of each split: {picture}")
+        with printing.result():
+            print(f"Some bags of each split: {picture}")
     for note in found.notes:
         print(f"Note: {note}")
     for problem in found.problems:
         print(f"Problem: {problem}")
     number = len(found.problems)
-    print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
+    with printing.result():
+        print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
     if not number:
         next_step.show(invocation)
     return 1 if number else 0
@@ -80,6 +86,8 @@ def prepare(config: Config):
     if not data.dataset:
         also = ", and --manual_dir, the folder of its tables" if data.image_root else ""
         raise UserError(f"--dataset is missing (derm_bags, derm_bags/demo, or a TFDS name){also}.")
+    if printing.is_quiet():
+        tfds.disable_progress_bar()
     try:
         return retried(
             lambda: preparation.prepare(

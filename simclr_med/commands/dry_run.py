@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from simclr_med import printing
 from simclr_med.commands import dataset, experiments, flags, recipes, train
 from simclr_med.commands.invocation import EXPERIMENTS, Invocation
 from simclr_med.config import FIELDS, Config
@@ -27,6 +28,7 @@ from simclr_med.run_folder import is_training
 from simclr_med.training.rehearsal import MEASURED, WARM_UP
 
 
+@printing.result()  # all of it
 def run(invocation: Invocation) -> int:
     """Prints what the command would do without --dry_run; returns the exit code, 0.
 

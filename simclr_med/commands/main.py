@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
 import os
 import signal
 import sys
 
-from simclr_med import __version__, cluster, signals, transient
+from simclr_med import __version__, cluster, printing, signals, transient
 from simclr_med.commands import COMMANDS, flags, help, idle_flags, quiet
 from simclr_med.commands.invocation import EXPERIMENTS, TRAINING, Invocation
 from simclr_med.commands.run_config import (
@@ -21,7 +20,7 @@ from simclr_med.commands.run_config import (
     with_encoder_of_checkpoint,
     works_on_run,
 )
-from simclr_med.config import Config
+from simclr_med.config import Config, RunConfig
 from simclr_med.errors import StorageUnavailable, UserError
 
 _FULL = (
@@ -97,11 +96,20 @@ def run(argv: list[str]) -> int:
       StorageUnavailable: storage did not answer.
     """
     command_line = flags.parse(argv)
-    given = command_line.given
+    given = dict(command_line.given)
+    # What is printed is decided here: no configuration and no run remembers it.
+    asked = RunConfig(**{name: given.pop(name) for name in ("quiet", "verbose") if name in given})
+    if asked.quiet and asked.verbose:
+        raise UserError("--quiet and --verbose ask for less and for more: give one of them.")
+    with printing.only_results(asked.quiet):
+        return _run(argv, command_line, given, asked.verbose)
+
+
+def _run(argv: list[str], command_line: flags.CommandLine, given: dict, verbose: bool) -> int:
     mode = given.get("mode", "train")
     of_run = works_on_run(given, mode)
     if of_run or given.get("manual_dir") or given.get("checkpoint"):
-        quiet.import_tensorflow()  # as is done below, on the way to what these hold
+        quiet.import_tensorflow(verbose)  # as is done below, on the way to what these hold
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
     if not of_run and mode not in ("study", "compare"):
@@ -126,12 +134,12 @@ def run(argv: list[str]) -> int:
             "(derm_bags/demo, recipe flags/demo.flags). Your images: --dataset=derm_bags "
             "--manual_dir=DIR."
         )
-    _silence_logs()
+    quiet.set_level_of_logs(verbose)
     sources = dict(command_line.sources)
     if "dataset" in given:
         sources.setdefault("dataset", "found in --manual_dir")
     is_dry = config.run.dry_run and mode in (*TRAINING, *EXPERIMENTS)
-    quiet.import_tensorflow()
+    quiet.import_tensorflow(verbose)
     command = importlib.import_module(
         f"simclr_med.commands.{'dry_run' if is_dry else COMMANDS[mode]}"
     )
@@ -176,12 +184,6 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
         raise UserError(f"--mode={mode} trains run after run on one machine: unset TF_CONFIG.")
     cluster.clear_tf_config()
     return config.replace(num_workers=1), workers
-
-
-def _silence_logs() -> None:
-    """Keeps deprecation chatter of TensorFlow and TFDS off the terminal."""
-    for name in ("tensorflow", "absl", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _user_message(error: Exception) -> str | None:

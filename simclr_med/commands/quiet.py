@@ -7,25 +7,37 @@ TF_CPP_MIN_LOG_LEVEL says (tensorflow/tensorflow#100442). All other lines pass.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_is_users = _LEVEL in os.environ
+
 # Before TensorFlow is imported. oneDNN is off by default on AMD processors, where the gradient of a
 # ResNet-18 then takes four times as long (2 AMD EPYC cores, TensorFlow 2.15 and 2.21).
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(_LEVEL, "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _CHATTER = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I0000 ")
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow, unless that is done, and drops its INFO lines."""
+def import_tensorflow(verbose: bool = False) -> None:
+    """Imports TensorFlow, unless that is done; drops its INFO lines, or is `verbose` on all of them."""
     if "tensorflow" in sys.modules:
         return
-    with _filtered_stderr():
+    if verbose and not _is_users:
+        os.environ[_LEVEL] = "0"
+    with contextlib.nullcontext() if verbose else _filtered_stderr():
         import tensorflow  # noqa: F401
+
+
+def set_level_of_logs(verbose: bool) -> None:
+    """Keeps deprecation chatter of TensorFlow and TFDS off the terminal, or shows all they log."""
+    for name in ("tensorflow", "absl", "urllib3"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 @contextlib.contextmanager

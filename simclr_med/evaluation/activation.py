@@ -14,16 +14,35 @@ from simclr_med.models import Model
 _BATCH = 16
 
 
-def has_maps(model: Model) -> bool:
-    """Returns whether the head is on the encoder's own output, as the maps need."""
-    return model.supervised_head is not None and model.selected_stage == 0
+def why_not(train_mode: str, model: Model | None) -> str:
+    """Returns why an evaluation can show no maps; "" where it can.
+
+    Args:
+      train_mode: of the run.
+      model: that was evaluated; None where scores or features come from several networks, or elsewhere.
+    """
+    if train_mode != "finetune":
+        return (
+            "they are made of a fine-tuned network's own head, and the answers here are those of a "
+            "classifier on frozen features"
+        )
+    if model is None:
+        return "the scores are those of several networks, or were read from files"
+    if model.supervised_head is None:
+        return "the network has no supervised head"
+    if model.selected_stage:
+        return (
+            f"the head stands on layer {model.selected_stage} of the projection head "
+            "(--ft_proj_selector), behind which places in an image are not told apart"
+        )
+    return ""
 
 
 def maps(model: Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Returns the map of one class of each image, float32 [n, h, w]: mean + bias is its logit.
 
     Args:
-      model: with a supervised head, see `has_maps`.
+      model: with a supervised head, see `why_not`.
       images: as the network sees them, float32 [n, H, W, 3] in [0, 1].
       classes: int [n].
     """

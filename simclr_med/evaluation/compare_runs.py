@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from simclr_med import run_folder
+from simclr_med import printing, run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
@@ -66,13 +66,14 @@ def compare_runs(config: Config) -> int:
         }
         found.append(comparison)
     correct(row for comparison in found for row in comparison["metrics"].values())
-    for comparison in found:
-        terminal.show([_table(comparison)])
-        print(f"{_how(comparison)}\n{verdict(comparison)}\n")
-    if config.eval.ordinal:
-        print(in_words(order_of(names, config.eval.class_order), names))
-    tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
-    print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
+    with printing.result():
+        for comparison in found:
+            terminal.show([_table(comparison)])
+            print(f"{_how(comparison)}\n{verdict(comparison)}\n")
+        if config.eval.ordinal:
+            print(in_words(order_of(names, config.eval.class_order), names))
+        tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
+        print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
     if config.run.model_dir:
         gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")

@@ -17,6 +17,7 @@ from simclr_med.metrics.text import TITLES, encoder_title
 from simclr_med.run_folder import curves, data_json, gfile
 
 _SIDE = 96  # px, of a case's picture
+_NO_TRAINING = "what was evaluated was trained on other data, or it is not known on what"
 
 
 def save_embedding(path: str, found: Measured) -> None:
@@ -67,12 +68,10 @@ def save_report(
     """
     scores, features = found.predictions.get("predictions"), found.features.get("trained")
     wanted = strips.wanted(found.cases, scores, features)
-    shown, alike = {*wanted.pictures}, None
-    if features is not None:
-        alike = near_duplicates.find(features, found.cases.patients)
-        shown |= {*alike.pairs.ravel().tolist()}
-    maps = {}
-    if scores is not None:
+    alike, shown = _alike(found, features)
+    shown |= {*wanted.pictures}
+    maps, no_maps = {}, activation.why_not(config.run.train_mode, found.models.get("trained"))
+    if scores is not None and not no_maps:
         maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
     model_dir = os.path.dirname(path)
     view = html.View(
@@ -82,10 +81,11 @@ def save_report(
         features=features,
         pictures=case_pictures(found.bags, shown, _SIDE),
         maps=maps,
+        no_maps=no_maps,
         config=config.to_dict(),
         label_efficiency=label_efficiency,
         identifiers=config.eval.keep_identifiers,
-        near_duplicates=alike,
+        **alike,
         curves=curves.panels(
             run_folder.read_metrics(model_dir),
             data_json.read(model_dir).get("constant_guess"),
@@ -98,19 +98,33 @@ def save_report(
     return html.save(path, found.result, view)
 
 
+def _alike(found: Measured, features: np.ndarray | None) -> tuple[dict, set[int]]:
+    """Returns ({field of `html.View`: near-duplicates, ...}, the evaluated cases among them)."""
+    if features is None:
+        return {}, set()
+    patients, training = found.cases.patients, found.training
+    among = near_duplicates.find(features, patients)
+    fields: dict = {"near_duplicates": among, "no_training": _NO_TRAINING}
+    shown = {*among.pairs.ravel().tolist()}
+    if training is not None:
+        pairs = near_duplicates.find_in_training(features, patients, training)
+        shown |= {*pairs.pairs[:, 0].tolist()}
+        pictures = case_pictures(training.bags, {*pairs.pairs[:, 1].tolist()}, _SIDE)
+        fields |= {"near_training": pairs, "training_ids": training.ids}
+        fields |= {"training_pictures": pictures}
+    return fields, shown
+
+
 def _activation_maps(
     config: Config, found: Measured, scores: np.ndarray, cases: list[int]
 ) -> dict[int, tuple[str, np.ndarray]]:
-    """Returns {case: (the class of its highest score, that class's activation map)}; {} without maps."""
-    if not cases or config.run.train_mode != "finetune":
-        return {}
-    model = found.models.get("trained")  # others' features come without one
-    if model is None or not activation.has_maps(model):
+    """Returns {case: (the class of its highest score, that class's activation map)}."""
+    if not cases:
         return {}
     size, antialias = config.augment.image_size, config.augment.is_antialiased
     seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
     numbers = sorted(seen)
     classes = scores[numbers].argmax(axis=1)
     images = np.stack([seen[i] for i in numbers]).astype(np.float32) / 255
-    of_all = activation.maps(model, images, classes)
+    of_all = activation.maps(found.models["trained"], images, classes)
     return {i: (found.class_names[c], m) for i, c, m in zip(numbers, classes, of_all)}

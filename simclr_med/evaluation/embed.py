@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from simclr_med import checkpoints, run_folder
+from simclr_med import checkpoints, printing, run_folder
 from simclr_med.build import make_model, open_bags
 from simclr_med.config import Config
 from simclr_med.data import NO_LABEL, Bags
@@ -77,12 +77,13 @@ def embed(
         leftovers.remove(model_dir)
         _write_parquet(paths[0], columns, labels, bags.class_names, embeddings, about)
         _write_npz(paths[1], columns, labels, bags.class_names, embeddings, about)
-    print(
-        f"{len(embeddings):,} embeddings of {embeddings.shape[1]:,} numbers, a row per "
-        f"{config.eval.embed_unit}, of {data_json.name_of(builder)} {split}:"
-    )
-    for path in paths:
-        print(f"  {path}  {terminal.file_size(gfile.stat(path).length)}")
+    with printing.result():
+        print(
+            f"{len(embeddings):,} embeddings of {embeddings.shape[1]:,} numbers, a row per "
+            f"{config.eval.embed_unit}, of {data_json.name_of(builder)} {split}:"
+        )
+        for path in paths:
+            print(f"  {path}  {terminal.file_size(gfile.stat(path).length)}")
     return paths
 
 

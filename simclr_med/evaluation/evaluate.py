@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 
@@ -13,7 +14,7 @@ from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
 from simclr_med.config import Config
 from simclr_med.errors import CheckpointGone, UserError
-from simclr_med.evaluation import draw, likeness, selection, splits
+from simclr_med.evaluation import draw, likeness, selection, splits, training_cases
 from simclr_med.evaluation.measure import Measured, measure
 from simclr_med.evaluation.report import results
 from simclr_med.export import writable
@@ -120,6 +121,14 @@ def evaluate(
             lambda: likeness.measure(config, builder, strategy, found.models["trained"]),
             f"Reading training images for {likeness.FILE}",
         )
+    if pictures and found.features and found.training is None and _knows_its_training(found):
+        training = retried(
+            lambda: training_cases.read(
+                *(config, builder, strategy, found.models["trained"], found.result["train_split"])
+            ),
+            "Reading training cases to compare with",
+        )
+        found = dataclasses.replace(found, training=training)
     found.result["provenance"] = {
         **provenance.here(None),
         "training": provenance.training_of(model_dir),
@@ -141,6 +150,12 @@ def write_files(config: Config, folder: str, found: Measured) -> None:
         leftovers.remove(folder)
         _write(config.replace(keep_hub_module_max=0), folder, found, True, None)
     results.print_table(found.result)
+
+
+def _knows_its_training(found: Measured) -> bool:
+    """Returns whether what was evaluated was trained on a split of the dataset that was evaluated."""
+    result = found.result
+    return result["trained_on"] == result["dataset"] and not result["adopted_weights"]
 
 
 def _is_classifier(config: Config, found: Measured) -> bool:

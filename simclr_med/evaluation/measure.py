@@ -22,6 +22,7 @@ from simclr_med.evaluation import selection, splits
 from simclr_med.evaluation.baselines import BEFORE, UNTRAINED, before_run, untrained
 from simclr_med.evaluation.features import case_features, case_probabilities
 from simclr_med.evaluation.probes import all_scores
+from simclr_med.evaluation.training_cases import TrainingCases
 from simclr_med.metrics import (
     expected_calibration_error,
     grades,
@@ -53,6 +54,7 @@ class Measured:
       predictions: {name of the file: scores [n, classes]}, the main one "predictions"; {} without
         labels.
       shift_from: dataset that a fine-tuned run was trained on, if this is another.
+      training: the first cases that the probes were fitted among; None where no probe was.
     """
 
     result: dict
@@ -64,6 +66,7 @@ class Measured:
     features: dict[str, np.ndarray]
     predictions: dict[str, np.ndarray]
     shift_from: str | None
+    training: TrainingCases | None = None
 
 
 def measure(
@@ -108,8 +111,9 @@ def measure(
     features = case_features(config, strategy, models, bags, len(cases.ids))
     scores: dict = {}
     untrained: list[str] = []
+    training: TrainingCases | None = None
     if class_names and cases.labelled.any():
-        scores, untrained = _all_scores(
+        scores, untrained, training = _all_scores(
             config, builder, model_dir, strategy, models, features, bags, class_names
         )
     result = {
@@ -137,6 +141,7 @@ def measure(
         features=features,
         predictions=main_scores(config, scores),
         shift_from=trained_on if shifted else None,
+        training=training,
     )
 
 
@@ -279,17 +284,18 @@ def _models(
 
 def _all_scores(
     config, builder, model_dir: str, strategy, models, features, bags: Bags, class_names
-) -> tuple[dict, list[str]]:
-    """Returns ({(evaluator, key of `models`): scores [n, classes]}, classes without a training case)."""
+) -> tuple[dict, list[str], TrainingCases | None]:
+    """Returns ({(evaluator, key of `models`): scores [n, classes]}, classes without a training case,
+    `Measured.training`)."""
     if config.run.train_mode == "finetune":
         probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
         untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
-        return {("supervised head", "trained"): probabilities}, untrained
+        return {("supervised head", "trained"): probabilities}, untrained, None
     train_bags = open_bags(config, builder, config.data.train_split)
     try:
         cases, chosen = labelled_cases(config, train_bags)
     except UserError:  # nothing to fit a probe on
-        return {}, []
+        return {}, [], None
     of_train = case_features(config, strategy, models, train_bags)
     train_y = cases.labels[chosen]
     scores = all_scores(
@@ -301,7 +307,8 @@ def _all_scores(
         num_classes=len(class_names),
         seed=config.run.seed,
     )
-    return scores, label_fraction.without_cases(train_y, class_names)
+    training = TrainingCases.of(config.data.train_split, train_bags, cases, of_train["trained"])
+    return scores, label_fraction.without_cases(train_y, class_names), training
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

@@ -36,7 +36,11 @@ def test_a_change_on_the_right_shows_on_the_right():
     assert right.sum() > 3 * left.sum()
 
 
-def test_a_head_on_a_projection_has_no_map():
-    assert activation.has_maps(make_model(TUNED, 2))
-    assert not activation.has_maps(make_model(TUNED.replace(ft_proj_selector=1), 2))
-    assert not activation.has_maps(make_model(Config().replace(resnet_depth=18, image_size=64), 0))
+def test_where_there_are_no_maps_it_says_why():
+    assert activation.why_not("finetune", make_model(TUNED, 2)) == ""
+    projection = make_model(TUNED.replace(ft_proj_selector=1), 2)
+    assert "on layer 1 of the projection head" in activation.why_not("finetune", projection)
+    assert "several networks" in activation.why_not("finetune", None)
+    headless = make_model(Config().replace(resnet_depth=18, image_size=64), 0)
+    assert "no supervised head" in activation.why_not("finetune", headless)
+    assert "classifier on frozen features" in activation.why_not("pretrain", headless)

@@ -15,7 +15,7 @@ from helpers import tiny_runs
 from helpers.saved_figures import saved_figures
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
-from simclr_med.evaluation import draw, evaluate, measure
+from simclr_med.evaluation import draw, evaluate, measure, training_cases
 from simclr_med.evaluation.report import charts, embedding, findings, html
 from simclr_med.run_folder import figures
 
@@ -235,6 +235,25 @@ def test_a_figure_that_fails_costs_a_warning(
     out = capsys.readouterr().out
     assert f"Warning: embedding.png could not be made ({why}); all numbers are kept." in out
     assert f"Warning: 'Curves' of the report could not be made ({why})." in out
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_training_cases_are_compared_where_they_are_known(
+    run, tiny_data, strategy, monkeypatch, known
+):
+    read, asked = training_cases.read, []
+
+    def spy(*args):
+        asked.append(args[-1])
+        return read(*args)
+
+    monkeypatch.setattr(training_cases, "read", spy)
+    monkeypatch.setattr(evaluate, "_knows_its_training", lambda found: known)
+    evaluate.evaluate(tiny_runs.FINETUNE, tiny_data, str(run), strategy)
+    page = (run / "report.html").read_text()
+    said = "all 4 evaluated cases compared with all 8 cases of split “train”"
+    assert (said in page, "Not compared:" in page) == (known, not known)
+    assert asked == ["train"] * known
 
 
 class Died(BaseException):

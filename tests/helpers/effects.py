@@ -7,7 +7,9 @@ that have them in common.
 
 import contextlib
 import functools
+import io
 import json
+import logging
 import os
 import pathlib
 import re
@@ -23,6 +25,7 @@ from helpers.folders import draw_cases
 from helpers.slurm import SLURM
 from simclr_med import build, data, distribution, export, losses
 from simclr_med.commands import dry_run
+from simclr_med.commands import train as train_command
 from simclr_med.commands.main import main
 from simclr_med.commands.recipes import of_study
 from simclr_med.config import Config
@@ -74,6 +77,8 @@ CHANGES = {
     "keep_checkpoint_max": ("training", 1, {}),
     "keep_hub_module_max": ("evaluation", 2, FINETUNE),
     "dry_run": ("command", True, {}),
+    "quiet": ("terminal", True, {}),
+    "verbose": ("terminal", True, {}),
     "dataset": ("command", "derm_bags/demo", {}),
     "manual_dir": ("command", "PHOTOS2", {}),
     "data_dir": ("command", "elsewhere", {}),
@@ -501,6 +506,17 @@ class Effects:
             patch.setattr(dry_run, "run", lambda invocation: calls.append("dry run") or 0)
             assert main(self._argv(config)) == 0
         return calls
+
+    def see_terminal(self, config):
+        """What a command prints, and from which level on TensorFlow logs."""
+        out, logger = io.StringIO(), logging.getLogger("tensorflow")
+        before = logger.level
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+            patch.setattr(train_command, "run", lambda invocation: print("step 1 of 2") or 0)
+            assert main(self._argv(config)) == 0
+            level = logger.level
+        logger.setLevel(before)
+        return out.getvalue(), level
 
     def _argv(self, config):
         """Returns the command line of a configuration, of the photos here if it names no others."""

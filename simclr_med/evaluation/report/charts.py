@@ -13,6 +13,7 @@ import warnings
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -49,14 +50,19 @@ _STYLE = {
 
 
 @matplotlib.rc_context(_STYLE)
-def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None) -> str:
+def roc(
+    curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None, left_out: int = 0
+) -> str:
     """Returns ROC curves.
 
     Args:
       curves: {legend: (false positive rate, sensitivity)}, at most eight.
       mean: such a pair for the black line of the macro-average.
+      left_out: number of rarer classes without a line of their own, which the legend says.
     """
-    figure = Figure(figsize=(4.4, 3.9 + _legend_inches(len(curves))), layout="constrained")
+    figure = Figure(
+        figsize=(4.4, 3.9 + _legend_inches(len(curves), left_out)), layout="constrained"
+    )
     axis = figure.add_subplot(aspect="equal")
     axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
     for i, (name, (x, y)) in enumerate(curves.items()):
@@ -64,22 +70,24 @@ def roc(curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = N
     if mean:
         axis.plot(*_thin(*mean), label="macro-average", color="black", linewidth=2.2)
     axis.set(xlabel="false positive rate (1 - specificity)", ylabel="sensitivity")
-    return _finish_curves(figure, axis)
+    return _finish_curves(figure, axis, left_out)
 
 
 @matplotlib.rc_context(_STYLE)
 def precision_recall(
-    curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None
+    curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None, left_out: int = 0
 ) -> str:
     """Returns precision-recall curves; arguments as in `roc`, of (recall, precision)."""
-    figure = Figure(figsize=(4.4, 3.9 + _legend_inches(len(curves))), layout="constrained")
+    figure = Figure(
+        figsize=(4.4, 3.9 + _legend_inches(len(curves), left_out)), layout="constrained"
+    )
     axis = figure.add_subplot(aspect="equal")
     for i, (name, (x, y)) in enumerate(curves.items()):
         axis.plot(*_thin(*_steps(x, y)), label=_short(name, 42), **_line(i))
     if mean:
         axis.plot(*_thin(*_steps(*mean)), label="macro-average", color="black", linewidth=2.2)
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
-    return _finish_curves(figure, axis)
+    return _finish_curves(figure, axis, left_out)
 
 
 @matplotlib.rc_context(_STYLE)
@@ -155,7 +163,7 @@ def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str)
     """Returns a dot and an interval for each subgroup, from the top down.
 
     Args:
-      rows: (name, value, low, high); NaN draws nothing.
+      rows: (name, value, low, high); NaN draws nothing. A dot without an interval is hollow.
       whole: the value of all cases, a dotted line.
       xlabel: what is measured.
     """
@@ -164,12 +172,19 @@ def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str)
     y = np.arange(len(rows))
     value, low, high = np.array([row[1:] for row in rows], float).T
     axis.hlines(y, low, high, color=_BLUE, linewidth=1.4)
-    axis.plot(value, y, "o", color=_BLUE, markersize=4.5)
+    few = np.isnan(low) | np.isnan(high)
+    for which, colour, name in (
+        (~few, _BLUE, "with its interval"),
+        (few, "white", "too few patients for an interval"),
+    ):
+        if which.any():
+            (dot,) = axis.plot(value[which], y[which], "o", color=_BLUE, markersize=4.5, label=name)
+            dot.set_markerfacecolor(colour)
     axis.axvline(whole, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
     axis.set_yticks(y, [_short(row[0], 40) for row in rows])
     axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     axis.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper right", fontsize=7)
+    figure.legend(loc="outside upper right", fontsize=7, ncols=3)
     return _data(figure)
 
 
@@ -205,14 +220,16 @@ def label_efficiency(lines: dict[str, list[tuple[float, float, float, float]]], 
     return _data(figure)
 
 
-def _finish_curves(figure: Figure, axis) -> str:
+def _finish_curves(figure: Figure, axis: Axes, left_out: int) -> str:
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    if left_out:
+        axis.plot([], [], " ", label=f"not drawn: the {left_out} rarest, see “Each class”")
     figure.legend(loc="outside lower left", ncols=1, fontsize=7.5)
     return _data(figure)
 
 
-def _legend_inches(curves: int) -> float:
-    return 0.17 * (curves + 1)
+def _legend_inches(curves: int, left_out: int) -> float:
+    return 0.17 * (curves + 1 + bool(left_out))
 
 
 def _line(i: int) -> dict:

@@ -18,7 +18,9 @@ from simclr_med.run_folder.files import writing
 
 MAX_CASES = 2000
 _MAX_NAMES, _MAX_LETTERS = 24, 40  # of the legend
-_MARKERS = "os^DvP*X"  # the colours again, with another one
+_MARKERS = (
+    "os^DvP*X"  # a form beside the colour, for who sees no colours; after 8 the pairs are others
+)
 _NONE = "#b0b0b0"  # of cases without a label
 _PICTURES = 14  # at most
 _APART = 0.16  # of the map's width, between two pictures
@@ -40,8 +42,8 @@ def save(
       features: {title: float [n, d]}; at most 2,000 cases are drawn.
       labels: class numbers, int [n], below 0 unlabelled; or several labels a case, float [n, L]:
         a case takes the colour of its first positive one.
-      class_names: their names. The commonest 24 are in the legend; after 8 the colours repeat with
-        another marker.
+      class_names: their names. The commonest 24 are in the legend; colours and forms repeat after 8,
+        pairs of them after 64.
       split: its name, for the title.
       pictures_of: returns {case: uint8 [H, W, 3]} of some of the cases asked for.
     """
@@ -101,7 +103,7 @@ def _look(c: int) -> dict:
     if c < 0:
         return {"color": _NONE, "marker": "o"}
     count = len(COLOURS)
-    return {"color": COLOURS[c % count], "marker": _MARKERS[c // count % len(_MARKERS)]}
+    return {"color": COLOURS[c % count], "marker": _MARKERS[(c + c // count) % len(_MARKERS)]}
 
 
 def _put_pictures(axis: Axes, points: np.ndarray, labels: np.ndarray, pictures: dict) -> None:

@@ -34,6 +34,7 @@ def results(result: dict) -> str:
     if order := result.get("grades"):
         said = page.paragraph(in_words(order, list(rows[0][2]["per_class"])))
     return said + page.table(
+        "Results",
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [
@@ -52,17 +53,21 @@ def results(result: dict) -> str:
 def per_class(result: dict) -> str:
     """Returns the table of each class, of the headline's trained encoder."""
     evaluator, rows = headline(result)
-    classes = rows["trained"]["per_class"]
+    classes, left_out = rows["trained"]["per_class"], rows["trained"].get("left_out", {})
+    columns = ["class", "with it", "without it", "AUC", "average precision"]
+    said = f"{evaluator}, trained encoder, with 95 % intervals over patients."
+    if any(row["auc"] is None or np.isnan(row["auc"]) for row in classes.values()):
+        said += f" {text.DASH}: not measurable."
     return page.table(
-        ["class", "with it", "without it", "AUC", "average precision", ""],
+        "Each class",
+        columns + ["left out of averages"] * bool(left_out),
         [
             [name, f"{row['positives']}", f"{row['negatives']}"]
             + [text.estimate(row, "auc"), text.estimate(row, "ap")]
-            + [rows["trained"].get("left_out", {}).get(name, "")]
+            + [left_out.get(name, "")] * bool(left_out)
             for name, row in classes.items()
         ],
-        f"{evaluator}, trained encoder, with 95 % intervals over patients. {text.DASH}: not "
-        "measurable. The last column says why averages leave a class out.",
+        said,
     )
 
 
@@ -92,11 +97,12 @@ def operating_points(result: dict) -> str:
     )
     first = [row for row in rows if row[0] == result.get("positive_class")]
     if not first:
-        return said + page.table(columns, rows)
-    others = page.details(
-        "The other classes", page.table(columns, [r for r in rows if r not in first])
+        return said + page.table("Operating points", columns, rows)
+    others = page.table(
+        "Operating points of the other classes", columns, [r for r in rows if r not in first]
     )
-    return said + page.table(columns, first) + others
+    name = f"Operating points of {first[0][0]}"
+    return said + page.table(name, columns, first) + page.details("The other classes", others)
 
 
 def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
@@ -119,17 +125,24 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     pr = {name: points.pr_points(*pair) for name, pair in drawn.items()}
     several = len(drawn) > 1
     commonest = sorted(drawn, key=lambda name: -drawn[name][0].sum())[:_MAX_CURVES]
-    whole = "The black line is the mean of all classes"
-    if len(drawn) > _MAX_CURVES:
-        whole += f"; of {len(drawn)} classes the {_MAX_CURVES} commonest are drawn"
-    whole = f" {whole}." if several else ""
+    rarest = len(drawn) - len(commonest)
+    whole = f" The black line is the mean of all {len(drawn)} classes." if several else ""
+    if rarest:
+        whole += (
+            f" Drawn of them are the {_MAX_CURVES} commonest; the {rarest} rarest are in the table "
+            "“Each class”, as all are."
+        )
+    if without := len(class_names) - len(drawn):
+        whole += f" {without} of {len(class_names)} classes cannot be measured and have no curve."
     legends: dict[str, dict] = {"roc": {}, "pr": {}}
     for name in commonest:
         auc, ap = metrics.roc_auc(*drawn[name]), metrics.average_precision(*drawn[name])
         legends["roc"][f"{auc:.3f}  {name}"] = roc[name]
         legends["pr"][f"{ap:.3f}  {name}"] = pr[name]
     left = page.figure(
-        charts.roc(legends["roc"], points.macro_roc(list(roc.values())) if several else None),
+        charts.roc(
+            legends["roc"], points.macro_roc(list(roc.values())) if several else None, rarest
+        ),
         "ROC curves. Area under the curve: " + "; ".join(legends["roc"]),
         "ROC curves: the share of cases with a condition that are found, against the share of "
         "cases without it that are called. The dotted diagonal is guessing; numbers are AUCs."
@@ -137,7 +150,7 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     )
     right = page.figure(
         charts.precision_recall(
-            legends["pr"], points.macro_pr(list(pr.values())) if several else None
+            legends["pr"], points.macro_pr(list(pr.values())) if several else None, rarest
         ),
         "Precision-recall curves. Average precision: " + "; ".join(legends["pr"]),
         "Precision-recall curves: of the cases called, the share that has the condition, against "
@@ -219,9 +232,15 @@ def confusion(row: dict, class_names) -> str:
             "the whole matrix is in result.json."
         )
     names = [class_names[c] for c in shown]
-    return page.figure(
-        charts.confusion(counts[np.ix_(shown, shown)], names, counts.sum(1)[shown]),
-        f"Confusion matrix. {said}",
+    drawn = counts[np.ix_(shown, shown)]
+    rows = "; ".join(
+        f"{name}: {', '.join(f'{row[j]} {names[j]}' for j in np.flatnonzero(row)) or 'no cases'}"
+        for name, row in zip(names, drawn)
+    )
+    return page.wide_figure(
+        "Confusion matrix",
+        charts.confusion(drawn, names, counts.sum(1)[shown]),
+        f"Confusion matrix. {said} Truth, and how many cases were taken for what: {rows}.",
         f"Rows: the truth; columns: what the model said. Numbers are cases; colour is the share of "
         f"the row. {said}",
     )
@@ -242,6 +261,7 @@ def shift(result: dict) -> str:
         "data evaluated here. A drop above 0 means worse here; the two sets of patients are "
         "independent."
     ) + page.table(
+        "On other data",
         [
             "metric",
             f"inside: {inside['dataset']} {inside['split']}",
@@ -258,6 +278,7 @@ def subgroups(result: dict) -> str:
     pooled = any("pooled" in group for group in groups)
     names = [name for name in TITLES if any(name in group for group in groups)]
     table = page.table(
+        "Subgroups",
         ["subgroup", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [f"{group['column']} = {text.plain(group['value'])}", f"{group['cases']}"]
@@ -278,11 +299,16 @@ def subgroups(result: dict) -> str:
         low, high = group.get(f"{main}_95") or (None, None)
         name = f"{group['column']} = {text.plain(group['value'])} ({group['cases']})"
         dots.append((name, _float(group.get(main)), _float(low), _float(high)))
+    few = ""
+    if any(np.isnan(low) for _, _, low, _ in dots):
+        few = " A hollow dot is of too few patients for an interval: chance alone can move it far."
     cut = f" The {_MAX_DOTS} largest are drawn." if len(groups) > _MAX_DOTS else ""
-    return table + page.figure(
+    return table + page.wide_figure(
+        "Subgroups",
         charts.dots(dots, _float(row.get(main)), TITLES[main]),
         f"{TITLES[main]} of each subgroup with its interval; the numbers stand in the table above.",
         f"{TITLES[main]} by subgroup (number of cases), with 95 % intervals; dashed: all cases."
+        + few
         + cut,
     )
 
@@ -304,6 +330,7 @@ def label_efficiency(rows: list[dict]) -> str:
     by_patient = any(f"{metric}_95" in row for row in rows)
     bars = "95 % intervals by patient" if by_patient else "one standard deviation over the repeats"
     table = page.table(
+        "Fewer labels",
         ["method", "labels used", TITLES.get(metric, metric), "from", "to"],
         [
             [name or "model", f"{100 * share:g} %", *map(text.number, values)]

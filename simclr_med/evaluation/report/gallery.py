@@ -23,6 +23,8 @@ def errors(view, strips: Strips) -> str:
         "wrong labels, unusual images, and what the model has not learnt. Shown is the first image of "
         "each case; all of its images counted." + _numbers(view)
     )
+    if view.no_maps:
+        said += page.paragraph(f"No class activation maps: {view.no_maps}.")
     return said + _maps_said(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
 
 
@@ -41,11 +43,12 @@ def _with_maps(view, cases: np.ndarray) -> list[dict]:
     for i in map(int, cases):
         lines = [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)]
         pixels, found = view.pictures.get(i), view.maps.get(i)
-        item = {"picture": _picture(pixels), "alt": view.name_of(i), "lines": lines}
+        alt = f"First image of {view.name_of(i)}"
+        item: dict = {"picture": _picture(pixels), "alt": alt, "lines": lines}
         if pixels is not None and _can_be_drawn(found):
             name, evidence = found
             both = np.concatenate([pixels, _overlay(pixels, evidence)], axis=1)
-            alt = f"{view.name_of(i)}, and where in it the evidence for {name} is"
+            alt += f"; on the right, where in it the evidence for {name} is"
             lines = [*lines, f"right: evidence for {name}"]
             item = {"picture": _picture(both, 2 * _SIDE), "alt": alt, "lines": lines, "wide": True}
         items.append(item)
@@ -106,6 +109,51 @@ def neighbours(view, strips: Strips) -> str:
 
 def near_duplicates(view) -> str:
     """Returns the pairs of cases of different patients that the encoder takes for one, with counts."""
+    said = page.paragraph(
+        "Pairs that the encoder takes for one. A copy of an image, or a patient with two ids, would look "
+        "like this; but an encoder that has learnt little finds everything alike: look before you remove "
+        "anything. --mode=verify compares the pixels of all splits." + _numbers(view)
+    )
+    with_training = _with_training(view)
+    among = page.subheading("Among the evaluated cases") + _among(view)
+    return said + page.subheading("With training cases") + with_training + among
+
+
+def _with_training(view) -> str:
+    """Returns the pairs of an evaluated and a training case, or why nobody looked."""
+    found = view.near_training
+    if found is None:
+        return page.paragraph(
+            f"Not compared: {view.no_training or 'there are no training cases here'}."
+        )
+    compared, size = found.of_split
+    evaluated = _first(found.compared, len(view.cases.ids))
+    among = (
+        f"{evaluated} evaluated cases compared with {_first(compared, size)} cases of "
+        f"split “{found.split}”"
+    )
+    alike = f"different patients whose features have a cosine above {found.limit:g}"
+    if not found.count:
+        return page.paragraph(f"No pair of {alike}: {among}.")
+    many = f" The {len(found.pairs)} most alike are shown." * (found.count > len(found.pairs))
+    items = [
+        _both(view, i, cosine, view.name_of_training(j), view.training_pictures.get(int(j)))
+        for (i, j), cosine in zip(found.pairs.tolist(), found.cosines)
+    ]
+    return page.paragraph(
+        f"Pairs of {alike}: {found.count:,}, {among}. Evaluated cases in such a pair: "
+        f"{found.num_cases:,}.{many} Where these are copies, the numbers on this page are too good. "
+        "On the left the evaluated case, on the right the training case."
+    ) + page.strip(items)
+
+
+def _first(compared: int, size: int) -> str:
+    """Returns "the first 10,000 of 12,345", or "all 345"."""
+    return f"the first {compared:,} of {size:,}" if compared < size else f"all {size:,}"
+
+
+def _among(view) -> str:
+    """Returns the pairs of two evaluated cases."""
     found = view.near_duplicates
     first = f"the first {found.compared:,} of " if found.compared < len(view.cases.ids) else ""
     among = f"among {first}{len(view.cases.ids):,} evaluated cases"
@@ -117,20 +165,24 @@ def near_duplicates(view) -> str:
     )
     return page.paragraph(
         f"Pairs of cases of different patients whose {alike}: {found.count:,}, {among}, of which "
-        f"{found.num_cases:,} are in such a pair.{many} A copy of an image, or a patient with two ids, "
-        "would look like "
-        "this; but an encoder that has learnt little finds everything alike: look before you remove "
-        "anything. Other splits were not compared (--mode=verify compares the pixels of all)."
-        + _numbers(view)
-    ) + page.strip([_both(view, *row) for row in zip(*found.pairs.T, found.cosines)])
+        f"{found.num_cases:,} are in such a pair.{many}"
+    ) + page.strip(
+        [
+            _both(view, i, cosine, view.name_of(j), view.pictures.get(j), _label(view, j))
+            for (i, j), cosine in zip(found.pairs.tolist(), found.cosines)
+        ]
+    )
 
 
-def _both(view, i: int, j: int, cosine: float) -> dict:
-    """Returns the item of a pair: both pictures side by side."""
-    names = f"{view.name_of(i)} and {view.name_of(j)}"
-    lines = [names, f"similarity {cosine:.4f}", f"{_label(view, i)} | {_label(view, j)}"]
-    pictures = [view.pictures.get(int(k)) for k in (i, j)]
-    item = {"picture": "", "alt": names, "lines": lines, "wide": True}
+def _both(
+    view, i: int, cosine: float, other: str, its_picture: np.ndarray | None, its_label: str = ""
+) -> dict:
+    """Returns the item of a pair, an evaluated case and another: both pictures side by side."""
+    names = f"{view.name_of(i)} and {other}"
+    label = f"{_label(view, i)} | {its_label}" if its_label else _label(view, i)
+    lines = [names, f"similarity {cosine:.4f}", label]
+    pictures = [view.pictures.get(i), its_picture]
+    item = {"picture": "", "alt": f"First images of {names}", "lines": lines, "wide": True}
     if all(picture is not None for picture in pictures):
         item["picture"] = _picture(np.concatenate(pictures, axis=1), 2 * _SIDE)
     return item
@@ -149,7 +201,7 @@ def _numbers(view) -> str:
 def _neighbour(view, i: int, said: str, query: bool = False) -> dict:
     return {
         "picture": _picture(view.pictures.get(int(i))),
-        "alt": view.name_of(i),
+        "alt": f"First image of {view.name_of(i)}",
         "lines": [_label(view, i), said, view.name_of(i)],
         "query": query,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,11 +46,16 @@ class View:
         one that is missing is left grey.
       maps: {case index: (class, its activation map, float [h, w])} of errors and hits, see `activation`;
         {} of a model that has none.
+      no_maps: why there are none; "" where there are, or nothing is to be said.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
       identifiers: whether to show ids of cases, names of files and folders, which are for whoever
         made the run; else a case is called by its row in predictions.csv.
       near_duplicates: among the cases; None: nobody looked.
+      near_training: of the cases with training cases; None: nobody looked.
+      no_training: why nobody did.
+      training_ids: ids of these training cases.
+      training_pictures: {index of the training case: uint8 [H, W, 3]}.
       curves: of the run's training; [] without any.
       drawings: {"views" | "embedding": bytes of the PNG}, as far as it is there. They name no case,
         file or folder (curves.png, which names the run's folder, is drawn again from `curves`).
@@ -62,15 +68,24 @@ class View:
     pictures: dict[int, np.ndarray]
     config: dict
     maps: dict[int, tuple[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    no_maps: str = ""
     label_efficiency: list[dict] | None = None
     identifiers: bool = False
     near_duplicates: NearDuplicates | None = None
+    near_training: NearDuplicates | None = None
+    no_training: str = ""
+    training_ids: Sequence[str] = ()
+    training_pictures: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     curves: list[Panel] = dataclasses.field(default_factory=list)
     drawings: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
     def name_of(self, case: int) -> str:
         """Returns what the page calls a case: its id, or its number, from 1, as in predictions.csv."""
         return str(self.cases.ids[case]) if self.identifiers else f"case {case + 1}"
+
+    def name_of_training(self, case: int) -> str:
+        """Returns what the page calls a training case: its id, or its place in its split, from 1."""
+        return str(self.training_ids[case]) if self.identifiers else f"training case {case + 1}"
 
 
 def save(path: str, result: dict, view: View) -> dict[str, str]:
@@ -113,7 +128,7 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         made("Results", findings.results, result),
     ]
     if view.identifiers:
-        sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), warning=True)))
+        sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), "warning", "Warning")))
     sections += _of_classes(result, view, made)
     if view.label_efficiency:
         sections.append(made("Fewer labels", findings.label_efficiency, view.label_efficiency))

@@ -1,4 +1,7 @@
-"""Pairs of cases of different patients that the encoder takes for one: copies, or two ids of one."""
+"""Pairs of cases of different patients that the encoder takes for one: copies, or two ids of one.
+
+Among the evaluated cases, and of these with training cases, where copies make all numbers too good.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import dataclasses
 import numpy as np
 
 LIMIT = 0.99
-MOST_CASES = 10_000  # that are compared with each other
+MOST_CASES = 10_000  # that are compared, on either side
 _CHUNK = 1024
 
 
@@ -17,11 +20,14 @@ class NearDuplicates:
 
     Attributes:
       count: pairs of cases of different patients whose features have a cosine above `limit`.
-      num_cases: that are in such a pair.
-      compared: cases that were compared, the first of the split.
-      pairs: the most alike ones, int [p, 2], the most alike first.
+      num_cases: evaluated cases that are in such a pair.
+      compared: evaluated cases that were compared, the first of the split.
+      pairs: the most alike ones, int [p, 2], the most alike first; where `split` is given, an evaluated
+        case and one of that split, else two evaluated ones.
       cosines: of those, float [p].
       limit: the cosine.
+      split: that they were compared with; "": with each other.
+      of_split: cases of that split that were compared, its first, and how many it has.
     """
 
     count: int
@@ -30,6 +36,8 @@ class NearDuplicates:
     pairs: np.ndarray
     cosines: np.ndarray
     limit: float = LIMIT
+    split: str = ""
+    of_split: tuple[int, int] = (0, 0)
 
 
 def find(
@@ -45,21 +53,65 @@ def find(
       limit: a cosine.
       num_shown: maximum number of pairs to name.
     """
-    n = min(len(features), MOST_CASES)
-    rows = np.asarray(features[:n], np.float32)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    _, patient = np.unique(patients[:n], return_inverse=True)
-    count, is_in = 0, np.zeros(n, bool)
+    rows, patients = _unit(features), np.asarray(patients)[:MOST_CASES]
+    return _search(rows, patients, rows, patients, limit, num_shown, among=True)
+
+
+def find_in_training(
+    features: np.ndarray,
+    patients: np.ndarray,
+    training,
+    limit: float = LIMIT,
+    num_shown: int = 12,
+) -> NearDuplicates:
+    """Returns such pairs of an evaluated case and a training case.
+
+    Args:
+      features, patients, limit, num_shown: as in `find`.
+      training: `training_cases.TrainingCases`.
+    """
+    rows, theirs = _unit(features), _unit(training.features)
+    found = _search(
+        *(rows, np.asarray(patients)[:MOST_CASES]),
+        *(theirs, training.patients[:MOST_CASES]),
+        *(limit, num_shown),
+    )
+    of_split = (len(theirs), training.bags.num_bags)
+    return dataclasses.replace(found, split=training.split, of_split=of_split)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    rows = np.asarray(features[:MOST_CASES], np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _search(
+    rows: np.ndarray,
+    patients: np.ndarray,
+    others: np.ndarray,
+    their_patients: np.ndarray,
+    limit: float,
+    num_shown: int,
+    among: bool = False,
+) -> NearDuplicates:
+    """Returns the pairs of a row [n, d] and another one [m, d]; `among`: they are the same rows."""
+    _, patient = np.unique(np.concatenate([patients, their_patients]), return_inverse=True)
+    patient, their_patient = patient[: len(rows)], patient[len(rows) :]
+    count, is_in = 0, np.zeros(len(rows), bool)
     pairs, best = np.zeros((0, 2), int), np.zeros(0)
-    for start in range(0, n, _CHUNK):
-        cosines = rows[start : start + _CHUNK] @ rows[start:].T  # [c, n - start]
-        i, j = np.nonzero(np.triu(cosines > limit, k=1))
-        other = patient[start + i] != patient[start + j]
-        i, j = i[other], j[other]
+    for start in range(0, len(rows), _CHUNK):
+        first = start if among else 0  # of the others: each pair once
+        cosines = rows[start : start + _CHUNK] @ others[first:].T  # [c, m - first]
+        above = cosines > limit
+        i, j = np.nonzero(np.triu(above, k=1) if among else above)
+        differ = patient[start + i] != their_patient[first + j]
+        i, j = i[differ], j[differ]
         count += len(i)
-        is_in[start + i] = is_in[start + j] = True
-        pairs = np.concatenate([pairs, np.stack([i, j], axis=1) + start])
+        is_in[start + i] = True
+        if among:
+            is_in[start + j] = True
+        pairs = np.concatenate([pairs, np.stack([start + i, first + j], axis=1)])
         best = np.concatenate([best, cosines[i, j]])
         order = np.argsort(-best, kind="stable")[:num_shown]
         pairs, best = pairs[order], best[order]
-    return NearDuplicates(count, int(is_in.sum()), n, pairs, np.minimum(best, 1.0), limit)
+    return NearDuplicates(count, int(is_in.sum()), len(rows), pairs, np.minimum(best, 1.0), limit)

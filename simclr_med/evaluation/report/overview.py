@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
 from PIL import Image
 
 from simclr_med.evaluation.report import charts, page
@@ -48,8 +49,8 @@ def training(result: dict, panels: list[Panel], views: bytes | None) -> str:
             "other augmentations. The numbers in the picture count what is in it; they are not those of "
             "predictions.csv."
         )
-        alt = "Augmented training images of the first step"
-        body += page.wide_figure(_jpeg(views), alt, text)
+        alt = "Augmented training images of the first step: tiles in groups, each group numbered"
+        body += page.wide_figure("Training images", _jpeg(views), alt, text)
     return body
 
 
@@ -64,15 +65,28 @@ def map_of_cases(result: dict, num_cases: int, embedding: bytes) -> str:
     first = f"the first {MAX_CASES:,} of " if num_cases > MAX_CASES else ""
     text = (
         f"Each point is a case of the split “{result['eval_split']}” ({first}{num_cases:,} cases), in "
-        "the colour of its class, placed so that cases that the encoder finds alike are close by. "
+        "the colour and form of its class, so placed that cases that the encoder finds alike are near. "
         "Only who is near whom means something: axes, distances between groups and their sizes do not. "
         "Some cases are shown as pictures, framed in the colour of their class."
     )
-    return page.wide_figure(_jpeg(embedding), "The evaluated cases in two dimensions", text)
+    alt = (
+        "The evaluated cases in two dimensions: a point each, in a colour and form of its class. How "
+        "well these features tell classes apart is in the tables above"
+    )
+    return page.wide_figure("Map of the cases", _jpeg(embedding), alt, text)
 
 
 def _alt(panel: Panel) -> str:
-    return f"{panel.title} over the steps of training"
+    """Returns what a curve shows, with its ends and what chance gives."""
+    known = np.flatnonzero(np.isfinite(panel.values))
+    if not len(known):
+        return f"{panel.title} over the steps of training"
+    (first, last), steps = panel.values[known[[0, -1]]], panel.steps[known[[0, -1]]]
+    said = f"from {first:.3g} at step {steps[0]:,.0f} to {last:.3g} at step {steps[1]:,.0f}"
+    if panel.has_chance:
+        chance = panel.chance[np.isfinite(panel.chance)][-1]
+        said += f"; {panel.chance_title} gives {chance:.3g}"
+    return f"{panel.title} over the steps of training: {said}"
 
 
 def _caption(panel: Panel) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+_MANY = 9  # columns of numbers, above which paper is too narrow for an interval in a line
 # The page loads nothing and runs nothing, whatever stands in it.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -15,13 +16,18 @@ body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1rem 4rem; background: 
   font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #d5d5d5; }
+h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; }
 p, ul { margin: .5rem 0; max-width: 48rem; }
 .lead { color: #555; margin: 0 0 1rem; overflow-wrap: anywhere; }
 nav { font-size: .9rem; margin: 1rem 0; }
-nav a { color: #00517f; margin-right: .9rem; white-space: nowrap; }
+nav a { color: #00517f; margin-right: .9rem; white-space: nowrap; display: inline-block;
+  line-height: 1.7rem; }
 .box { border: 1px solid #9fc0d6; border-left: 6px solid #0072b2; background: #f3f8fb;
   padding: .75rem 1.1rem; margin: 1rem 0; overflow-wrap: anywhere; }
 .warning { border-color: #d9a27a; border-left-color: #d55e00; background: #fdf6f0; }
+.notice { border-color: #c4c4c4; border-left-color: #767676; background: #f6f6f6; }
+.title { font-weight: 600; }
+.scroll th:first-child { position: sticky; left: 0; background: #fff; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top;
@@ -41,7 +47,7 @@ figcaption { font-size: .875rem; color: #444; margin-top: .35rem; max-width: 48r
   grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .narrow { max-width: 34rem; }
 .strip { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem;
-  margin: .75rem 0; padding: 0; list-style: none; max-width: none; break-inside: avoid; }
+  margin: .75rem 0; padding: 0; list-style: none; max-width: none; }
 .strip li { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; break-inside: avoid; }
 .strip img, .strip .absent { width: 100%; aspect-ratio: 1; object-fit: contain; background: #111;
   display: block; margin-bottom: .25rem; }
@@ -54,14 +60,27 @@ details { margin: .75rem 0; }
 summary { cursor: pointer; color: #00517f; }
 @media print {
   @page { size: A4; margin: 14mm; }
-  body { font-size: 10pt; max-width: none; padding: 0; }
+  :root { font-size: 10pt; }
+  body { font-size: 1rem; max-width: none; padding: 0; }
   nav { display: none; }
-  h2, section > p { break-after: avoid; }
-  .box, tr { break-inside: avoid; }
+  h2, h3, section > p, .table figcaption, summary { break-after: avoid; }
+  p, .box, tr { break-inside: avoid; }
+  .table { break-inside: auto; }
   .scroll { overflow: visible; }
+  .scroll th:first-child { position: static; }
+  figure img { max-height: 17cm; object-fit: contain; object-position: left top; }
   .broad img { max-width: 100%; }
-  table { font-size: 8.5pt; }
-  .narrow { max-width: 11cm; }
+  table { font-size: 8pt; }
+  th, td { padding: 1mm 2mm 1mm 0; }
+  .numbers th[scope=row] { min-width: 2.8cm; max-width: 5cm; overflow-wrap: anywhere; }
+  .numbers.wide td { white-space: pre-line; }
+  .numbers.wide :is(th, td) { padding: 1mm 1mm 1mm 0; }
+  .words th[scope=row] { min-width: 4.6cm; }
+  .words td:last-child { min-width: 8cm; }
+  .narrow { max-width: none; display: grid; grid-template-columns: 7.5cm 1fr; gap: 5mm; }
+  .pair .narrow { display: block; }
+  details::details-content { content-visibility: visible; }
+  summary { list-style: none; color: inherit; }
   .pair { grid-template-columns: 1fr 1fr; }
   .strip { grid-template-columns: repeat(6, 1fr); gap: 2mm; }
   .strip li { font-size: 7pt; }
@@ -88,9 +107,14 @@ def document(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
-        f"{top}\n{contents}\n<main>{rest}</main>\n</body>\n</html>\n"
+        f'<main><h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(lead)}</p>\n'
+        f"{top}\n{contents}\n{rest}</main>\n</body>\n</html>\n"
     )
+
+
+def subheading(text: str) -> str:
+    """Returns a heading within a section."""
+    return f"<h3>{html.escape(text)}</h3>"
 
 
 def paragraph(text: str) -> str:
@@ -107,13 +131,20 @@ def bullets(items: list[tuple[str, str]]) -> str:
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
 
-def box(inside: str, warning: bool = False) -> str:
-    """Returns HTML in a box."""
-    return f'<div class="box{" warning" if warning else ""}">{inside}</div>'
+def box(inside: str, kind: str = "", title: str = "") -> str:
+    """Returns HTML in a box.
+
+    Args:
+      inside: the HTML.
+      kind: "warning", about numbers that mislead; "notice", what holds for every page; "": an answer.
+      title: stands above it, as a colour alone tells nothing to who cannot see it.
+    """
+    above = f'<p class="title">{html.escape(title)}</p>' if title else ""
+    return f'<div class="{f"box {kind}".strip()}">{above}{inside}</div>'
 
 
 def details(summary: str, inside: str) -> str:
-    """Returns HTML that the reader opens."""
+    """Returns HTML that the reader opens, and that is open in print."""
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
 
 
@@ -122,8 +153,18 @@ def pair(*figures: str) -> str:
     return f'<div class="pair">{"".join(figures)}</div>'
 
 
-def table(columns: list[str], rows: list[list[str]], caption: str = "", words: bool = False) -> str:
-    """Returns a table of text; the first column names the row, the others are numbers or words."""
+def table(
+    name: str, columns: list[str], rows: list[list[str]], caption: str = "", words: bool = False
+) -> str:
+    """Returns a table of text; the first column names the row, the others are numbers or words.
+
+    Args:
+      name: what a screen reader calls it; another one for each table of the page.
+      columns: their headings.
+      rows: of as many cells.
+      caption: stands above it.
+      words: whether the cells are words, else numbers.
+    """
     head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
     body = "".join(
         f'<tr><th scope="row">{html.escape(row[0])}</th>'
@@ -131,11 +172,13 @@ def table(columns: list[str], rows: list[list[str]], caption: str = "", words: b
         + "</tr>"
         for row in rows
     )
-    whole = (
-        f'<div class="scroll"><table class="{"words" if words else "numbers"}">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    kind = "words" if words else "numbers wide" if len(columns) > _MANY else "numbers"
+    whole = _scrolled(
+        f'<table class="{kind}" aria-label="{html.escape(name)}">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+        f"{name}, table",
     )
-    return f"<figure>{_said(caption)}{whole}</figure>" if caption else whole
+    return f'<figure class="table">{_said(caption)}{whole}</figure>' if caption else whole
 
 
 def figure(data: str, alt: str, caption: str = "", narrow: bool = False) -> str:
@@ -144,13 +187,19 @@ def figure(data: str, alt: str, caption: str = "", narrow: bool = False) -> str:
     return f"<figure{kind}>{_image(data, alt)}{_said(caption)}</figure>"
 
 
-def wide_figure(data: str, alt: str, caption: str) -> str:
+def wide_figure(name: str, data: str, alt: str, caption: str) -> str:
     """Returns a picture that a narrow screen scrolls, so that what is written in it can be read.
 
-    Its caption, like that of a table, stands outside the box that scrolls.
+    Its caption, like that of a table, stands outside the box that scrolls. `name`: as of `table`.
     """
-    scrolled = f'<div class="scroll">{_image(data, alt)}</div>'
+    scrolled = _scrolled(_image(data, alt), f"{name}, picture")
     return f'<figure class="broad">{scrolled}{_said(caption)}</figure>'
+
+
+def _scrolled(inside: str, name: str) -> str:
+    """Returns HTML in a box that scrolls sideways where it is too wide, with the arrow keys too."""
+    label = html.escape(name)
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">{inside}</div>'
 
 
 def _image(data: str, alt: str) -> str:

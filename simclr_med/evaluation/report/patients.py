@@ -10,7 +10,8 @@ def box(result: dict) -> str:
     """Returns a warning where numbers are too good, and what else is known; "" of an older result."""
     found = ""
     if warnings := known_patients.warnings(result):
-        found += page.box("".join(map(page.paragraph, warnings)), warning=True)
+        title = "Warning: patients that the model knows"
+        found += page.box("".join(map(page.paragraph, warnings)), "warning", title)
     said = [f"Evaluated: {words}" for words in [known_patients.part(result)] if words]
     said += known_patients.notes(result)
     return found + (page.box("".join(map(page.paragraph, said))) if said else "")

@@ -12,7 +12,7 @@ _WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
 
 
 def configuration(config: dict, identifiers: bool = False) -> str:
-    """Returns the fields that differ from their defaults, and the others to open.
+    """Returns the fields that differ from their defaults, and the others, both to open.
 
     Args:
       config: what config.json holds.
@@ -32,15 +32,23 @@ def configuration(config: dict, identifiers: bool = False) -> str:
             changed.append([name, text.plain(value), text.DASH, "written by the run"])
             continue
         field = FIELDS[name]
-        row = [name, text.plain(value), text.plain(field.default), field.metadata["help"]]
-        (others if value == field.default else changed).append(row)
-    columns = ["field", "value", "default", "meaning"]
+        row, said = [name, text.plain(value)], field.metadata["help"]
+        if value == field.default:
+            others.append([*row, said])
+        else:
+            changed.append([*row, text.plain(field.default), said])
     said = f"Set, and left out here as they name folders, files or machines: {', '.join(left_out)}."
     return (
-        page.table(columns, changed, words=True)
+        page.details(
+            f"The {len(changed)} fields that were set",
+            page.table("Fields set", ["field", "value", "default", "meaning"], changed, words=True),
+        )
         + (page.paragraph(said) if left_out else "")
         + page.details(
-            f"The {len(others)} fields at their defaults", page.table(columns, others, words=True)
+            f"The {len(others)} fields at their defaults",
+            page.table(
+                "Fields at their defaults", ["field", "value", "meaning"], others, words=True
+            ),
         )
     )
 
@@ -81,14 +89,15 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
             rows.append(["trained at commit", ", ".join(commits)])
         if identifiers:
             rows.append(["host", made["host"]])
-    body = page.table(["what", "value"], rows, words=True)
+    body = page.table("Data, seeds and versions", ["what", "value"], rows, words=True)
     body += _skipped(result.get("skipped_images") or [], identifiers)
     files = result.get("files") or {}
     if not identifiers:
         return body + page.paragraph(
             f"Written beside this page: {', '.join(files) or text.DASH}. They hold ids and paths."
         )
-    return body + page.table(["file", "path"], [list(row) for row in files.items()], words=True)
+    listed = [list(row) for row in files.items()]
+    return body + page.table("Files", ["file", "path"], listed, words=True)
 
 
 def _skipped(skipped: list, identifiers: bool) -> str:
@@ -98,7 +107,9 @@ def _skipped(skipped: list, identifiers: bool) -> str:
     title = f"{len(skipped)} unreadable images were left out"
     if identifiers:
         listed = [[str(row), str(path), str(reason)] for row, path, reason in skipped]
-        return page.details(title, page.table(["row", "path", "reason"], listed, words=True))
+        columns = ["row", "path", "reason"]
+        return page.details(title, page.table("Images left out", columns, listed, words=True))
     # What a library says in brackets may quote the file.
     listed = [[str(row), str(reason).split(" (")[0]] for row, _, reason in skipped]
-    return page.details(title, page.table(["row of the table", "reason"], listed, words=True))
+    columns = ["row of the table", "reason"]
+    return page.details(title, page.table("Images left out", columns, listed, words=True))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import rich.console
 import rich.table
-from rich.markup import escape
 
+from simclr_med import printing
 from simclr_med.data.cases import Cases
 from simclr_med.metrics import known_patients
 from simclr_med.metrics.grades import in_words
@@ -71,76 +70,103 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
 
 def print_table(result: dict) -> None:
     """Prints what result.json holds: the table, what was left out, and the output files."""
-    console = rich.console.Console(width=None if os.isatty(1) else 120, highlight=False)
-    contrastive = result["contrastive"]
-    if contrastive:
-        negatives = contrastive.get("negatives")  # of a view; not counted by older runs
-        among = f"among {negatives:,.1f} negatives" if negatives is not None else "ln(2N-1)"
-        console.print(
-            f"Contrastive loss {contrastive['loss']:.3f} (chance, {among}: "
-            f"{contrastive['chance_loss']:.3f}), accuracy {contrastive['accuracy']:.3f} (chance: "
-            f"{contrastive['chance_accuracy']:.3f}), on training batches at the end."
-        )
-    if result["classification"]:
-        console.print(_table(result))
-        for line in [*_grades(result), *_calibrated(result), *_undefined(result)]:
-            console.print(line, markup=False)
-    else:
-        console.print("No labelled cases: nothing was probed.")
+    if line := _contrastive(result):
+        terminal.say(line)
+    with printing.result():
+        if result["classification"]:
+            out = terminal.console()
+            out.print(_table(result, out))
+            for line in [*_grades(result), *_calibrated(result), *_undefined(result)]:
+                terminal.say(line)
+        else:
+            print("No labelled cases: nothing was probed.")
     if "split" in result["selection"]:
-        print(
+        terminal.say(
             f"Checkpoint: step {result['global_step']}, the best {result['selection']['metric']} on "
             f"{result['selection']['split']} of {len(result['selection']['value_of_step'])} kept."
         )
     _print_patients(result)
-    terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
+    if not printing.is_quiet():
+        terminal.show([*_operating_points(result), *_shift_table(result), *_subgroup_table(result)])
     if words := _too_small(result):
-        print(words)
+        terminal.say(words)
     if calibration := result["calibration"]:
-        print(
+        terminal.say(
             f"Calibration error {calibration['ece']:.3f}, with probabilities at temperature "
             f"{calibration['temperature']:.2f} {calibration['ece_scaled']:.3f}."
         )
     if result["labels"]:
         said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
-        console.print(f"Labels: {said}", markup=False)
+        terminal.say(f"Labels: {said}")
+    _print_files(result)
+
+
+@printing.result()
+def _print_files(result: dict) -> None:
+    """Prints which images were left out, and which files there are; paths are never broken."""
     if result["skipped_images"]:
-        console.print(f"{len(result['skipped_images'])} unreadable images were left out:")
+        print(f"{len(result['skipped_images'])} unreadable images were left out:")
         for row, path, reason in result["skipped_images"][:20]:
-            console.print(f"  row {row}: {path}: {reason}", markup=False)
-    console.print("Output files:")
+            print(f"  row {row}: {path}: {reason}")
+    print("Output files:")
     for name, path in result["files"].items():
-        print(f"  {path}  {_WHAT[name]}")  # not through the console, which would break long paths
+        print(f"  {path}  {_WHAT[name]}")
 
 
 def _print_patients(result: dict) -> None:
     """Prints how much was evaluated, and which of the patients the model knows."""
     if words := known_patients.part(result):
-        print(f"Evaluated: {words}")
+        terminal.say(f"Evaluated: {words}")
     for words in known_patients.warnings(result):
-        print(f"Warning: {words}")
+        terminal.say(f"Warning: {words}")
     for words in known_patients.notes(result):
-        print(f"Patients: {words}")
+        terminal.say(f"Patients: {words}")
 
 
-def _table(result: dict) -> rich.table.Table:
-    some = next(iter(result["classification"].values()))["trained"]
-    table = rich.table.Table(
-        title=f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
-        f"{some['patients']} patients, step {result['global_step']}; \\[95 % over patients]"
+def _contrastive(result: dict) -> str:
+    """Returns the line about the contrastive loss at the end; "" of a run without."""
+    found = result["contrastive"]
+    if not found:
+        return ""
+    negatives = found.get("negatives")  # of a view; not counted by older runs
+    among = f"among {negatives:,.1f} negatives" if negatives is not None else "ln(2N-1)"
+    return (
+        f"Contrastive loss {found['loss']:.3f} (chance, {among}: {found['chance_loss']:.3f}), "
+        f"accuracy {found['accuracy']:.3f} (chance: {found['chance_accuracy']:.3f}), on training "
+        "batches at the end."
+    )
+
+
+def _table(result: dict, out: rich.console.Console) -> rich.table.Table:
+    """Returns a row for each evaluator and encoder; where that is too wide, one for each metric."""
+    evaluators = result["classification"]
+    some = next(iter(evaluators.values()))["trained"]
+    title = (
+        f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
+        f"{some['patients']} patients, step {result['global_step']}; [95 % over patients]"
     )
     metrics = [name for name in _OF_TABLE if name in some]
-    for column in ("", "encoder", *(TITLES[name] for name in metrics)):
-        table.add_column(column)
-    for evaluator, row in result["classification"].items():
-        for which, value in row.items():
-            star = " *" if encoder_title(result, which) != which else ""
-            table.add_row(
-                evaluator,
-                which + star,
-                *(escape(estimate(value, name, short=True)) for name in metrics),
-            )
-    return table
+    encoders = list(dict.fromkeys(which for rows in evaluators.values() for which in rows))
+    star = {which: " *" * (encoder_title(result, which) != which) for which in encoders}
+
+    def text(row: dict, name: str) -> str:
+        return estimate(row, name, short=True) if row else ""
+
+    wide = [
+        [evaluator, which + star[which], *(text(row, name) for name in metrics)]
+        for evaluator, rows in evaluators.items()
+        for which, row in rows.items()
+    ]
+    columns = ["", "encoder", *(TITLES[name] for name in metrics)]
+    made = terminal.table(out, title, columns, wide, 2, "left")
+    if terminal.fits(out, made):
+        return made
+    tall: list[list[str]] = []
+    for evaluator, rows in evaluators.items():
+        tall += [[], [evaluator, *[""] * len(encoders)]]
+        for name in metrics:
+            tall.append([f"  {TITLES[name]}", *(text(rows.get(e, {}), name) for e in encoders)])
+    return terminal.table(out, title, ["", *(e + star[e] for e in encoders)], tall, 1, "left")
 
 
 def _grades(result: dict) -> list[str]:

@@ -117,7 +117,7 @@ def _caution(row: dict) -> str:
             f"Fewer than {_FEW} cases have: {', '.join(few)}. Their numbers are guesses without an "
             "interval, and so are the averages over classes that contain them."
         )
-    return page.box("".join(map(page.paragraph, said)), warning=True) if said else ""
+    return page.box("".join(map(page.paragraph, said)), "warning", "Few cases") if said else ""
 
 
 def _disclaimer(identifiers: bool) -> str:
@@ -134,5 +134,6 @@ def _disclaimer(identifiers: bool) -> str:
             "This is a report of research. The model is not a medical device: it has not been "
             f"assessed for safety or benefit, and must not guide the care of a patient. {holds}"
         ),
-        warning=True,
+        "notice",
+        "For research only",
     )
