@@ -198,7 +198,9 @@ class DataConfig:
         False, "Keep the encoded images of the training split in memory.", shapes_weights=False
     )
     shuffle_buffer: int = _knob(
-        10000, "Bags (SimCLR: images) held, encoded, for shuffling.", at_least=1
+        10000,
+        "Bags (SimCLR: images) held, encoded, for shuffling, by all workers together.",
+        at_least=1,
     )
     on_bad_image: str = _knob(
         "error",

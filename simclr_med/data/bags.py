@@ -7,7 +7,6 @@ several (`images`, `labels`, `views`), and plain image classification (`image`: 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,9 @@ import tensorflow_datasets as tfds
 
 from simclr_med.data.by_patient import join_patients
 from simclr_med.data.labels import AS_STORED, LabelPolicy, LabelReading, make_policy
+from simclr_med.data.pieces import Pieces, pieces_of_split
 from simclr_med.data.prepared import Prepared
+from simclr_med.data.records import read_records
 from simclr_med.errors import UserError
 
 NO_LABEL = -1
@@ -37,6 +38,8 @@ class Bags:
       num_bags: elements of `dataset`.
       num_images: images over all bags.
       num_multi: bags of at least two images; None where they were not counted.
+      pieces: how to read some of the bags alone, where that is possible; of a copy with another `open`
+        it has to be replaced too.
       class_names: of the classes, or of the L labels; () where the dataset has no labels.
       multilabel: whether a bag has several labels.
     """
@@ -47,6 +50,7 @@ class Bags:
     class_names: tuple[str, ...]
     multilabel: bool = False
     num_multi: int | None = None
+    pieces: Pieces | None = None
 
     @property
     def dataset(self) -> tf.data.Dataset:
@@ -95,24 +99,39 @@ def open_split(
     )
     read = [name for name in read if name in info.features]
 
-    def read_split() -> tf.data.Dataset:
-        dataset = builder.as_dataset(
-            split=tfds_split,
-            decoders=tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: _KeepEncoded()}),
-            shuffle_files=False,
-            read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
-        )
+    decoding = tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: _KeepEncoded()})
+
+    def as_bags(dataset: tf.data.Dataset) -> tf.data.Dataset:
         if views != "all":
             dataset = dataset.map(lambda example: _keep_view(example, views))
             dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
         dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
         return join_patients(dataset) if by_patient else dataset
 
+    def read_split() -> tf.data.Dataset:
+        config = tfds.ReadConfig(try_autocache=False, add_tfds_id=True)
+        options = {"decoders": decoding, "shuffle_files": False, "read_config": config}
+        return as_bags(builder.as_dataset(split=tfds_split, **options))
+
     counts = _count(builder, split, split_info, views)
     if not counts["bags"]:
         raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
     num_bags = counts["patients" if by_patient else "bags"]
-    return Bags(read_split, num_bags, counts["images"], class_names, multilabel=policy is not None)
+    return Bags(
+        read_split,
+        num_bags,
+        counts["images"],
+        class_names,
+        multilabel=policy is not None,
+        pieces=pieces_of_split(
+            builder,
+            tfds_split,
+            decoding,
+            as_bags,
+            reading,
+            alone=counts["images"] == counts["bags"],
+        ),
+    )
 
 
 class _KeepEncoded(tfds.decode.SkipDecoding):
@@ -263,28 +282,7 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
         return {"bags": split_info.num_examples, "images": split_info.num_examples}
     if split in (num_images := metadata.get("num_images", {})):
         return {"bags": split_info.num_examples, "images": num_images[split]}
-    return _read_and_count(Prepared(builder), split, views)
-
-
-@functools.lru_cache(maxsize=64)
-def _read_and_count(prepared: Prepared, split: str, views: str) -> dict[str, int]:
-    builder = prepared.builder
-    features = builder.info.features
-    wanted = {name: True for name in ("image_ids", "views", "patient_id") if name in features}
-    patients, bags, images = set(), 0, 0
-    for example in tfds.as_numpy(
-        builder.as_dataset(
-            split=find_split(builder, split)[1],
-            decoders=tfds.decode.PartialDecoding(wanted),
-            read_config=tfds.ReadConfig(try_autocache=False),
-        )
-    ):
-        seen = example["views"] == views.encode() if views != "all" else example["image_ids"]
-        size = int(seen.sum()) if views != "all" else len(seen)
-        images, bags = images + size, bags + (size > 0)
-        if size:
-            patients.add(example["patient_id"])
-    return {"bags": bags, "images": images, "patients": len(patients)}
+    return read_records(Prepared(builder), find_split(builder, split)[1], views).counts()
 
 
 def _class_names(features) -> tuple[str, ...]:

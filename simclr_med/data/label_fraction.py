@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from simclr_med.data import Bags
+from simclr_med.data import Bags, pieces
 from simclr_med.data.cases import Cases
 
 
@@ -68,12 +68,14 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
     def of_kept() -> tf.data.Dataset:
         return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
 
+    sizes = cases.num_images[kept].astype(np.int64)
     return dataclasses.replace(
         bags,
         open=of_kept,
-        num_bags=int(kept.sum()),
-        num_images=int(cases.num_images[kept].sum()),
+        num_bags=len(sizes),
+        num_images=int(sizes.sum()),
         num_multi=None,
+        pieces=pieces.keep(bags.pieces, kept, sizes) if bags.pieces else None,
     )
 
 
@@ -85,7 +87,11 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         unknown = float("nan") if label.dtype.is_floating else -1
         return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
 
-    return dataclasses.replace(bags, open=lambda: _with_mask(bags, kept).map(hide))
+    found = bags.pieces
+    if found:
+        masked = pieces.with_mask(found, kept)
+        found = dataclasses.replace(found, open=lambda i, j: masked(i, j).map(hide))
+    return dataclasses.replace(bags, open=lambda: _with_mask(bags, kept).map(hide), pieces=found)
 
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:

@@ -1,8 +1,8 @@
 """tf.data pipelines: bags of encoded images in, batches of pixels out. Host side.
 
-Every random decision is a function of (seed, epoch, place in the epoch) alone, so a run that stops
-at step s goes on at step s with the very batches it would have seen: `start_step` skips them
-while they are still encoded bytes.
+Every random decision is a function of (seed, stream, epoch, place in the epoch) alone, so a run that
+stops at step s goes on at step s with the very batches it would have seen: `start_step` skips them
+while they are still encoded bytes. Streams: see `data.streams`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import functools
 from collections.abc import Callable
 
 import joblib
+import numpy as np
 import tensorflow as tf
 
 from simclr_med.augment.crop import MIN_AREA, decode_center_crop, decode_random_crops
 from simclr_med.data.bags import Bags
+from simclr_med.data.examples import draw, fold, repeated, shuffle, split
+from simclr_med.data.streams import Streams, numbered_examples, streams_of
 
 # Of a seed: the order of examples, the pair of a bag, the crops. Below 0, because evaluation folds the
 # numbers of bags into the same root.
 _USES = (-1, -2, -3)
-DATA_ORDER = 2  # how a seed decides batches; runs that began with 1 go on with it, see `_keys`
-_INT32_IDS, _INT64_IDS = 2**31 - 1, 2**63 - 1
+# How a seed decides batches; runs that began with another number go on with it. 1: see `_keys`. 2: one
+# stream of every split, as 3 has it of a split in one file.
+DATA_ORDER = 3
 
 
 def training_batches(
@@ -39,8 +43,15 @@ def training_batches(
     part: tuple[int, int] = (0, 1),
     data_order: int = DATA_ORDER,
     repeats: int = 1,
+    num_streams: int | None = None,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of global batches, the first being that of `start_step`.
+
+    A batch is B / S examples of each of the S streams of the split, one after the other. A stream is
+    a fixed part of it, read over and over without an end, shuffled each time anew: each of its
+    examples appears once in every `length` that follow one another from its start on. Streams are
+    equally long, but for one example (or the images of one bag), so this is an epoch of the split up
+    to those. With one stream it is exactly that.
 
     Batches are full and run across the ends of epochs. An element is {"images": uint8 [B, V,
     image_size, image_size, 3], "real": bool [B, V], "label": int64 [B] or float32 [B, L] (see
@@ -59,29 +70,42 @@ def training_batches(
       antialias: see `augment.resize`.
       crop_min_area: share of an image that a crop covers at least.
       seed: of the run.
-      start_step: batches to leave out.
-      shuffle_buffer: examples held, encoded, to shuffle them; on disk they are shuffled already
-        (chest X-rays: the patients are).
-      cache: keep the encoded split in memory.
-      part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]; the other
-        examples pass by encoded.
-      data_order: how `seed` decides, DATA_ORDER or, of a run that began before, 1.
+      start_step: batches to leave out. Of a stream's epochs before, nothing is read; of the one in
+        which it goes on, what lies before is read, encoded, since it decides what the buffer holds.
+      shuffle_buffer: examples held, encoded, to shuffle them, by all streams together; on disk they
+        are shuffled already (chest X-rays: the patients are).
+      cache: keep the encoded split, or the streams that are read of it, in memory.
+      part: (i, n): only part i of n consecutive parts of each global batch, [B / n, ...]. The streams
+        that it is of are read, and no other; a stream that is another part's too is read by both.
+      data_order: how `seed` decides, DATA_ORDER or, of a run that began before, 1 or 2.
       repeats: how often an epoch has each bag of several images, with a draw of its own each time; above
         1 with `keep_bags`, and `bags.num_multi` counted.
+      num_streams: S, of a run that has begun; None: see `streams_of`. Always 1 of a `data_order` below 3.
     """
-    examples = bags.dataset.cache() if cache else bags.dataset
     num_examples = examples_per_epoch(bags, keep_bags, repeats)
+    if data_order < 3:
+        num_streams = 1
+    streams = streams_of(bags, num_examples, batch_size, keep_bags, repeats, num_streams)
     order, pair, pixels = _keys(seed, data_order)
     num_views = int(draw_views(tf.constant(1), tf.constant([seed, 0])).shape[0])
-    size = batch_size // part[1]
+    own, size = streams.of_part(part), batch_size // part[1]
+    buffers = np.minimum(-(-shuffle_buffer // streams.count), streams.lengths)
 
-    def one_epoch(epoch):
-        if keep_bags:
-            drawn = functools.partial(_draw, draw_views, tf.stack([pair, epoch]))
-            buffered = (_repeated(examples, repeats) if repeats > 1 else examples).map(drawn)
-        else:
-            buffered = examples.map(_split).unbatch()
-        return _shuffle(buffered, min(shuffle_buffer, num_examples), order, epoch)
+    def epochs_of(stream):
+        examples = _open(bags, streams, stream)
+        if cache:
+            examples = examples.cache()
+
+        def one_epoch(epoch):
+            if keep_bags:
+                drawn = functools.partial(draw, draw_views, tf.stack([pair, epoch]))
+                buffered = (repeated(examples, repeats) if repeats > 1 else examples).map(drawn)
+            else:
+                buffered = examples.map(split).unbatch()
+            number = epoch * streams.count + stream  # of this epoch of this stream, among all
+            return shuffle(buffered, tf.gather(buffers, stream), order, number)
+
+        return one_epoch
 
     def is_mine(number, example):
         del example
@@ -96,23 +120,24 @@ def training_batches(
         )
         return _with_pixels(example, seeds, crops, image_size)
 
-    start_epoch, start_place = divmod(start_step * batch_size, num_examples)
     options = _options()
     options.deterministic = True
     options.threading.max_intra_op_parallelism = 1  # elements are enough to do at a time
-    numbered = (
-        tf.data.Dataset.range(start_epoch, tf.int64.max)
-        .flat_map(one_epoch)
-        .skip(start_place)
-        .enumerate(start=start_step * batch_size)
-    )
+    numbered = numbered_examples(streams, own, epochs_of, batch_size, start_step)
     return (
-        (numbered if part[1] == 1 else numbered.filter(is_mine))
+        (numbered if len(own) * batch_size == size * streams.count else numbered.filter(is_mine))
         .map(decode, num_parallel_calls=joblib.cpu_count())
         .batch(size, drop_remainder=True)
         .prefetch(2)  # left to itself it holds more and more large batches
         .with_options(options)
     )
+
+
+def _open(bags: Bags, streams: Streams, stream: tf.Tensor) -> tf.data.Dataset:
+    """Returns the bags of a stream, as they are stored."""
+    if bags.pieces is None or streams.count == 1:
+        return bags.dataset
+    return bags.pieces.open(tf.gather(streams.cuts, stream), tf.gather(streams.cuts, stream + 1))
 
 
 def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
@@ -156,7 +181,7 @@ def evaluation_batches(
 
     def images_of_bag(number, example):
         encoded = example["images"]
-        draws = tf.random.stateless_uniform(tf.shape(encoded), _fold(root, number), alg="philox")
+        draws = tf.random.stateless_uniform(tf.shape(encoded), fold(root, number), alg="philox")
         drawn = tf.argsort(draws)[:max_bag_size]
         images = tf.data.Dataset.from_tensor_slices((tf.gather(encoded, drawn), drawn))
         return images.map(lambda e, image: (e, number, image))
@@ -187,46 +212,6 @@ def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
-
-
-def _repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:
-    """Returns the bags, those of several images `repeats` times, with "copy": which of them, int64."""
-
-    def copies(bag):
-        count = tf.where(tf.size(bag["images"]) > 1, repeats, 1)
-        numbers = tf.data.Dataset.range(tf.cast(count, tf.int64))
-        return numbers.map(lambda copy: {**bag, "copy": copy})
-
-    return bags.flat_map(copies)
-
-
-def _draw(draw_views: Callable, seed: tf.Tensor, bag: dict) -> dict:
-    """Returns what is kept of a bag: the images drawn, string [V], "" where a place stays empty."""
-    of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
-    of_bag = _fold(seed, of_bag)
-    if "copy" in bag:  # the first draws what it would alone
-        of_copy = _fold(of_bag, bag["copy"])
-        of_bag = tf.where(bag["copy"] > 0, of_copy, of_bag)
-    drawn = draw_views(tf.size(bag["images"]), of_bag)
-    images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
-    kept = {"images": images, "label": bag["label"], "patient": _patient(bag)}
-    return kept | ({"differential": bag["differential"]} if "differential" in bag else {})
-
-
-def _split(bag: dict) -> dict:
-    """Returns the images of a bag, each an example of its own, [K, ...]."""
-    k = tf.shape(bag["images"])
-    label = bag["label"][tf.newaxis]
-    return {
-        "images": bag["images"],
-        "label": tf.repeat(label, k, axis=0),
-        "patient": tf.fill(k, _patient(bag)),
-    }
-
-
-def _patient(bag: dict) -> tf.Tensor:
-    """Returns a hash of the patient's id: two patients collide with probability 5e-10."""
-    return tf.cast(tf.strings.to_hash_bucket_fast(bag["patient_id"], _INT32_IDS), tf.int32)
 
 
 def _with_pixels(example: dict, seeds: tf.Tensor, crops: Callable, size: int) -> dict:
@@ -277,26 +262,6 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size
     return pixels, real
 
 
-def _shuffle(examples: tf.data.Dataset, buffer: int, key: tf.Tensor, epoch: tf.Tensor):
-    """Returns the examples in a random order that `key` and `epoch`, int64, decide; holds `buffer`.
-
-    Not Dataset.shuffle: inside a flat_map its first seed serves every epoch, whatever it is given.
-    The older op beneath takes the seed as it comes.
-    """
-    spec = examples.element_spec
-    parts = tf.nest.flatten(spec)
-    shuffled = tf.raw_ops.ShuffleDataset(
-        input_dataset=tf.data.experimental.to_variant(examples),
-        buffer_size=buffer,
-        seed=key,
-        seed2=epoch,
-        reshuffle_each_iteration=False,
-        output_types=[part.dtype for part in parts],
-        output_shapes=[part.shape for part in parts],
-    )
-    return tf.data.experimental.from_variant(shuffled, spec)
-
-
 def _keys(seed: int, data_order: int = DATA_ORDER) -> list[tf.Tensor]:
     """Returns a key, int64, for each use of a run's seed.
 
@@ -305,12 +270,8 @@ def _keys(seed: int, data_order: int = DATA_ORDER) -> list[tf.Tensor]:
     """
     root = tf.constant([seed, 0], tf.int32)
     if data_order == 1:
-        return [_fold(root, 0)[0] for _ in _USES]
+        return [fold(root, 0)[0] for _ in _USES]
     return [
-        tf.random.stateless_uniform([], _fold(root, use), None, None, tf.int64, "philox")
+        tf.random.stateless_uniform([], fold(root, use), None, None, tf.int64, "philox")
         for use in _USES
     ]
-
-
-def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))

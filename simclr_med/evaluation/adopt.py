@@ -68,7 +68,7 @@ def adopt(
             run_folder.check_same_run(model_dir, *identity)
             return config
         _save(config, model, model_dir)
-        run_folder.write_config(model_dir, *identity, DATA_ORDER, provenance.software())
+        run_folder.write_config(model_dir, *identity, DATA_ORDER, None, provenance.software())
         values = {**run_folder.read_json(path), KEY: f"{weights.path} ({weights.kind})"}
         run_folder.write_json(path, values)
         run_folder.write_json(os.path.join(model_dir, "flags.json"), asked)

@@ -185,6 +185,7 @@ def write_config(
     dataset: str,
     class_names: tuple[str, ...],
     data_order: int,
+    num_streams: int | None,
     software: dict[str, str] | None = None,
 ) -> None:
     """Writes config.json: from here on the folder holds this run.
@@ -192,11 +193,13 @@ def write_config(
     Args:
       model_dir: the folder.
       config, dataset, class_names, data_order: of the run.
+      num_streams: in which the split is read; None: of weights that were trained elsewhere.
       software: versions, of `provenance.software`; None: unknown.
     """
     mine = _of_run(model_dir, config, dataset, class_names)
     path = os.path.join(model_dir, "config.json")
-    write_json(path, {**mine, "data_order": data_order, "software": software or {}})
+    read_as = {"data_order": data_order, **({"num_streams": num_streams} if num_streams else {})}
+    write_json(path, {**mine, **read_as, "software": software or {}})
 
 
 def data_order(model_dir: str) -> int | None:
@@ -206,6 +209,15 @@ def data_order(model_dir: str) -> int | None:
     """
     path = os.path.join(model_dir, "config.json")
     return read_json(path).get("data_order", 1) if gfile.exists(path) else None
+
+
+def num_streams(model_dir: str) -> int | None:
+    """Returns in how many streams the run in a folder reads its split; None if none has begun.
+
+    None too of a run that is older than streams: `data_order` says so.
+    """
+    path = os.path.join(model_dir, "config.json")
+    return read_json(path).get("num_streams") if gfile.exists(path) else None
 
 
 def _of_run(model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]) -> dict:

@@ -101,6 +101,7 @@ _SCHEMAS: dict[str, tuple[tuple[str, ...], dict[str, Callable[[Any], bool]]]] = 
             "class_names": _is_names,
             "prepared_dataset": _is_text,
             "data_order": _is_whole,
+            "num_streams": _is_whole,
             "adopted_weights": _or_null(_is_text),
         },
     ),

@@ -14,6 +14,7 @@ from simclr_med.data import DATA_ORDER, Bags, label_fraction, training_batches
 from simclr_med.data.base_rates import constant_guess
 from simclr_med.data.cases import count_multi, read_cases
 from simclr_med.data.pipeline import examples_per_epoch
+from simclr_med.data.streams import Streams, streams_of
 from simclr_med.errors import UserError
 from simclr_med.optim import (
     WarmupCosine,
@@ -37,6 +38,7 @@ class Plan:
       total_steps: of the whole run.
       schedule: of the learning rate.
       data_order: how the seed decides batches, see `training_batches`.
+      streams: in which the split is read, see `data.streams`; of a run before them, one.
       without_cases: {"training" | "selection": the classes, or labels, without a case there}, of a
         fine-tuning; see `label_fraction.without_cases`.
       guess: loss and accuracy without a look at images, see `constant_guess`; {} of a pretraining.
@@ -49,27 +51,33 @@ class Plan:
     num_examples: int
     total_steps: int
     schedule: WarmupCosine
+    streams: Streams
     data_order: int = DATA_ORDER
     without_cases: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     guess: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-def make_plan(config: Config, builder, num_replicas: int, data_order: int | None = None) -> Plan:
+def make_plan(
+    config: Config,
+    builder,
+    num_replicas: int,
+    data_order: int | None = None,
+    num_streams: int | None = None,
+) -> Plan:
     """Returns the plan of a run; prints what is unusual about it.
 
     Args:
       config: of the run, its input range settled.
       builder: a prepared TFDS builder.
       num_replicas: which share a batch equally.
-      data_order: of a run that has begun; None: of a new one.
+      data_order, num_streams: of a run that has begun; None: of a new one.
 
     Raises:
       UserError: labels are needed and missing, or all alike; or the batch does not fit the data or the
         replicas.
     """
     method = Method.of(config)
-    is_older = data_order not in (None, DATA_ORDER)
-    soft = method.needs_labels and config.train.soft_labels and not is_older
+    soft = method.needs_labels and config.train.soft_labels and data_order != 1
     bags = open_bags(config, builder, config.data.train_split, with_differential=soft)
     if method.needs_labels and not bags.class_names:
         raise UserError("--train_mode=finetune needs labels, and the dataset has none.")
@@ -81,17 +89,19 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
         labels, shares = trained_on
         guess = constant_guess(labels, len(bags.class_names), class_weights, shares)
     bags = _with_num_multi(config, method, bags)
-    num_examples = examples_per_epoch(bags, method.keeps_bags, repeats_of(config, method))
+    repeats, order = repeats_of(config, method), data_order or DATA_ORDER
+    num_examples = examples_per_epoch(bags, method.keeps_bags, repeats)
     _check_batch(config, method, bags, num_examples, num_replicas)
     train = config.train
-    total_steps = num_train_steps(
-        num_examples, train.train_batch_size, train.train_epochs, train.train_steps
-    )
+    batch_size = train.train_batch_size
+    total_steps = num_train_steps(num_examples, batch_size, train.train_epochs, train.train_steps)
     schedule = make_schedule(config, num_examples, total_steps)
-    if is_older:
+    if order < 3:
+        num_streams = 1
+    if order != DATA_ORDER:
         print(
-            "Note: this run began with an older version; --seed goes on to mean the same batches, and "
-            "differentials are not used."
+            "Note: this run began with an older version; --seed goes on to mean the same batches"
+            + (", and differentials are not used." if data_order == 1 else ".")
         )
     return Plan(
         config,
@@ -101,7 +111,8 @@ def make_plan(config: Config, builder, num_replicas: int, data_order: int | None
         num_examples,
         total_steps,
         schedule,
-        data_order or DATA_ORDER,
+        streams_of(bags, num_examples, batch_size, method.keeps_bags, repeats, num_streams),
+        order,
         without_cases,
         guess,
     )
@@ -277,6 +288,7 @@ def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.
         part=part,
         data_order=plan.data_order,
         repeats=repeats_of(config, method),
+        num_streams=plan.streams.count,
     )
 
 

@@ -82,7 +82,8 @@ def rehearse(
     weights = initial_weights(config, model_dir)
     config = input_range.resolve(config, model_dir, weights)
     order = run_folder.data_order(model_dir) if model_dir else None
-    plan = make_plan(config, builder, strategy.num_replicas_in_sync, order)
+    num_streams = run_folder.num_streams(model_dir) if model_dir else None
+    plan = make_plan(config, builder, strategy.num_replicas_in_sync, order, num_streams)
     if model_dir:
         name = data_json.name_of(builder)
         run_folder.check_same_run(model_dir, config, name, plan.bags.class_names)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from simclr_med import distribution
 from simclr_med.config import Config
 from simclr_med.data import Bags
+from simclr_med.data.streams import Streams
 
 # Flags that say where.
 _OF_ONE_MACHINE = ("checkpoint", "data_dir", "image_root", "manual_dir", "model_dir")
@@ -48,6 +49,23 @@ def negatives(patients: np.ndarray) -> str:
         f"{masked.mean():,.1f} are views of the same patient and are masked "
         "(--same_patient_negatives=keep keeps them)."
     )
+
+
+def reading(streams: Streams, part: tuple[int, int]) -> str:
+    """Returns a line: how much of the training split worker i of n reads.
+
+    Args:
+      streams: that the split is read in.
+      part: (i, n), n at least 2.
+    """
+    count, workers, own = streams.count, part[1], len(streams.of_part(part))
+    line = f"The training split is read in {count} stream{'s' * (count > 1)}; of {workers} workers "
+    if own * workers == count:
+        return f"{line}each reads 1/{workers}."
+    why = f"a number of workers that divides {count} would share it"
+    if count == 1:
+        why = "too few files or examples, or an odd batch"
+    return f"{line}this one reads {own / count:.0%} ({why})."
 
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:

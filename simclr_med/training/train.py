@@ -49,12 +49,14 @@ def train(
     # 1. Data, initial weights and length: mistakes show before anything is written.
     weights = initial_weights(config, model_dir)
     config = input_range.resolve(config, model_dir, weights)
-    order = run_folder.data_order(model_dir)
-    plan = make_plan(config, builder, strategy.num_replicas_in_sync, order)
+    order, num_streams = run_folder.data_order(model_dir), run_folder.num_streams(model_dir)
+    plan = make_plan(config, builder, strategy.num_replicas_in_sync, order, num_streams)
     bags = plan.bags
     with workers.worker_session(strategy, model_dir) as folder, stop_signals() as stop:
         # 2. The folder is this run's, and other workers do the same.
-        workers.check_same(strategy, startup.common(config, builder, bags))
+        alike = startup.common(config, builder, bags)
+        alike["how many streams the prepared split is read in"] = plan.streams.count
+        workers.check_same(strategy, alike)
         identity = (config, data_json.name_of(builder), bags.class_names)
         run_folder.check_same_run(model_dir, *identity)
         # 3. Model and optimizer, as they were when the run stopped or as they begin.
@@ -72,13 +74,16 @@ def train(
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
         # 4. The folder says what it holds. Not before: weights that were refused must leave no run
         # of another configuration behind.
-        run_folder.write_config(folder, *identity, plan.data_order, provenance.software())
+        read_as = plan.data_order, plan.streams.count
+        run_folder.write_config(folder, *identity, *read_as, provenance.software())
         run_folder.write_json(os.path.join(folder, "flags.json"), asked)
         if not start and config.run.checkpoint:
             initial.write(folder, trained.model, config.run.checkpoint)
         reading = label_reading(config, bags)
         data_json.write(folder, config, builder, bags, reading, plan.without_cases, plan.guess)
         print(_summary(plan, model_dir), startup.machine(config, strategy), sep="\n", flush=True)
+        if (worker := distribution.worker_of(strategy))[1] > 1:
+            print(startup.reading(plan.streams, worker), flush=True)
         # 5. The head, where it is to start as a probe.
         if not start and config.train.init_head == "probe":
             assert start_head is not None

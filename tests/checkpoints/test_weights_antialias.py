@@ -80,7 +80,7 @@ def test_a_run_of_before_the_field_goes_on_as_it_began(tmp_path, capsys):
     run_folder.check_same_run(str(folder), config, "d", ())
     with pytest.raises(UserError, match="antialias was false, now true"):
         run_folder.check_same_run(str(folder), config.replace(antialias="true"), "d", ())
-    run_folder.write_config(str(folder), config, "d", (), 1)
+    run_folder.write_config(str(folder), config, "d", (), 1, None)
     assert resolve(Config(), str(folder)).augment.antialias == "false"
     assert not capsys.readouterr().out  # said once: config.json holds it now
 

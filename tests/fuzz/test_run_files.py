@@ -130,7 +130,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 CONFIG = {
     **Config().replace(train_mode="finetune", checkpoint="nothing").to_dict(),
-    **{"class_names": ["a", "b"], "prepared_dataset": "derm_bags/x/1.0.0", "data_order": 2},
+    **{"class_names": ["a", "b"], "prepared_dataset": "derm_bags/x/1.0.0", "data_order": 3},
+    "num_streams": 1,
 }
 DATA = {
     **{"dataset": "d/x", "fingerprint": "f", "split": "train", "bags": 3, "images": 4},
@@ -172,6 +173,7 @@ def test_json_files_of_a_run(tmp_path, data):
         lambda: run_config.config_of_run({"model_dir": where, "dataset": "d"}, "embed"),
         lambda: run_folder.check_same_run(where, config, "d", ("a",)),
         lambda: run_folder.data_order(where),
+        lambda: run_folder.num_streams(where),
         lambda: run_folder.read_metrics(where),
         lambda: run_folder.RunLog(where, 5, 10, 2.0).close(),
         lambda: input_range.resolve(config, where),

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from helpers import tiny_runs
+from helpers import many_files, tiny_runs
 from helpers.processes import free_ports
 from simclr_med import distribution
-from simclr_med.data import evaluation_batches, open_split, training_batches
+from simclr_med.data import evaluation_batches, open_split, streams, training_batches
 from simclr_med.data.cases import read_cases
 from simclr_med.data.label_fraction import hide_labels, keep_cases
 from simclr_med.training.methods import METHODS
@@ -53,17 +53,23 @@ def main(folder: str, out: str) -> None:
 
     options: dict[str, Any] = dict(batch_size=B, image_size=34, seed=3)
     draw_views = METHODS["simclr"].draw_views
-    train = functools.partial(
-        training_batches, bags, draw_views=draw_views, keep_bags=False, start_step=2, **options
-    )
+    options_of_training: dict[str, Any] = dict(draw_views=draw_views, keep_bags=False, start_step=2)
+
+    def train(which, part=(0, 1)):
+        return training_batches(which, part=part, **options_of_training, **options)
+
+    streams._LEAST, streams._UNEQUAL, streams._SKIPPED = 10, 0.1, 1.0
+    in_files = open_split(many_files.prepare(pathlib.Path(folder) / "many", 4), "train")
+    assert streams.streams_of(in_files, in_files.num_images, B, False, 1).count == HOSTS * 2
     evaluate = functools.partial(evaluation_batches, bags, max_bag_size=2, max_bags=0, **options)
 
-    def of_part(index, count):
-        return train(part=(index, count))
+    def train_on(which):
+        return lambda *part: train(which, part=part)
 
     found = {}
     for name, alone, together in (
-        ("train", train(), distribution.distribute_parts(of_part, Hosts())),
+        ("train", train(bags), distribution.distribute_parts(train_on(bags), Hosts())),
+        ("streams", train(in_files), distribution.distribute_parts(train_on(in_files), Hosts())),
         ("evaluate", evaluate(), distribution.distribute(evaluate, Hosts())),
     ):
         for step, (one, parts) in enumerate(zip(alone.take(STEPS), together)):

@@ -44,7 +44,7 @@ class StandIns:
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, data_json.name_of(builder), ("a", "b"))
         run_folder.check_same_run(*identity)
-        run_folder.write_config(*identity, data_order=2)
+        run_folder.write_config(*identity, data_order=3, num_streams=1)
         self.before(config)
         weights = toy_weights(config.run.seed + len(config.method) / 10)
         tf.train.CheckpointManager(weights, model_dir, 5).save(config.train.train_steps)

@@ -5,11 +5,12 @@ import types
 import numpy as np
 import pytest
 
-from helpers import tiny_runs
+from helpers import many_files, tiny_runs
 from helpers.command_line import run
 from helpers.folders import draw_cases
 from simclr_med.build import labelled_cases, open_bags
 from simclr_med.config import Config
+from simclr_med.data import DATA_ORDER, streams
 from simclr_med.errors import UserError
 from simclr_med.training.plan import check_kinds, make_plan
 
@@ -113,3 +114,17 @@ def test_the_labels_that_are_kept_follow_label_seed_and_else_the_seed(tiny_data,
         assert found.tolist() == chosen
     make_plan(config.replace(label_seed=3), tiny_data, 1)
     assert "(--label_fraction=0.5 of the patients, by --label_seed=3)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("begun", [(None, None), (3, 16), (3, 4), (2, None), (1, None)])
+def test_the_streams_of_a_run_are_those_with_which_it_began(
+    tmp_path_factory, monkeypatch, capsys, begun
+):
+    builder = many_files.prepare(tmp_path_factory.mktemp("sixteen"), 16)
+    monkeypatch.setattr(streams, "_LEAST", 10)
+    config = Config().replace(train_batch_size=48, micle=True, train_steps=2)
+    made = make_plan(config, builder, 1, *begun)
+    order, count = begun
+    assert made.streams.count == (1 if order in (1, 2) else count or 8)
+    assert made.data_order == (order or DATA_ORDER)
+    assert ("began with an older version" in capsys.readouterr().out) == (order in (1, 2))
