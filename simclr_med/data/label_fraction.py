@@ -68,9 +68,9 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
     def of_kept() -> tf.data.Dataset:
         return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
 
-    return dataclasses.replace(
-        bags,
-        open=of_kept,
+    return bags.changed(
+        of_kept,
+        lambda known: known.of(kept),
         num_bags=int(kept.sum()),
         num_images=int(cases.num_images[kept].sum()),
         num_multi=None,
@@ -85,7 +85,13 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         unknown = float("nan") if label.dtype.is_floating else -1
         return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
 
-    return dataclasses.replace(bags, open=lambda: _with_mask(bags, kept).map(hide))
+    def hidden(known: Cases) -> Cases:
+        unknown = np.nan if known.labels.ndim == 2 else -1
+        keep = kept[:, np.newaxis] if known.labels.ndim == 2 else kept
+        labels = np.where(keep, known.labels, np.array(unknown, known.labels.dtype))
+        return dataclasses.replace(known, labels=labels)
+
+    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden)
 
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:
