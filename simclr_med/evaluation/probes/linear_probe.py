@@ -200,7 +200,7 @@ def _path(regressions: Regressions, loss_of) -> tuple[list[Fit], np.ndarray]:
     losses = []
     for c in PENALTIES:
         start = fits[-1].weights if fits else None
-        fits.append(regressions.fit(np.full(regressions.num_fits, c), start))
+        fits.append(regressions.fit(np.full(regressions.num_fits, c), start, rough=True))
         losses.append(loss_of(regressions.logits(fits[-1].weights)))
     return fits, np.array(losses)
 

@@ -5,9 +5,9 @@ Minimises, for each label or softmax, scikit-learn's objective, divided by C n:
     sum of -log p / n + |w|^2 / (2 C n),    features standardised over the n cases that are used
 
 with SciPy's L-BFGS-B. Two things make it fit for hundreds of thousands of cases: all regressions
-share each pass over the features, which are standardised piece by piece and never copied whole; and
-the coordinates are scaled by the Hessian that equal probabilities would have, so that correlated
-features need some ten passes (L-BFGS as scikit-learn calls it runs out of 300).
+share each pass over the features (`lock_step`), which are standardised piece by piece and never
+copied whole; and the coordinates are scaled by the Hessian that equal probabilities would have, so that
+correlated features need some ten to thirty passes (scikit-learn's L-BFGS runs out of 300).
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 import scipy.special
+
+from simclr_med.evaluation.probes import lock_step
 
 MAX_ITERATIONS = 300
 # A fit has converged where a Newton step would move the log-odds of a training case by less than this,
 # as the root mean square over the cases.
 TOLERANCE = 1e-4
-_GRADIENT = 1e-8  # in the scaled coordinates, where the optimiser stops
-_SMALL = 10_000_000  # features below which they are kept standardised, 80 MB
+# Largest gradient in the scaled coordinates where the optimiser stops: of a fit whose scores count, and
+# of one that only helps to choose the penalty, which takes a third fewer passes.
+_GRADIENT, _ROUGH_GRADIENT = 1e-8, 3e-7
+_SMALL = 10_000_000  # features below which they are kept in float64, 80 MB
 _ROWS = 256  # of a piece: 4 MB of 2,048 features in float64; 1,024 rows take 1.6 times the time
 _ROWS_PER_FEATURE = 16  # of the cases that the Hessian is estimated on
 
 
 class Features:
-    """Features of cases, read in standardised pieces.
+    """Features of cases, read in pieces.
 
     Args:
       x: float [n, d]; an array in memory or a memory-mapped one, which is not changed.
@@ -40,7 +43,7 @@ class Features:
     def __init__(self, x: np.ndarray):
         self.x = x
         self.mean, self.scale = (column[:, 0] for column in self.moments(np.ones((len(x), 1))))
-        self._whole = (x - self.mean) / self.scale if x.size < _SMALL else None
+        self._whole = x - self.mean if x.size < _SMALL else None
         self.eigenvalues, self.eigenvectors = self._spectrum()
 
     def moments(self, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +65,7 @@ class Features:
         return first[:, np.newaxis] + mean, np.where(variance > 0, np.sqrt(variance), 1.0)
 
     def pieces(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yields (rows, their features, standardised over all cases, float64 [rows, d]).
+        """Yields (rows, their features less the mean over all cases, float64 [rows, d]).
 
         The array is overwritten by the next piece.
         """
@@ -73,7 +76,6 @@ class Features:
         for rows in _pieces(len(self.x)):
             z = buffer[: len(self.x[rows])]
             np.subtract(self.x[rows], self.mean, out=z)
-            z /= self.scale
             yield rows, z
 
     def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
@@ -126,76 +128,80 @@ class Regressions:
         self._count = used.sum(0)
         self._mean, self._scale = features.moments(used)
         # These regressions standardise z, in which the features come, as z * slope + shift.
-        self._slope = features.scale[:, np.newaxis] / self._scale
+        self._slope = 1 / self._scale
         self._shift = (features.mean[:, np.newaxis] - self._mean) / self._scale
         rate = (truth * used).sum(0) / self._count
         self._curvature = rate * (1 - rate)
         self.num_fits = used.shape[1]
 
-    def fit(self, c: np.ndarray, start: np.ndarray | None = None) -> Fit:
-        """Returns the fit with inverse penalties c, float [g], begun at the weights of another."""
+    def fit(self, c: np.ndarray, start: np.ndarray | None = None, *, rough: bool = False) -> Fit:
+        """Returns the fit with inverse penalties c, float [g], begun at the weights of another.
+
+        A rough one still has to converge.
+        """
         d, k = self._features.x.shape[1], self._truth.shape[1]
-        penalty = 1 / (c * self._count)
+        penalty = np.broadcast_to(1 / (c * self._count), k)
         scaling = _Scaling(self._features, self._curvature, penalty)
         begin = np.zeros((d + 1, k)) if start is None else scaling.undo(start)
+        groups = np.split(np.arange(k), self.num_fits)  # columns that are minimised together
 
-        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = self._objective(scaling(flat.reshape(d + 1, k)), penalty)
-            return value, scaling(gradient).ravel()
+        def evaluate(points: dict[int, np.ndarray]) -> lock_step.Values:
+            columns = np.concatenate([groups[number] for number in points])
+            scaled = np.hstack([point.reshape(d + 1, -1) for point in points.values()])
+            some = scaling.of(columns)
+            values, gradient = self._objective(some(scaled), penalty[columns], columns)
+            parts = np.split(some(gradient), len(points), axis=1)
+            sums = values.reshape(len(points), -1).sum(axis=1)
+            return {i: (float(v), g.ravel()) for i, v, g in zip(points, sums, parts, strict=True)}
 
-        found = scipy.optimize.minimize(
-            objective,
-            begin.ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_ITERATIONS, "ftol": 0, "gtol": _GRADIENT, "maxcor": 20},
+        found = lock_step.minimise(
+            [begin[:, columns].ravel() for columns in groups],
+            evaluate,
+            {
+                "maxiter": MAX_ITERATIONS,
+                "ftol": 0,
+                "gtol": _ROUGH_GRADIENT if rough else _GRADIENT,
+                "maxcor": 20,
+            },
         )
-        # Rounding can end the line search first: what counts is the gradient that is left.
-        left = found.jac.reshape(d + 1, k)
-        weights = scaling(found.x.reshape(d + 1, k))
-        step = np.sqrt(self._of_groups(np.square(left).sum(0) / self._curvature, np.add))
-        return Fit(
-            weights,
-            *self._on_features(weights),
-            gradient=self._of_groups(np.abs(scaling.undo(left)).max(0), np.maximum),
-            converged=step <= TOLERANCE,
-        )
+        # Rounding can end a line search first: what counts is the gradient that is left.
+        weights = scaling(np.hstack([one.x.reshape(d + 1, -1) for one in found]))
+        left = np.hstack([one.jac.reshape(d + 1, -1) for one in found])
+        of_groups = (self.num_fits, -1)
+        step = (np.square(left).sum(axis=0) / self._curvature).reshape(of_groups).sum(axis=1)
+        largest = np.abs(scaling.undo(left)).max(axis=0).reshape(of_groups).max(axis=1)
+        kernel = weights[:-1] / self._scale
+        bias = weights[-1] - (kernel * self._mean).sum(axis=0)
+        return Fit(weights, kernel, bias, largest, np.sqrt(step) <= TOLERANCE)
 
     def logits(self, weights: np.ndarray) -> np.ndarray:
         """Returns the logits of all n cases, float64 [n, k], of the weights of a fit."""
-        kernel, bias = self._on_pieces(weights)
+        kernel, bias = self._on_pieces(weights, slice(None))
         return np.concatenate([z @ kernel + bias for _, z in self._features.pieces()])
 
-    def _objective(self, weights: np.ndarray, penalty: np.ndarray) -> tuple[float, np.ndarray]:
-        """Returns the sum of the objectives at weights, float [d + 1, k], and its gradient."""
-        kernel, bias = self._on_pieces(weights)
-        of_kernel, of_bias, value = np.zeros_like(kernel), np.zeros_like(bias), 0.0
-        share = 1 / self._count
+    def _objective(
+        self, weights: np.ndarray, penalty: np.ndarray, columns: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the objectives' shares of some columns, float [c], and gradients [d + 1, c]."""
+        own = columns if self.num_fits > 1 else slice(None)  # of what each group has
+        kernel, bias = self._on_pieces(weights, own)
+        of_kernel, of_bias = np.zeros_like(kernel), np.zeros_like(bias)
+        values = penalty * np.square(weights[:-1]).sum(axis=0) / 2
+        share = 1 / self._count[own]
         for rows, z in self._features.pieces():
-            logits = z @ kernel + bias
-            losses, residual = self._loss(logits, self._truth[rows])
-            weight = self._used[rows] * share
-            value += float((losses * weight).sum())
+            losses, residual = self._loss(z @ kernel + bias, self._truth[rows, columns])
+            weight = self._used[rows, own] * share
+            values += (losses * weight).sum(axis=0)
             residual *= weight
             of_kernel += z.T @ residual
-            of_bias += residual.sum(0)
-        value += float((penalty * np.square(weights[:-1])).sum() / 2)
-        of_weights = self._slope * of_kernel + self._shift * of_bias + penalty * weights[:-1]
-        return value, np.vstack([of_weights, of_bias])
+            of_bias += residual.sum(axis=0)
+        of_weights = self._slope[:, own] * of_kernel + self._shift[:, own] * of_bias
+        return values, np.vstack([of_weights + penalty * weights[:-1], of_bias])
 
-    def _on_pieces(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns kernel [d, k] and bias [k] for the features as `Features.pieces` has them."""
-        return self._slope * weights[:-1], weights[-1] + (self._shift * weights[:-1]).sum(0)
-
-    def _on_features(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns kernel [d, k] and bias [k] for the features as they are."""
-        kernel = weights[:-1] / self._scale
-        return kernel, weights[-1] - (kernel * self._mean).sum(0)
-
-    def _of_groups(self, of_columns: np.ndarray, reduce: np.ufunc) -> np.ndarray:
-        """Returns a value for each label, or one for the softmax, of values [k]."""
-        alone = len(self._count) == len(of_columns)
-        return of_columns if alone else reduce.reduce(of_columns, keepdims=True)
+    def _on_pieces(self, weights: np.ndarray, own) -> tuple[np.ndarray, np.ndarray]:
+        """Returns kernel [d, c] and bias [c] for the features as `Features.pieces` has them."""
+        moved = (self._shift[:, own] * weights[:-1]).sum(axis=0)
+        return self._slope[:, own] * weights[:-1], weights[-1] + moved
 
 
 class _Scaling:
@@ -203,17 +209,23 @@ class _Scaling:
 
     Args:
       features: whose correlations it is made of.
-      curvature: variance of a column's outcome, float [k].
-      penalty: of each column, or one for all, float [k] or [1].
+      curvature: variance of each column's outcome, float [k].
+      penalty: of each column, float [k].
     """
 
     def __init__(self, features: Features, curvature: np.ndarray, penalty: np.ndarray):
+        self._arguments = features, curvature, penalty
         self._vectors = features.eigenvectors
         self._along = 1 / np.sqrt(
             np.maximum(features.eigenvalues, 0)[:, None] * curvature + penalty
         )
         self._across = 1 / np.sqrt(penalty)  # directions that no case takes
         self._bias = 1 / np.sqrt(curvature)
+
+    def of(self, columns: np.ndarray) -> _Scaling:
+        """Returns the scaling of some columns."""
+        features, curvature, penalty = self._arguments
+        return _Scaling(features, curvature[columns], penalty[columns])
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Returns weights, float [d + 1, k], of scaled ones; or scaled gradients of gradients."""
@@ -235,11 +247,9 @@ def _of_labels(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _of_classes(logits: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the loss, float [m, 1], and its derivatives by the logits, float [m, k]."""
-    logits = logits - logits.max(axis=1, keepdims=True)
-    odds = np.exp(logits)
-    total = odds.sum(axis=1, keepdims=True)
-    return np.log(total) - (truth * logits).sum(axis=1, keepdims=True), odds / total - truth
+    """Returns the loss, in the columns of the true classes, and its derivatives, float [m, k] both."""
+    logs = scipy.special.log_softmax(logits, axis=1)
+    return -logs * truth, np.exp(logs) - truth
 
 
 def _pieces(n: int) -> list[slice]:
