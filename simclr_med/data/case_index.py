@@ -142,15 +142,10 @@ def _from_records(builder, split: str) -> pa.Table:
 
 def _sized(example: dict) -> dict:
     """Returns an example with the number of its images in their place."""
-    example = dict(example)
-    if "bag_id" in example:
-        del example["tfds_id"]
-    of_images = example.pop("image_ids", None)
-    if (images := example.pop("images", None)) is not None:
-        of_images = images
-    example.pop("image", None)
-    size = tf.constant(1) if of_images is None else tf.size(of_images)
-    return {**example, "num_images": size}
+    one_each = [example[key] for key in ("images", "image_ids") if key in example]
+    left_out = {"image", "images", "image_ids", *(["tfds_id"] if "bag_id" in example else [])}
+    kept = {key: value for key, value in example.items() if key not in left_out}
+    return {**kept, "num_images": tf.size(one_each[0]) if one_each else tf.constant(1)}
 
 
 def _row(example: dict) -> dict:

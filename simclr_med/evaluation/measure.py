@@ -298,7 +298,7 @@ def _all_scores(
     of_train = case_features(config, strategy, models, train_bags)
     train_y = cases.labels[chosen]
     if not chosen.all():
-        of_train = {which: x[chosen] for which, x in of_train.items()}
+        of_train = {which: of_train.pop(which)[chosen] for which in models}
     scores, fitted = all_scores(
         of_train,
         train_y,
