@@ -112,7 +112,7 @@ def draw(folder: str, share: float, options: argparse.Namespace) -> None:
             sex=sex[rows],
             age=age[rows],
         )
-        for strength, which in zip((1.0, 0.3), ENCODERS):
+        for strength, which in zip((1.0, 0.3), ENCODERS[: options.encoders]):
             x = np.lib.format.open_memmap(
                 os.path.join(folder, f"{which}-{split}.npy"), "w+", np.float32, (size, WIDTH)
             )

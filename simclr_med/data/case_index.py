@@ -9,6 +9,7 @@ is not of these data is never used.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import time
 
@@ -22,6 +23,7 @@ from simclr_med.data.prepared import Prepared
 
 _KEY = b"simclr_med_case_index"  # of the file's metadata: what it was made of
 _FORMAT = 1
+_AT_ONCE = 4096  # examples as Python objects, 2 to 3 KB each
 _LONG = 10  # seconds of reading that are worth a line
 _PER_EXAMPLE = ("bag_id", "patient_id", "label", "labels", "label_weights")
 # What else may have these names, in TFDS's own datasets, is not read.
@@ -137,7 +139,12 @@ def _from_records(builder, split: str) -> pa.Table:
             try_autocache=False, add_tfds_id=True, interleave_cycle_length=1
         ),  # file by file
     )
-    return pa.Table.from_pylist([_row(e) for e in dataset.map(_sized).as_numpy_iterator()])
+    tables: list[pa.Table] = []
+    examples = dataset.map(_sized).as_numpy_iterator()
+    while rows := [_row(example) for example in itertools.islice(examples, _AT_ONCE)]:
+        schema = tables[0].schema if tables else None
+        tables.append(pa.Table.from_pylist(rows, schema=schema))
+    return pa.concat_tables(tables)
 
 
 def _sized(example: dict) -> dict:

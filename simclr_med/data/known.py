@@ -90,7 +90,7 @@ class Reading:
     weights: bool = False
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
     """Returns the cases of a split or slice, as TFDS names it; their arrays are read-only."""
     table = _table(prepared, tfds_split)
@@ -122,7 +122,7 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
     return cases
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def _table(prepared: Prepared, tfds_split: str) -> pa.Table:
     names, rows = case_index.rows_of(prepared.builder, tfds_split)
     table = pa.concat_tables([case_index.read(prepared.builder, name) for name in names])

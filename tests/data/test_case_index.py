@@ -47,7 +47,9 @@ def datasets(tmp_path_factory):
         builder = package.Builder(config=config, data_dir=root / "tfds")
         many = tfds.download.DownloadConfig(num_shards=17) if name == "scin" else None
         builder.download_and_prepare(download_config=many)
-        case_index.write(builder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(case_index, "_AT_ONCE", 50)
+            case_index.write(builder)
         found[name] = builder
     return found
 

@@ -45,20 +45,46 @@ def _neighbours(train_x, test_x, known: np.ndarray) -> list[tuple[np.ndarray, np
       test_x: features, float [m, d].
       known: which cases are in each group, bool [g, n]; k is less than NEIGHBOURS in a smaller one.
     """
+    train_x, test_x = np.asarray(train_x), np.asarray(test_x)  # of memory-mapped ones plain views
     best = [_Nearest(len(test_x), min(NEIGHBOURS, int(its.sum()))) for its in known]
     for first in range(0, len(train_x), _COLUMNS):
         columns = slice(first, first + _COLUMNS)
         train = train_x[columns] / _norms(train_x[columns])
         for start in range(0, len(test_x), _ROWS):
             similarity = test_x[start : start + _ROWS] @ train.T  # times the test case's norm
-            for its, nearest in zip(known, best, strict=True):
-                nearest.add(similarity, start, first, its[columns])
+            _add(best, similarity, start, first, known[:, columns])
     norms = _norms(test_x)
     return [(b.index, np.exp((b.similarity / norms - 1.0) / TEMPERATURE)) for b in best]
 
 
+def _add(
+    groups: list[_Nearest], similarity: np.ndarray, start: int, first: int, known: np.ndarray
+) -> None:
+    """Shows to each group the similarities [r, c] of the rows from `start` to the cases from `first` on.
+
+    One comparison finds what may be new to any of the groups; `known` is bool [g, c].
+    """
+    limits = [group.limit(start, len(similarity)) for group in groups]
+    lowest = np.min(limits, axis=0, initial=np.inf, where=np.isfinite(limits))
+    near = similarity > lowest.astype(similarity.dtype)[:, np.newaxis]
+    row, column = np.divmod(np.flatnonzero(near), similarity.shape[1])
+    found = similarity[row, column]
+    for group, its, limit in zip(groups, known, limits, strict=True):
+        if np.isfinite(limit).all():
+            new = its[column] & (found > limit[row])
+            group.merge(start + row[new], first + column[new], found[new])
+        elif its.any():  # the beginning: the best of these cases
+            columns = np.flatnonzero(its)
+            some = similarity if its.all() else similarity[:, columns]
+            k = min(NEIGHBOURS, len(columns))
+            nearest = np.argpartition(some, len(columns) - k, axis=1)[:, len(columns) - k :]
+            rows = np.repeat(np.arange(len(some)), k)
+            best = np.take_along_axis(some, nearest, 1).ravel()
+            group.merge(start + rows, first + columns[nearest.ravel()], best)
+
+
 class _Nearest:
-    """The k most similar cases of each row, of all that were added; ties go to the first.
+    """The k most similar cases of each row, of all that were merged; ties go to the first.
 
     Args:
       num_rows: m.
@@ -70,30 +96,14 @@ class _Nearest:
         self.similarity = np.full((num_rows, k), -np.inf)
         self.index = np.zeros((num_rows, k), int)
 
-    def add(self, similarity: np.ndarray, start: int, first: int, known: np.ndarray) -> None:
-        """Sees the similarities [r, c] of the rows from `start` to the cases from `first` on.
+    def limit(self, start: int, count: int) -> np.ndarray:
+        """Returns the least similarity of some rows, float [count]; -inf of one that has fewer than k."""
+        return self.similarity[start : start + count].min(axis=1, initial=np.inf)
 
-        Only cases that are `known`, bool [c], count.
-        """
-        columns = np.flatnonzero(known)
-        if not len(columns):
+    def merge(self, row: np.ndarray, index: np.ndarray, similarity: np.ndarray) -> None:
+        """Keeps the k best of what there is and of new cases, [j] each."""
+        if not len(row):
             return
-        limit = self.similarity[start : start + len(similarity)].min(axis=1)
-        if np.isfinite(limit).all():
-            near = (similarity > limit.astype(similarity.dtype)[:, np.newaxis]) & known
-            row, column = np.divmod(np.flatnonzero(near), near.shape[1])
-            found = similarity[row, column]
-        else:  # the beginning: the best of these cases
-            some = similarity if len(columns) == len(known) else similarity[:, columns]
-            k = min(self._k, len(columns))
-            nearest = np.argpartition(some, len(columns) - k, axis=1)[:, len(columns) - k :]
-            row, column = np.repeat(np.arange(len(some)), k), columns[nearest.ravel()]
-            found = np.take_along_axis(some, nearest, 1).ravel()
-        if len(row):
-            self._merge(start + row, first + column, found)
-
-    def _merge(self, row: np.ndarray, index: np.ndarray, similarity: np.ndarray) -> None:
-        """Keeps the k best of what there is and of new cases."""
         touched, place = np.unique(row, return_inverse=True)
         there = np.arange(len(touched))
         place = np.concatenate([np.repeat(there, self._k), place])

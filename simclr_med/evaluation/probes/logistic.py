@@ -41,7 +41,7 @@ class Features:
     """
 
     def __init__(self, x: np.ndarray):
-        self.x = x
+        self.x = x = np.asarray(x)  # of a memory-mapped one a plain view
         self.mean, self.scale = (column[:, 0] for column in self.moments(np.ones((len(x), 1))))
         self._whole = x - self.mean if x.size < _SMALL else None
         self.eigenvalues, self.eigenvectors = self._spectrum()
