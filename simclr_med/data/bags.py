@@ -128,14 +128,8 @@ def open_split(
         dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
         return join_patients(dataset) if by_patient else dataset
 
-    how = Reading(
-        views=views,
-        by_patient=by_patient,
-        policy=policy,
-        has_label=has_label,
-        metadata_keys=keys,
-        weights="label_weights" in read and not by_patient,
-    )
+    with_shares = "label_weights" in read and not by_patient
+    how = Reading(views, by_patient, policy, has_label, keys, with_shares)
     counts = _count(builder, split, split_info, views)
     if not counts["bags"]:
         raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")

@@ -8,17 +8,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
-from simclr_med.evaluation.probes import knn, linear_probe, logistic
+from simclr_med.evaluation.probes import knn, linear_probe, logistic, small
 
 NAN = math.nan
 
 
-@pytest.fixture(params=["whole", "in pieces"])
-def reading(request, monkeypatch):
-    """Features kept standardised, or standardised again in each pass, 7 cases at a time."""
-    if request.param == "in pieces":
-        monkeypatch.setattr(logistic, "_SMALL", 0)
-        monkeypatch.setattr(logistic, "_ROWS", 7)
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """As if there were many features, and they were read 7 cases at a time."""
+    monkeypatch.setattr(linear_probe, "_SMALL", 0)
+    monkeypatch.setattr(logistic, "_ROWS", 7)
 
 
 def drawn(n=300, d=12, seed=0, dtype=np.float32):
@@ -41,10 +40,10 @@ def labelled(x, num_labels=3, seed=1):
     return y
 
 
-def by_sklearn(x, y, elsewhere, c):
-    """Returns scikit-learn's logits, [m] of two classes or [m, K], converged far."""
+def by_sklearn(x, y, elsewhere, c, tol=1e-10):
+    """Returns scikit-learn's logits, [m] of two classes or [m, K], converged far by default."""
     scaler = StandardScaler().fit(x.astype(float))
-    model = LogisticRegression(C=c, tol=1e-10, max_iter=100_000)
+    model = LogisticRegression(C=c, tol=tol, max_iter=100_000)
     model.fit(scaler.transform(x.astype(float)), y)
     return model.decision_function(scaler.transform(elsewhere.astype(float)))
 
@@ -59,7 +58,7 @@ def penalty_by_sklearn(x, y, patients, seed):
     return linear_probe.PENALTIES[int(np.argmin(losses))]
 
 
-def test_labels_have_the_log_odds_and_penalties_of_scikit_learn(reading):
+def test_labels_have_the_log_odds_and_penalties_of_scikit_learn(in_pieces):
     x, patients = drawn()
     y, elsewhere = labelled(x), drawn(seed=2)[0]
     said = {}
@@ -77,7 +76,7 @@ def test_labels_have_the_log_odds_and_penalties_of_scikit_learn(reading):
 
 
 @pytest.mark.parametrize("c", linear_probe.PENALTIES)
-def test_classes_have_the_log_odds_of_scikit_learns_softmax(reading, c, monkeypatch):
+def test_classes_have_the_log_odds_of_scikit_learns_softmax(in_pieces, c, monkeypatch):
     x, patients = drawn()
     y = np.nan_to_num(labelled(x, 4)).argmax(1)
     monkeypatch.setattr(linear_probe, "PENALTIES", (c,))
@@ -87,21 +86,43 @@ def test_classes_have_the_log_odds_of_scikit_learns_softmax(reading, c, monkeypa
     np.testing.assert_allclose(odds - odds[:, :1], expected - expected[:, :1], atol=1e-4)
 
 
-def test_correlated_features_need_few_passes(monkeypatch):
+def test_few_features_are_fitted_by_scikit_learn_as_they_always_were():
+    x, patients = drawn()
+    y, elsewhere = labelled(x), drawn(seed=2)[0]
+    said = {}
+    scores = linear_probe.scores(x, y, patients, elsewhere, 3, 0, said)
+    assert said["fits"] == 15 and said["not_converged"] == 0
+    for label, c in enumerate(said["penalties"]):
+        known = ~np.isnan(y[:, label])
+        expected = by_sklearn(x[known], y[known, label], elsewhere, c, tol=1e-4)
+        odds = np.log(scores[:, label] / (1 - scores[:, label]))
+        np.testing.assert_allclose(odds, expected, atol=0.02)
+    y = np.nan_to_num(y).argmax(1)
+    odds = np.log(linear_probe.scores(x, y, patients, elsewhere, 3, 0, said))
+    expected = by_sklearn(x, y, elsewhere, said["penalties"][0], tol=1e-4)
+    found = odds - odds[:, :1]
+    np.testing.assert_allclose(found, expected - expected[:, :1], atol=0.02)
+
+
+def test_correlated_features_need_few_passes(in_pieces, monkeypatch):
     """2,000 cases whose features' variances fall a millionfold; scikit-learn runs out of 300."""
     rng = np.random.default_rng(0)
     mixed = np.linalg.qr(rng.normal(size=(100, 100)))[0]
     x = (rng.normal(size=(2000, 100)) * np.geomspace(1, 1e-3, 100)) @ mixed
     x, y = x.astype(np.float32), labelled(x)
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 40)
+    monkeypatch.setattr(logistic, "_ROWS", 1000)
     said = {}
     linear_probe.scores(x, y, np.arange(2000), x[:1], 3, 0, said)
     assert said["not_converged"] == 0
 
 
-def test_fits_that_run_out_of_iterations_are_told(monkeypatch, capsys):
+@pytest.mark.parametrize("features", [0, 10**9])
+def test_fits_that_run_out_of_iterations_are_told(features, monkeypatch, capsys):
     x, patients = drawn()
+    monkeypatch.setattr(linear_probe, "_SMALL", features)
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(small, "MAX_ITERATIONS", 1)
     monkeypatch.setattr(linear_probe, "MAX_ITERATIONS", 1)
     said = {}
     linear_probe.scores(x, labelled(x), patients, x, 3, 0, said)

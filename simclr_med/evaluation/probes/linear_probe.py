@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.special
@@ -11,10 +13,15 @@ from sklearn.model_selection import GroupShuffleSplit
 from threadpoolctl import threadpool_limits
 
 from simclr_med.evaluation.probes.logistic import MAX_ITERATIONS, Features, Fit, Regressions
+from simclr_med.evaluation.probes.small import SmallRegressions
+
+_Regressions = Regressions | SmallRegressions
+Make = Callable[..., _Regressions]
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # inverse strength C of the L2 penalty
 _HELD_OUT = 0.25  # of the training patients
 _LEAST = 1e-9  # probability that the log loss counts for an outcome thought impossible
+_SMALL = 10_000_000  # features of all cases below which scikit-learn fits
 _ROWS = 4096  # of cases scored at once
 
 
@@ -101,11 +108,14 @@ def fit(train_x, train_y, train_patients, num_classes: int, seed: int) -> Probe:
     """
     patients = np.unique(train_patients, return_inverse=True)[1]
     with threadpool_limits(1):
-        features = Features(train_x)
+        make: Make = functools.partial(SmallRegressions, train_x)
+        if train_x.size >= _SMALL:
+            make = functools.partial(Regressions, Features(train_x))
+        width = train_x.shape[1]
         if train_y.ndim == 2:
-            probe = _fit_labels(features, train_y, patients, seed)
+            probe = _fit_labels(make, width, train_y, patients, seed)
         else:
-            probe = _fit_classes(features, train_y, patients, num_classes, seed)
+            probe = _fit_classes(make, width, train_y, patients, num_classes, seed)
     facts = probe.facts
     if facts["not_converged"]:
         print(
@@ -117,7 +127,9 @@ def fit(train_x, train_y, train_patients, num_classes: int, seed: int) -> Probe:
     return probe
 
 
-def _fit_labels(features: Features, train_y: np.ndarray, patients: np.ndarray, seed: int) -> Probe:
+def _fit_labels(
+    make: Make, width: int, train_y: np.ndarray, patients: np.ndarray, seed: int
+) -> Probe:
     known, truth = ~np.isnan(train_y), np.nan_to_num(train_y)
     fitted, parts = np.zeros_like(known), {}
     for label, its in enumerate(known.T):
@@ -126,11 +138,11 @@ def _fit_labels(features: Features, train_y: np.ndarray, patients: np.ndarray, s
         fitted[:, label] = parts[key]
     best = np.where(known.any(0), PENALTIES[0], np.nan)
     fits: list[Fit] = []
-    start = np.zeros((features.x.shape[1] + 1, len(best)))
+    start = np.zeros((width + 1, len(best)))
     chosen = np.flatnonzero(_both_kinds(truth, fitted) & (known & ~fitted).any(0))
     if len(chosen):
         path, losses = _path(
-            Regressions(features, truth[:, chosen], fitted[:, chosen], softmax=False),
+            make(truth[:, chosen], fitted[:, chosen], softmax=False),
             lambda logits: _losses_of_labels(logits, truth, known & ~fitted, chosen),
         )
         least, fits = np.argmin(losses, axis=0), path
@@ -141,7 +153,7 @@ def _fit_labels(features: Features, train_y: np.ndarray, patients: np.ndarray, s
     bias = np.where(known.any(0), np.where((truth * known).any(0), np.inf, -np.inf), np.nan)
     both = np.flatnonzero(_both_kinds(truth, known))
     if len(both):
-        last = Regressions(features, truth[:, both], known[:, both], softmax=False)
+        last = make(truth[:, both], known[:, both], softmax=False)
         found = last.fit(best[both], start[:, both])
         kernel[:, both], bias[both] = found.kernel, found.bias
         fits = [*fits, found]
@@ -149,7 +161,7 @@ def _fit_labels(features: Features, train_y: np.ndarray, patients: np.ndarray, s
 
 
 def _fit_classes(
-    features: Features, train_y: np.ndarray, patients: np.ndarray, num_classes: int, seed: int
+    make: Make, width: int, train_y: np.ndarray, patients: np.ndarray, num_classes: int, seed: int
 ) -> Probe:
     everyone = np.ones(len(train_y), bool)
     fitted = _part_to_fit(everyone, patients, seed)
@@ -159,17 +171,17 @@ def _fit_classes(
     if len(seen_in_part) > 1 and not fitted.all():
         truth = train_y[~fitted]
         path, losses = _path(
-            _of_classes(features, train_y, seen_in_part, fitted),
+            _of_classes(make, train_y, seen_in_part, fitted),
             lambda logits: _loss_of_classes(logits[~fitted], truth, seen_in_part),
         )
         best, start = PENALTIES[int(np.argmin(losses))], path[int(np.argmin(losses))].weights
     seen = np.unique(train_y)
-    kernel, bias = np.zeros((features.x.shape[1], num_classes)), np.full(num_classes, -np.inf)
+    kernel, bias = np.zeros((width, num_classes)), np.full(num_classes, -np.inf)
     if len(seen) == 1:  # nothing to tell apart
         bias[seen] = 0.0
     else:
         same = np.array_equal(seen, seen_in_part)
-        found = _of_classes(features, train_y, seen, everyone).fit(
+        found = _of_classes(make, train_y, seen, everyone).fit(
             np.array([best]), start if same else None
         )
         path = [*path, found]
@@ -178,13 +190,11 @@ def _fit_classes(
     return Probe(kernel, bias, penalties, _facts(path, penalties), multilabel=False)
 
 
-def _of_classes(
-    features: Features, y: np.ndarray, seen: np.ndarray, used: np.ndarray
-) -> Regressions:
+def _of_classes(make: Make, y: np.ndarray, seen: np.ndarray, used: np.ndarray) -> _Regressions:
     """Returns the softmax over the classes seen; of two classes the regression of the second."""
     columns = seen[1:] if len(seen) == 2 else seen
     truth = y[:, np.newaxis] == columns
-    return Regressions(features, truth, used[:, np.newaxis], softmax=len(seen) > 2)
+    return make(truth, used[:, np.newaxis], softmax=len(seen) > 2)
 
 
 def _centred(columns: np.ndarray) -> np.ndarray:
@@ -194,7 +204,7 @@ def _centred(columns: np.ndarray) -> np.ndarray:
     return columns - columns.mean(axis=-1, keepdims=True)
 
 
-def _path(regressions: Regressions, loss_of) -> tuple[list[Fit], np.ndarray]:
+def _path(regressions: _Regressions, loss_of) -> tuple[list[Fit], np.ndarray]:
     """Returns the fits at PENALTIES, each begun at the one before, and loss_of(logits [n, k]) of each."""
     fits: list[Fit] = []
     losses = []

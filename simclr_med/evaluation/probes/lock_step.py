@@ -52,9 +52,9 @@ def minimise(
         try:
             return [future.result() for future in waiting]
         except _EndedError:
-            raise next(
-                e for f in waiting if not isinstance(e := f.exception(), _EndedError)
-            ) from None
+            errors = [future.exception() for future in waiting]
+            first = next(e for e in errors if e is not None and not isinstance(e, _EndedError))
+            raise first from None
         except BaseException:  # Ctrl-C too: the others are waiting
             meeting.end()
             raise

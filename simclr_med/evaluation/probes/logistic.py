@@ -27,8 +27,7 @@ MAX_ITERATIONS = 300
 TOLERANCE = 1e-4
 # Largest gradient in the scaled coordinates where the optimiser stops: of a fit whose scores count, and
 # of one that only helps to choose the penalty, which takes a third fewer passes.
-_GRADIENT, _ROUGH_GRADIENT = 1e-8, 3e-7
-_SMALL = 10_000_000  # features below which they are kept in float64, 80 MB
+_GRADIENT, _ROUGH_GRADIENT = 3e-8, 3e-7
 _ROWS = 256  # of a piece: 4 MB of 2,048 features in float64; 1,024 rows take 1.6 times the time
 _ROWS_PER_FEATURE = 16  # of the cases that the Hessian is estimated on
 
@@ -43,7 +42,6 @@ class Features:
     def __init__(self, x: np.ndarray):
         self.x = x = np.asarray(x)  # of a memory-mapped one a plain view
         self.mean, self.scale = (column[:, 0] for column in self.moments(np.ones((len(x), 1))))
-        self._whole = x - self.mean if x.size < _SMALL else None
         self.eigenvalues, self.eigenvectors = self._spectrum()
 
     def moments(self, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +67,6 @@ class Features:
 
         The array is overwritten by the next piece.
         """
-        if self._whole is not None:
-            yield slice(0, len(self.x)), self._whole
-            return
         buffer = np.empty((_ROWS, self.x.shape[1]))
         for rows in _pieces(len(self.x)):
             z = buffer[: len(self.x[rows])]
@@ -81,10 +76,14 @@ class Features:
     def _spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns eigenvalues [r] and eigenvectors [d, r] of the features' correlations."""
         n, d = self.x.shape
-        step = max(1, n // (_ROWS_PER_FEATURE * d))
-        some = (self.x[::step] - self.mean) / self.scale
-        if len(some) >= d:
-            return scipy.linalg.eigh(some.T @ some / len(some))
+        if n >= d:
+            some = self.x[:: max(1, n // (_ROWS_PER_FEATURE * d))]
+            products = np.zeros((d, d))
+            for start in range(0, len(some), d):
+                z = (some[start : start + d] - self.mean) / self.scale
+                products += z.T @ z
+            return scipy.linalg.eigh(products / len(some))
+        some = (self.x - self.mean) / self.scale
         values, vectors = scipy.linalg.eigh(some @ some.T / len(some))
         kept = values > values[-1] * 1e-10
         values, vectors = values[kept], vectors[:, kept]
