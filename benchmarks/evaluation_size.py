@@ -44,18 +44,18 @@ def main() -> None:
     parser.add_argument("--encoders", type=int, default=2, choices=(1, 2), help="of probe and kNN")
     parser.add_argument("--correlated", type=float, default=0.9)
     parser.add_argument("--scratch", help="folder for the features (3.3 GB at full size)")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(*options.worker)
+        work(*options.worker, options)
         return
     rows = []
     print(f"{'part':10} {'share':>6} {'CPU s':>8} {'wall s':>8} {'peak MiB':>9}  what", flush=True)
     for share in options.shares:
         with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
-            draw(folder, share, options)
+            run_alone("draw", folder, options, share)
             for part in options.parts:
-                row = {"part": part, "share": share, **measured(part, folder, options.encoders)}
+                row = {"part": part, "share": share, **run_alone(part, folder, options, share)}
                 rows.append(row)
                 print(
                     f"{part:10} {share:6.3f} {row['cpu_s']:8.1f} {row['wall_s']:8.1f} "
@@ -65,22 +65,32 @@ def main() -> None:
     print(json.dumps({"benchmark": "evaluation_size", **machine(), "rows": rows}))
 
 
-def measured(part: str, folder: str, encoders: int) -> dict:
-    """Returns {"cpu_s", "wall_s", "peak_mib", "said"} of a part, in a process of its own."""
+def run_alone(part: str, folder: str, options: argparse.Namespace, share: float) -> dict:
+    """Returns {"cpu_s", "wall_s", "peak_mib", "said"} of a part, in a process of its own.
+
+    Drawing is one too: a process begins with the peak memory of the one that starts it.
+    """
     alone = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **alone}
-    command = [sys.executable, os.path.abspath(__file__), "--worker", part, folder, str(encoders)]
+    command = [sys.executable, os.path.abspath(__file__), "--worker", part, folder]
+    command += [f"--shares={share}", f"--encoders={options.encoders}"]
+    command += [f"--correlated={options.correlated}"]
+    command += [f"--nih={options.nih}"] if options.nih else []
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if found.returncode:
         raise SystemExit(f"{part}: {found.stderr}")
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def work(part: str, folder: str, encoders: str) -> None:
+def work(part: str, folder: str, options: argparse.Namespace) -> None:
     """Does a part and prints what it took, as JSON."""
     sys.path.insert(0, ROOT)
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1" if sys.version_info >= (3, 12) else "0")
-    data = Data(folder, ENCODERS[: int(encoders)])
+    if part == "draw":
+        draw(folder, options.shares[0], options)
+        print("{}")
+        return
+    data = Data(folder, ENCODERS[: options.encoders])
     function = PARTS[part]
     function(None)  # imports
     wall, cpu = time.perf_counter(), time.process_time()
