@@ -12,7 +12,7 @@ import inspect
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import filelock
@@ -81,6 +81,7 @@ def prepare(
     options: BuildOptions | None = None,
     beam_runner: str | None = None,
     beam_options: str = "",
+    when_built: Callable[[tfds.core.DatasetBuilder], None] | None = None,
 ) -> tfds.core.DatasetBuilder:
     """Returns the builder of a dataset, with its data on disk.
 
@@ -91,6 +92,7 @@ def prepare(
       options: for FOLDERS.
       beam_runner: name of the Beam runner that builds, such as DirectRunner; None builds here.
       beam_options: its options, as a command line would have them, separated by spaces.
+      when_built: called with a builder of ours that was just prepared, before others may use it.
 
     Raises:
       DataError: for anything the user has to mend.
@@ -116,11 +118,15 @@ def prepare(
             return unprepared(name, manual_dir, data_dir, options)
         if name not in FOLDERS:
             _download(name, builder, download)
+            if when_built and name.split("/")[0] in FOLDERS:
+                when_built(builder)
             return builder
         for left in _unfinished(builder) if alone else []:
             shutil.rmtree(left)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
+        if when_built:
+            when_built(builder)
         for line in image_log.summary(builder.info.metadata, builder.data_path):
             print(line, flush=True)
     return builder

@@ -10,6 +10,7 @@ from simclr_med import printing
 from simclr_med.commands import next_step
 from simclr_med.commands.invocation import Invocation
 from simclr_med.config import Config
+from simclr_med.data import case_index
 from simclr_med.errors import UserError
 from simclr_med.metrics.grades import grades_of, in_words, order_of
 from simclr_med.run_folder import data_json, figures, terminal
@@ -31,6 +32,8 @@ def run(invocation: Invocation) -> int:
     builder = prepare(config)
     grades = _grades(config, builder)
     if invocation.mode == "build":
+        if "bag_id" in builder.info.features and not case_index.is_there(builder):
+            _write_index(builder)  # prepared by an earlier version, or killed before the end
         with printing.result():
             print(f"{builder.info.full_name} is stored in {builder.data_path}:")
             for name, split in builder.info.splits.items():
@@ -95,11 +98,24 @@ def prepare(config: Config):
                 **_reading(config),
                 beam_runner=data.beam_runner,
                 beam_options=data.beam_options,
+                when_built=_write_index,
             ),
             f"Preparing or opening --dataset={data.dataset}",
         )
     except DataError as error:
         raise UserError(str(error)) from error
+
+
+def _write_index(builder) -> None:
+    """Writes what is stored of the cases but their images; without it the data are whole too."""
+    try:
+        case_index.write(builder)
+    except OSError as error:
+        print(
+            f"Note: the index of the cases could not be written to {builder.data_path} "
+            f"({error.strerror or error}): each command will read the records in its place.",
+            flush=True,
+        )
 
 
 def new_cases(config: Config) -> NewCases:

@@ -13,11 +13,13 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from simclr_med.data import known
 from simclr_med.data.by_patient import join_patients
+from simclr_med.data.case_index import KeepEncoded
+from simclr_med.data.known import Cases, Known, Reading
 from simclr_med.data.labels import AS_STORED, LabelPolicy, LabelReading, make_policy
 from simclr_med.data.pieces import Pieces, pieces_of_split
 from simclr_med.data.prepared import Prepared
-from simclr_med.data.records import read_records
 from simclr_med.errors import UserError
 
 NO_LABEL = -1
@@ -42,6 +44,7 @@ class Bags:
         it has to be replaced too.
       class_names: of the classes, or of the L labels; () where the dataset has no labels.
       multilabel: whether a bag has several labels.
+      known: what is known without reading images, while its `open` is that of the bags.
     """
 
     open: Callable[[], tf.data.Dataset]
@@ -51,11 +54,28 @@ class Bags:
     multilabel: bool = False
     num_multi: int | None = None
     pieces: Pieces | None = None
+    known: Known | None = None
 
     @property
     def dataset(self) -> tf.data.Dataset:
         """The bags, read by whichever host asks: a dataset cannot be handed to another."""
         return self.open()
+
+    def known_cases(self) -> Cases | None:
+        """Returns what is known of the bags without reading them; None: they have to be read."""
+        if self.known is None or self.known.open is not self.open:
+            return None
+        return self.known.cases()
+
+    def changed(
+        self, open: Callable[[], tf.data.Dataset], change: Callable[[Cases], Cases], **also: Any
+    ) -> Bags:
+        """Returns the bags that `open` makes of these; `change` does the same to what is known."""
+        known = None
+        if self.known is not None and self.known.open is self.open:
+            before = self.known.cases
+            known = Known(open, lambda: change(before()))
+        return dataclasses.replace(self, open=open, known=known, **also)
 
 
 def open_split(
@@ -99,7 +119,7 @@ def open_split(
     )
     read = [name for name in read if name in info.features]
 
-    decoding = tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: _KeepEncoded()})
+    decoding = tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: KeepEncoded()})
 
     def as_bags(dataset: tf.data.Dataset) -> tf.data.Dataset:
         if views != "all":
@@ -113,6 +133,8 @@ def open_split(
         options = {"decoders": decoding, "shuffle_files": False, "read_config": config}
         return as_bags(builder.as_dataset(split=tfds_split, **options))
 
+    with_shares = "label_weights" in read and not by_patient
+    how = Reading(views, by_patient, policy, has_label, keys, with_shares)
     counts = _count(builder, split, split_info, views)
     if not counts["bags"]:
         raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
@@ -131,15 +153,8 @@ def open_split(
             reading,
             alone=counts["images"] == counts["bags"],
         ),
+        known=Known(read_split, lambda: known.read(Prepared(builder), tfds_split, how)),
     )
-
-
-class _KeepEncoded(tfds.decode.SkipDecoding):
-    """Leaves images encoded; TFDS's own copies those of a bag one by one, 0.3 ms for six photographs."""
-
-    def decode_batch_example(self, serialized_example: tf.Tensor) -> tf.Tensor:
-        """Returns the encoded images of a bag, string [K], as they are."""
-        return serialized_example
 
 
 def find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
@@ -247,25 +262,17 @@ def _as_bag(
         **({"metadata": metadata} if metadata else {}),
         **({"image_ids": example["image_ids"]} if named and "image_ids" in example else {}),
         **(
-            {"differential": _shares(example["label_weights"], label)}
+            {"differential": known.shares(example["label_weights"], label)}
             if "label_weights" in example
             else {}
         ),
     }
 
 
-def _shares(weights: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Returns the weights of a case's labels, float32 [classes], as shares; see `Bags`."""
-    total = tf.reduce_sum(weights)
-    alone = tf.one_hot(label, tf.size(weights))  # zeros of no label, -1
-    return tf.where((total > 0) & (label >= 0), tf.math.divide_no_nan(weights, total), alone)
-
-
 def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
     """Returns {"bags", "images", "patients"} of a split, from what its builder counted.
 
-    What it did not count (a slice, another builder's dataset) is counted by reading the split once,
-    without its images where they come in bags, and remembered.
+    What it did not count (a slice, another builder's dataset) is counted in the index of its cases.
     """
     metadata = builder.info.metadata or {}
     if split == "all" and split not in builder.info.splits:  # patients are in one split each
@@ -282,7 +289,12 @@ def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
         return {"bags": split_info.num_examples, "images": split_info.num_examples}
     if split in (num_images := metadata.get("num_images", {})):
         return {"bags": split_info.num_examples, "images": num_images[split]}
-    return read_records(Prepared(builder), find_split(builder, split)[1], views).counts()
+    cases = known.read(Prepared(builder), find_split(builder, split)[1], Reading(views=views))
+    return {
+        "bags": len(cases.ids),
+        "images": int(cases.num_images.sum()),
+        "patients": len(set(cases.patients)),
+    }
 
 
 def _class_names(features) -> tuple[str, ...]:

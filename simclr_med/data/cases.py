@@ -8,41 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from simclr_med.data import Bags
+from simclr_med.data.known import Cases, one_value
 from simclr_med.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
-class Cases:
-    """The evaluated cases of a split.
-
-    Attributes:
-      ids: [n].
-      patients: [n].
-      labels: int [n], below 0 none; or, of several labels a case, float [n, L], NaN unknown.
-      num_images: images of each case, int [n].
-      metadata: {key: text of each case, [n]}, "" unknown; what images of one case disagree about
-        reads "several".
-      differential: shares of the labels of each case, float [n, classes], see `Bags`; None where the
-        data has none, or they were not asked for.
-    """
-
-    ids: np.ndarray
-    patients: np.ndarray
-    labels: np.ndarray
-    num_images: np.ndarray
-    metadata: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    differential: np.ndarray | None = None
-
-    @property
-    def labelled(self) -> np.ndarray:
-        """Returns which cases have a label, bool [n]."""
-        if self.labels.ndim == 2:
-            return ~np.isnan(self.labels).all(axis=1)
-        return self.labels >= 0
-
-
 def read_cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns who is in a split, at most the first `max_cases` (0: all); no image is decoded."""
+    """Returns who is in a split, at most the first `max_cases` (0: all); no image is decoded.
+
+    From the index of the split; bags that are not as `open_split` made them are read.
+    """
+    if (cases := bags.known_cases()) is not None:
+        return cases.of(slice(max_cases or None))
 
     def without_images(bag):
         return {**bag, "images": tf.size(bag["images"])}
@@ -64,7 +40,9 @@ def read_cases(bags: Bags, max_cases: int) -> Cases:
 
 
 def count_multi(bags: Bags) -> int:
-    """Returns how many bags have at least two images; reads the split once, and decodes no image."""
+    """Returns how many bags have at least two images."""
+    if (cases := bags.known_cases()) is not None:
+        return int((cases.num_images > 1).sum())
     sizes = bags.dataset.map(lambda bag: tf.size(bag["images"]))
     return int(sizes.reduce(0, lambda total, size: total + tf.cast(size > 1, tf.int32)))
 
@@ -112,5 +90,4 @@ def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...])
 
 def _one_value(values: np.ndarray) -> str:
     """Returns what the images of a case say, of bytes [K]."""
-    found = {value.decode() for value in values} - {""}
-    return "several" if len(found) > 1 else next(iter(found), "")
+    return one_value({value.decode() for value in values} - {""})

@@ -69,9 +69,9 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
         return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
 
     sizes = cases.num_images[kept].astype(np.int64)
-    return dataclasses.replace(
-        bags,
-        open=of_kept,
+    return bags.changed(
+        of_kept,
+        lambda known: known.of(kept),
         num_bags=len(sizes),
         num_images=int(sizes.sum()),
         num_multi=None,
@@ -91,7 +91,14 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
     if found:
         masked = pieces.with_mask(found, kept)
         found = dataclasses.replace(found, open=lambda i, j: masked(i, j).map(hide))
-    return dataclasses.replace(bags, open=lambda: _with_mask(bags, kept).map(hide), pieces=found)
+
+    def hidden(known: Cases) -> Cases:
+        unknown = np.nan if known.labels.ndim == 2 else -1
+        keep = kept[:, np.newaxis] if known.labels.ndim == 2 else kept
+        labels = np.where(keep, known.labels, np.array(unknown, known.labels.dtype))
+        return dataclasses.replace(known, labels=labels)
+
+    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden, pieces=found)
 
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:

@@ -8,11 +8,9 @@ import hashlib
 import io
 from collections.abc import Iterator
 
-import tensorflow as tf
-import tensorflow_datasets as tfds
-
-from simclr_med.data import folds
+from simclr_med.data import folds, known
 from simclr_med.data.bags import find_split, open_split
+from simclr_med.data.known import Reading
 from simclr_med.data.labels import AS_STORED, LabelReading
 from simclr_med.data.prepared import Prepared
 
@@ -58,26 +56,7 @@ def _patients(prepared: Prepared, split: str, views: str) -> frozenset[str]:
     if whole and views == "all" and path.exists():  # instead of all the images
         rows = csv.DictReader(io.StringIO(path.read_text()))
         return frozenset(row["patient_id"] for row in rows if split in ("all", row["split"]))
-    features = builder.info.features
-    key = next((name for name in ("patient_id", "bag_id") if name in features), "tfds_id")
-    smallest = "label" if "label" in features else next(iter(features))  # it must read something
-    wanted = [smallest] if key == "tfds_id" else [key]
-    wanted += ["views"] * (views != "all")
-    dataset = builder.as_dataset(
-        split=tfds_split,
-        decoders=tfds.decode.PartialDecoding(
-            dict.fromkeys(wanted, True),
-            {"image": tfds.decode.SkipDecoding()} if "image" in wanted else None,
-        ),
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
-    )
-    if views != "all":
-        dataset = dataset.filter(lambda example: tf.reduce_any(example["views"] == views))
-    return frozenset(
-        example.decode()
-        for example in dataset.map(lambda example: example[key]).as_numpy_iterator()
-    )
+    return frozenset(known.read(prepared, tfds_split, Reading(views=views)).patients.tolist())
 
 
 def same_pictures(one, other, most: int = 20) -> bool:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import dataclasses
-import functools
-import io
 import os
 from collections.abc import Callable
 
@@ -14,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from simclr_med.data import known
 from simclr_med.data.prepared import Prepared
 
 # TensorFlow's own. TFDS's 8 MiB would be held by each of the files that are open at a time.
@@ -32,96 +29,16 @@ class Records:
     sizes: np.ndarray
     patients: np.ndarray
 
-    def counts(self) -> dict[str, int]:
-        """Returns {"bags", "images", "patients"} of the records that have an image."""
-        there = self.sizes > 0
-        patients = len(np.unique(self.patients[there]))
-        return {"bags": int(there.sum()), "images": int(self.sizes.sum()), "patients": patients}
 
-
-@functools.lru_cache(maxsize=64)
 def read_records(prepared: Prepared, split: str, views: str) -> Records:
-    """Returns the records of a split, which is read once: a whole split once and for all.
-
-    What a whole split holds is stored beside it, in records_SPLIT.npz: numbers of images and of
-    patients, no names. Where that cannot be written it is read again by the next process.
+    """Returns the records of a split, from its index (`case_index`), no image.
 
     Args:
       prepared: a dataset of bags.
       split: as TFDS names it.
       views: that are read; "all": every image.
     """
-    builder = prepared.builder
-    columns = _stored(builder, split)
-    if columns is None:
-        columns = _read(builder, split)
-        if split in builder.info.splits:
-            _store(builder, split, columns)
-    nothing = np.zeros_like(columns["patients"])
-    return Records(columns.get(f"images_{views}", nothing), columns["patients"])
-
-
-def _read(builder, split: str) -> dict[str, np.ndarray]:
-    """Returns {"patients", "images_all", "images_VIEW" of each view: int64 [n]} of a split."""
-    features = builder.info.features
-    wanted = [name for name in ("image_ids", "views", "patient_id") if name in features]
-    sizes: collections.defaultdict[str, dict[int, int]] = collections.defaultdict(dict)
-    patients: list[int] = []
-    numbers: dict[bytes | None, int] = {}
-    dataset = builder.as_dataset(
-        split=split,
-        decoders=tfds.decode.PartialDecoding(dict.fromkeys(wanted, True)),
-        read_config=tfds.ReadConfig(try_autocache=False),
-    )
-    for record, example in enumerate(tfds.as_numpy(dataset)):
-        sizes["all"][record] = len(example["image_ids"])
-        for view, count in collections.Counter(example.get("views", ())).items():
-            sizes[view.decode()][record] = count
-        patients.append(numbers.setdefault(example.get("patient_id"), len(numbers)))
-    columns = {"patients": np.array(patients, np.int64)}
-    for view, found in sizes.items():
-        columns[f"images_{view}"] = np.zeros(len(patients), np.int64)
-        columns[f"images_{view}"][list(found)] = list(found.values())
-    return columns
-
-
-def _file(builder, split: str) -> str:
-    return os.path.join(os.fspath(builder.data_path), f"records_{split}.npz")
-
-
-def _stored(builder, split: str) -> dict[str, np.ndarray] | None:
-    """Returns what `_read` would, from the files of the whole splits; None if one is missing."""
-    splits = builder.info.splits
-    parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(dict(splits))
-    tables = []
-    for part in parts:
-        path = _file(builder, part.splitname)
-        if not tf.io.gfile.exists(path):
-            return None
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as table:
-            if len(table["patients"]) != splits[part.splitname].num_examples:
-                return None
-            tables.append({name: table[name][part.from_ : part.to] for name in table})
-    end, of_parts = 0, []
-    for table in tables:  # a patient is in one split
-        of_parts.append(table["patients"] + end)
-        end = max(end, int(of_parts[-1].max(initial=0)) + 1)
-    columns = {"patients": np.concatenate(of_parts)}
-    for name in {name for table in tables for name in table} - {"patients"}:
-        none = [np.zeros_like(table["patients"]) for table in tables]
-        columns[name] = np.concatenate([t.get(name, z) for t, z in zip(tables, none, strict=True)])
-    return columns
-
-
-def _store(builder, split: str, columns: dict[str, np.ndarray]) -> None:
-    """Writes what `_read` returned, in one piece; nothing where the folder cannot be written."""
-    path = _file(builder, split)
-    mine, content = f"{path}.{os.getpid()}", io.BytesIO()
-    np.savez_compressed(content, **columns)
-    with contextlib.suppress(OSError, tf.errors.OpError):
-        with tf.io.gfile.GFile(mine, "wb") as file:
-            file.write(content.getvalue())
-        tf.io.gfile.rename(mine, path, overwrite=True)
+    return Records(*known.sizes_and_patients(prepared, split, views))
 
 
 def file_starts(split_info) -> np.ndarray:

@@ -52,7 +52,9 @@ def case_features(
                 sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
             np.add.at(sums[name], bag, value)
         seen(len(bag))
-    return {name: total / counts for name, total in sums.items()}
+    for total in sums.values():
+        total /= counts  # in place: of 167,000 cases 1.4 GB an encoder
+    return sums
 
 
 def image_features(

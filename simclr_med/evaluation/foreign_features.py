@@ -168,12 +168,11 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
     train_x = {"trained": features.of(train.ids[chosen], config.data.train_split)}
     test_x = {"trained": features.of(cases.ids, config.data.eval_split)}
     train_y = train.labels[chosen]
-    scores = all_scores(
+    scores, fitted = all_scores(
         train_x,
         train_y,
         train.patients[chosen],
         test_x,
-        multilabel=train_bags.multilabel,
         num_classes=len(bags.class_names),
         seed=config.run.seed,
     )
@@ -190,6 +189,7 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
             "features": {"name": features.name, "files": list(features.paths)},
             "adopted_weights": of_run["adopted_weights"],
             "patients": patients,
+            "probes": fitted,
         },
     )
     print(

@@ -110,10 +110,11 @@ def measure(
     )
     features = case_features(config, strategy, models, bags, len(cases.ids))
     scores: dict = {}
+    fitted: dict = {}
     untrained: list[str] = []
     training: TrainingCases | None = None
     if class_names and cases.labelled.any():
-        scores, untrained, training = _all_scores(
+        scores, untrained, fitted, training = _all_scores(
             config, builder, model_dir, strategy, models, features, bags, class_names
         )
     result = {
@@ -125,6 +126,7 @@ def measure(
         "selection": {name: value for name, value in chosen.items() if name not in _OF_CHOICE},
         "contrastive": _contrastive(config, model_dir),
         "encoders": encoders,
+        "probes": fitted,
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
         **metrics_of_scores(config, cases, class_names, scores, chosen["thresholds"], untrained),
@@ -284,31 +286,35 @@ def _models(
 
 def _all_scores(
     config, builder, model_dir: str, strategy, models, features, bags: Bags, class_names
-) -> tuple[dict, list[str], TrainingCases | None]:
-    """Returns ({(evaluator, key of `models`): scores [n, classes]}, classes without a training case,
-    `Measured.training`)."""
+) -> tuple[dict, list[str], dict, TrainingCases | None]:
+    """Returns scores, classes without a training case, what is said of the probes' fits, and
+    `Measured.training`.
+
+    The scores are {(evaluator, key of `models`): [n, classes]}, the third {evaluator: {key: facts}}.
+    """
     if config.run.train_mode == "finetune":
         probabilities = case_probabilities(models["trained"], features["trained"], bags.multilabel)
         untrained = data_json.read(model_dir).get("classes_without_training_cases", [])
-        return {("supervised head", "trained"): probabilities}, untrained, None
+        return {("supervised head", "trained"): probabilities}, untrained, {}, None
     train_bags = open_bags(config, builder, config.data.train_split)
     try:
         cases, chosen = labelled_cases(config, train_bags)
     except UserError:  # nothing to fit a probe on
-        return {}, [], None
+        return {}, [], {}, None
     of_train = case_features(config, strategy, models, train_bags)
+    training = TrainingCases.of(config.data.train_split, train_bags, cases, of_train["trained"])
     train_y = cases.labels[chosen]
-    scores = all_scores(
-        {which: of_train[which][chosen] for which in models},
+    if not chosen.all():
+        of_train = {which: of_train.pop(which)[chosen] for which in models}
+    scores, fitted = all_scores(
+        of_train,
         train_y,
         cases.patients[chosen],
         features,
-        multilabel=train_bags.multilabel,
         num_classes=len(class_names),
         seed=config.run.seed,
     )
-    training = TrainingCases.of(config.data.train_split, train_bags, cases, of_train["trained"])
-    return scores, label_fraction.without_cases(train_y, class_names), training
+    return scores, label_fraction.without_cases(train_y, class_names), fitted, training
 
 
 def _contrastive(config: Config, model_dir: str) -> dict:

@@ -47,12 +47,9 @@ def start(
             own.moving_variance.assign(tf.convert_to_tensor(other.moving_variance))
     features = case_features(config, strategy, {"": model}, bags)[""]
     cases = read_cases(bags, 0)
-    arguments = features, cases.labels, cases.patients
-    if bags.multilabel:
-        kernel, bias, penalties = _label_heads(*arguments, config.run.seed)
-    else:
-        kernel, bias, c = linear_probe.head(*arguments, len(names), config.run.seed)
-        penalties = [c]
+    kernel, bias, penalties = linear_probe.head(
+        features, cases.labels, cases.patients, len(names), config.run.seed
+    )
     model.supervised_head.dense.kernel.assign(kernel.astype(np.float32))
     model.supervised_head.dense.bias.assign(bias.astype(np.float32))
     low, high = f"{min(penalties, default=0):g}", f"{max(penalties, default=0):g}"
@@ -62,34 +59,6 @@ def start(
         f"{time.monotonic() - began:.1f} s.",
         *_notes(names, kernel, len(cases.ids), bags.multilabel),
     ]
-
-
-def _label_heads(
-    features: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Returns (kernel [d, L], bias [L], each fitted C) of a logistic regression for each label.
-
-    Each is fitted on the cases that know the label, as `probes.label_scores` does; one that no case
-    knows has logit 0.
-
-    Args:
-      features: float [n, d].
-      labels: 1, 0 or NaN (unknown), float [n, L].
-      patients: [n].
-      seed: of the probe.
-    """
-    kernel, bias = np.zeros((features.shape[1], labels.shape[1])), np.zeros(labels.shape[1])
-    penalties = []
-    for label, values in enumerate(labels.T):
-        known = ~np.isnan(values)
-        if not known.any():
-            continue
-        truth = values[known].astype(int)
-        of_kinds = linear_probe.head(features[known], truth, patients[known], 2, seed)
-        kernel[:, label] = of_kinds[0][:, 1] - of_kinds[0][:, 0]  # the log-odds of "present"
-        bias[label] = of_kinds[1][1] - of_kinds[1][0]
-        penalties.append(of_kinds[2])
-    return kernel, bias, penalties
 
 
 def _notes(names: tuple[str, ...], kernel: np.ndarray, count: int, multilabel: bool) -> list[str]:

@@ -12,7 +12,7 @@ from simclr_med.build import open_bags
 from simclr_med.config import Config
 from simclr_med.data import cases as data_cases
 from simclr_med.data.labels import LabelReading
-from simclr_med.evaluation.probes import label_scores, linear_probe
+from simclr_med.evaluation.probes import linear_probe
 from simclr_med.experiments.forecast_jobs import Job
 from simclr_med.run_folder import data_json
 from simclr_med.training.plan import make_plan
@@ -104,8 +104,6 @@ def _time_of_fit(read: data_cases.Cases, some: np.ndarray, num_features: int) ->
     features = rng.standard_normal((len(some), num_features)) * scales @ directions
     labels, patients = read.labels[some], read.patients[some]
     began = time.monotonic()
-    if labels.ndim == 2:
-        label_scores(linear_probe.scores, features, labels, patients, features[:1], 0)
-    else:
-        linear_probe.scores(features, labels, patients, features[:1], int(labels.max()) + 1, 0)
+    num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+    linear_probe.scores(features, labels, patients, features[:1], num_classes, 0)
     return time.monotonic() - began

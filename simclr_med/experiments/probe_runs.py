@@ -25,7 +25,7 @@ from simclr_med.data import Bags, label_fraction
 from simclr_med.data.cases import Cases, read_cases, with_classes
 from simclr_med.evaluation import baselines, selection
 from simclr_med.evaluation.features import case_features
-from simclr_med.evaluation.probes import label_scores, linear_probe
+from simclr_med.evaluation.probes import linear_probe
 from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.experiments import runs
 from simclr_med.experiments.study_plan import Job
@@ -176,7 +176,8 @@ class _Probe:
 
     def __init__(self, config: Config, bags: Bags, of_train: _Cases):
         chosen = chosen_cases(config, of_train.cases)
-        self._config, self._bags = config, bags
+        self._config = config
+        self.fitted: dict[str, Any] = {}  # what the fit says of itself
         self._features = of_train.features[chosen]
         self._labels = of_train.cases.labels[chosen]
         self._patients = of_train.cases.patients[chosen]
@@ -188,10 +189,7 @@ class _Probe:
         """Returns the probabilities of the cases of several splits, each float [m, classes]."""
         seed = self._config.run.seed
         shared = (self._features, self._labels, self._patients, np.concatenate(features))
-        if self._bags.multilabel:
-            scores = label_scores(linear_probe.scores, *shared, seed)
-        else:
-            scores = linear_probe.scores(*shared, len(self.class_names), seed)
+        scores = linear_probe.scores(*shared, len(self.class_names), seed, self.fitted)
         return np.split(scores, np.cumsum([len(of_split) for of_split in features])[:-1])
 
     def selection_value(self, cases: Cases, scores: np.ndarray) -> dict:
@@ -211,6 +209,7 @@ class _Probe:
             "label_seed": data.label_seed,
             "seed": run.seed,
             "labels": len(self._labels),
+            "probes": {"linear probe": {"trained": self.fitted}},
         }
 
 

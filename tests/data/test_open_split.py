@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from helpers import cxr_twins
 from simclr_med.data import open_split
 from simclr_med.data.by_patient import join_patients
+from simclr_med.data.cases import read_cases
 from simclr_med.data.labels import LabelReading
 from simclr_med.errors import UserError
 from tfds_builders import chexpert_studies, nih_cxr14
@@ -190,4 +191,7 @@ def test_any_image_dataset_of_tfds_is_bags_of_one(kind, names, label, tmp_path):
     assert [len(bag["images"]) for bag in rows] == [1, 1, 1]
     assert [int(bag["label"]) for bag in rows] == [label] * 3
     assert len({bag["patient_id"] for bag in rows}) == 3
+    cases = read_cases(bags, 0)
+    assert cases.ids.tolist() == cases.patients.tolist() == [b["bag_id"].decode() for b in rows]
+    assert cases.labels.tolist() == [label] * 3 and cases.num_images.tolist() == [1] * 3
     assert open_split(builder, "train[:2]").num_bags == 2

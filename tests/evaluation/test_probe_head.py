@@ -17,7 +17,7 @@ from simclr_med.data.cases import read_cases
 from simclr_med.errors import UserError
 from simclr_med.evaluation import baselines, probe_head
 from simclr_med.evaluation.features import case_features
-from simclr_med.evaluation.probes import label_scores, linear_probe
+from simclr_med.evaluation.probes import linear_probe
 from simclr_med.training import train
 
 CONFIG = tiny_runs.FINETUNE.replace(init_head="probe", eval_batch_size=20)
@@ -46,7 +46,7 @@ def drawn(classes, n=40, d=5, seed=0):
 def test_the_logits_of_the_head_are_the_log_odds_of_the_probe(classes):
     x, y, patients = drawn(classes)
     elsewhere = drawn(classes, seed=1)[0]
-    kernel, bias, c = linear_probe.head(x, y, patients, 4, 0)
+    kernel, bias, (c,) = linear_probe.head(x, y, patients, 4, 0)
     assert c in linear_probe.PENALTIES
     logits = elsewhere @ kernel + bias
     expected = np.log(linear_probe.scores(x, y, patients, elsewhere, 4, 0)[:, list(classes)])
@@ -72,9 +72,9 @@ def test_each_label_has_a_regression_of_its_own():
     x, y, patients = drawn((0, 1))
     labels = np.stack([y, 1.0 - y, np.ones(40), np.full(40, NAN), y], axis=1)
     labels[::3, 1] = labels[:20, 2] = labels[5:9, 4] = NAN
-    kernel, bias, penalties = probe_head._label_heads(x, labels, patients, 0)
+    kernel, bias, penalties = linear_probe.head(x, labels, patients, 5, 0)
     found = tf.sigmoid(tf.constant(x @ kernel + bias)).numpy()
-    expected = label_scores(linear_probe.scores, x, labels, patients, x, 0)
+    expected = linear_probe.scores(x, labels, patients, x, 5, 0)
     for label in (0, 1, 4):
         np.testing.assert_allclose(found[:, label], expected[:, label], rtol=1e-6)
     np.testing.assert_allclose(found[:, 2], 21 / 22)  # 20 cases have it, none lacks it
@@ -135,7 +135,7 @@ def test_a_model_of_several_labels_starts_as_their_probes(tiny_data, strategy):
     assert all((a == b.numpy()).all() for a, b in zip(statistics, model.non_trainable_variables))
     x = case_features(config, strategy, {"": model}, bags)[""]
     patients = read_cases(bags, 0).patients
-    expected = label_scores(linear_probe.scores, x, table.numpy(), patients, x, config.run.seed)
+    expected = linear_probe.scores(x, table.numpy(), patients, x, 3, config.run.seed)
     logits = model.classify(tf.constant(x)).numpy()
     odds = np.log(expected[:, :2] / (1 - expected[:, :2]))
     np.testing.assert_allclose(logits[:, :2], odds, atol=1e-4)

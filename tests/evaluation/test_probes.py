@@ -8,7 +8,7 @@ import pytest
 from helpers import tiny_runs
 from simclr_med import metrics
 from simclr_med.evaluation import measure
-from simclr_med.evaluation.probes import EVALUATORS, label_scores
+from simclr_med.evaluation.probes import EVALUATORS
 
 NAN = math.nan
 
@@ -43,7 +43,7 @@ def test_probes_learn_each_label_from_the_cases_that_know_it(name):
     train_y = truth[:60].copy()
     train_y[::3, 0] = NAN
     train_y = np.concatenate([train_y, np.full((60, 1), NAN)], 1)  # a label nobody knows
-    scores = label_scores(EVALUATORS[name], x[:60], train_y, np.arange(60), x[60:], 0)
+    scores = EVALUATORS[name](x[:60], train_y, np.arange(60), x[60:], 3, 0)
     assert ((scores[:, :2] > 0.5) == (truth[60:] == 1)).mean() >= 0.95
     assert np.isnan(scores[:, 2]).all()
     truth = np.concatenate([truth[60:], np.ones((20, 1))], 1)
@@ -54,9 +54,7 @@ def test_probes_learn_each_label_from_the_cases_that_know_it(name):
 
 def test_a_label_that_only_one_patient_knows_is_no_error():
     train_y = np.array([[1.0], [NAN], [NAN]])
-    scores = label_scores(
-        EVALUATORS["linear probe"], np.eye(3), train_y, np.arange(3), np.eye(3), 0
-    )
+    scores = EVALUATORS["linear probe"](np.eye(3), train_y, np.arange(3), np.eye(3), 1, 0)
     assert (scores == 1).all()
 
 

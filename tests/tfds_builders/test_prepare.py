@@ -15,6 +15,7 @@ from PIL import Image
 
 import run
 from helpers import cxr_twins
+from simclr_med.commands import dataset
 from tfds_builders import prepare as prepare_module
 from tfds_builders.errors import DataError
 from tfds_builders.prepare import BuildOptions, prepare
@@ -48,6 +49,26 @@ def test_build_prepares_and_says_where(photos, tmp_path, capsys):
     assert code == 0
     assert "train: 4 bags" in output and "validation: 2 bags" in output
     assert str(tmp_path) in output and not list(tmp_path.rglob("contact_sheet.png"))
+
+
+def test_build_writes_the_index_of_cases_and_does_without(photos, tmp_path, capsys, monkeypatch):
+    flags = ["--mode=build", "--dataset=derm_bags", f"--manual_dir={photos}"]
+    flags.append(f"--data_dir={tmp_path}")
+    main(capsys, *flags)
+    paths = sorted(tmp_path.rglob("case_index-*.parquet"))
+    assert [path.name.split("-")[1] for path in paths] == ["train.parquet", "validation.parquet"]
+    whole = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    main(capsys, *flags)  # as to data that an earlier version prepared
+    assert [path.read_bytes() for path in paths] == whole
+    paths[0].unlink()
+
+    def full(builder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dataset.case_index, "write", full)
+    code, output, _ = main(capsys, *flags)
+    assert code == 0 and "could not be written" in output and "No space left" in output
 
 
 def test_verify_counts_draws_and_finds_nothing_wrong(photos, tmp_path, capsys):

@@ -1,4 +1,8 @@
-"""kNN on frozen features: cosine similarity, votes weighted by exp(similarity / 0.07)."""
+"""kNN on frozen features: cosine similarity, votes weighted by exp(similarity / 0.07).
+
+The neighbours of a label are the nearest of the training cases that know it. All labels are served by
+one pass over the similarities, piece by piece.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,111 @@ import numpy as np
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07  # Wu et al. 2018, arXiv:1805.01978
-_ROWS = 512
+_ROWS, _COLUMNS = 1024, 8192  # of similarities at once: 32 MB
 
 
-def scores(train_x, train_y, train_patients, test_x, num_classes: int, seed: int) -> np.ndarray:
-    """Returns the shares of the weighted vote, float [m, num_classes]."""
+def scores(
+    train_x, train_y, train_patients, test_x, num_classes: int, seed: int, said: dict | None = None
+) -> np.ndarray:
+    """Returns the shares of the weighted vote, float [m, num_classes].
+
+    Args: as `linear_probe.scores`, with its NaN.
+    """
     del train_patients, seed
-    train, test = _normalized(train_x), _normalized(test_x)
-    k = min(NEIGHBOURS, len(train))
-    result = np.zeros((len(test), num_classes))
-    for start in range(0, len(test), _ROWS):  # [rows, n] at once, not [m, n]
-        rows = slice(start, start + _ROWS)
-        similarity = test[rows] @ train.T
-        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        weights = np.exp((np.take_along_axis(similarity, nearest, 1) - 1.0) / TEMPERATURE)
-        at = np.arange(len(nearest))[:, None]
-        np.add.at(result[rows], (at, train_y[nearest]), weights)
-    return result / result.sum(axis=1, keepdims=True)
+    if said is not None:
+        said |= {"neighbours": NEIGHBOURS}
+    result = np.zeros((len(test_x), num_classes))
+    if train_y.ndim == 1:
+        nearest, weights = _neighbours(train_x, test_x, np.ones((1, len(train_y)), bool))[0]
+        np.add.at(result, (np.arange(len(test_x))[:, np.newaxis], train_y[nearest]), weights)
+        return result / result.sum(axis=1, keepdims=True)
+    known = {its.tobytes(): its for its in ~np.isnan(train_y.T)}  # often the same of all labels
+    found = dict(zip(known, _neighbours(train_x, test_x, np.array([*known.values()])), strict=True))
+    for label, values in enumerate(train_y.T):
+        nearest, weights = found[(~np.isnan(values)).tobytes()]
+        total = weights.sum(axis=1) if nearest.shape[1] else np.nan  # nobody knows the label
+        result[:, label] = (weights * train_y[nearest, label]).sum(axis=1) / total
+    return result
 
 
-def _normalized(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+def _neighbours(train_x, test_x, known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns (neighbours int [m, k], their weights float [m, k]) for each group of training cases.
+
+    Args:
+      train_x: features, float [n, d].
+      test_x: features, float [m, d].
+      known: which cases are in each group, bool [g, n]; k is less than NEIGHBOURS in a smaller one.
+    """
+    train_x, test_x = np.asarray(train_x), np.asarray(test_x)  # of memory-mapped ones plain views
+    best = [_Nearest(len(test_x), min(NEIGHBOURS, int(its.sum()))) for its in known]
+    for first in range(0, len(train_x), _COLUMNS):
+        columns = slice(first, first + _COLUMNS)
+        train = train_x[columns] / _norms(train_x[columns])
+        for start in range(0, len(test_x), _ROWS):
+            similarity = test_x[start : start + _ROWS] @ train.T  # times the test case's norm
+            _add(best, similarity, start, first, known[:, columns])
+    norms = _norms(test_x)
+    return [(b.index, np.exp((b.similarity / norms - 1.0) / TEMPERATURE)) for b in best]
+
+
+def _add(
+    groups: list[_Nearest], similarity: np.ndarray, start: int, first: int, known: np.ndarray
+) -> None:
+    """Shows to each group the similarities [r, c] of the rows from `start` to the cases from `first` on.
+
+    One comparison finds what may be new to any of the groups; `known` is bool [g, c].
+    """
+    limits = [group.limit(start, len(similarity)) for group in groups]
+    lowest = np.min(limits, axis=0, initial=np.inf, where=np.isfinite(limits))
+    near = similarity > lowest.astype(similarity.dtype)[:, np.newaxis]
+    row, column = np.divmod(np.flatnonzero(near), similarity.shape[1])
+    found = similarity[row, column]
+    for group, its, limit in zip(groups, known, limits, strict=True):
+        if np.isfinite(limit).all():
+            new = its[column] & (found > limit[row])
+            group.merge(start + row[new], first + column[new], found[new])
+        elif its.any():  # the beginning: the best of these cases
+            columns = np.flatnonzero(its)
+            some = similarity if its.all() else similarity[:, columns]
+            k = min(NEIGHBOURS, len(columns))
+            nearest = np.argpartition(some, len(columns) - k, axis=1)[:, len(columns) - k :]
+            rows = np.repeat(np.arange(len(some)), k)
+            best = np.take_along_axis(some, nearest, 1).ravel()
+            group.merge(start + rows, first + columns[nearest.ravel()], best)
+
+
+class _Nearest:
+    """The k most similar cases of each row, of all that were merged; ties go to the first.
+
+    Args:
+      num_rows: m.
+      k: how many.
+    """
+
+    def __init__(self, num_rows: int, k: int):
+        self._k = k
+        self.similarity = np.full((num_rows, k), -np.inf)
+        self.index = np.zeros((num_rows, k), int)
+
+    def limit(self, start: int, count: int) -> np.ndarray:
+        """Returns the least similarity of some rows, float [count]; -inf of one that has fewer than k."""
+        return self.similarity[start : start + count].min(axis=1, initial=np.inf)
+
+    def merge(self, row: np.ndarray, index: np.ndarray, similarity: np.ndarray) -> None:
+        """Keeps the k best of what there is and of new cases, [j] each."""
+        if not len(row):
+            return
+        touched, place = np.unique(row, return_inverse=True)
+        there = np.arange(len(touched))
+        place = np.concatenate([np.repeat(there, self._k), place])
+        index = np.concatenate([self.index[touched].ravel(), index])
+        similarity = np.concatenate([self.similarity[touched].ravel(), similarity])
+        order = np.lexsort((-similarity, place))
+        begins = np.array(np.searchsorted(place[order], there))
+        kept = order[begins[:, np.newaxis] + np.arange(self._k)]
+        self.index[touched], self.similarity[touched] = index[kept], similarity[kept]
+
+
+def _norms(x: np.ndarray) -> np.ndarray:
+    """Returns the length of each row, [n, 1], at least 1e-12."""
+    return np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
