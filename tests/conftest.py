@@ -8,6 +8,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.pop("COLUMNS", None)  # readline sets it in pytest, for its workers; tables are 120 wide
 
 import pytest
 

@@ -118,7 +118,8 @@ def _show_flags(invocation: Invocation, of_study: dict[str, Config]) -> None:
             **dict.fromkeys(values, "--arms"),
         }
         own = {flag: file for flag, file in sources.items() if flag not in invocation.given}
-        _show_differing(f"Of {name.rpartition('/')[2]}, flags", of_study[name], own)
+        what = name.rpartition("/")[2] if invocation.config.experiment.arms else f"--{name}_recipe"
+        _show_differing(f"Of {what}, flags", of_study[name], own)
 
 
 def _show_differing(what: str, config: Config, sources: dict[str, str]) -> None:

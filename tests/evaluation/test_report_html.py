@@ -403,6 +403,7 @@ _PUBLIC_TEXT = {  # flags whose text is no file, folder, id or machine
     *(
         "sweep_weight_decays",
         "sweep_train_steps",
+        "sweep_flags",
         "sweep_label_fraction",
         "uses",
         "subgroups",
