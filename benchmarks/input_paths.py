@@ -99,7 +99,7 @@ def batches(bags, batch_size: int, *, method: str, shuffle_buffer: int):
 
     return training_batches(
         bags,
-        draw_views=METHODS[method].draw_views,
+        sample_images=METHODS[method].sample_images,
         keep_bags=METHODS[method].keeps_bags,
         batch_size=batch_size,
         image_size=IMAGE_SIZE,

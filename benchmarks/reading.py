@@ -51,7 +51,7 @@ def _batches(bags, order: int, batch_size: int = BATCH_SIZE, **options):
     from simclr_med.training.methods import METHODS
 
     simclr = METHODS["simclr"]
-    options = {"draw_views": simclr.draw_views, "keep_bags": simclr.keeps_bags, **options}
+    options = {"sample_images": simclr.sample_images, "keep_bags": simclr.keeps_bags, **options}
     return training_batches(bags, batch_size=batch_size, seed=0, data_order=order, **options)
 
 

@@ -20,14 +20,14 @@ def repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:
     return bags.flat_map(copies)
 
 
-def draw(draw_views: Callable, seed: tf.Tensor, bag: dict) -> dict:
+def draw(sample_images: Callable, seed: tf.Tensor, bag: dict) -> dict:
     """Returns what is kept of a bag: the images drawn, string [V], "" where a place stays empty."""
     of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
     of_bag = fold(seed, of_bag)
     if "copy" in bag:  # the first draws what it would alone
         of_copy = fold(of_bag, bag["copy"])
         of_bag = tf.where(bag["copy"] > 0, of_copy, of_bag)
-    drawn = draw_views(tf.size(bag["images"]), of_bag)
+    drawn = sample_images(tf.size(bag["images"]), of_bag)
     images = tf.where(drawn < 0, "", tf.gather(bag["images"], tf.maximum(drawn, 0)))
     kept = {"images": images, "label": bag["label"], "patient": _patient(bag)}
     return kept | ({"differential": bag["differential"]} if "differential" in bag else {})

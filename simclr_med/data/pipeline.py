@@ -30,7 +30,7 @@ DATA_ORDER = 3
 def training_batches(
     bags: Bags,
     *,
-    draw_views: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    sample_images: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     keep_bags: bool,
     batch_size: int,
     image_size: int,
@@ -62,7 +62,7 @@ def training_batches(
 
     Args:
       bags: the split.
-      draw_views: (number of images in the bag, seed int32 [2]) to the images to use, int32 [V], -1
+      sample_images: (number of images in the bag, seed int32 [2]) to the images to use, int32 [V], -1
         for a place that stays empty.
       keep_bags: an example is a bag (True) or an image, its own bag (False).
       batch_size: B.
@@ -87,7 +87,7 @@ def training_batches(
         num_streams = 1
     streams = streams_of(bags, num_examples, batch_size, keep_bags, repeats, num_streams)
     order, pair, pixels = _keys(seed, data_order)
-    num_views = int(draw_views(tf.constant(1), tf.constant([seed, 0])).shape[0])
+    num_views = int(sample_images(tf.constant(1), tf.constant([seed, 0])).shape[0])
     own, size = streams.of_part(part), batch_size // part[1]
     buffers = np.minimum(-(-shuffle_buffer // streams.count), streams.lengths)
 
@@ -98,7 +98,7 @@ def training_batches(
 
         def one_epoch(epoch):
             if keep_bags:
-                drawn = functools.partial(draw, draw_views, tf.stack([pair, epoch]))
+                drawn = functools.partial(draw, sample_images, tf.stack([pair, epoch]))
                 buffered = (repeated(examples, repeats) if repeats > 1 else examples).map(drawn)
             else:
                 buffered = examples.map(split).unbatch()

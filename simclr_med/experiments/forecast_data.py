@@ -105,5 +105,5 @@ def _time_of_fit(read: data_cases.Cases, some: np.ndarray, num_features: int) ->
     labels, patients = read.labels[some], read.patients[some]
     began = time.monotonic()
     num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-    linear_probe.scores(features, labels, patients, features[:1], num_classes, 0)
+    linear_probe.fit_predict_proba(features, labels, patients, features[:1], num_classes, 0)
     return time.monotonic() - began

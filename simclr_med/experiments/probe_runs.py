@@ -189,7 +189,7 @@ class _Probe:
         """Returns the probabilities of the cases of several splits, each float [m, classes]."""
         seed = self._config.run.seed
         shared = (self._features, self._labels, self._patients, np.concatenate(features))
-        scores = linear_probe.scores(*shared, len(self.class_names), seed, self.fitted)
+        scores = linear_probe.fit_predict_proba(*shared, len(self.class_names), seed, self.fitted)
         return np.split(scores, np.cumsum([len(of_split) for of_split in features])[:-1])
 
     def selection_value(self, cases: Cases, scores: np.ndarray) -> dict:

@@ -268,14 +268,14 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
 def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.Dataset:
     """Returns part i of n of each batch from `start_step` on, see `training_batches`."""
     config, method = plan.config, plan.method
-    draw_views = method.draw_views
+    sample_images = method.sample_images
     if method.whole_cases:
         largest = plan.bags.num_images - plan.bags.num_bags + 1  # no bag can have more
         most = min(config.data.max_bag_size, largest)
-        draw_views = functools.partial(method.draw_views, max_images=most)
+        sample_images = functools.partial(method.sample_images, max_images=most)
     return training_batches(
         plan.bags,
-        draw_views=draw_views,
+        sample_images=sample_images,
         keep_bags=method.keeps_bags,
         batch_size=config.train.train_batch_size,
         image_size=config.augment.image_size,

@@ -24,7 +24,7 @@ def batches(bags, method, batch_size=3, **options):
     return iter(
         training_batches(
             bags,
-            draw_views=m.draw_views,
+            sample_images=m.sample_images,
             keep_bags=m.keeps_bags,
             batch_size=batch_size,
             **options,
@@ -34,7 +34,7 @@ def batches(bags, method, batch_size=3, **options):
 
 @tf.function  # eager, a thousand draws take seconds
 def pairs_of_seeds(k, seeds):
-    return tf.map_fn(lambda seed: micle.draw_views(k, seed), seeds, fn_output_signature=tf.int32)
+    return tf.map_fn(lambda seed: micle.sample_images(k, seed), seeds, fn_output_signature=tf.int32)
 
 
 def draw_pairs(k, seeds):
@@ -178,7 +178,7 @@ def test_micle_draws_every_ordered_pair_equally_often():
 
 
 def test_micle_takes_a_lone_image_twice():
-    assert micle.draw_views(tf.constant(1), tf.constant([1, 2])).numpy().tolist() == [0, 0]
+    assert micle.sample_images(tf.constant(1), tf.constant([1, 2])).numpy().tolist() == [0, 0]
 
 
 def test_images_that_are_not_drawn_are_never_decoded(bags):
@@ -194,7 +194,7 @@ def test_images_that_are_not_drawn_are_never_decoded(bags):
         lambda: bags.dataset.map(spoil), bags.num_bags, bags.num_images, bags.class_names
     )
     stream = training_batches(
-        spoiled, draw_views=only_first, keep_bags=True, batch_size=7, image_size=16, seed=0
+        spoiled, sample_images=only_first, keep_bags=True, batch_size=7, image_size=16, seed=0
     )
     assert next(iter(stream))["images"].shape == (7, 2, 16, 16, 3)
 
@@ -229,7 +229,9 @@ def test_no_pipeline_has_the_thread_of_autotuning_that_delays_the_end_of_a_run(b
     options = dict(batch_size=3, image_size=8, seed=0)
     found = [
         evaluation_batches(bags, max_bag_size=2, max_bags=0, **options),
-        training_batches(bags, draw_views=METHODS["micle"].draw_views, keep_bags=True, **options),
+        training_batches(
+            bags, sample_images=METHODS["micle"].sample_images, keep_bags=True, **options
+        ),
     ]
     assert [dataset.options().autotune.enabled for dataset in found] == [False, False]
 

@@ -44,7 +44,9 @@ def short_streams(monkeypatch):
 def batches(bags, method, steps, **options):
     m = METHODS[method]
     options = {"batch_size": SIZE, "image_size": 8, "seed": 11, "shuffle_buffer": 90, **options}
-    stream = training_batches(bags, draw_views=m.draw_views, keep_bags=m.keeps_bags, **options)
+    stream = training_batches(
+        bags, sample_images=m.sample_images, keep_bags=m.keeps_bags, **options
+    )
     return [{name: v.numpy() for name, v in batch.items()} for batch in stream.take(steps)]
 
 
@@ -214,7 +216,7 @@ def test_a_cache_holds_the_streams(tmp_path, method):
     whole = batches(bags, method, 2 * steps)
     options = {"batch_size": SIZE, "image_size": 8, "seed": 11, "shuffle_buffer": 90, "cache": True}
     cached = iter(
-        training_batches(bags, draw_views=m.draw_views, keep_bags=m.keeps_bags, **options)
+        training_batches(bags, sample_images=m.sample_images, keep_bags=m.keeps_bags, **options)
     )
     found = [next(cached) for _ in range(steps)]
     for file in pathlib.Path(builder.data_path).glob("*.tfrecord*"):

@@ -49,7 +49,9 @@ def test_the_logits_of_the_head_are_the_log_odds_of_the_probe(classes):
     kernel, bias, (c,) = linear_probe.head(x, y, patients, 4, 0)
     assert c in linear_probe.PENALTIES
     logits = elsewhere @ kernel + bias
-    expected = np.log(linear_probe.scores(x, y, patients, elsewhere, 4, 0)[:, list(classes)])
+    expected = np.log(
+        linear_probe.fit_predict_proba(x, y, patients, elsewhere, 4, 0)[:, list(classes)]
+    )
     found = logits[:, list(classes)]
     np.testing.assert_allclose(
         found - found[:, :1], expected - expected[:, :1], rtol=1e-6, atol=1e-6
@@ -74,7 +76,7 @@ def test_each_label_has_a_regression_of_its_own():
     labels[::3, 1] = labels[:20, 2] = labels[5:9, 4] = NAN
     kernel, bias, penalties = linear_probe.head(x, labels, patients, 5, 0)
     found = tf.sigmoid(tf.constant(x @ kernel + bias)).numpy()
-    expected = linear_probe.scores(x, labels, patients, x, 5, 0)
+    expected = linear_probe.fit_predict_proba(x, labels, patients, x, 5, 0)
     for label in (0, 1, 4):
         np.testing.assert_allclose(found[:, label], expected[:, label], rtol=1e-6)
     np.testing.assert_allclose(found[:, 2], 21 / 22)  # 20 cases have it, none lacks it
@@ -99,7 +101,9 @@ def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strateg
     other, _ = baselines.untrained(CONFIG, tiny_data, bags, strategy, 2)
     x = case_features(CONFIG, strategy, {"": other}, bags)[""]
     cases = read_cases(bags, 0)
-    expected = linear_probe.scores(x, cases.labels, cases.patients, x, 2, CONFIG.run.seed)
+    expected = linear_probe.fit_predict_proba(
+        x, cases.labels, cases.patients, x, 2, CONFIG.run.seed
+    )
     own = case_features(CONFIG, strategy, {"": model}, bags)[""]
     found = model.classify(tf.constant(own)).numpy()
     assert np.ptp(found[:, 1]) > 0.05
@@ -107,7 +111,9 @@ def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strateg
     images = np.random.default_rng(0).uniform(0, 1, (3, 34, 34, 3)).astype(np.float32)
     outputs = model(images, training=False)
     features = outputs["features"].numpy()
-    expected = linear_probe.scores(x, cases.labels, cases.patients, features, 2, CONFIG.run.seed)
+    expected = linear_probe.fit_predict_proba(
+        x, cases.labels, cases.patients, features, 2, CONFIG.run.seed
+    )
     logits = outputs["logits"].numpy()
     np.testing.assert_allclose(logits - logits[:, :1], log_odds(expected), atol=1e-4)
     assert all((a == b.numpy()).all() for a, b in zip(encoder, model.encoder.trainable_variables))
@@ -135,7 +141,7 @@ def test_a_model_of_several_labels_starts_as_their_probes(tiny_data, strategy):
     assert all((a == b.numpy()).all() for a, b in zip(statistics, model.non_trainable_variables))
     x = case_features(config, strategy, {"": model}, bags)[""]
     patients = read_cases(bags, 0).patients
-    expected = linear_probe.scores(x, table.numpy(), patients, x, 3, config.run.seed)
+    expected = linear_probe.fit_predict_proba(x, table.numpy(), patients, x, 3, config.run.seed)
     logits = model.classify(tf.constant(x)).numpy()
     odds = np.log(expected[:, :2] / (1 - expected[:, :2]))
     np.testing.assert_allclose(logits[:, :2], odds, atol=1e-4)

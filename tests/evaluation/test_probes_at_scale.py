@@ -62,7 +62,7 @@ def test_labels_have_the_log_odds_and_penalties_of_scikit_learn(in_pieces):
     x, patients = drawn()
     y, elsewhere = labelled(x), drawn(seed=2)[0]
     said = {}
-    scores = linear_probe.scores(x, y, patients, elsewhere, 3, 0, said)
+    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said)
     odds = np.log(scores / (1 - scores))
     assert scores.dtype == np.float64
     assert said["fits"] == 3 * 5 and said["not_converged"] == 0
@@ -81,7 +81,7 @@ def test_classes_have_the_log_odds_of_scikit_learns_softmax(in_pieces, c, monkey
     y = np.nan_to_num(labelled(x, 4)).argmax(1)
     monkeypatch.setattr(linear_probe, "PENALTIES", (c,))
     elsewhere = drawn(seed=2)[0]
-    odds = np.log(linear_probe.scores(x, y, patients, elsewhere, 4, 0))
+    odds = np.log(linear_probe.fit_predict_proba(x, y, patients, elsewhere, 4, 0))
     expected = by_sklearn(x, y, elsewhere, c)
     np.testing.assert_allclose(odds - odds[:, :1], expected - expected[:, :1], atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_few_features_are_fitted_by_scikit_learn_as_they_always_were():
     x, patients = drawn()
     y, elsewhere = labelled(x), drawn(seed=2)[0]
     said = {}
-    scores = linear_probe.scores(x, y, patients, elsewhere, 3, 0, said)
+    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said)
     assert said["fits"] == 15 and said["not_converged"] == 0
     for label, c in enumerate(said["penalties"]):
         known = ~np.isnan(y[:, label])
@@ -98,7 +98,7 @@ def test_few_features_are_fitted_by_scikit_learn_as_they_always_were():
         odds = np.log(scores[:, label] / (1 - scores[:, label]))
         np.testing.assert_allclose(odds, expected, atol=0.02)
     y = np.nan_to_num(y).argmax(1)
-    odds = np.log(linear_probe.scores(x, y, patients, elsewhere, 3, 0, said))
+    odds = np.log(linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said))
     expected = by_sklearn(x, y, elsewhere, said["penalties"][0], tol=1e-4)
     found = odds - odds[:, :1]
     np.testing.assert_allclose(found, expected - expected[:, :1], atol=0.02)
@@ -113,7 +113,7 @@ def test_correlated_features_need_few_passes(in_pieces, monkeypatch):
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 40)
     monkeypatch.setattr(logistic, "_ROWS", 1000)
     said = {}
-    linear_probe.scores(x, y, np.arange(2000), x[:1], 3, 0, said)
+    linear_probe.fit_predict_proba(x, y, np.arange(2000), x[:1], 3, 0, said)
     assert said["not_converged"] == 0
 
 
@@ -125,7 +125,7 @@ def test_fits_that_run_out_of_iterations_are_told(features, monkeypatch, capsys)
     monkeypatch.setattr(small, "MAX_ITERATIONS", 1)
     monkeypatch.setattr(linear_probe, "MAX_ITERATIONS", 1)
     said = {}
-    linear_probe.scores(x, labelled(x), patients, x, 3, 0, said)
+    linear_probe.fit_predict_proba(x, labelled(x), patients, x, 3, 0, said)
     assert said["not_converged"] == 15 and said["largest_gradient"] > 1e-3
     printed = capsys.readouterr().out
     assert printed.startswith(
@@ -153,11 +153,11 @@ def test_neighbours_are_the_nearest_that_know_the_label(pieces, monkeypatch):
     y[12:, 3] = NAN  # of fewer than there are neighbours
     y = np.concatenate([y, np.full((300, 1), NAN)], axis=1)
     test = drawn(n=50, seed=2)[0]
-    scores = knn.scores(x, y, None, test, 5, 0)
+    scores = knn.fit_predict_proba(x, y, None, test, 5, 0)
     for label in range(4):
         known = ~np.isnan(y[:, label])
         expected = votes(x[known], y[known, label], test)
         np.testing.assert_allclose(scores[:, label], expected, atol=1e-4)
     assert np.isnan(scores[:, 4]).all()
-    of_classes = knn.scores(x, y[:, 2].astype(int), None, test, 2, 0)
+    of_classes = knn.fit_predict_proba(x, y[:, 2].astype(int), None, test, 2, 0)
     np.testing.assert_allclose(of_classes[:, 1], scores[:, 2], atol=1e-6)

@@ -312,10 +312,10 @@ class Effects:
 
     def _training_batches(self, bags, **options):
         """Returns the first of the real batches, from memory if they were drawn before."""
-        views = options["draw_views"]
+        views = options["sample_images"]
         if hasattr(views, "func"):  # a partial of it, which is equal to no other
             views = views.func, *sorted(views.keywords.items())
-        key = id(bags), *sorted({**options, "draw_views": views}.items())
+        key = id(bags), *sorted({**options, "sample_images": views}.items())
         if key not in self._batches:
             first = data.training_batches(bags, **options).take(_MAX_STEPS)
             stacked = tf.nest.map_structure(lambda *x: tf.stack(x), *first)

@@ -52,8 +52,10 @@ def main(folder: str, out: str) -> None:
     tf.config.experimental_connect_to_cluster(cluster)
 
     options: dict[str, Any] = dict(batch_size=B, image_size=34, seed=3)
-    draw_views = METHODS["simclr"].draw_views
-    options_of_training: dict[str, Any] = dict(draw_views=draw_views, keep_bags=False, start_step=2)
+    sample_images = METHODS["simclr"].sample_images
+    options_of_training: dict[str, Any] = dict(
+        sample_images=sample_images, keep_bags=False, start_step=2
+    )
 
     def train(which, part=(0, 1)):
         return training_batches(which, part=part, **options_of_training, **options)

@@ -97,7 +97,7 @@ class StudyStandIns(StandIns):
         self.featured, self.reports, self._read = [], [], {}
         monkeypatch.setattr(probe_runs, "_encoder", self._encoder)
         monkeypatch.setattr(probe_runs, "case_features", self._features)
-        monkeypatch.setattr(probe_runs.linear_probe, "scores", _nearest_mean)
+        monkeypatch.setattr(probe_runs.linear_probe, "fit_predict_proba", _nearest_mean)
         for module in (build, probe_runs):
             monkeypatch.setattr(module, "read_cases", self._read_cases)
         monkeypatch.setattr(study_report, "save", lambda folder, found: self.reports.append(found))

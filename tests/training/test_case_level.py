@@ -110,7 +110,7 @@ def test_mean_over_cases_leaves_out_what_is_of_no_case():
 def test_a_case_brings_its_images_once_each_and_a_large_one_a_new_draw(bags):  # noqa: F811
     batches = training_batches(
         bags,
-        draw_views=functools.partial(finetune.draw_views, max_images=4),
+        sample_images=functools.partial(finetune.sample_images, max_images=4),
         keep_bags=True,
         batch_size=7,
         image_size=16,

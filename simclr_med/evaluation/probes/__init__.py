@@ -13,7 +13,7 @@ import numpy as np
 
 from simclr_med.evaluation.probes import knn, linear_probe
 
-EVALUATORS = {"linear probe": linear_probe.scores, "kNN": knn.scores}
+EVALUATORS = {"linear probe": linear_probe.fit_predict_proba, "kNN": knn.fit_predict_proba}
 
 
 def all_scores(

@@ -13,12 +13,12 @@ TEMPERATURE = 0.07  # Wu et al. 2018, arXiv:1805.01978
 _ROWS, _COLUMNS = 1024, 8192  # of similarities at once: 32 MB
 
 
-def scores(
+def fit_predict_proba(
     train_x, train_y, train_patients, test_x, num_classes: int, seed: int, said: dict | None = None
 ) -> np.ndarray:
     """Returns the shares of the weighted vote, float [m, num_classes].
 
-    Args: as `linear_probe.scores`, with its NaN.
+    Args: as `linear_probe.fit_predict_proba`, with its NaN.
     """
     del train_patients, seed
     if said is not None:

@@ -55,7 +55,7 @@ class Probe:
         return scores
 
 
-def scores(
+def fit_predict_proba(
     train_x, train_y, train_patients, test_x, num_classes: int, seed: int, said: dict | None = None
 ) -> np.ndarray:
     """Returns probabilities, float [m, num_classes]; classes not seen in training get 0.
@@ -91,7 +91,7 @@ def head(
     labels sigmoid(x @ kernel + bias) are the probabilities; a label that all n cases that know it have,
     or lack, has that rule's log-odds, and one that no case knows has 0.
 
-    Args: as `scores`.
+    Args: as `fit_predict_proba`.
     """
     probe = fit(train_x, train_y, train_patients, num_classes, seed)
     known = (~np.isnan(train_y)).sum(0) if probe.multilabel else len(train_y)
@@ -101,7 +101,7 @@ def head(
 
 
 def fit(train_x, train_y, train_patients, num_classes: int, seed: int) -> Probe:
-    """Returns the probe of `scores`, fitted; prints a line if a fit has not converged.
+    """Returns the probe of `fit_predict_proba`, fitted; prints a line if a fit has not converged.
 
     BLAS gets one thread: products of a piece are so small that its others wait by spinning, and a fit
     of 716 x 512 takes 0.09 s in place of 0.02 (two cores).

@@ -16,7 +16,7 @@ class Method:
     """A way of training.
 
     Attributes:
-      draw_views: (number of images of the bag, seed int32 [2]) to the V to show, int32 [V], -1 for
+      sample_images: (number of images of the bag, seed int32 [2]) to the V to show, int32 [V], -1 for
         none; with `whole_cases` there is a third argument, the number of places.
       keeps_bags: an example is a bag (True), or each image by itself (False).
       loss: (outputs of the model, batch, temperature, hidden_norm, nt_xent_chunk,
@@ -26,7 +26,7 @@ class Method:
       needs_labels: whether training is possible without labels.
     """
 
-    draw_views: Callable[..., tf.Tensor]
+    sample_images: Callable[..., tf.Tensor]
     keeps_bags: bool
     loss: Callable[..., tuple[tf.Tensor, dict[str, tf.Tensor]]]
     needs_labels: bool = False
@@ -45,11 +45,11 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "simclr": Method(simclr.draw_views, keeps_bags=False, loss=simclr.loss),
+    "simclr": Method(simclr.sample_images, keeps_bags=False, loss=simclr.loss),
     "simclr_of_bags": Method(simclr.draw_views_of_bag, keeps_bags=True, loss=simclr.loss),
-    "micle": Method(micle.draw_views, keeps_bags=True, loss=simclr.loss),
+    "micle": Method(micle.sample_images, keeps_bags=True, loss=simclr.loss),
     "finetune": Method(
-        finetune.draw_views,
+        finetune.sample_images,
         keeps_bags=True,
         loss=finetune.loss,
         needs_labels=True,

@@ -7,7 +7,7 @@ import tensorflow as tf
 from simclr_med.losses import supervised
 
 
-def draw_views(num_images: tf.Tensor, seed: tf.Tensor, max_images: int) -> tf.Tensor:
+def sample_images(num_images: tf.Tensor, seed: tf.Tensor, max_images: int) -> tf.Tensor:
     """Returns the images of a case in random order, int32 [max_images], -1 where it has fewer.
 
     Of a larger case a new random draw of `max_images` each time, as in the paper's "up to 6".

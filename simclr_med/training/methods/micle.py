@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def draw_views(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def sample_images(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns two images of a bag, int32 [2]: distinct and uniform, or the only one twice.
 
     Args:

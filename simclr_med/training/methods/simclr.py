@@ -11,7 +11,7 @@ from simclr_med import losses
 from simclr_med.training.methods import micle
 
 
-def draw_views(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def sample_images(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns the only image of a bag of one twice, int32 [2]."""
     del num_images, seed
     return tf.constant([0, 0])
@@ -22,7 +22,7 @@ def draw_views_of_bag(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     So the two methods differ in the second view alone.
     """
-    return tf.repeat(micle.draw_views(num_images, seed)[:1], 2)
+    return tf.repeat(micle.sample_images(num_images, seed)[:1], 2)
 
 
 def loss(
