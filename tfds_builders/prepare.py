@@ -92,7 +92,7 @@ def prepare(
       options: for FOLDERS.
       beam_runner: name of the Beam runner that builds, such as DirectRunner; None builds here.
       beam_options: its options, as a command line would have them, separated by spaces.
-      when_built: called with a builder of ours that was just prepared, before others may use it.
+      when_built: called with a builder of tfds_builders that was just prepared, before others may use it.
 
     Raises:
       DataError: for anything the user has to mend.

@@ -24,7 +24,7 @@ from simclr_med.experiments import (
 )
 from simclr_med.experiments.forecast_data import Cases, Fits, Lengths
 from simclr_med.experiments.forecast_jobs import Job
-from simclr_med.run_folder import is_training
+from simclr_med.run_folder import is_claimed, is_training
 from simclr_med.training.rehearsal import MEASURED, WARM_UP
 
 
@@ -44,7 +44,7 @@ def run(invocation: Invocation) -> int:
     forecast.check_folder(model_dir)
     plan, jobs = _jobs(invocation, of_study, builder, model_dir)
     print(f"Dry run of --mode={invocation.mode}: nothing is written to --model_dir={model_dir}.")
-    if is_training(model_dir):
+    if is_training(model_dir) or is_claimed(model_dir):  # a study is not locked, but shared
         print("Note: another process trains there now and shares this machine.")
     _show_flags(invocation, of_study)
     if plan and plan.layout:

@@ -48,7 +48,7 @@ def training_batches(
     """Returns an endless dataset of global batches, the first being that of `start_step`.
 
     A batch is B / S examples of each of the S streams of the split, one after the other. A stream is
-    a fixed part of it, read over and over without an end, shuffled each time anew: each of its
+    a fixed part of it, read over and over without an end, shuffled again each time: each of its
     examples appears once in every `length` that follow one another from its start on. Streams are
     equally long, but for one example (or the images of one bag), so this is an epoch of the split up
     to those. With one stream it is exactly that.

@@ -75,11 +75,7 @@ def page(study: dict) -> str:
         ),
         "## How",
         _how_many(study),
-        markdown(*study_tables.splits(study)),
-        study_sentences.hyperparameters(study),
-        markdown(*study_tables.hyperparameters(study)),
-        "Every run is a folder of its own beside this file, with config.json and result.json. All "
-        "numbers: study.json.",
+        *study_tables.how(study),
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 

@@ -102,11 +102,7 @@ def page(study: dict) -> str:
         *_all_metrics(study),
         "## How",
         _what(study),
-        markdown(*study_tables.splits(study)),
-        study_sentences.hyperparameters(study),
-        markdown(*study_tables.hyperparameters(study)),
-        "Every run is a folder of its own beside this file, with config.json and result.json. All "
-        "numbers: study.json.",
+        *study_tables.how(study),
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 

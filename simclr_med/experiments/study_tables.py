@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simclr_med.experiments import study_sentences as sentences
 from simclr_med.experiments.study_sentences import USES, comparisons, p_text
-from simclr_med.experiments.summary import percent, spread, text, titles
+from simclr_med.experiments.summary import markdown, percent, spread, text, titles
 from simclr_med.metrics.text import DASH, TITLES, number, signed
 
 Table = tuple[list[str], list[list[str]]]
@@ -96,6 +96,17 @@ def hyperparameters(study: dict) -> Table:
         cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, at])
     columns = ["arm", "use", "labels", "learning rate", "weight decay", "steps"]
     return [*columns, "chosen with"], cells
+
+
+def how(study: dict) -> list[str]:
+    """Returns the end of study.md, in Markdown: splits, hyperparameters, where all numbers are."""
+    return [
+        markdown(*splits(study)),
+        sentences.hyperparameters(study),
+        markdown(*hyperparameters(study)),
+        "Every run is a folder of its own beside this file, with config.json and result.json. All "
+        "numbers: study.json.",
+    ]
 
 
 def splits(study: dict) -> Table:

@@ -129,9 +129,18 @@ def is_training(model_dir: str) -> bool:
 
     Of a folder that cannot be locked nobody knows: False.
     """
-    if is_remote(model_dir):
+    return _is_held(model_dir, _LOCK)
+
+
+def is_claimed(folder: str) -> bool:
+    """Returns whether a process holds `claimed(folder)`, as a study in it does; see `is_training`."""
+    return _is_held(folder, _CLAIM)
+
+
+def _is_held(folder: str, name: str) -> bool:
+    if is_remote(folder):
         return False
-    path = os.path.join(model_dir, _LOCK)
+    path = os.path.join(folder, name)
     try:
         file = open(path, "r+" if os.access(path, os.W_OK) else "r")  # noqa: SIM115
     except FileNotFoundError:

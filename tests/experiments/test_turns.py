@@ -18,7 +18,11 @@ def folders(root):
 def test_what_another_holds_comes_last_and_waits_for_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(turns, "_SECONDS_TO_WAIT", 0.05)
     others = run_folder.claimed(str(tmp_path / "b"))
+    assert not run_folder.is_claimed(str(tmp_path / "b"))  # not even a folder
     assert others.__enter__()
+    assert run_folder.is_claimed(str(tmp_path / "b")) and not run_folder.is_training(
+        str(tmp_path / "b")
+    )
     seen = []
     for name, left in turns.take(folders(tmp_path)):
         seen.append((name, left))
