@@ -14,8 +14,8 @@ def run(invocation: Invocation) -> int:
     """Writes the embeddings; returns the exit code."""
     check_not_both(invocation.given)
     config = invocation.config
-    builder = dataset.prepare(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    builder = dataset.prepare(config)
     model_dir = invocation.given.get("model_dir") or default_model_dir(
         config, data_json.name_of(builder)
     )

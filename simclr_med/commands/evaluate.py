@@ -14,8 +14,8 @@ from simclr_med.run_folder import data_json
 def run(invocation: Invocation) -> int:
     """Evaluates the run in --model_dir, or the weights of --checkpoint; returns the exit code."""
     config = invocation.config
-    builder = dataset.prepare(config)
     strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
+    builder = dataset.prepare(config)
     model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
     if not invocation.of_run:
         config = adopt.adopt(config, builder, model_dir, strategy, invocation.record)

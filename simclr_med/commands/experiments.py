@@ -61,9 +61,9 @@ def set_up(invocation: Invocation) -> tuple:
     config, mode = invocation.config, invocation.mode
     of_study = recipes.of_study(invocation.given) if mode == "study" else {}
     first = of_study.get("finetune", config)
+    strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
     builder = dataset.prepare(first)
     model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
-    strategy = build.set_up(first)  # before anything else touches TensorFlow's devices
     if invocation.folds:
         _check_folds(invocation, builder)
     elif not of_study:

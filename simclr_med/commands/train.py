@@ -43,9 +43,9 @@ def set_up(invocation: Invocation) -> tuple:
       UserError: a mistake in the dataset, the device or the splits.
     """
     config = invocation.config
+    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     builder = dataset.prepare(config)
     model_dir = config.run.model_dir or default_model_dir(config, data_json.name_of(builder))
-    strategy = build.set_up(config)  # before anything else touches TensorFlow's devices
     if invocation.mode == "train_then_eval":
         evaluate.check_splits(config, builder)
     else:  # an evaluation would find it too late

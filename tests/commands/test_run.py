@@ -15,7 +15,10 @@ import tensorflow as tf
 
 from helpers import ROOT, encoders, processes
 from helpers.command_line import run
+from simclr_med import distribution
+from simclr_med.errors import UserError
 from simclr_med.evaluation import draw
+from tfds_builders import prepare as preparation
 
 pytestmark = pytest.mark.usefixtures("one_block")
 
@@ -131,11 +134,40 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(smoke, tmp_pat
         assert np.isfinite(reader.get_tensor(kernel)).all()
 
 
+@pytest.mark.parametrize(
+    "mode",
+    (
+        "train",
+        "train_then_eval",
+        "train --dry_run",
+        "train_then_eval --repeats=3",
+        "train_then_eval --folds=3",
+        "eval",
+        "embed",
+        "sweep --sweep_flags=temperature=0.1,0.5",
+        "study --flagfile=study_demo.flags",
+    ),
+)
+def test_devices_are_set_up_before_any_data_are_read(mode, of_data, finished, monkeypatch):
+    """TensorFlow refuses several workers or CPU replicas once anything was computed."""
+
+    def make_strategy(**_):
+        raise UserError("the devices come first")
+
+    monkeypatch.setattr(preparation, "prepare", lambda *_, **__: pytest.fail("data were read"))
+    monkeypatch.setattr(distribution, "make_strategy", make_strategy)
+    of_run = mode in ("eval", "embed")
+    flags = [f"--model_dir={finished[0]}"] if of_run else ["--flagfile=smoke.flags", *of_data]
+    code, _, errors = run(*flags, *f"--mode={mode}".split())
+    assert code == 2 and "the devices come first" in errors
+
+
 @pytest.mark.slow
 def test_two_cpu_replicas_train(of_data, tmp_path):
-    """In a process of its own: TensorFlow shares the CPU among replicas before its first use."""
+    """In a process of its own, which prepares the data too, as a first command does."""
     worker = ROOT / "tests" / "helpers" / "training_worker.py"  # run.py with short encoders
     flags = ["--flagfile=smoke.flags", *of_data, "--mode=train", "--cpu_replicas=2"]
+    flags += [f"--data_dir={tmp_path / 'fresh'}"]
     done = subprocess.run(
         [sys.executable, str(worker), *flags, "--model_dir=two", "--train_steps=2"],
         env=processes.environments(1)[0],

@@ -106,12 +106,17 @@ def start(command, environment, log, cwd):
 
 
 def finish(processes, timeout):
-    """Waits for all, and returns their exit codes; kills what has not ended in time (seconds)."""
+    """Waits for all, and returns their exit codes; who has not ended in time (seconds) is killed.
+
+    Once one has failed, the others have two minutes: TensorFlow waits an hour for a lost worker.
+    """
     deadline = time.monotonic() + timeout
-    try:
-        return [process.wait(max(0, deadline - time.monotonic())) for process in processes]
-    finally:
-        for process in processes:
-            if process.poll() is None:
+    while None in (codes := [process.poll() for process in processes]):
+        if any(codes):
+            deadline = min(deadline, time.monotonic() + 120)
+        if time.monotonic() > deadline:
+            for process in processes:
                 process.kill()
-                process.wait(60)
+            return [process.wait(60) for process in processes]
+        time.sleep(0.05)
+    return codes
