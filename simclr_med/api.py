@@ -144,7 +144,7 @@ class TrainedModel:
           UserError: there are none.
         """
         data = self._ensemble.config.data
-        found = _as_cases(images, data.views, data.bag_by == "patient")
+        found = _as_cases(images, data.projection, data.bag_by == "patient")
         if isinstance(found, NewCases):
             return found.load(0, data.build_long_side, data.dicom_frame)
         return found
@@ -237,12 +237,12 @@ def _run(flags: Mapping[str, Any]) -> int:
             signal.signal(signal.SIGINT, handler)
 
 
-def _as_cases(images: Any, views: str, by_patient: bool) -> NewCases | Iterator[Loaded]:
+def _as_cases(images: Any, projection: str, by_patient: bool) -> NewCases | Iterator[Loaded]:
     """Returns the cases of images as `TrainedModel` takes them."""
     if isinstance(images, (str, os.PathLike)):
         path = os.path.expanduser(os.fspath(images))
         if os.path.isdir(path):
-            return dataset.in_a_folder(path, views=views, by_patient=by_patient)
+            return dataset.in_a_folder(path, projection=projection, by_patient=by_patient)
         return dataset.in_a_pattern(path)
     if isinstance(images, np.ndarray) and images.ndim in (2, 3):
         images = [images]

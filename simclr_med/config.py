@@ -21,6 +21,7 @@ OF_A_FOLDER = (
     *("split_column", "label_columns"),
 )
 OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has no such field
+RENAMED = {"views": "projection"}  # {name of a field before: now}; files and flags may have either
 
 
 def _knob(
@@ -47,6 +48,11 @@ def _knob(
         shapes_weights=shapes_weights,
     )
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns {field: value} of an older version with the names that fields have now."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def suffix_of(eval_name: str | None) -> str:
@@ -289,7 +295,11 @@ class DataConfig:
         "authors: negative. ignore: no loss, no metric.",
         choices=("negative", "ignore"),
     )
-    views: str = _knob("all", "Which X-rays of a study.", choices=("all", "frontal", "lateral"))
+    projection: str = _knob(
+        "all",
+        "Which X-rays of a study. (--views, its name before, still works and warns.)",
+        choices=("all", "frontal", "lateral"),
+    )
     bag_by: str = _knob(
         "study",
         "study: bags as stored (CheXpert: a study, NIH: an image). patient: all X-rays of a patient "
@@ -938,7 +948,7 @@ REACH: dict[str, Reach] = {
         ("label_set", "uncertain_policy", "blank_policy"),
         Reach((*_TRAIN, *_EVALUATE, EMBED, FEATURES)),
     ),
-    **dict.fromkeys(("views", "bag_by"), Reach((*_ON_DEVICE, FEATURES))),
+    **dict.fromkeys(("projection", "bag_by"), Reach((*_ON_DEVICE, FEATURES))),
     "keep_metadata": Reach((PREPARE,), shapes_results=False),
     "max_bag_size": Reach((FINETUNE, *_EVALUATE, EMBED)),
     "label_seed": Reach((*_TRAIN, PROBE, FEATURES), set_in=("study",)),

@@ -109,7 +109,7 @@ def in_folder(
     bag_regex: str = "",
     image_root: str = "",
     follow_links: bool = False,
-    views: str = "all",
+    projection: str = "all",
     by_patient: bool = False,
 ) -> NewCases:
     """Returns the cases of a folder, whatever splits a table of it names.
@@ -119,7 +119,7 @@ def in_folder(
         nothing of cases has one an image.
       manual_dir: the folder.
       bag_regex, image_root, follow_links: as for a prepared dataset.
-      views: of chexpert, the X-rays of a study to take: all, frontal or lateral.
+      projection: of chexpert, the X-rays of a study to take: all, frontal or lateral.
       by_patient: of chexpert and nih_cxr14: all X-rays of a patient are one case.
 
     Raises:
@@ -131,7 +131,7 @@ def in_folder(
         table = _CHEST[name](
             manual_dir, image_root=image_root, follow_links=follow_links, needs_train=False
         )
-        return _of_table(table, views, by_patient)
+        return _of_table(table, projection, by_patient)
     return _of_source(
         read_source(manual_dir, bag_regex, image_root, follow_links, or_each_alone=True)
     )
@@ -194,13 +194,13 @@ def _of_source(source: Source) -> NewCases:
     return NewCases(tuple(cases), source.image_root.folder, _digest(cases, files), notes)
 
 
-def _of_table(table: BagTable, views: str, by_patient: bool) -> NewCases:
+def _of_table(table: BagTable, projection: str, by_patient: bool) -> NewCases:
     """Returns the cases of a folder of chest X-rays."""
     rows: pd.DataFrame = table.rows
-    if views != "all":
-        rows = rows[rows["view"] == views]
+    if projection != "all":
+        rows = rows[rows["view"] == projection]
     if rows.empty:
-        raise DataError(f"{table.folder}: --views={views} leaves no image.")
+        raise DataError(f"{table.folder}: --projection={projection} leaves no image.")
     key = "patient_id" if by_patient else "bag_id"
     cases = [
         Planned(name, of_case["patient_id"].iloc[0], tuple(of_case["path"]))

@@ -72,10 +72,10 @@ def _grades(config: Config, builder) -> str:
     if not config.eval.ordinal:
         return ""
     features = builder.info.features
-    several = "labels" in features
+    multilabel = "labels" in features
     label = features["label"] if "label" in features else None
-    names = tuple(features["labels"] if several else getattr(label, "names", ()))
-    grades_of(config, names, several)
+    names = tuple(features["labels"] if multilabel else getattr(label, "names", ()))
+    grades_of(config, names, multilabel)
     return in_words(order_of(names, config.eval.class_order), names) + "\n"
 
 
@@ -138,7 +138,7 @@ def new_cases(config: Config) -> NewCases:
         bag_regex=data.bag_regex,
         image_root=data.image_root or "",
         follow_links=data.follow_links,
-        views=data.views,
+        projection=data.projection,
         by_patient=data.bag_by == "patient",
     )
 

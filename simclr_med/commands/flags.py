@@ -9,7 +9,7 @@ import re
 
 from absl import flags
 
-from simclr_med.config import FIELDS, PATHS, Config
+from simclr_med.config import FIELDS, PATHS, RENAMED, Config
 from simclr_med.errors import UserError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -45,12 +45,14 @@ def parse(argv: list[str]) -> CommandLine:
     Raises:
       UserError: unknown flag, bad value, missing flag file, or a stray argument.
     """
-    asked = _names(argv[1:])
+    renamed: set[str] = set()
+    argv = [argv[0], *(_with_new_name(argument, renamed) for argument in argv[1:])]
+    named = _names(argv[1:])
     # Who names a folder never gets the demo.
-    is_demo = not asked & {"dataset", "flagfile", "manual_dir", "image_root"}
+    is_demo = not named & {"dataset", "flagfile", "manual_dir", "image_root"}
     words = " ".join(argv[1:]).replace("=", " ").split()  # --mode=eval or --mode eval
     modes = {value for name, value in zip(words, words[1:]) if name in ("--mode", "-mode")}
-    of_a_run = "eval" in modes and asked & {"model_dir", "checkpoint"}
+    of_a_run = "eval" in modes and named & {"model_dir", "checkpoint"}
     is_demo = is_demo and not of_a_run and not modes & {"compare", "export", "embed", "predict"}
     values = define()
     try:
@@ -59,11 +61,13 @@ def parse(argv: list[str]) -> CommandLine:
         raise UserError(f"{_sentence(error)} See: python run.py --help") from error
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
+    for name in sorted(renamed | values.renamed):
+        print(f"Note: --{name} is --{RENAMED[name]} now; the old name will go with version 1.0.")
     given = {name: values[name].value for name in FIELDS if values[name].present}
     return CommandLine(
         {name: _at_home(name, value) if name in PATHS else value for name, value in given.items()},
         is_demo,
-        by_hand=_fields(asked),
+        by_hand=_fields(named),
         in_files=_fields(_names(values.own_lines)),
         sources=dict(values.sources),
     )
@@ -92,6 +96,15 @@ def _at_home(name: str, path: str | None) -> str | None:
             "names that."
         )
     return found
+
+
+def _with_new_name(argument: str, renamed: set[str]) -> str:
+    """Returns an argument, or a line of a file, with the flag's name of today; notes a name of before."""
+    flag = re.match(r"--?(\w+)(?==|$)", argument)
+    if not flag or flag[1] not in RENAMED:
+        return argument
+    renamed.add(flag[1])
+    return f"--{RENAMED[flag[1]]}{argument[flag.end() :]}"
 
 
 def _names(arguments: list[str]) -> set[str]:
@@ -152,12 +165,14 @@ class _Flags(flags.FlagValues):
     Attributes:
       own_lines: the flags that stand in files which are no recipes.
       sources: {field: "command line", or the flag file that set it last}.
+      renamed: flags that files name as an older version did.
     """
 
     def __init__(self):
         super().__init__()
         # absl takes other attributes for flags.
-        self.__dict__.update(own_lines=[], recipe_lines=collections.Counter(), sources={})
+        own = {"own_lines": [], "recipe_lines": collections.Counter(), "sources": {}}
+        self.__dict__.update(own, renamed=set())
 
     def read_flags_from_files(self, argv, force_gnu=True):
         """Returns the lines of flag files, then the command line's own, which win; notes the sources.
@@ -176,7 +191,10 @@ class _Flags(flags.FlagValues):
         lines = super()._get_flag_file_lines(path, parsed_file_stack)  # of nested files too
         is_recipe = os.path.dirname(os.path.realpath(path)) == os.path.realpath(RECIPES)
         file = f"flags/{os.path.basename(path)}" if is_recipe else path
-        lines = [line if isinstance(line, _Line) else _line_of(file, line) for line in lines]
+        lines = [
+            line if isinstance(line, _Line) else _line_of(file, _with_new_name(line, self.renamed))
+            for line in lines
+        ]
         if is_recipe:
             self.recipe_lines.update(lines)
         elif not parsed_file_stack:  # the outermost

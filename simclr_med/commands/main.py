@@ -98,11 +98,11 @@ def run(argv: list[str]) -> int:
     command_line = flags.parse(argv)
     given = dict(command_line.given)
     # What is printed is decided here: no configuration and no run remembers it.
-    asked = RunConfig(**{name: given.pop(name) for name in ("quiet", "verbose") if name in given})
-    if asked.quiet and asked.verbose:
+    output = RunConfig(**{name: given.pop(name) for name in ("quiet", "verbose") if name in given})
+    if output.quiet and output.verbose:
         raise UserError("--quiet and --verbose ask for less and for more: give one of them.")
-    with printing.only_results(asked.quiet):
-        return _run(argv, command_line, given, asked.verbose)
+    with printing.only_results(output.quiet):
+        return _run(argv, command_line, given, output.verbose)
 
 
 def _run(argv: list[str], command_line: flags.CommandLine, given: dict, verbose: bool) -> int:

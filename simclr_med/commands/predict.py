@@ -139,11 +139,11 @@ def _print_what(ensemble: Ensemble, cases: NewCases, config: Config) -> None:
     """Prints what is scored, by what, and what was assumed."""
     for note in cases.notes:
         print(f"Note: {note}")
-    views = config.data.views
-    if views != "all" and not cases.views_known:
+    projection = config.data.projection
+    if projection != "all" and not cases.views_known:
         print(
-            f"Note: the run was trained on {views} X-rays alone (--views={views}); {cases.folder} does "
-            "not say which its images are: all of them are scored."
+            f"Note: the run was trained on {projection} X-rays alone (--projection={projection}); "
+            f"{cases.folder} does not say which its images are: all of them are scored."
         )
     for member in ensemble.members:
         print(f"The model of {member.weights}.")

@@ -12,6 +12,7 @@ from simclr_med.config import (
     FIELDS,
     OF_A_FOLDER,
     OF_OLDER_RUNS,
+    RENAMED,
     Config,
     fields_that_shape_weights,
 )
@@ -241,7 +242,8 @@ def default_model_dir(config: Config, dataset: str) -> str:
         for name in fields_that_shape_weights()
         if name not in _ADDED_LATER or values[name] != FIELDS[name].default
     ]
-    identity = [dataset, *((name, values[name]) for name in names)]
+    first_names = {now: before for before, now in RENAMED.items()}  # or old runs would not be found
+    identity = [dataset, *((first_names.get(name, name), values[name]) for name in names)]
     digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
     mode = config.run.mode
     what = mode if mode in (*EXPERIMENTS, *OF_A_MODEL, "eval") else config.method

@@ -101,7 +101,7 @@ def open_split(
     Raises:
       UserError: no such split, a dataset without images, or one that cannot be read so.
     """
-    info, views = builder.info, reading.views
+    info, projection = builder.info, reading.projection
     split_info, tfds_split = find_split(builder, split)
     key, by_patient = _image_feature(info), reading.bag_by == "patient"
     _check_reading(info, reading)
@@ -115,15 +115,15 @@ def open_split(
         ["label_weights"] * with_differential
         + ["image_ids"] * named
         + ["metadata", "views"] * bool(keys)
-        + ["views"] * (views != "all")
+        + ["views"] * (projection != "all")
     )
     read = [name for name in read if name in info.features]
 
     decoding = tfds.decode.PartialDecoding(dict.fromkeys(read, True), {key: KeepEncoded()})
 
     def as_bags(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        if views != "all":
-            dataset = dataset.map(lambda example: _keep_view(example, views))
+        if projection != "all":
+            dataset = dataset.map(lambda example: _keep_projection(example, projection))
             dataset = dataset.filter(lambda example: tf.size(example["images"]) > 0)
         dataset = dataset.map(lambda example: _as_bag(example, policy, has_label, keys, named))
         return join_patients(dataset) if by_patient else dataset
@@ -134,10 +134,12 @@ def open_split(
         return as_bags(builder.as_dataset(split=tfds_split, **options))
 
     with_shares = "label_weights" in read and not by_patient
-    how = Reading(views, by_patient, policy, has_label, keys, with_shares)
-    counts = _count(builder, split, split_info, views)
+    how = Reading(projection, by_patient, policy, has_label, keys, with_shares)
+    counts = _count(builder, split, split_info, projection)
     if not counts["bags"]:
-        raise UserError(f"--views={views} leaves no image in split '{split}' of {info.full_name}.")
+        raise UserError(
+            f"--projection={projection} leaves no image in split '{split}' of {info.full_name}."
+        )
     num_bags = counts["patients" if by_patient else "bags"]
     return Bags(
         read_split,
@@ -194,10 +196,10 @@ def _image_feature(info) -> str:
 
 
 def _check_reading(info, reading: LabelReading) -> None:
-    """Refuses views and joined bags where a dataset does not know them."""
-    if reading.views != "all" and "views" not in info.features:
+    """Refuses projections and joined bags where a dataset does not know them."""
+    if reading.projection != "all" and "views" not in info.features:
         raise UserError(
-            f"--views={reading.views}: {info.full_name} does not say which view an image is."
+            f"--projection={reading.projection}: {info.full_name} does not say which of them an image is."
         )
     patient_by_patient = info.disable_shuffling and "patient_id" in info.features
     if reading.bag_by == "patient" and not patient_by_patient:
@@ -223,8 +225,8 @@ def _policy(builder, reading: LabelReading) -> LabelPolicy | None:
     )
 
 
-def _keep_view(example: dict, view: str) -> dict:
-    kept = example["views"] == view
+def _keep_projection(example: dict, projection: str) -> dict:
+    kept = example["views"] == projection
 
     def of_kept(values):
         return tf.boolean_mask(values, kept)
@@ -269,27 +271,31 @@ def _as_bag(
     }
 
 
-def _count(builder, split: str, split_info, views: str) -> dict[str, int]:
+def _count(builder, split: str, split_info, projection: str) -> dict[str, int]:
     """Returns {"bags", "images", "patients"} of a split, from what its builder counted.
 
     What it did not count (a slice, another builder's dataset) is counted in the index of its cases.
     """
     metadata = builder.info.metadata or {}
     if split == "all" and split not in builder.info.splits:  # patients are in one split each
-        parts = [_count(builder, name, info, views) for name, info in builder.info.splits.items()]
+        parts = [
+            _count(builder, name, info, projection) for name, info in builder.info.splits.items()
+        ]
         return {
             key: sum(part[key] for part in parts)
             for key in parts[0]
             if all(key in p for p in parts)
         }
     if split in (by_views := metadata.get("num_by_views", {})):
-        return by_views[split][views]
+        return by_views[split][projection]
     features = builder.info.features
     if "images" not in features:
         return {"bags": split_info.num_examples, "images": split_info.num_examples}
     if split in (num_images := metadata.get("num_images", {})):
         return {"bags": split_info.num_examples, "images": num_images[split]}
-    cases = known.read(Prepared(builder), find_split(builder, split)[1], Reading(views=views))
+    cases = known.read(
+        Prepared(builder), find_split(builder, split)[1], Reading(projection=projection)
+    )
     return {
         "bags": len(cases.ids),
         "images": int(cases.num_images.sum()),

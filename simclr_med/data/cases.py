@@ -63,16 +63,16 @@ def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...])
     """
     if there == trained:
         return cases
-    several = cases.labels.ndim == 2
+    multilabel = cases.labels.ndim == 2
     unknown = [name for name in there if name not in trained]
-    if (unknown and (several or "Other" not in trained)) or not set(there) & set(trained):
+    if (unknown and (multilabel or "Other" not in trained)) or not set(there) & set(trained):
         raise UserError(
             f"The run was fine-tuned for {', '.join(trained)}; the data has "
             f"{', '.join(there) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
             "scored. Rename labels in its manifest; for chest X-rays --label_set=chexpert5 gives "
             "both datasets the same labels."
         )
-    if several:
+    if multilabel:
         labels = np.full((len(cases.labels), len(trained)), np.nan, cases.labels.dtype)
         labels[:, [trained.index(name) for name in there]] = cases.labels
     else:

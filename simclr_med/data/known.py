@@ -74,7 +74,7 @@ class Reading:
     """How examples become cases; see `bags.open_split`.
 
     Attributes:
-      views: "all", or the view whose images are kept.
+      projection: "all", or the one whose images are kept.
       by_patient: whether the cases of a patient are joined.
       policy: of several labels; None: one a case, or none.
       has_label: whether `label` is a class.
@@ -82,7 +82,7 @@ class Reading:
       weights: whether `label_weights` become shares.
     """
 
-    views: str = "all"
+    projection: str = "all"
     by_patient: bool = False
     policy: LabelPolicy | None = None
     has_label: bool = False
@@ -94,7 +94,7 @@ class Reading:
 def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
     """Returns the cases of a split or slice, as TFDS names it; their arrays are read-only."""
     table = _table(prepared, tfds_split)
-    size, kept = _sizes(table, reading.views)
+    size, kept = _sizes(table, reading.projection)
     some = size > 0
     ids = _texts(table["bag_id" if "bag_id" in table.column_names else "tfds_id"])
     patients = _texts(table["patient_id"]) if "patient_id" in table.column_names else ids
@@ -119,7 +119,7 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
 
 @functools.lru_cache(maxsize=8)
 def sizes_and_patients(
-    prepared: Prepared, tfds_split: str, views: str
+    prepared: Prepared, tfds_split: str, projection: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and a number for the patient of each record of a split, int64 [n], read-only.
 
@@ -127,7 +127,10 @@ def sizes_and_patients(
     record where the dataset knows no patients.
     """
     table = _table(prepared, tfds_split)
-    sizes, patients = _sizes(table, views)[0].astype(np.int64), np.zeros(table.num_rows, np.int64)
+    sizes, patients = (
+        _sizes(table, projection)[0].astype(np.int64),
+        np.zeros(table.num_rows, np.int64),
+    )
     if "patient_id" in table.column_names:
         patients = np.unique(_texts(table["patient_id"]), return_inverse=True)[1]
     for values in (sizes, patients):
@@ -135,12 +138,12 @@ def sizes_and_patients(
     return sizes, patients
 
 
-def _sizes(table: pa.Table, views: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _sizes(table: pa.Table, projection: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the images of each example, int [n], and which of all images are kept; None: all."""
-    if views == "all":
+    if projection == "all":
         return table["num_images"].to_numpy(), None
     offsets, there = _ragged(table["views"])
-    kept = there == views
+    kept = there == projection
     before = np.concatenate([[0], np.cumsum(kept)])
     return before[offsets[1:]] - before[offsets[:-1]], kept
 

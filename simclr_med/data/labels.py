@@ -42,14 +42,14 @@ class LabelReading:
       label_set: which of the labels: "all", or a name of LABEL_SETS.
       uncertain_policy: what -1 means, see `make_policy`.
       blank_policy: what a blank label means, "negative" or "ignore".
-      views: "all", or only "frontal" or "lateral" images, of datasets that know.
+      projection: "all", or only "frontal" or "lateral" images, of datasets that know.
       bag_by: "study" keeps the bags as they are stored, "patient" joins those of a patient.
     """
 
     label_set: str = "all"
     uncertain_policy: str = "ignore"
     blank_policy: str = "negative"
-    views: str = "all"
+    projection: str = "all"
     bag_by: str = "study"
 
     @classmethod

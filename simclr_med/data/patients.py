@@ -31,7 +31,7 @@ def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> froze
     Raises:
       UserError: no such split.
     """
-    return _patients(Prepared(builder), split, reading.views)
+    return _patients(Prepared(builder), split, reading.projection)
 
 
 def named_by(builder) -> str:
@@ -45,18 +45,22 @@ def named_by(builder) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _patients(prepared: Prepared, split: str, views: str) -> frozenset[str]:
+def _patients(prepared: Prepared, split: str, projection: str) -> frozenset[str]:
     builder = prepared.builder
     if part := folds.parse(split):
         fold = folds.fold_of_patients(builder, part)
-        return frozenset(p for p in _patients(prepared, part.split, views) if part.holds(fold[p]))
+        return frozenset(
+            p for p in _patients(prepared, part.split, projection) if part.holds(fold[p])
+        )
     _, tfds_split = find_split(builder, split)
     path = builder.data_path / _SPLITS_CSV
     whole = split == "all" or split in builder.info.splits
-    if whole and views == "all" and path.exists():  # instead of all the images
+    if whole and projection == "all" and path.exists():  # instead of all the images
         rows = csv.DictReader(io.StringIO(path.read_text()))
         return frozenset(row["patient_id"] for row in rows if split in ("all", row["split"]))
-    return frozenset(known.read(prepared, tfds_split, Reading(views=views)).patients.tolist())
+    return frozenset(
+        known.read(prepared, tfds_split, Reading(projection=projection)).patients.tolist()
+    )
 
 
 def same_pictures(one, other, most: int = 20) -> bool:

@@ -64,10 +64,10 @@ def pieces_of_split(
         return as_bags(read_them(first, last))
 
     def records() -> Records:
-        return read_records(Prepared(builder), split, reading.views)
+        return read_records(Prepared(builder), split, reading.projection)
 
     by_patient = reading.bag_by == "patient"
-    if reading.views == "all" and not by_patient:  # a record is a bag
+    if reading.projection == "all" and not by_patient:  # a record is a bag
 
         def sizes() -> np.ndarray:
             return np.ones(files[-1], np.int64) if alone else records().sizes

@@ -30,15 +30,15 @@ class Records:
     patients: np.ndarray
 
 
-def read_records(prepared: Prepared, split: str, views: str) -> Records:
+def read_records(prepared: Prepared, split: str, projection: str) -> Records:
     """Returns the records of a split, from its index (`case_index`), no image.
 
     Args:
       prepared: a dataset of bags.
       split: as TFDS names it.
-      views: that are read; "all": every image.
+      projection: that is read; "all": every image.
     """
-    return Records(*known.sizes_and_patients(prepared, split, views))
+    return Records(*known.sizes_and_patients(prepared, split, projection))
 
 
 def file_starts(split_info) -> np.ndarray:

@@ -23,7 +23,7 @@ KEY = "adopted_weights"  # in config.json: what they are, in words
 
 
 def adopt(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> Config:
     """Writes the weights as checkpoint 0 of a fine-tuned run; returns its configuration.
 
@@ -35,7 +35,7 @@ def adopt(
       builder: of the prepared dataset to evaluate on, whose classes must be the head's.
       model_dir: the folder; made if it is missing.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
 
     Raises:
       UserError: no such weights, or they do not fit; a dataset without classes; or a folder that
@@ -71,7 +71,7 @@ def adopt(
         run_folder.write_config(model_dir, *identity, DATA_ORDER, None, provenance.software())
         values = {**run_folder.read_json(path), KEY: f"{weights.path} ({weights.kind})"}
         run_folder.write_json(path, values)
-        run_folder.write_json(os.path.join(model_dir, "flags.json"), asked)
+        run_folder.write_json(os.path.join(model_dir, "flags.json"), invocation)
         data_json.write_classes(model_dir, bags)
     return config
 

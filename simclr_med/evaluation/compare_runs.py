@@ -40,7 +40,7 @@ def compare_runs(config: Config) -> int:
     origins = [[pretraining_of(path) for path in of_side] for of_side in paths]
     permutations, seed = config.eval.bootstrap_resamples, config.run.seed
     names = runs[0][0].class_names
-    grades = grades_of(config, names, runs[0][0].several)
+    grades = grades_of(config, names, runs[0][0].multilabel)
     found = []
     for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()

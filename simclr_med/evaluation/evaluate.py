@@ -245,7 +245,7 @@ def _shift(config: Config, model_dir: str, found: Measured, outside: str) -> dic
     before = run_folder.read_json(result)
     try:
         own = read_predictions(inside)
-        places = grades.grades_of(config, own.class_names, own.several)
+        places = grades.grades_of(config, own.class_names, own.multilabel)
         drop = compare.drop(own, read_predictions(outside), places)
     except UserError as error:  # other classes: no reason to lose the rest
         print(f"No drop is shown: {error}")

@@ -141,15 +141,15 @@ def forward(
             )
 
 
-def case_probabilities(model, features: np.ndarray, several_labels: bool) -> np.ndarray:
+def case_probabilities(model, features: np.ndarray, multilabel: bool) -> np.ndarray:
     """Returns the probabilities of the supervised head, float [n, classes].
 
     Args:
       model: with a supervised head.
       features: of the cases, float32 [n, d].
-      several_labels: a sigmoid for each label, else a softmax over the classes.
+      multilabel: a sigmoid for each label, else a softmax over the classes.
     """
-    probabilities = tf.sigmoid if several_labels else tf.nn.softmax
+    probabilities = tf.sigmoid if multilabel else tf.nn.softmax
     parts = [
         probabilities(model.classify(tf.constant(features[start : start + _ROWS]))).numpy()
         for start in range(0, len(features), _ROWS)

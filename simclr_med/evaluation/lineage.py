@@ -36,7 +36,7 @@ class Stage:
         fitted on) or "selection" (what chose the checkpoint).
       dataset: full name of the prepared dataset.
       split: of it.
-      views: which images of it, as `--views` says.
+      projection: which images of it, as `--projection` says.
       manual_dir: the folder that it was prepared from, if there was one.
       data_dir: where it was prepared.
     """
@@ -44,7 +44,7 @@ class Stage:
     what: str
     dataset: str
     split: str
-    views: str = "all"
+    projection: str = "all"
     manual_dir: str | None = None
     data_dir: str | None = None
 
@@ -82,7 +82,7 @@ def _stage(values: dict[str, Any]) -> Stage:
         what="training" if values["train_mode"] == "finetune" else "pretraining",
         dataset=values.get("prepared_dataset") or str(values["dataset"]),
         split=values["train_split"],
-        views=values["views"],
+        projection=values["projection"],
         manual_dir=values["manual_dir"],
         data_dir=values["data_dir"],
     )
@@ -118,7 +118,7 @@ def number_in_common(
         return None, "its prepared data is no longer there"
     try:
         return len(
-            evaluated & patients_of(theirs, stage.split, LabelReading(views=stage.views))
+            evaluated & patients_of(theirs, stage.split, LabelReading(projection=stage.projection))
         ), ""
     except UserError:  # prepared again, with other splits
         return None, f"its prepared data has no split '{stage.split}'"

@@ -17,7 +17,7 @@ from simclr_med import run_folder
 from simclr_med.build import make_model, open_bags
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.restore import restore, step_of
-from simclr_med.config import FIELDS, Config
+from simclr_med.config import FIELDS, Config, renamed
 from simclr_med.data import Bags
 from simclr_med.data.cases import Cases, read_cases
 from simclr_med.data.labels import LabelReading
@@ -89,14 +89,14 @@ def select(
     kept = run_folder.read_json(path) if gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
         return _frozen(kept, config, model_dir)
-    asked = _made_of(config, builder, usable)
+    made = _made_of(config, builder, usable)
     if kept:
-        changed = _changed(kept, asked)
+        changed = _changed(kept, made)
         if not changed:
             return kept
         print(f"The checkpoint is chosen again; changed since the last time: {', '.join(changed)}.")
     bags = open_bags(config, builder, split)
-    chosen = {**asked, **_choose(config, bags, strategy, model_dir, asked["candidates"])}
+    chosen = {**made, **_choose(config, bags, strategy, model_dir, made["candidates"])}
     run_folder.write_json(path, chosen)
     return chosen
 
@@ -146,17 +146,17 @@ def _made_of(config: Config, builder, usable: list[str]) -> dict:
     }
 
 
-def _changed(kept: dict, asked: dict) -> list[str]:
+def _changed(kept: dict, made: dict) -> list[str]:
     """Returns in words what differs from what a kept choice was made of; [] if nothing does."""
     titles = {"split": "--selection_split", "metric": "--selection_metric"}
-    changed = [title for key, title in titles.items() if kept.get(key) != asked[key]]
+    changed = [title for key, title in titles.items() if kept.get(key) != made[key]]
     if "made_of" not in kept:
         return [*changed, "the version, which now writes down of what a choice is made"]
-    if kept.get("chooses") != asked["chooses"]:
+    if kept.get("chooses") != made["chooses"]:
         changed.append("the version, which now chooses operating points too")
-    if (kept.get("candidates"), kept["checkpoints"]) != (asked["candidates"], asked["checkpoints"]):
+    if (kept.get("candidates"), kept["checkpoints"]) != (made["candidates"], made["checkpoints"]):
         changed.append("the checkpoints")
-    before, now = kept["made_of"], asked["made_of"]
+    before, now = renamed(kept["made_of"]), made["made_of"]
     fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     changed += [f"--{name}" if name in FIELDS else "the data" for name in fields]
     return list(dict.fromkeys(changed))

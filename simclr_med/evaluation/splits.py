@@ -159,7 +159,7 @@ def _selected(
 def _here(what: str, config: Config, builder, split: str) -> Stage:
     data = config.data
     name = data_json.name_of(builder)
-    return Stage(what, name, split, data.views, data.manual_dir, data.data_dir)
+    return Stage(what, name, split, data.projection, data.manual_dir, data.data_dir)
 
 
 def _too_good(rows: list[dict], allowed: bool, *, to_choose: bool) -> dict | None:
@@ -179,7 +179,7 @@ def _refuse(
     for stage in stages:
         if stage.with_labels and lineage.number_in_common(config, builder, everyone, stage)[0]:
             theirs = lineage.opened(builder, stage)
-            taken |= patients_of(theirs, stage.split, LabelReading(views=stage.views))
+            taken |= patients_of(theirs, stage.split, LabelReading(projection=stage.projection))
     on_purpose = (
         "To look at them on purpose, add --allow_patient_overlap, and the report says so. "
     ) * (row["with"] != "selection")

@@ -139,7 +139,7 @@ def plan(config: Config, configs: dict[str, Config], model_dir: str) -> Plan:
         )
     base = study_plan.without_arms(config, {"finetune": configs["finetune"]})
     names = {key: arm.name for key, arm in arms.items()}
-    asked = [
+    comparisons = [
         {**row, "a": names[row["a"]], "b": names[row["b"]]}
         for row in content["comparisons"]
         if {row["a"], row["b"]} <= set(names)
@@ -148,12 +148,12 @@ def plan(config: Config, configs: dict[str, Config], model_dir: str) -> Plan:
         base,
         stages=list(stages.values()),
         arms=list(arms.values()),
-        asked=asked,
+        comparisons=comparisons,
         layout={
             "title": str(content.get("title", "")),
             "arms": {key: _facts(content, key) for key in content["arms"]},
             "left_out": left_out,
-            "comparisons": asked,
+            "comparisons": comparisons,
             "tables": content["tables"],
             "figures": content["figures"],
         },

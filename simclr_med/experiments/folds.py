@@ -65,7 +65,7 @@ def _selecting(config: Config) -> Part | None:
 
 
 def run(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
     """Trains and evaluates each fold, then all of them together; returns what result.json holds.
 
@@ -80,7 +80,7 @@ def run(
         results = {
             name: outcome.result
             for name, outcome in runs.run_all(
-                *(wanted, builder, model_dir, strategy, asked), pictures=True
+                *(wanted, builder, model_dir, strategy, invocation), pictures=True
             )
         }
         if not all(result["classification"] for result in results.values()):

@@ -27,15 +27,15 @@ def jobs(config: Config) -> dict[str, Config]:
     Raises:
       UserError: a fraction that cannot be one, or a run that is no fine-tuning.
     """
-    asked = config.experiment
+    experiment = config.experiment
     if config.run.train_mode != "finetune":
         raise UserError("--mode=label_efficiency fine-tunes: add --train_mode=finetune.")
-    fractions = grids.numbers("label_fractions", asked.label_fractions, "label_fraction")
+    fractions = grids.numbers("label_fractions", experiment.label_fractions, "label_fraction")
     return {
         f"fraction_{grids.name(fraction)}/{seed}": of_seed.replace(
             label_fraction=fraction, eval_name=None
         )
-        for seed, of_seed in repeats.jobs(config, asked.repeats).items()
+        for seed, of_seed in repeats.jobs(config, experiment.repeats).items()
         for fraction in sorted(fractions)
     }
 
@@ -54,7 +54,7 @@ def what_is_fixed(config: Config) -> str:
 
 
 def run(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
     """Fine-tunes and evaluates every fraction and seed; writes and returns the curve.
 
@@ -66,7 +66,7 @@ def run(
     """
     wanted = jobs(config)
     with run_folder.locked(model_dir):
-        outcomes = runs.run_all(wanted, builder, model_dir, strategy, asked)
+        outcomes = runs.run_all(wanted, builder, model_dir, strategy, invocation)
         results = {name: outcome.result for name, outcome in outcomes}
         curve = {
             "dataset": data_json.name_of(builder),

@@ -39,11 +39,11 @@ def answers(study: dict) -> list[Answer]:
     """Returns the file's comparisons in words, in its order, then what is not known."""
     rows = comparisons(study, study_compare.ASKED)
     found = []
-    for asked in study["layout"]["comparisons"]:
-        of = [row for row in rows if (row["a"], row["b"]) == (asked["a"], asked["b"])]
+    for comparison in study["layout"]["comparisons"]:
+        of = [row for row in rows if (row["a"], row["b"]) == (comparison["a"], comparison["b"])]
         if of:
             texts = [finding(study, row, "No, it is worse") for row in of]
-            found.append(Answer(asked["question"], " ".join(texts)))
+            found.append(Answer(comparison["question"], " ".join(texts)))
     return [*found, study_sentences.unknown(study)]
 
 

@@ -31,7 +31,7 @@ def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
 
 
 def run(
-    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, asked: dict
+    config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
     """Trains and evaluates each seed, writes repeats.json, prints the table; returns the former.
 
@@ -43,7 +43,7 @@ def run(
         results = {
             name: outcome.result
             for name, outcome in runs.run_all(
-                wanted, builder, model_dir, strategy, asked, pictures=True
+                wanted, builder, model_dir, strategy, invocation, pictures=True
             )
         }
         seeds = [job.run.seed for job in wanted.values()]

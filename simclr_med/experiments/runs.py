@@ -50,7 +50,7 @@ def train_and_evaluate(
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
     *,
     pictures: bool = False,
     to_choose: bool = False,
@@ -62,7 +62,7 @@ def train_and_evaluate(
       builder: a prepared TFDS builder.
       model_dir: the run's own folder; made if it is missing.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
       pictures: also draw the run's own report.html, which takes longer.
       to_choose: see `evaluate.evaluate`.
 
@@ -73,7 +73,7 @@ def train_and_evaluate(
     """
     if (result := stored_result(config, builder, model_dir)) is not None:
         return result
-    _train(config, builder, model_dir, strategy, asked)
+    _train(config, builder, model_dir, strategy, invocation)
     return evaluate_once(
         config, builder, model_dir, strategy, pictures=pictures, to_choose=to_choose
     )
@@ -163,7 +163,7 @@ def run_all(
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
     *,
     may_diverge: bool = False,
     pictures: bool = False,
@@ -180,7 +180,7 @@ def run_all(
       builder: a prepared TFDS builder.
       model_dir: of the experiment.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
       pictures: also draw each run's own report.html.
       to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
@@ -207,7 +207,7 @@ def run_all(
                     builder,
                     folder,
                     strategy,
-                    asked,
+                    invocation,
                     pictures=pictures,
                     to_choose=to_choose,
                 )
@@ -237,7 +237,7 @@ def _sizes(jobs: dict[str, Config]) -> dict[str, int]:
     return sizes if all(sizes.values()) else dict.fromkeys(sizes, 1)
 
 
-def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> None:
+def _train(config: Config, builder, model_dir: str, strategy, invocation: dict) -> None:
     record = _read(model_dir)
     if record.get("trained"):
         if checkpoint_files.list_prefixes(model_dir):
@@ -250,7 +250,7 @@ def _train(config: Config, builder, model_dir: str, strategy, asked: dict) -> No
         record["initial_weights"] = _weights(config.run.checkpoint)
         _write(model_dir, record)
     try:
-        train.train(config, builder, model_dir, strategy, asked, probe_head.start)
+        train.train(config, builder, model_dir, strategy, invocation, probe_head.start)
     except Diverged as error:
         _write(model_dir, {**record, "failed": str(error)})
         raise

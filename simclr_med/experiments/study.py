@@ -47,7 +47,7 @@ def run(
     make_builder: Callable[[Config], Any],
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
 ) -> dict:
     """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
 
@@ -74,7 +74,7 @@ def run(
       make_builder: from a configuration to the prepared TFDS builder of its dataset.
       model_dir: of the study; study.md, study.json and the figures are written there.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
 
     Raises:
       UserError: a mistake in flags, recipes or data, found before training where possible.
@@ -88,7 +88,7 @@ def run(
                 f"Note: another process works on the study in {model_dir}. This one takes part: each "
                 "makes runs that the other has not begun."
             )
-        study = _Study(plan, builders, model_dir, strategy, asked)
+        study = _Study(plan, builders, model_dir, strategy, invocation)
         pretrained = study.pretrain()
         results = study.probe()
         chosen = study.choose()
@@ -109,12 +109,12 @@ class _Study:
     Args:
       plan: checked.
       builders: of the datasets.
-      model_dir, strategy, asked: as in `run`.
+      model_dir, strategy, invocation: as in `run`.
     """
 
-    def __init__(self, plan: Plan, builders: Builders, model_dir: str, strategy, asked: dict):
+    def __init__(self, plan: Plan, builders: Builders, model_dir: str, strategy, invocation: dict):
         self._plan, self._builders, self._model_dir = plan, builders, model_dir
-        self._strategy, self._asked = strategy, asked
+        self._strategy, self._invocation = strategy, invocation
         self._builder = builders(plan.tuning)
         self._keep = plan.keeps_weights
         self._shift = None
@@ -135,7 +135,7 @@ class _Study:
         for builder, group in itertools.groupby(jobs, lambda job: self._builders(job.config)):
             configs = {job.folder: job.config for job in group}
             for name, outcome in runs.run_all(
-                configs, builder, folder, self._strategy, self._asked
+                configs, builder, folder, self._strategy, self._invocation
             ):
                 if not self._keep:
                     runs.remove_weights(os.path.join(folder, name), but_the_last=True)
@@ -181,7 +181,7 @@ class _Study:
             folder = os.path.join(self._model_dir, job.folder)
             gfile.makedirs(folder)
             best = sweep.search(
-                *(job.config, self._builder, folder, self._strategy, self._asked),
+                *(job.config, self._builder, folder, self._strategy, self._invocation),
                 keep_weights=self._keep,
             )
             run_folder.write_json(os.path.join(folder, "best.json"), best)
@@ -199,7 +199,7 @@ class _Study:
             print("Study, stage 4: fine-tuning.")
         results: dict[str, dict[str, dict]] = {"inside": {}, "shift": {}}
         for name, outcome in runs.run_all(
-            *(jobs, self._builder, self._model_dir, self._strategy, self._asked),
+            *(jobs, self._builder, self._model_dir, self._strategy, self._invocation),
             keep_weights=self._keep,
         ):
             results["inside"][name] = outcome.result

@@ -69,8 +69,8 @@ def with_shift_split(config: Config, recipes: dict[str, Config], builders: Build
 
     All of a dataset that no stage was trained on, unless its table names splits.
     """
-    asked = config.experiment
-    if not asked.shift_dataset or asked.shift_split:
+    experiment = config.experiment
+    if not experiment.shift_dataset or experiment.shift_split:
         return config
     tuned = recipes["finetune"]
     outside = study_plan.shift_builder(config, tuned, builders)

@@ -64,12 +64,12 @@ def questions(arms: list[str], uses: list[str], best: dict[str, str | None]) -> 
             yield Question("use", arm, use, arm, next_use)
 
 
-def _asked(plan: Plan, best: dict[str, str | None]) -> Iterator[Question]:
+def _questions_of(plan: Plan, best: dict[str, str | None]) -> Iterator[Question]:
     """Yields what a study asks of the arms that have a best use at a fraction, and are in `best`."""
-    if plan.asked is None:
+    if plan.comparisons is None:
         yield from questions(list(best), plan.uses, best)
         return
-    for row in plan.asked:
+    for row in plan.comparisons:
         use_a, use_b = best.get(row["a"]), best.get(row["b"])
         if use_a and use_b:
             yield Question(ASKED, row["a"], use_a, row["b"], use_b, best=True)
@@ -97,7 +97,7 @@ def compare_all(
             seed=recipe.run.seed,
             permutations=recipe.eval.bootstrap_resamples,
             pretrainings=origins,
-            grades=grades_of(recipe, first.class_names, first.several),
+            grades=grades_of(recipe, first.class_names, first.multilabel),
         )
         return rows, min(len(set(names)) for names in origins)
 
@@ -107,11 +107,15 @@ def compare_all(
         for fraction in plan.fractions:
             arms = [arm.name for arm in plan.arms if fraction in plan.fractions_of(arm)]
             chosen = {arm: best[arm, fraction] for arm in arms}
-            for asked in _asked(plan, chosen):
-                sides = (asked.a, asked.use_a, asked.b, asked.use_b)
+            for question in _questions_of(plan, chosen):
+                sides = (question.a, question.use_a, question.b, question.use_b)
                 by_metric, pretrainings = found(place, fraction, *sides)
                 about: dict = dict(zip(("a", "use_a", "b", "use_b"), sides))
-                about |= {"question": asked.name, "best": asked.best, "pretrainings": pretrainings}
+                about |= {
+                    "question": question.name,
+                    "best": question.best,
+                    "pretrainings": pretrainings,
+                }
                 rows += [
                     {
                         **{"place": place, "fraction": fraction, **about, "metric": metric},

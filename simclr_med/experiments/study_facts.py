@@ -25,7 +25,7 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
     `_runs`}
     """
     config, fine = plan.config, plan.recipes["finetune"]
-    asked, outside = config.experiment, config.experiment.shift_dataset
+    experiment, outside = config.experiment, config.experiment.shift_dataset
     name_outside = ""
     if outside:
         name_outside = data_json.name_of(study_plan.shift_builder(config, fine, builders))
@@ -34,7 +34,7 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
         "eval_split": fine.data.eval_split,
         "selection_split": fine.data.selection_split,
         "shift_dataset": name_outside,
-        "shift_split": asked.shift_split if outside else "",
+        "shift_split": experiment.shift_split if outside else "",
         "is_demo": str(fine.data.dataset).startswith("derm_bags/demo"),
         "architecture": ", ".join(
             dict.fromkeys(study_plan.architecture(arm.recipe or fine) for arm in plan.arms)
@@ -51,11 +51,11 @@ def facts(plan: Plan, builders: Builders, model_dir: str) -> dict:
         ],
         "uses": plan.uses,
         "fractions": plan.fractions,
-        "label_subsets": asked.label_subsets,
+        "label_subsets": experiment.label_subsets,
         "seeds": plan.seeds,
         "searched_fractions": plan.searched,
         "has_grid": plan.has_grid,
-        "keep_weights": asked.study_keep_weights,
+        "keep_weights": experiment.study_keep_weights,
         "permutations": fine.eval.bootstrap_resamples,
         "stages": {stage.name: stage.title for stage in plan.stages},
         "layout": plan.layout,

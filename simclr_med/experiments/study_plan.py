@@ -146,7 +146,7 @@ class Plan:
       seeds: of pretraining, and of what starts from it.
       fractions: of the labels, ascending.
       searched: the fractions at which grids are searched, ascending.
-      asked: the comparisons, {"question", "a", "b"} with names of arms; None: `study_compare.questions`.
+      comparisons: {"question", "a", "b"} with names of arms; None: `study_compare.questions`.
       layout: tables, figures and left-out arms of an arms file, see `arms_file`; None without one.
     """
 
@@ -158,7 +158,7 @@ class Plan:
     seeds: list[int]
     fractions: list[float]
     searched: list[float]
-    asked: list[dict] | None = None
+    comparisons: list[dict] | None = None
     layout: dict | None = None
 
     @property
@@ -224,16 +224,16 @@ def without_arms(config: Config, recipes: dict[str, Config]) -> Plan:
     Raises:
       UserError: a mistake in `--uses`, the fractions or the grids.
     """
-    asked, first = config.experiment, recipes["finetune"].run.seed
+    experiment, first = config.experiment, recipes["finetune"].run.seed
     plan = Plan(
         config,
         recipes,
         stages=[],
         arms=[],
-        uses=uses(asked.uses),
-        seeds=list(range(first, first + asked.repeats)),
-        fractions=_fractions("label_fractions", asked.label_fractions),
-        searched=_fractions("sweep_label_fraction", asked.sweep_label_fraction),
+        uses=uses(experiment.uses),
+        seeds=list(range(first, first + experiment.repeats)),
+        fractions=_fractions("label_fractions", experiment.label_fractions),
+        searched=_fractions("sweep_label_fraction", experiment.sweep_label_fraction),
     )
     sweep.points(plan.tuning)
     return plan
@@ -425,11 +425,11 @@ def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: 
 
 def elsewhere(config: Config, tuned: Config) -> Config:
     """Returns how a fine-tuned run is evaluated on `--shift_dataset`."""
-    asked = config.experiment
+    experiment = config.experiment
     return tuned.replace(
-        dataset=asked.shift_dataset,
-        manual_dir=asked.shift_manual_dir,
-        eval_split=asked.shift_split,
+        dataset=experiment.shift_dataset,
+        manual_dir=experiment.shift_manual_dir,
+        eval_split=experiment.shift_split,
         eval_name="shift",
         keep_hub_module_max=0,
     )
@@ -437,8 +437,10 @@ def elsewhere(config: Config, tuned: Config) -> Config:
 
 def shift_builder(config: Config, tuned: Config, builders: Builders):
     """Returns the builder of `--shift_dataset`."""
-    asked = config.experiment
-    return builders(tuned.replace(dataset=asked.shift_dataset, manual_dir=asked.shift_manual_dir))
+    experiment = config.experiment
+    return builders(
+        tuned.replace(dataset=experiment.shift_dataset, manual_dir=experiment.shift_manual_dir)
+    )
 
 
 def architecture(config: Config) -> str:

@@ -117,7 +117,7 @@ def rows(cells: Cells, places: list[str]) -> list[dict]:
                     by_metric = mean_over_runs(
                         [run.predictions for run in runs],
                         pretrainings=[run.pretraining for run in runs],
-                        grades=grades_of(tuned, first.class_names, first.several),
+                        grades=grades_of(tuned, first.class_names, first.multilabel),
                     )
                     here = {"place": place, "patients": len(np.unique(labelled))}
                     found.append({**about, **here, **by_metric})

@@ -43,7 +43,9 @@ class Judge:
     config: Config
     builder: Any
 
-    def __call__(self, folder: str, strategy: tf.distribute.Strategy, asked: dict) -> runs.Outcome:
+    def __call__(
+        self, folder: str, strategy: tf.distribute.Strategy, invocation: dict
+    ) -> runs.Outcome:
         """Returns the outcome of the fine-tuning, in FOLDER/finetune, of a finished pretraining."""
         config = self.config.replace(
             checkpoint=folder,
@@ -53,7 +55,7 @@ class Judge:
         )
         path = os.path.join(folder, _JUDGED)
         try:
-            made = (config, self.builder, path, strategy, asked)
+            made = (config, self.builder, path, strategy, invocation)
             return runs.Outcome(runs.train_and_evaluate(*made, to_choose=True))
         except Diverged as error:
             print(f"{path} failed: {error}")
@@ -75,19 +77,21 @@ def points(config: Config) -> dict[str, Config]:
     Raises:
       UserError: a value that cannot be one.
     """
-    asked = config.experiment
-    rates = grids.numbers("sweep_learning_rates", asked.sweep_learning_rates, "learning_rate")
-    decays = grids.numbers("sweep_weight_decays", asked.sweep_weight_decays, "weight_decay")
+    experiment = config.experiment
+    rates = grids.numbers("sweep_learning_rates", experiment.sweep_learning_rates, "learning_rate")
+    decays = grids.numbers("sweep_weight_decays", experiment.sweep_weight_decays, "weight_decay")
     steps = {"": config.train.train_steps}
-    if asked.sweep_train_steps:
-        counts = grids.whole_numbers("sweep_train_steps", asked.sweep_train_steps, "train_steps")
+    if experiment.sweep_train_steps:
+        counts = grids.whole_numbers(
+            "sweep_train_steps", experiment.sweep_train_steps, "train_steps"
+        )
         steps = {f"_steps_{count}": count for count in counts}
     judged = config.replace(
         eval_split=config.data.selection_split,
         eval_name="selection",
         keep_hub_module_max=0,
     )
-    others = grids.of_flags(asked.sweep_flags)
+    others = grids.of_flags(experiment.sweep_flags)
     return {
         f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}"
         + "".join(f"_{name}_{value}" for name, value in zip(others, values)): judged.replace(
@@ -104,7 +108,7 @@ def run(
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
     judge: Judge | None = None,
 ) -> dict:
     """Runs the grid, evaluates the best on `--eval_split`; writes files, returns the best.
@@ -121,7 +125,7 @@ def run(
     if judge:
         splits.check_selection(judge.config, judge.builder)
     with run_folder.locked(model_dir):
-        best = search(config, builder, model_dir, strategy, asked, judge=judge)
+        best = search(config, builder, model_dir, strategy, invocation, judge=judge)
         folder = os.path.join(model_dir, best["run"])
         if judge:  # what is tested is the best's fine-tuning
             folder, config, builder = os.path.join(folder, _JUDGED), judge.config, judge.builder
@@ -154,7 +158,7 @@ def search(
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
     *,
     keep_weights: bool = True,
     judge: Judge | None = None,
@@ -169,7 +173,7 @@ def search(
       builder: a prepared TFDS builder.
       model_dir: of the sweep.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
       keep_weights: False removes each point's checkpoints once it is judged.
       judge: of pretrainings; None: each is judged as it is evaluated.
 
@@ -180,7 +184,7 @@ def search(
     rows: list[dict] = []
     jobs = points(config)
     for name, outcome in runs.run_all(
-        *(jobs, builder, model_dir, strategy, asked),
+        *(jobs, builder, model_dir, strategy, invocation),
         may_diverge=True,
         to_choose=True,
         keep_weights=keep_weights,
@@ -191,7 +195,7 @@ def search(
         if not config.experiment.sweep_train_steps:
             del row["train_steps"]
         if outcome.result and judge:
-            outcome = judge(os.path.join(model_dir, name), strategy, asked)
+            outcome = judge(os.path.join(model_dir, name), strategy, invocation)
             row["failure"] = outcome.failure
         if outcome.result:
             measured = summary.main_row(outcome.result)

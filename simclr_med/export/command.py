@@ -88,12 +88,12 @@ def formats(text: str) -> list[str]:
     Raises:
       UserError: none, or an unknown one.
     """
-    asked = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in asked if name not in _FORMATS]
-    if unknown or not asked:
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in named if name not in _FORMATS]
+    if unknown or not named:
         what = f"{unknown[0]!r}" if unknown else "nothing"
         raise UserError(f"--export_formats={text}: {what} is none of {', '.join(_FORMATS)}.")
-    wanted = [name for name in _FORMATS if name in asked]
+    wanted = [name for name in _FORMATS if name in named]
     for name in wanted:
         _FORMATS[name].check_installed()
     return wanted

@@ -58,7 +58,7 @@ _ONE_LABEL = (
     "labels = tf.constant([0, 1] * 4)",
     "tf.nn.sparse_softmax_cross_entropy_with_logits(labels, LOGITS)",
 )
-_SEVERAL_LABELS = (
+_MULTILABEL = (
     "labels = tf.one_hot([0, 1] * 4, CLASSES)  # float [8, CLASSES]: 1 where a label applies, else 0",
     "tf.nn.sigmoid_cross_entropy_with_logits(labels, LOGITS)",
 )
@@ -172,7 +172,7 @@ def snippets(facts: dict[str, Any], files: list[str]) -> str:
     text = "".join(parts)
     crop = _CENTER if facts["image_size"] > 32 else "# up to 32 px the whole image is resized"
     head, logits = _OWN_HEAD if facts["class_names"] else _NEW_HEAD
-    labels, losses = _SEVERAL_LABELS if facts["several_labels"] else _ONE_LABEL
+    labels, losses = _MULTILABEL if facts["several_labels"] else _ONE_LABEL
     for word, value in (
         ("LABELS", labels),
         ("LOSSES", losses),

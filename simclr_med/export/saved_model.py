@@ -84,11 +84,11 @@ def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint,
         evaluation_view, size=facts["image_size"], antialias=facts["antialias"]
     )
 
-    several = facts["several_labels"]
+    multilabel = facts["several_labels"]
 
     @tf.function(autograph=False)  # nothing to convert: a third less time
     def call(images, training=False):
-        return network.outputs(model, view(images), training, several)
+        return network.outputs(model, view(images), training, multilabel)
 
     def traced(dtype, training):
         images = tf.TensorSpec([None, None, None, 3], dtype, "images")
@@ -105,14 +105,14 @@ def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint,
             decode_center_crop, size=facts["image_size"], antialias=facts["antialias"]
         )
         pixels = tf.map_fn(decoded, encoded, fn_output_signature=tf.float32)
-        return network.outputs(model, pixels, False, several)
+        return network.outputs(model, pixels, False, multilabel)
 
     signatures["serving_bytes"] = of_bytes.get_concrete_function(
         tf.TensorSpec([None], tf.string, "encoded")
     )
     if model.supervised_head is not None:
         signatures["classify"] = tf.function(
-            lambda embeddings: network.classified(model, embeddings, several),
+            lambda embeddings: network.classified(model, embeddings, multilabel),
             input_signature=[
                 tf.TensorSpec([None, facts["embedding_size"]], tf.float32, "embeddings")
             ],

@@ -40,14 +40,14 @@ class Predictions:
     path: str = ""
 
     @property
-    def several(self) -> bool:
+    def multilabel(self) -> bool:
         """Returns whether a case has several labels."""
         return self.truth.ndim == 2
 
     @property
     def known(self) -> np.ndarray:
         """Returns which truth is known, bool [n], or [n, L] of several labels."""
-        return ~np.isnan(self.truth) if self.several else self.truth >= 0
+        return ~np.isnan(self.truth) if self.multilabel else self.truth >= 0
 
     def take(self, rows: np.ndarray) -> Predictions:
         """Returns some of the cases: a mask or the numbers of their rows."""
@@ -56,7 +56,7 @@ class Predictions:
 
     def labelled(self) -> Predictions:
         """Returns the cases of which some truth is known."""
-        return self.take(self.known.any(axis=1) if self.several else self.known)
+        return self.take(self.known.any(axis=1) if self.multilabel else self.known)
 
 
 def runs_of(text: str) -> list[str]:
@@ -141,13 +141,13 @@ def read_predictions(path: str) -> Predictions:
         header, *rows = list(cells) or [[]]
     except (tf.errors.OpError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a table: {error}.") from error
-    several = any(name.startswith(_TRUTH_OF) for name in header)
-    needed = ["case_id", "patient_id", *([] if several else ["truth", "prediction"])]
+    multilabel = any(name.startswith(_TRUTH_OF) for name in header)
+    needed = ["case_id", "patient_id", *([] if multilabel else ["truth", "prediction"])]
     missing = [name for name in needed if name not in header]
     if missing or not rows:
         what = f"the column {', '.join(missing)}" if missing else "any case"
         raise UserError(f"{path} is no predictions.csv of an evaluation: it lacks {what}.")
-    if several:
+    if multilabel:
         names = [name[len(_TRUTH_OF) :] for name in header if name.startswith(_TRUTH_OF)]
         first = max(i for i, name in enumerate(header) if name.startswith(_TRUTH_OF)) + 1
     else:
@@ -156,7 +156,7 @@ def read_predictions(path: str) -> Predictions:
     if sorted(header[first:]) != sorted(names) or len(set(names)) != len(names) or not names:
         raise UserError(f"{path}: the columns of scores do not name each class once.")
     score_columns = [header.index(name, first) for name in names]
-    truth_columns = [header.index(_TRUTH_OF + n) for n in names] if several else []
+    truth_columns = [header.index(_TRUTH_OF + n) for n in names] if multilabel else []
     ids, patients, scores = [], [], []
     truths: list = []  # of classes, or of lists of labels
     seen: set[str] = set()
@@ -171,7 +171,7 @@ def read_predictions(path: str) -> Predictions:
         patients.append(row[header.index("patient_id")])
         where = f"{path}, case {case}"
         scores.append([_number(row[c], f"{where}, {header[c]}") for c in score_columns])
-        if several:
+        if multilabel:
             truths.append([_label(row[c], f"{where}, {header[c]}") for c in truth_columns])
         else:
             truths.append(_class(row[header.index("truth")], names, where))
@@ -193,8 +193,8 @@ def align(runs: list[Predictions]) -> list[Predictions]:
 
 def check_same_classes(first: Predictions, other: Predictions) -> None:
     """Raises UserError where two runs have different classes, or one several labels a case."""
-    if set(first.class_names) != set(other.class_names) or first.several != other.several:
-        kind = [f"{'labels' if p.several else 'classes'}" for p in (first, other)]
+    if set(first.class_names) != set(other.class_names) or first.multilabel != other.multilabel:
+        kind = [f"{'labels' if p.multilabel else 'classes'}" for p in (first, other)]
         raise UserError(
             f"{first.path} has the {kind[0]} {', '.join(first.class_names)}; {other.path} the "
             f"{kind[1]} {', '.join(other.class_names)}. Only equal ones can be compared."
@@ -204,7 +204,7 @@ def check_same_classes(first: Predictions, other: Predictions) -> None:
 def in_order_of(first: Predictions, other: Predictions) -> Predictions:
     """Returns `other` with its classes in the order of the first; both have the same ones."""
     columns = [other.class_names.index(name) for name in first.class_names]
-    if other.several:
+    if other.multilabel:
         truth = other.truth[:, columns]
     else:
         place = np.argsort(columns)  # of each of its classes among the first's
@@ -226,7 +226,7 @@ def _as_in(first: Predictions, other: Predictions) -> Predictions:
     other = in_order_of(first, other).take(np.array([place[case] for case in first.ids]))
     same = (first.truth == other.truth) | ~(first.known | other.known)
     for what, equal in (
-        ("truth", same.all(axis=1) if first.several else same),
+        ("truth", same.all(axis=1) if first.multilabel else same),
         ("patient", first.patients == other.patients),
     ):
         if not equal.all():

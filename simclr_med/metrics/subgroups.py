@@ -55,7 +55,7 @@ def subgroups(
       grades: of ordinal classes, see `scoring.estimates`.
     """
     found, labelled = [], cases.labelled
-    for column in _asked(columns, sorted(cases.metadata), say=True):
+    for column in _named(columns, sorted(cases.metadata), say=True):
         if column not in cases.metadata:
             print(f"No subgroups by {column}: the data does not have that column.")
             continue
@@ -121,7 +121,7 @@ def publishable(groups: list[dict], columns: str, min_patients: int) -> list[dic
       columns: "all" (the usual ones), "none", or names with commas.
       min_patients: of a group that is shown by itself.
     """
-    wanted = _asked(columns, sorted({group["column"] for group in groups}))
+    wanted = _named(columns, sorted({group["column"] for group in groups}))
     shown = []
     for column in wanted:
         rows = sorted((g for g in groups if g["column"] == column), key=lambda g: g["patients"])
@@ -144,7 +144,7 @@ def _pool(min_patients: int, num_small: int, taken: list) -> dict:
 def check_columns(columns: str, bags: Bags) -> None:
     """Raises UserError for a column of `--subgroups` that bags, opened with metadata, do not have."""
     there = sorted(bags.dataset.element_spec.get("metadata", {}))
-    for name in _asked(columns, there):
+    for name in _named(columns, there):
         if name not in there:
             has = ", ".join(there) or "none"
             raise UserError(
@@ -153,7 +153,7 @@ def check_columns(columns: str, bags: Bags) -> None:
             )
 
 
-def _asked(columns: str, there: list[str], say: bool = False) -> list[str]:
+def _named(columns: str, there: list[str], say: bool = False) -> list[str]:
     """Returns the columns that are named, or of those there the usual ones; may print the others."""
     if columns == "none":
         return []

@@ -12,12 +12,13 @@ from typing import IO, Any
 
 import filelock
 
-from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights
+from simclr_med.config import FIELDS, OF_OLDER_RUNS, Config, fields_that_shape_weights, renamed
 from simclr_med.errors import UserError
 from simclr_med.run_folder import gfile, schemas
 from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 
 _SECONDS_FOR_A_LOOK = 0.2
+_OF_FIELDS = ("config.json", "simclr_med.json")  # which hold fields of the configuration
 _LOCK, _LOCK_OF_RESULTS, _CLAIM = ".lock", ".lock_results", ".lock_claim"
 # As a file system says it; EBADF: NFS, which locks only what is open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
@@ -39,6 +40,8 @@ def read_json(path: str) -> Any:
         value = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it.") from error
+    if os.path.basename(path) in _OF_FIELDS and isinstance(value, dict):
+        value = renamed(value)
     if problem := schemas.find_problem(path, value):
         raise UserError(f"{path} is damaged ({problem}); restore it.")
     return value

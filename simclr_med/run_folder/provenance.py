@@ -69,19 +69,21 @@ def here(argv: list[str] | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def session(folder: str, asked: dict, start: int, reached: Callable[[], int]) -> Iterator[None]:
+def session(
+    folder: str, invocation: dict, start: int, reached: Callable[[], int]
+) -> Iterator[None]:
     """Adds a session to sessions.json when entered, and how long it took when left, however it is left.
 
     A session that is killed has no "seconds".
 
     Args:
       folder: of the run.
-      asked: what the command line said, for its "argv".
+      invocation: what the command line said, for its "argv".
       start: step that the session begins at.
       reached: returns the step that was reached.
     """
     path, earlier = os.path.join(folder, FILE), sessions(folder)
-    row = {**here(asked.get("argv")), "from_step": start}
+    row = {**here(invocation.get("argv")), "from_step": start}
     write_json(path, {"sessions": [*earlier, row]})
     begun = time.monotonic()
     try:

@@ -27,7 +27,7 @@ def train(
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
-    asked: dict,
+    invocation: dict,
     start_head: Callable[..., list[str]] | None = None,
 ) -> None:
     """Trains to the end, from the newest checkpoint in `model_dir` if there is one.
@@ -37,7 +37,7 @@ def train(
       builder: a prepared TFDS builder.
       model_dir: the run's folder; made if it is missing.
       strategy: from `build.set_up`.
-      asked: what the command line said, for flags.json.
+      invocation: what the command line said, for flags.json.
       start_head: `evaluation.probe_head.start`, which --init_head=probe needs: (config, builder, bags,
         strategy, model) to lines to print, the model's head being set. Evaluation's, hence an argument.
 
@@ -76,7 +76,7 @@ def train(
         # of another configuration behind.
         read_as = plan.data_order, plan.streams.count
         run_folder.write_config(folder, *identity, *read_as, provenance.software())
-        run_folder.write_json(os.path.join(folder, "flags.json"), asked)
+        run_folder.write_json(os.path.join(folder, "flags.json"), invocation)
         if not start and config.run.checkpoint:
             initial.write(folder, trained.model, config.run.checkpoint)
         reading = label_reading(config, bags)
@@ -93,7 +93,7 @@ def train(
             saved = _checkpoints(folder, trained, max_to_keep=0)
         if start < plan.total_steps:
             with (
-                provenance.session(folder, asked, start, lambda: saved.step),
+                provenance.session(folder, invocation, start, lambda: saved.step),
                 out_of_memory.explained(config, strategy.num_replicas_in_sync),
                 saved,
             ):

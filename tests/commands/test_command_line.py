@@ -59,6 +59,20 @@ def test_the_command_line_wins_over_a_file_wherever_it_stands(tmp_path, first):
     assert line.given["seed"] == 7
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--views=frontal"], ["-views=frontal"], ["--views", "frontal"], ["--flagfile=a.flags"]],
+)
+def test_a_flag_of_an_older_version_works_and_warns(tmp_path, words, capsys):
+    (tmp_path / "a.flags").write_text("--views=frontal\n")
+    line = flags.parse(["run.py", "--dataset=chexpert", *words])
+    assert line.given["projection"] == "frontal" and "views" not in line.given
+    by_hand = len(words[0].split("=")[0]) < len("--flagfile")
+    assert ("projection" in line.by_hand, "projection" in line.in_files) == (by_hand, not by_hand)
+    said = capsys.readouterr().out
+    assert said == "Note: --views is --projection now; the old name will go with version 1.0.\n"
+
+
 def test_help_of_a_mode_lists_what_has_an_effect_there():
     code, output, _ = run("--help", "--mode=predict")
     assert code == 0 and "--images=" in output and "--per_image=" in output

@@ -4,9 +4,15 @@ import json
 
 import pytest
 
-from simclr_med.commands.run_config import models_of, with_encoder_of_checkpoint
+from simclr_med.commands.run_config import (
+    config_of_run,
+    default_model_dir,
+    models_of,
+    with_encoder_of_checkpoint,
+)
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+from simclr_med.run_folder import check_same_run
 
 SAVED = {**Config().to_dict(), "resnet_depth": 18, "image_size": 64, "proj_out_dim": 32}
 
@@ -31,6 +37,20 @@ def test_an_export_says_it_too(tmp_path):
     for path in (folder, folder.parent):
         values, (note,) = with_encoder_of_checkpoint({"checkpoint": str(path)})
         assert values["resnet_depth"] == 34 and note.endswith("--resnet_depth=34.")
+
+
+def test_a_run_of_before_a_field_was_renamed_is_known(tmp_path):
+    """Its config.json says `views`; the default folders are those that version 0.2.0 of November had."""
+    config = Config().replace(dataset="chexpert", projection="frontal")
+    values = {**config.to_dict(), "prepared_dataset": "chexpert"}
+    saved = {("views" if k == "projection" else k): v for k, v in values.items()}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert config_of_run({"model_dir": str(tmp_path)}, "eval").data.projection == "frontal"
+    check_same_run(str(tmp_path), config, "chexpert", ())
+    with pytest.raises(UserError, match="projection was frontal, now all"):
+        check_same_run(str(tmp_path), config.replace(projection="all"), "chexpert", ())
+    assert default_model_dir(Config(), "chexpert") == "runs/chexpert_simclr_f986c9e2"
+    assert default_model_dir(config, "chexpert") == "runs/chexpert_simclr_65387a33"
 
 
 @pytest.mark.parametrize("text", ["{", '["x"]', '{"architectures": ["ResNet"]}'])

@@ -79,13 +79,13 @@ READINGS = [
         "chexpert",
         "train",
         LabelReading(
-            views="frontal",
+            projection="frontal",
             uncertain_policy="zeros,Edema:ones,Fracture:ignore",
             blank_policy="ignore",
         ),
     ),
-    ("chexpert", "paper_train", LabelReading(views="lateral")),
-    ("chexpert", "train[13:61]", LabelReading(bag_by="patient", views="frontal")),
+    ("chexpert", "paper_train", LabelReading(projection="lateral")),
+    ("chexpert", "train[13:61]", LabelReading(bag_by="patient", projection="frontal")),
     ("chexpert", "train", LabelReading(bag_by="patient", uncertain_policy="ignore")),
     ("chexpert", "train[10%:30%]+test", LabelReading()),
     ("nih", "train:fold_2_of_3", LabelReading(label_set="chexpert5")),
@@ -132,8 +132,8 @@ def test_with_an_index_no_record_is_read(datasets, monkeypatch):
         raise AssertionError("the records are read")
 
     monkeypatch.setattr(builder, "as_dataset", refuse)
-    for views in ("all", "frontal"):
-        reading = LabelReading(views=views)
+    for projection in ("all", "frontal"):
+        reading = LabelReading(projection=projection)
         bags = open_part(builder, "train[:50]:fold_1_of_2", reading, **EVERYTHING)
         assert len(read_cases(bags, 0).ids) and len(patients.patients_of(builder, "test", reading))
     with pytest.raises(AssertionError):
@@ -148,7 +148,7 @@ def test_what_is_read_once_is_remembered(datasets, monkeypatch, caplog):
         case_index, "_from_records", lambda *args: reads.append(args) or original(*args)
     )
     for split in ("train", "train[:30]", "train[3:]"):
-        for reading in (LabelReading(), LabelReading(views="frontal")):
+        for reading in (LabelReading(), LabelReading(projection="frontal")):
             bags = open_split(datasets["chexpert"], split, reading)
             assert len(read_cases(bags, 0).ids) == bags.num_bags
     assert len(reads) == 1 and not caplog.records  # as AutoGraph's, of what it cannot convert

@@ -56,20 +56,20 @@ def ids(builder, split, **reading):
         ("derm", "train[:50%]", {}),
         ("derm", "train:without_fold_1_of_4", {}),
         ("chexpert", "train", {}),
-        ("chexpert", "train", {"views": "frontal"}),
+        ("chexpert", "train", {"projection": "frontal"}),
         ("chexpert", "train", {"bag_by": "patient"}),
         ("chexpert", "paper_train", {"label_set": "chexpert5"}),
     ],
 )
 def test_each_case_is_in_one_fold_and_no_patient_on_both_sides(builders, which, split, reading):
     builder, seen = builders[which], []
-    views = LabelReading(views=reading.get("views", "all"))
+    projection = LabelReading(projection=reading.get("projection", "all"))
     for fold in (1, 2, 3):
         held, rest = Part(split, fold, 3), Part(split, fold, 3, without=True)
         its, others = ids(builder, held.name, **reading), ids(builder, rest.name, **reading)
         assert not set(its.patients) & set(others.patients)
-        assert patients_of(builder, held.name, views) == set(its.patients)
-        assert patients_of(builder, rest.name, views) == set(others.patients)
+        assert patients_of(builder, held.name, projection) == set(its.patients)
+        assert patients_of(builder, rest.name, projection) == set(others.patients)
         seen += its.ids.tolist()
         assert set(its.ids) | set(others.ids) == set(ids(builder, split, **reading).ids)
     assert sorted(seen) == sorted(ids(builder, split, **reading).ids)
@@ -88,10 +88,10 @@ def test_folds_are_equal_in_size_and_in_classes(builders):
 
 
 def test_the_same_patients_whatever_is_asked_for(builders):
-    """The partition does not move with views, labels or the side that is asked for."""
+    """The partition does not move with projection, labels or the side that is asked for."""
     builder = builders["chexpert"]
     fold = fold_of_patients(builder, Part("train", 2, 4))
-    for reading in ({}, {"views": "lateral"}, {"label_set": "chexpert5"}):
+    for reading in ({}, {"projection": "lateral"}, {"label_set": "chexpert5"}):
         cases = ids(builder, "train:fold_2_of_4", **reading)
         assert {fold[p] for p in cases.patients} == {2}
 

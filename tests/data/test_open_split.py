@@ -1,4 +1,4 @@
-"""Opening prepared datasets: views, bags by patient, named splits and slices, against slow counting."""
+"""Opening prepared datasets: projections, bags by patient, splits and slices, against slow counting."""
 
 from typing import ClassVar
 
@@ -47,15 +47,15 @@ def found(bags):
 
 
 @pytest.mark.parametrize("split", ["train", "test", "official_valid", "train[:20]"])
-@pytest.mark.parametrize("views", ["all", "frontal", "lateral"])
-def test_views_keep_their_images_and_no_empty_bag(chexpert, split, views):
-    bags = open_split(chexpert, split, LabelReading(views=views))
+@pytest.mark.parametrize("projection", ["all", "frontal", "lateral"])
+def test_projections_keep_their_images_and_no_empty_bag(chexpert, split, projection):
+    bags = open_split(chexpert, split, LabelReading(projection=projection))
     expected = {}
     for study in stored(chexpert, split):
         images = [
             image
             for image, view in zip(study["images"], study["views"])
-            if views in ("all", view.decode())
+            if projection in ("all", view.decode())
         ]
         if images:
             expected[study["bag_id"]] = images
@@ -65,15 +65,15 @@ def test_views_keep_their_images_and_no_empty_bag(chexpert, split, views):
     assert bags.num_images == sum(map(len, expected.values()))
 
 
-@pytest.mark.parametrize("views", ["all", "frontal"])
+@pytest.mark.parametrize("projection", ["all", "frontal"])
 @pytest.mark.parametrize("which", ["chexpert", "nih"])
-def test_bags_by_patient_hold_all_images_of_each_patient(request, which, views):
+def test_bags_by_patient_hold_all_images_of_each_patient(request, which, projection):
     builder = request.getfixturevalue(which)
-    bags = open_split(builder, "train", LabelReading(bag_by="patient", views=views))
+    bags = open_split(builder, "train", LabelReading(bag_by="patient", projection=projection))
     expected = {}
     for study in stored(builder, "train"):
         for image, view in zip(study["images"], study["views"]):
-            if views in ("all", view.decode()):
+            if projection in ("all", view.decode()):
                 expected.setdefault(study["patient_id"], []).append(image)
     seen = found(bags)
     assert len(seen) == len(expected) == bags.num_bags
@@ -142,8 +142,8 @@ def test_mistakes_are_named(chexpert, options, words):
 
 
 def test_a_view_that_no_image_has_is_refused_before_training(nih):
-    with pytest.raises(UserError, match="--views=lateral leaves no image in split 'train'"):
-        open_split(nih, "train", LabelReading(views="lateral"))
+    with pytest.raises(UserError, match="--projection=lateral leaves no image in split 'train'"):
+        open_split(nih, "train", LabelReading(projection="lateral"))
 
 
 def test_what_a_dataset_has_not_is_named(nih):

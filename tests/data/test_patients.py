@@ -37,7 +37,7 @@ def builders(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("which", "views", "split"),
+    ("which", "projection", "split"),
     [
         ("chexpert", "all", "train"),  # from splits.csv
         ("chexpert", "all", "all"),
@@ -49,8 +49,8 @@ def builders(tmp_path_factory):
         ("derm", "all", "all"),
     ],
 )
-def test_patients_are_those_of_the_bags_that_are_read(builders, which, views, split):
-    reading, builder = LabelReading(views=views), builders[which]
+def test_patients_are_those_of_the_bags_that_are_read(builders, which, projection, split):
+    reading, builder = LabelReading(projection=projection), builders[which]
     bags = open_split(builder, split, reading).dataset.as_numpy_iterator()
     assert patients_of(builder, split, reading) == {bag["patient_id"].decode() for bag in bags}
 
@@ -109,7 +109,7 @@ def test_copies_are_known_by_their_pictures_not_by_their_ids(builders, tmp_path)
     [
         ("derm", LabelReading()),
         ("nih", LabelReading(bag_by="patient")),
-        ("chexpert", LabelReading(views="frontal")),
+        ("chexpert", LabelReading(projection="frontal")),
         ("chexpert", LabelReading(bag_by="patient")),
     ],
 )

@@ -20,7 +20,7 @@ from simclr_med.training import startup
 from simclr_med.training.methods import METHODS
 
 SIZE = 48  # of a global batch
-BY_PATIENT, LATERAL = LabelReading(bag_by="patient"), LabelReading(views="lateral")
+BY_PATIENT, LATERAL = LabelReading(bag_by="patient"), LabelReading(projection="lateral")
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,9 @@ def _numbers(value):
         yield f"{value:.3f}"
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_the_page_parses_reads_offline_and_holds_every_class_and_number(several, tmp_path):
-    result, view = made_case(several=several, num_classes=5)
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_page_parses_reads_offline_and_holds_every_class_and_number(multilabel, tmp_path):
+    result, view = made_case(multilabel=multilabel, num_classes=5)
     path = tmp_path / "report.html"
     report.save(str(path), result, view)
     text = path.read_text(encoding="utf-8")
@@ -140,13 +140,13 @@ def _no_positives(result, view):
     "result, view",
     [
         _without_labels(*made_case()),
-        _without_labels_to_train_on(*made_case(several=True)),
-        _untrained_label(*made_case(several=True)),
+        _without_labels_to_train_on(*made_case(multilabel=True)),
+        _untrained_label(*made_case(multilabel=True)),
         _no_positives(*made_case()),
         made_case(num_classes=1),
-        made_case(num_classes=1, several=True),
+        made_case(num_classes=1, multilabel=True),
         made_case(n=1),
-        made_case(n=1, several=True),
+        made_case(n=1, multilabel=True),
         made_case(n=3),  # one patient: nobody has a neighbour
     ],
     ids=[
@@ -323,13 +323,13 @@ def test_neighbours_equal_a_slow_double_loop_and_share_no_patient(monkeypatch):
     assert few.shape == (2, 3) and list(few[0]) == [3, -1, -1] and np.isnan(none[0, 1:]).all()
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_worst_errors_are_those_of_the_highest_loss(several):
-    _, view = made_case(n=30, num_classes=4, several=several)
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_worst_errors_are_those_of_the_highest_loss(multilabel):
+    _, view = made_case(n=30, num_classes=4, multilabel=multilabel)
     losses = []
     for i, label in enumerate(view.cases.labels):
         scores = view.scores[i]
-        if several:
+        if multilabel:
             terms = [-np.log(p if t else 1 - p) for t, p in zip(label, scores) if not np.isnan(t)]
             losses.append(np.mean(terms) if terms else -1.0)
         else:
@@ -364,8 +364,8 @@ def test_hits_are_the_surest_right_cases_of_each_class():
         slow = sorted(right, key=lambda i: -scores[i, c])
         of_class = [i for i in hits if truth[i] == c]
         assert of_class == slow[: len(of_class)]
-    _, several = made_case(several=True)
-    assert not len(strips.wanted(several.cases, several.scores, several.features).hits)
+    _, multilabel = made_case(multilabel=True)
+    assert not len(strips.wanted(multilabel.cases, multilabel.scores, multilabel.features).hits)
 
 
 def test_maps_stand_beside_the_pictures_of_errors_and_hits():
@@ -513,7 +513,7 @@ def test_curves_views_the_map_and_the_duration_are_in_the_page():
 
 
 def test_captions_stand_outside_the_boxes_that_scroll():
-    result, view = made_case(several=True)
+    result, view = made_case(multilabel=True)
     text = report.render(result, dataclasses.replace(view, **with_drawings(view)))
     assert "<caption" not in text and text.count("<figcaption") > 5
     boxes = re.findall(r'<div class="scroll"[^>]*>(.*?)</div>', text, re.DOTALL)

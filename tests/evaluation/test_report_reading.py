@@ -12,9 +12,9 @@ from simclr_med.evaluation.report import html as report
 from simclr_med.run_folder.curves import Panel
 
 
-def whole_page(several=False, identifiers=False):
+def whole_page(multilabel=False, identifiers=False):
     """Returns a page with every section that there is."""
-    result, view = made_case(n=60, num_classes=4, several=several)
+    result, view = made_case(n=60, num_classes=4, multilabel=multilabel)
     measured = {"macro_auc": 0.7, "macro_auc_95": [0.5, 0.9], "macro_ap": None}
     group = {"column": "sex", "value": "male", "cases": 30, "patients": 20, **measured}
     result["subgroups"] = [group, {**group, "value": "female", "macro_auc_95": None}]

@@ -55,7 +55,7 @@ def test_a_choice_is_made_once(chosen):
         {"label_set": "chexpert5"},
         {"uncertain_policy": "ones"},
         {"blank_policy": "ignore"},
-        {"views": "frontal"},
+        {"projection": "frontal"},
         {"bag_by": "patient"},
         {"max_bag_size": 2},
         {"image_size": 40},

@@ -171,7 +171,7 @@ def test_every_arm_is_repeated_with_seeds_of_its_own_and_few_labels_where_asked(
 def test_an_arm_without_weights_is_left_out_by_name_and_with_what_is_compared_to_it(plan):
     (gone,) = plan.layout["left_out"]
     assert gone["arm"] == "B, SimCLR, Nature" and gone["where"] == "a shop"
-    assert [row["question"] for row in plan.asked] == ["Does it add?"]
+    assert [row["question"] for row in plan.comparisons] == ["Does it add?"]
 
 
 def test_names_are_those_of_the_papers_tables(plan):

@@ -318,9 +318,9 @@ def test_without_a_selection_split_there_is_no_best_use_and_it_says_why(
 
 def test_questions_are_those_of_the_study():
     best = dict(zip(ARMS, ("probe", "finetune", "probe", "finetune")))
-    asked = list(study_compare.questions(ARMS, ["probe", "finetune"], best))
+    rows = list(study_compare.questions(ARMS, ["probe", "finetune"], best))
     none, simclr, control, micle = ARMS
-    assert [dataclasses.astuple(question) for question in asked] == [
+    assert [dataclasses.astuple(question) for question in rows] == [
         ("pays", none, "probe", simclr, "finetune", True),
         ("pays", none, "probe", control, "probe", True),
         ("pays", none, "probe", micle, "finetune", True),

@@ -127,14 +127,14 @@ def test_a_case_is_classified_by_the_mean_of_its_embeddings(world, load):
     assert_close(found["probabilities"], tf.nn.softmax(expected))
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_probabilities_of_several_labels_are_sigmoids(several):
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_probabilities_of_several_labels_are_sigmoids(multilabel):
     model = make_model(tiny_runs.FINETUNE, 2)
     embeddings = tf.random.stateless_uniform([5, 64], (0, 0))
-    found = network.classified(model, embeddings, several)
-    of_one = (tf.sigmoid if several else tf.nn.softmax)(found["logits"])
+    found = network.classified(model, embeddings, multilabel)
+    of_one = (tf.sigmoid if multilabel else tf.nn.softmax)(found["logits"])
     assert_close(found["probabilities"], of_one)
-    assert bool(np.allclose(tf.reduce_sum(of_one, 1), 1)) != several
+    assert bool(np.allclose(tf.reduce_sum(of_one, 1), 1)) != multilabel
 
 
 @pytest.mark.parametrize("name", ["pretrained", "tuned"])

@@ -190,22 +190,22 @@ def test_json_files_of_a_run(tmp_path, data):
             read()
 
 
-def predictions(several):
+def predictions(multilabel):
     rng = np.random.default_rng(0)
     ids = np.array([f"c{i}" for i in range(12)])
     labels = np.arange(12) % 3
-    if several:
+    if multilabel:
         labels = rng.integers(0, 2, (12, 3)).astype(float)
     cases = Cases(ids, ids, labels, np.ones(12, int), {"sex": ids})
     return predictions_csv(cases, rng.dirichlet(np.ones(3), 12), ("a, b", "=c", "d")).encode()
 
 
 @fuzz(1200)
-@given(several=st.booleans(), change=changes())
-def test_predictions(tmp_path, several, change):
+@given(multilabel=st.booleans(), change=changes())
+def test_predictions(tmp_path, multilabel, change):
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
-    text = predictions(several)
+    text = predictions(multilabel)
     (folder / "one.csv").write_bytes(text)
     (folder / "two.csv").write_bytes(change(text))
     with survived(folder):

@@ -103,7 +103,7 @@ CHANGES = {
     "label_set": ("bags", "chexpert5", {}),
     "uncertain_policy": ("bags", "ones", {}),
     "blank_policy": ("bags", "ignore", {}),
-    "views": ("bags", "frontal", {}),
+    "projection": ("bags", "frontal", {}),
     "bag_by": ("bags", "patient", {}),
     "keep_metadata": ("command", "none", {}),
     "max_bag_size": ("training", 1, FINETUNE),

@@ -52,9 +52,9 @@ class Balanced(html.parser.HTMLParser):
 
 def row_of(truth, scores, class_names) -> dict:
     """A row of the result with made-up intervals, undefined numbers None as in result.json."""
-    several = truth.ndim == 2
+    multilabel = truth.ndim == 2
     names = ["macro_auc", "macro_ap", "ece"]
-    names = [*names, "chexpert5_auc"] if several else ["top_1", "balanced_accuracy", *names]
+    names = [*names, "chexpert5_auc"] if multilabel else ["top_1", "balanced_accuracy", *names]
     row: dict = {"cases": len(truth), "patients": 17}
     for i, name in enumerate(names):
         row[name], row[f"{name}_95"] = 0.511 + i / 37, [0.412 + i / 37, 0.613 + i / 37]
@@ -71,13 +71,13 @@ def row_of(truth, scores, class_names) -> dict:
             "positives": int(counts[0]),
             "negatives": int(counts[1]),
         }
-        if several:
+        if multilabel:
             row["per_class"][name] |= {
                 "threshold": 0.123,
                 "sensitivity": 0.877,
                 "specificity": None,
             }
-    if not several:
+    if not multilabel:
         size = len(class_names)
         row["confusion"] = np.arange(size * size).reshape(size, size).tolist()
     return row
@@ -101,13 +101,13 @@ def _result(classification: dict) -> dict:
     }
 
 
-def made_case(n=40, num_classes=3, several=False, seed=0, names=None):
+def made_case(n=40, num_classes=3, multilabel=False, seed=0, names=None):
     """Returns (result, view) of made-up cases."""
     rng = np.random.default_rng(seed)
     names = names or tuple(f"class {c}" for c in range(num_classes))
     scores = rng.dirichlet(np.ones(num_classes), n)
     truth = rng.integers(0, num_classes, n)
-    if several:
+    if multilabel:
         truth = (rng.uniform(size=(n, num_classes)) < 0.4).astype(float)
         truth[rng.uniform(size=truth.shape) < 0.2] = np.nan
     elif n > 5:

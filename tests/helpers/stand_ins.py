@@ -39,7 +39,7 @@ class StandIns:
         monkeypatch.setattr(runs, "forget_models", lambda: None)
         monkeypatch.setattr(repeats, "_evaluate_together", lambda *args: None)  # nothing is scored
 
-    def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
+    def _train(self, config, builder, model_dir, strategy, invocation, start_head=None):
         self.trained.append(os.path.basename(model_dir))
         config = input_range.resolve(config, model_dir)  # as train.train does
         identity = (model_dir, config, data_json.name_of(builder), ("a", "b"))
@@ -102,8 +102,8 @@ class StudyStandIns(StandIns):
             monkeypatch.setattr(module, "read_cases", self._read_cases)
         monkeypatch.setattr(study_report, "save", lambda folder, found: self.reports.append(found))
 
-    def _train(self, config, builder, model_dir, strategy, asked, start_head=None):
-        super()._train(config, builder, model_dir, strategy, asked)
+    def _train(self, config, builder, model_dir, strategy, invocation, start_head=None):
+        super()._train(config, builder, model_dir, strategy, invocation)
         cases = self._cases(config, builder, config.data.train_split)
         facts = {"class_names": ["label0", "label1"], "several_labels": False}
         facts["bags"] = int(chosen_cases(config, cases).sum())

@@ -33,7 +33,7 @@ def predictions(seed, skill=1.0, n=60, patients=25, noise_seed=0, path=""):
     return Predictions(ids, patient_of_case, truth, scores, NAMES, path)
 
 
-def several(seed, n=60):
+def multilabel(seed, n=60):
     rng = np.random.default_rng(seed)
     truth = np.random.default_rng(0).choice([0.0, 1.0, NAN], size=(n, 3))
     scores = rng.uniform(size=(n, 3))
@@ -48,11 +48,11 @@ def write(path, run):
     return str(path)
 
 
-@pytest.mark.parametrize("run", [predictions(0), several(1)])
+@pytest.mark.parametrize("run", [predictions(0), multilabel(1)])
 def test_predictions_are_read_as_they_were_written(tmp_path, run):
     truth, scores = run.truth.copy(), run.scores.copy()
-    truth[3] = NAN if run.several else -1
-    if run.several:
+    truth[3] = NAN if run.multilabel else -1
+    if run.multilabel:
         scores[:, 1] = NAN
     run = dataclasses.replace(run, truth=truth, scores=scores)
     path = write(tmp_path / "predictions.csv", run)
@@ -326,7 +326,7 @@ def test_cases_and_classes_in_another_order_are_the_same():
 
 
 def test_a_label_that_one_run_could_not_learn_counts_for_neither():
-    a, b = several(1), several(2)
+    a, b = multilabel(1), multilabel(2)
     scores = b.scores.copy()
     scores[:, 1] = NAN
     found = compare.compare([a], [dataclasses.replace(b, scores=scores)], seed=0)
@@ -350,7 +350,7 @@ def test_what_cannot_be_compared_is_refused():
     other = dataclasses.replace(a, class_names=("acne", "eczema", "nevus"), path="B.csv")
     with pytest.raises(UserError, match="B.csv the classes acne, eczema, nevus"):
         compare.compare([a], [other], seed=0)
-    x = several(0)
+    x = multilabel(0)
     unknown = x.truth.copy()
     unknown[0, 0] = 1 - unknown[0, 0] if x.known[0, 0] else 1
     with pytest.raises(UserError, match="truth of 1"):

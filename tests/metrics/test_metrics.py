@@ -109,11 +109,11 @@ def test_of_equal_scores_the_lower_class_is_first_as_in_argmax():
     assert hits[1] == [[False, True, True], [True, False, True], [True, True, False]]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_calibration_error_equals_a_loop_over_bins(several):
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_calibration_error_equals_a_loop_over_bins(multilabel):
     rng = np.random.default_rng(0)
     n = 200
-    if several:
+    if multilabel:
         scores = rng.uniform(size=(n, 3))
         scores[:9, 0] = [0, 1, 1 / 15, 2 / 15, 0.2, 0.4, 0.6, 0.8, 14 / 15]  # edges of bins
         truth = rng.choice([0.0, 1.0, NAN], size=(n, 3))
@@ -170,20 +170,20 @@ def one_class_metrics(truth, scores, weights=None):
     ]
 
 
-def several_label_metrics(truth, scores, weights=None):
+def multilabel_metrics(truth, scores, weights=None):
     aucs, aps = metrics.per_class_areas(metrics.rankings(truth, scores), weights)
     sides = metrics.sensitivity_specificity(truth, scores, np.full(4, 0.4), weights)
     ece = metrics.expected_calibration_error(truth, scores, weights)
     return [metrics.macro_roc_auc(truth, scores, weights), ece, *aucs, *aps, *sides[0], *sides[1]]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_a_weight_counts_like_repeated_rows(several):
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_weight_counts_like_repeated_rows(multilabel):
     rng = np.random.default_rng(0)
     n = 25
     scores = rng.integers(0, 6, (n, 4)) / 6
-    truth = rng.choice([0.0, 1.0, NAN], size=(n, 4)) if several else rng.integers(0, 4, n)
-    of = several_label_metrics if several else one_class_metrics
+    truth = rng.choice([0.0, 1.0, NAN], size=(n, 4)) if multilabel else rng.integers(0, 4, n)
+    of = multilabel_metrics if multilabel else one_class_metrics
     weights = rng.integers(0, 4, (2, 5, n))
     weights[0, 0] = 0  # nothing drawn: all undefined
     weights[0, 1, 3:] = 0

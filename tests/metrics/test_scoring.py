@@ -74,7 +74,7 @@ def test_top_3_is_there_only_with_more_than_three_classes():
     assert "top_1" in row and "top_3" not in row
 
 
-def several(n=60, labels=5):
+def multilabel(n=60, labels=5):
     rng = np.random.default_rng(0)
     truth = rng.choice([0.0, 1.0, NAN], size=(n, labels))
     truth[0] = NAN  # a case without any label
@@ -82,7 +82,7 @@ def several(n=60, labels=5):
 
 
 def test_a_row_of_several_labels_with_thresholds():
-    truth, scores = several()
+    truth, scores = multilabel()
     truth[:, 4] = np.where(np.isnan(truth[:, 4]), NAN, 0)  # no positives
     cases = cases_of(truth)
     thresholds = scoring.choose_thresholds(cases, scores)
@@ -104,7 +104,7 @@ def test_a_row_of_several_labels_with_thresholds():
 
 
 def test_the_mean_of_chexperts_five_needs_all_five_and_only_them():
-    truth, scores = several(labels=6)
+    truth, scores = multilabel(labels=6)
     names = ("Fracture", *reversed(CHEXPERT5))
     row = scoring.classification(cases_of(truth), scores, names)
     aucs = [row["per_class"][name]["auc"] for name in CHEXPERT5]
@@ -118,7 +118,7 @@ def test_the_mean_of_chexperts_five_needs_all_five_and_only_them():
 
 
 def test_thresholds_have_the_highest_youden_index():
-    truth, scores = several(n=80)
+    truth, scores = multilabel(n=80)
     scores = np.round(scores * 8) / 8  # ties
     thresholds = scoring.choose_thresholds(cases_of(truth), scores)
     for c, chosen in enumerate(thresholds):

@@ -30,14 +30,14 @@ def test_numbers_and_ordinary_text_stay_as_they_are():
     assert spreadsheet.cells([-0.5, -3, None, "a-b", "0017"]) == [-0.5, -3, None, "a-b", "0017"]
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_predictions_hold_no_formula_and_read_back(tmp_path, several):
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_predictions_hold_no_formula_and_read_back(tmp_path, multilabel):
     names = ("=cmd|' /C calc'!A0", "-eczema", "plain")
     ids = np.array([text for text in TEXTS if text])
     n = len(ids)
     rng = np.random.default_rng(0)
     labels = np.arange(n) % 4 - 1
-    if several:
+    if multilabel:
         labels = rng.integers(0, 2, (n, 3)).astype(float)
         labels[0] = np.nan
     cases = Cases(ids, ids[::-1], labels, np.ones(n, int), {"=site": ids})

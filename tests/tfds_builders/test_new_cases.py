@@ -40,7 +40,7 @@ def test_a_chest_x_ray_study_is_a_case_and_so_can_be_its_patient(tmp_path):
     cases = in_folder("chexpert", str(tmp_path / "cxr"))
     assert [c.case_id for c in cases.cases] == list(dict.fromkeys(rows["bag_id"]))
     assert sum(len(c.paths) for c in cases.cases) == len(rows)
-    frontal = in_folder("chexpert", str(tmp_path / "cxr"), views="frontal", by_patient=True)
+    frontal = in_folder("chexpert", str(tmp_path / "cxr"), projection="frontal", by_patient=True)
     assert {c.case_id for c in frontal.cases} == {c.patient_id for c in frontal.cases}
     of_view = rows[rows["view"] == "frontal"]
     assert sum(len(c.paths) for c in frontal.cases) == len(of_view) < len(rows)

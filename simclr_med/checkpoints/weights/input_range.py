@@ -31,8 +31,8 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
     if path and gfile.exists(path):
         saved = read_json(path)
         begun = saved.get("input_range", "auto")  # 'auto': older than the field
-        asked = config.model.input_range
-        config = config.replace(input_range=begun) if asked == "auto" else config
+        rule = config.model.input_range
+        config = config.replace(input_range=begun) if rule == "auto" else config
         return _antialias_of_run(config, saved, str(model_dir))
     if config.run.checkpoint and not weights:
         weights = open_weights(config.run.checkpoint)
@@ -63,17 +63,17 @@ def _antialias_of_run(config: Config, saved: dict, model_dir: str) -> Config:
 def _antialias_of_weights(config: Config, weights: Weights | None) -> Config:
     """Returns the configuration with the rule of --checkpoint's weights, or of the flag; says which."""
     trained_with = weights.antialias if weights else None
-    asked = config.augment.antialias
-    if asked == "auto":
+    rule = config.augment.antialias
+    if rule == "auto":
         if trained_with == "false":
             print(
                 "Note: images are reduced without a low-pass filter (--antialias=false), as "
                 f"{config.run.checkpoint} was trained."
             )
         return config.replace(antialias=trained_with or "true")
-    if trained_with not in (None, asked):
+    if trained_with not in (None, rule):
         print(
-            f"Note: --antialias={asked}, and {config.run.checkpoint} was trained with {trained_with}: "
+            f"Note: --antialias={rule}, and {config.run.checkpoint} was trained with {trained_with}: "
             "it will see smoother or rougher images than it knows."
         )
     return config

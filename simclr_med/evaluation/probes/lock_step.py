@@ -74,7 +74,7 @@ class _Meeting:
 
     def __init__(self, evaluate: Callable[[dict[int, np.ndarray]], Values], size: int):
         self._evaluate, self._size = evaluate, size
-        self._asked: dict[int, np.ndarray] = {}
+        self._points: dict[int, np.ndarray] = {}
         self._found: Values = {}
         self._ended = False
         self._changed = threading.Condition()
@@ -82,7 +82,7 @@ class _Meeting:
     def value(self, number: int, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Returns value and gradient; the last to ask computes those of all."""
         with self._changed:
-            self._asked[number] = point.copy()
+            self._points[number] = point.copy()
             self._answer()
             self._changed.wait_for(lambda: number in self._found or self._ended)
             if self._ended:
@@ -102,7 +102,7 @@ class _Meeting:
             self._changed.notify_all()
 
     def _answer(self) -> None:
-        if self._asked and len(self._asked) == self._size and not self._ended:
-            asked, self._asked = dict(sorted(self._asked.items())), {}  # whoever was first
-            self._found |= self._evaluate(asked)
+        if self._points and len(self._points) == self._size and not self._ended:
+            points, self._points = dict(sorted(self._points.items())), {}  # whoever was first
+            self._found |= self._evaluate(points)
             self._changed.notify_all()

@@ -48,10 +48,10 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
       scores: float [n, classes].
       class_names: of the classes or labels.
     """
-    several = cases.labels.ndim == 2
+    multilabel = cases.labels.ndim == 2
     columns: dict[str, Any] = {"case_id": cases.ids, "patient_id": cases.patients}
     columns |= {f"metadata: {key}": values for key, values in cases.metadata.items()}
-    if several:
+    if multilabel:
         for c, name in enumerate(class_names):
             columns[f"truth: {name}"] = ["" if v != v else f"{v:.0f}" for v in cases.labels[:, c]]
     else:

@@ -118,10 +118,10 @@ def nearest(
       queries: indices, int [q].
       num_neighbours: k, at most.
     """
-    asked = _unit(features[queries])
+    query = _unit(features[queries])
     cosines = np.empty((len(queries), len(features)))
     for start in range(0, len(features), _CHUNK):
-        cosines[:, start : start + _CHUNK] = asked @ _unit(features[start : start + _CHUNK]).T
+        cosines[:, start : start + _CHUNK] = query @ _unit(features[start : start + _CHUNK]).T
     cosines[patients[queries][:, None] == patients[None]] = -np.inf
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :num_neighbours]
     cosines = np.take_along_axis(cosines, order, axis=1)
