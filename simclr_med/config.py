@@ -413,9 +413,9 @@ class ModelConfig:
     se_ratio: float = _knob(0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0)
     input_range: str = _knob(
         "auto",
-        "What the encoder makes of pixels in [0, 1]. unit: nothing (SimCLR); symmetric: [-1, 1] "
-        "(BiT); caffe: BGR in [0, 255] less ImageNet's means (Keras applications). auto: as the "
-        "weights of --checkpoint were trained, without one as is usual for --encoder.",
+        "Pixel range that the encoder expects. unit: [0, 1] (SimCLR); symmetric: [-1, 1] (BiT); caffe: "
+        "BGR in [0, 255] minus the ImageNet means (Keras applications). auto: the range that the "
+        "weights of --checkpoint were trained with; without --checkpoint the usual one of --encoder.",
         choices=("auto", "unit", "symmetric", "caffe"),
     )
     remat: bool = _knob(
@@ -437,8 +437,8 @@ class ModelConfig:
     )
     ft_proj_selector: int = _knob(
         0,
-        "Layer of the projection head that the supervised head and the probes see: 0 the encoder's "
-        "output, -1 the last.",
+        "Layer of the projection head whose output the supervised head and the probes use as features: "
+        "0 is the encoder's output, -1 the last layer.",
         at_least=-1,
     )
 
@@ -456,15 +456,16 @@ class TrainConfig:
     hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
     same_patient_negatives: str = _knob(
         "mask",
-        "Pretraining, two images (MICLe: bags) of one patient in a batch. mask: they are no negatives "
-        "of each other, since they often show the same. keep: they are, as in the paper's Eq. (1) and "
-        "SimCLR's code, which know no patients.",
+        "Pretraining: whether images (MICLe: bags) of the same patient in a batch count as negatives of "
+        "each other. mask: no, because they often show the same finding. keep: yes, as in the paper's "
+        "Eq. (1) and SimCLR's code, which ignore patients.",
         choices=("mask", "keep"),
     )
     nt_xent_chunk: int = _knob(
         0,
-        "Rows of the contrastive loss's logits held at a time, for large batches: of 16,384 pairs "
-        "all rows take several GiB, 1,024 a few hundred MiB, at the same loss. 0: all.",
+        "Compute the contrastive loss this many rows of logits at a time, to save memory with large "
+        "batches: for 16,384 pairs all rows take several GiB, 1,024 rows a few hundred MiB. The loss is "
+        "the same. 0: all rows at once.",
         at_least=0,
         shapes_weights=False,
     )
@@ -480,9 +481,9 @@ class TrainConfig:
     )
     lineareval_while_pretraining: bool = _knob(
         True,
-        "Train a linear head beside, on features cut off from its gradient, by an optimiser of its own: "
-        "Adam, at a rate that does not depend on --learning_rate. (SimCLR's code trains it at that, "
-        "and under LARS it diverges.)",
+        "Monitor pretraining with a linear classifier trained alongside, behind a stop-gradient. It has "
+        "its own Adam optimiser, whose learning rate does not depend on --learning_rate. (SimCLR's code "
+        "trains it with the main optimiser; under LARS it diverges.)",
     )
     zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
     fine_tune_after_block: int = _knob(

@@ -14,7 +14,7 @@ NOT_INSTALLED = "which this installation cannot read"
 
 
 class NotAPicture(ImageError):
-    """A file that is whole but holds no picture, e.g. a segmentation or a report: passed over."""
+    """An intact file without a picture, such as a DICOM segmentation or report: it is skipped."""
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

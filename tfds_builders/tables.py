@@ -59,7 +59,7 @@ def read(file: str, known: Iterable[str], problems: Problems | None = None) -> T
     raw = read_bytes(file)
     problems = Problems() if problems is None else problems
     if raw.startswith(_OLD_EXCEL):
-        raise DataError(f"{file} is a workbook of the old kind (.xls): save it as .xlsx or as CSV.")
+        raise DataError(f"{file} is an old-style workbook (.xls). Save it as .xlsx or CSV.")
     if workbooks.is_workbook(raw):
         sheet = workbooks.read(file, raw, known)
         return _collect(file, raw, iter(sheet.records), sheet.notes, "cell", problems)

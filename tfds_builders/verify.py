@@ -59,7 +59,7 @@ class SplitCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What was found; `problems` says what is wrong with it, `notes` what else has to be known."""
+    """Result of verifying a dataset: counts, `problems` to fix, and `notes` worth knowing."""
 
     dataset: str
     source: str  # the user's folder

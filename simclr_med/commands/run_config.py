@@ -170,8 +170,8 @@ def _values_of_export(folder: str) -> dict:
     path = os.path.join(saved_model_in(folder), FACTS)
     if not _exists(path):
         raise UserError(
-            f"--model_dir={folder}: {FACTS}, which says how its network is built, is missing beside the "
-            "SavedModel. Copy the whole folder."
+            f"--model_dir={folder}: {FACTS}, which describes the network, is missing next to the "
+            "SavedModel. Copy the whole export folder."
         )
     values = {**OF_OLDER_RUNS, **read_json(path)}
     values["antialias"] = str(values["antialias"]).lower()  # true or false in an export

@@ -134,9 +134,9 @@ class Ensemble:
         found = [p for p in member.operating_points.get(class_name, []) if p.threshold is not None]
         if not found:
             raise UserError(
-                f"--positive_class={class_name}: {member.path} has no operating points of it. They are "
-                "chosen by --mode=eval of a run with a --selection_split that has enough cases with and "
-                "without it."
+                f"--positive_class={class_name}: {member.path} has no operating points for it. They are "
+                "chosen by --mode=eval, if the run's --selection_split has enough cases with and without "
+                "that class."
             )
         return found
 
@@ -302,8 +302,8 @@ def _check_alike(first: Member, other: Member) -> None:
     ):
         if a != b:
             raise UserError(
-                f"{first.path} sees images with --{name}={str(a).lower()}, {other.path} with "
-                f"{str(b).lower()}: predict with each alone."
+                f"{first.path} was trained with --{name}={str(a).lower()}, {other.path} with "
+                f"{str(b).lower()}, so their predictions cannot be averaged. Use one at a time."
             )
     same = set(first.class_names) == set(other.class_names)
     if not same or first.multilabel != other.multilabel:

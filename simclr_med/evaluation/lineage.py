@@ -125,7 +125,7 @@ def number_in_common(
 
 
 def comparable(config: Config, builder, stage: Stage, theirs: Any) -> bool:
-    """Returns whether equal patient ids of a builder and of a stage's data mean the same people.
+    """Returns whether equal patient ids in two datasets refer to the same people.
 
     Args:
       config: with the `manual_dir` of `builder`.

@@ -73,10 +73,9 @@ class Row:
 
 
 def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
-    """Measures a kind by the first of its runs that is left, or else by the first, and returns it.
+    """Returns the measured step time and memory of runs of one kind, from the first unfinished one.
 
-    A later stage starts from weights that may not be there yet: then from random ones, at the same
-    cost.
+    Where the weights that it starts from do not exist yet, random ones are used, at the same cost.
 
     Raises:
       UserError: a mistake that the run would find before its first step; out of memory.

@@ -50,7 +50,7 @@ class Predictions:
         return ~np.isnan(self.truth) if self.multilabel else self.truth >= 0
 
     def take(self, rows: np.ndarray) -> Predictions:
-        """Returns some of the cases: a mask or the numbers of their rows."""
+        """Returns the selected cases; `rows` is a bool mask [n] or row indices."""
         names = ("ids", "patients", "truth", "scores")
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
 
@@ -165,7 +165,9 @@ def read_predictions(path: str) -> Predictions:
             raise UserError(f"{path}, case {line - 1}: {len(row)} fields, not {len(header)}.")
         case = row[header.index("case_id")]
         if case in seen:
-            raise UserError(f"{path}: case {case} is there twice.")
+            raise UserError(
+                f"{path}: case {case} appears twice, the second time in row {line}. Keep one row a case."
+            )
         seen.add(case)
         ids.append(case)
         patients.append(row[header.index("patient_id")])

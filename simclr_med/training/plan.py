@@ -210,8 +210,8 @@ def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
     if bags.multilabel:
         if not ((labels == 0).any(0) & (labels == 1).any(0)).any():
             raise UserError(
-                f"{split}: no label is both present and absent among its {len(labels):,} labelled "
-                f"cases, so there is nothing to learn. {todo}"
+                f"{split}: no label is present in some and absent in others of its {len(labels):,} "
+                f"labelled cases, so there is nothing to learn. {todo}"
             )
     elif len(kinds := np.unique(labels)) < 2:
         raise UserError(
@@ -248,8 +248,8 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
     most = min(num_examples, bags.num_bags) if method.keeps_bags else num_examples
     if batch_size > most and not method.whole_cases:  # a bag twice: a false negative
         raise UserError(
-            f"--train_batch_size={batch_size} is more than the {most} {what} of split "
-            f"'{config.data.train_split}'. Choose at most {most}."
+            f"--train_batch_size={batch_size} is larger than split '{config.data.train_split}' with "
+            f"its {most} {what}. Use at most {most}."
         )
     if batch_size % replicas:
         raise UserError(

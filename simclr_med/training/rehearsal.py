@@ -29,7 +29,7 @@ WARM_UP, MEASURED = 2, 5  # steps
 
 @dataclasses.dataclass(frozen=True)
 class Rehearsal:
-    """What a few steps of a run showed.
+    """Memory and time of a run, measured in its first steps.
 
     Attributes:
       plan: of the run, its input range settled.

@@ -192,7 +192,7 @@ def test_missing_files_are_named(saved):
     os.remove(saved / "run" / "ckpt-0.data-00000-of-00001")
     assert "ckpt-0.data-00000-of-00001" in refused(saved / "run")
     os.remove(saved / "run" / "ckpt-0.index")
-    assert "whose .index is not there" in refused(saved / "run")
+    assert "whose .index file is missing" in refused(saved / "run")
 
 
 def test_without_the_file_checkpoint_a_prefix_is_asked_for(saved):

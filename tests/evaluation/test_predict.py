@@ -146,8 +146,8 @@ def test_a_verdict_that_nobody_has_chosen_thresholds_for_is_refused(
     flags = (f"--manual_dir={photos}", f"--output_dir={tmp_path / 'out'}")
     for models, name, said in (
         (there, "mole", "is none of the classes label0, label1"),
-        (there, "label0", "has no operating points of it"),
-        (run, "label1", "has no operating points of it"),
+        (there, "label0", "has no operating points for it"),
+        (run, "label1", "has no operating points for it"),
         (f"{there},{other_run}", "label1", "chosen for one run"),
     ):
         assert said in refused(f"--model_dir={models}", f"--positive_class={name}", *flags)
@@ -270,7 +270,7 @@ def test_what_cannot_be_predicted_with_is_refused(run, tiny_pretrained, photos, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image_size": 40}, "sees images with --image_size=34"),
+        ({"image_size": 40}, "was trained with --image_size=34"),
         ({"classes": 1}, "knows the classes"),
     ],
 )

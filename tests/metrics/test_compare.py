@@ -87,7 +87,7 @@ HEAD = "case_id,patient_id,truth,prediction,a,b\n"
         (HEAD + "1,1,a,a,0.5,many\n", "case 1, b: 'many' is no score"),
         (HEAD + "1,1,a,a,0.5,\n", "case 1: a class has no score"),
         (HEAD + "1,1,c,a,0.5,0.5\n", "the truth 'c' is none of a, b"),
-        (HEAD + "1,1,a,a,1,0\n1,1,a,a,1,0\n", "case 1 is there twice"),
+        (HEAD + "1,1,a,a,1,0\n1,1,a,a,1,0\n", "case 1 appears twice, the second time in row 3"),
         ("case_id,patient_id,truth: a,a\n1,1,-1,0.5\n", "'-1' is neither 1, 0 nor empty"),
         ("case_id,patient_id,truth: a,b\n1,1,1,0.5\n", "do not name each class once"),
         ("case_id,patient_id,truth,prediction\n1,1,a,a\n", "do not name each class once"),

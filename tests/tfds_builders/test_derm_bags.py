@@ -84,7 +84,11 @@ def error_of(root, **kwargs):
         ("c1,a.jpg,nv,train\nc2,a.jpg,nv,test", 3, ["image 'a.jpg'", "leaks", "row 2"]),
         ("c1,a.jpg,nv,train set", 2, ["'train set'", "letters, digits"]),
         ("c1,a.jpg,nv,all", 2, ["'all'"]),
-        ("c1,a.jpg,nv,External", None, ["no row has split 'train'", "found: External"]),
+        (
+            "c1,a.jpg,nv,External",
+            None,
+            ["no row has split 'train'", "splits in the file: External"],
+        ),
         ("c1,a.jpg,nv, eczema,train", 2, ["5 values", "4 columns", "double quotes"]),
         ('c1,a.jpg,"nv,train', None, ["cannot be parsed", "double quote"]),
     ],

@@ -571,7 +571,7 @@ def test_tree_keeps_folders_of_one_name_in_one_split(tmp_path):
         (["patient1/1/x.png", "patient2/1/y.png"], ["patient1, patient2 look like numbered parts"]),
         (["a/1/x.png", "Testing/a/y.png"], ["seems to be in folders split/label"]),
         (["images/a/x.png", "images/b/y.png"], ["everything is in one folder"]),
-        (["test/a/1/x.png"], ["no row has split 'train' (found: test)"]),
+        (["test/a/1/x.png"], ["no row has split 'train' (splits in the file: test)"]),
         (
             ["train/a/1/x.png", "test/a/1/y.png"],
             ["train/a/1/x.png: patient '1' has split 'train', but 'test' in 'test/a/1/y.png'"],

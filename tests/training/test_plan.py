@@ -99,7 +99,7 @@ def test_what_an_epoch_is_made_of(tiny_data, capsys, changed, num_examples, word
 def test_a_batch_never_has_more_bags_than_there_are_however_often_they_appear(tiny_data):
     config = tiny_runs.BASE.replace(micle=True, multi_image_repeats=3, train_batch_size=9)
     with pytest.raises(
-        UserError, match="is more than the 8 bags of split 'train'. Choose at most 8"
+        UserError, match="is larger than split 'train' with its 8 bags. Use at most 8"
     ):
         make_plan(config, tiny_data, 1)
 

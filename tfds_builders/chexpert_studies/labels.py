@@ -30,7 +30,7 @@ LABELS = (
 def parse_labels(file: str, table: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, list]:
     """Returns `table` (str; index = row number) with its label columns as float32, and notes.
 
-    Rows with a label that is none of 1.0, 0.0, -1.0 and blank are left out, and added to `problems`.
+    Rows with a label other than 1.0, 0.0, -1.0 or blank are dropped and listed in `problems`.
     """
     wrong = pd.Series(False, index=table.index)
     values, blanks = {}, 0

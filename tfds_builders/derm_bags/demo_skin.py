@@ -250,7 +250,7 @@ def develop(colour, gains, melanin, clinic, rng):
 
 
 def photograph(lesion, redness, clinic: Clinic, rng):
-    """One picture of a lesion among fresh nuisances.
+    """Draws one photograph of a lesion; skin, light, framing and scale vary from one to the next.
 
     Args:
       lesion: {cover, pigment, relief, scale, crust}, float32 [m, m], in the lesion's own frame.

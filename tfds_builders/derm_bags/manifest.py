@@ -189,7 +189,8 @@ def _check_train(source: Source, cases: tuple[Case, ...]) -> None:
         )
     if "split" in source.rows.columns:
         raise DataError(
-            f"{source.name}: no row has split 'train' (found: {', '.join(splits)}): name one so."
+            f"{source.name}: no row has split 'train' (splits in the file: "
+            f"{', '.join(splits)}). Rename one of them to 'train'."
         )
     patients = len({case.patient_id for case in cases})
     raise DataError(

@@ -71,8 +71,8 @@ def _folder(path: str) -> Weights:
             prefix = checkpoint_files.newest_usable(path) or prefix
         if not gfile.exists(f"{prefix}.index"):
             raise UserError(
-                f"--checkpoint={path}: the file `checkpoint` names {os.path.basename(prefix)}, "
-                "whose .index is not there. Copy it too, or give the prefix of another."
+                f"--checkpoint={path}: the file `checkpoint` points to {os.path.basename(prefix)}, "
+                "whose .index file is missing. Copy it too, or give the prefix of another checkpoint."
             )
         return _variables(path, prefix, "checkpoint")
     raise UserError(f"--checkpoint={path}: {_what_is_inside(path, inside)}")

@@ -68,7 +68,7 @@ class Bins:
 
 
 def calibration_bins(probability: np.ndarray, true: np.ndarray, num_bins: int = 15) -> Bins:
-    """Returns how often predictions came true, by their probability.
+    """Returns the bins of a reliability diagram: predicted probability against observed frequency.
 
     Bins are those of the calibration error, 15 as in Guo et al. 2017: bin i holds
     (i / bins, (i + 1) / bins], and the first holds 0 too.

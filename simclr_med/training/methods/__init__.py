@@ -46,7 +46,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "simclr": Method(simclr.sample_images, keeps_bags=False, loss=simclr.loss),
-    "simclr_of_bags": Method(simclr.draw_views_of_bag, keeps_bags=True, loss=simclr.loss),
+    "simclr_of_bags": Method(simclr.sample_image_of_bag, keeps_bags=True, loss=simclr.loss),
     "micle": Method(micle.sample_images, keeps_bags=True, loss=simclr.loss),
     "finetune": Method(
         finetune.sample_images,

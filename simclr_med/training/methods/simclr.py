@@ -17,10 +17,15 @@ def sample_images(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.constant([0, 0])
 
 
-def draw_views_of_bag(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns an image of a bag twice, int32 [2]: the first of MICLe's pair for that seed.
+def sample_image_of_bag(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the index of one image of a bag, twice, int32 [2]: both views are crops of that image.
 
-    So the two methods differ in the second view alone.
+    It is the first image of the pair that MICLe samples with the same seed, so that the two methods
+    differ in the second view only.
+
+    Args:
+      num_images: of the bag, int [], at least 1.
+      seed: stateless seed, int [2].
     """
     return tf.repeat(micle.sample_images(num_images, seed)[:1], 2)
 

@@ -66,7 +66,7 @@ class ImageFinder:
             sizes = {os.path.getsize(os.path.join(self._folder, path)) for path in paths}
             if len(sizes) > 1:
                 raise DataError(
-                    f"{self._folder} has different images of one name, {paths[0]!r} and "
-                    f"{paths[1]!r}: leave only one of them in the folder."
+                    f"{self._folder} contains different images with the same file name, {paths[0]!r} "
+                    f"and {paths[1]!r}. Keep only one of them."
                 )
         return paths[0]
