@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import ROOT, encoders
+from helpers import ROOT, encoders, training_worker
 from helpers.folders import draw_cases
 from helpers.processes import TABLE, environments, finish, start
 from simclr_med.commands.main import main
@@ -140,6 +140,7 @@ def alone(world, undisturbed):
     folder, printed = world.root / "alone", io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         encoders.shorten(patch)
+        training_worker.allow_small_streams(patch.setattr)
         assert main(["run.py", *world.flags(folder), "--mode=train"]) == 0
     return folder, printed.getvalue()
 
@@ -159,8 +160,12 @@ def disturbed(world, undisturbed):
     return folder, found
 
 
-def test_two_workers_train_as_one_process_does(alone, undisturbed):
-    """The same batches in the same order; much later rounding shows, which training blows up."""
+def test_two_workers_train_as_one_process_does(alone, undisturbed, world):
+    """The same batches in the same order; much later rounding shows, which training blows up.
+
+    Each of the two reads half of the streams over the files, and one process all of them.
+    """
+    assert len(list(world.root.glob("tfds/**/*-train.tfrecord-*"))) == training_worker.FILES
     one, two = rows(alone[0]), rows(undisturbed[0])
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for name in ("contrast_loss", "total_loss"):
@@ -181,6 +186,7 @@ def test_the_start_up_lines_say_what_runs(alone, undisturbed):
         "negatives per view, float32, step not compiled by XLA" in chief
     )
     assert "Worker 1 of 2 trains; worker 0 reports." in other
+    assert "read in 4 streams; of 2 workers each reads 1/2" in chief
 
 
 def test_worker_0_evaluates_alone_and_counts_every_case(undisturbed, world):
