@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from simclr_med.data import known
+from simclr_med.data import case_index, known
 from simclr_med.data.by_patient import join_patients
 from simclr_med.data.case_index import KeepEncoded
 from simclr_med.data.known import Cases, Known, Reading
@@ -74,7 +74,7 @@ class Bags:
         known = None
         if self.known is not None and self.known.open is self.open:
             before = self.known.cases
-            known = Known(open, lambda: change(before()))
+            known = Known(open, lambda: change(before()), self.known.source)
         return dataclasses.replace(self, open=open, known=known, **also)
 
 
@@ -155,7 +155,11 @@ def open_split(
             reading,
             alone=counts["images"] == counts["bags"],
         ),
-        known=Known(read_split, lambda: known.read(Prepared(builder), tfds_split, how)),
+        known=Known(
+            read_split,
+            lambda: known.read(Prepared(builder), tfds_split, how),
+            {**case_index.identity(builder), "projection": projection, "by_patient": by_patient},
+        ),
     )
 
 

@@ -104,11 +104,21 @@ def _read(prepared: Prepared, split: str) -> pa.Table:
     return table
 
 
+def identity(builder) -> dict:
+    """Returns what tells a prepared dataset from others, wherever it is stored, as JSON has it."""
+    splits = {split: _of_split(builder, split) for split in sorted(builder.info.splits)}
+    return {"dataset": builder.info.full_name, "splits": splits}
+
+
 def _made_of(builder, split: str) -> dict:
-    """Returns what tells the data of a split from others, as JSON has it."""
+    """Returns of what an index is made, as JSON has it."""
+    return {"format": _FORMAT, **_of_split(builder, split)}
+
+
+def _of_split(builder, split: str) -> dict:
+    """Returns what tells the data of a split from others."""
     info = builder.info.splits[split]
     return {
-        "format": _FORMAT,
         "examples": info.num_examples,
         "shards": list(info.shard_lengths),
         "bytes": info.num_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,10 +64,13 @@ class Known:
     Attributes:
       open: the `Bags.open` that it is of: of bags that were changed since, nothing is known.
       cases: makes the cases, in the order of the bags.
+      source: what identifies the images, beside the ids of cases and the number of images of each: the
+        prepared dataset, and how its images are read. As JSON has it.
     """
 
     open: Callable[[], tf.data.Dataset]
     cases: Callable[[], Cases]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

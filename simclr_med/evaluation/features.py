@@ -13,6 +13,7 @@ from simclr_med import distribution, out_of_memory
 from simclr_med.augment.crop import decode_center_crop
 from simclr_med.config import Config
 from simclr_med.data import Bags, evaluation_batches
+from simclr_med.evaluation import feature_store
 from simclr_med.models import Model
 
 _ROWS = 4096  # cases classified at once
@@ -29,7 +30,8 @@ def case_features(
 ) -> dict[str, np.ndarray]:
     """Returns {name of the model: features of every case, float32 [n, d]}.
 
-    One pass over the images serves all models. At most `--max_bag_size` images of a case are seen.
+    One pass over the images serves all models. At most `--max_bag_size` images of a case are seen. What
+    --features_dir holds is read from there, read-only, and the rest is kept in it.
 
     Args:
       config: of the run.
@@ -40,6 +42,23 @@ def case_features(
       seen: told the number of images of each batch, once it is done.
     """
     num_cases = min(bags.num_bags, max_cases or bags.num_bags)
+    store = feature_store.of_cases(config, strategy, bags, num_cases)
+    kept = {name: store.read(model) for name, model in models.items()} if store else {}
+    found = {name: features for name, features in kept.items() if features is not None}
+    missing = {name: model for name, model in models.items() if name not in found}
+    if found:
+        print(
+            f"Features of {num_cases:,} cases are read from {config.eval.features_dir}.", flush=True
+        )
+    if missing:
+        found |= _computed(config, strategy, missing, bags, num_cases, max_cases, seen)
+    if store:
+        found |= {name: store.keep(model, found[name]) for name, model in missing.items()}
+    return {name: found[name] for name in models}
+
+
+def _computed(config, strategy, models, bags: Bags, num_cases: int, max_cases: int, seen) -> dict:
+    """Returns `case_features` of models that are none of the kept ones."""
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros((num_cases, 1), np.float32)
     functions = {name: functools.partial(features_of, model) for name, model in models.items()}

@@ -156,6 +156,7 @@ CHANGES = {
     "layer_decay": ("training", 0.5, {**FINETUNE, "optimizer": "momentum"}),
     "eval_steps": ("evaluation", 1, {**FINETUNE, "eval_batch_size": 2}),
     "eval_batch_size": ("evaluation", 2, FINETUNE),
+    "features_dir": ("passes", "ELSEWHERE", FINETUNE),
     "eval_name": ("evaluation", "again", FINETUNE),
     "allow_patient_overlap": ("evaluation", True, {**FINETUNE, "eval_split": "train"}),
     "selection_metric": ("evaluation", "top_1", {**FINETUNE, "selection_split": "more"}),
@@ -285,7 +286,9 @@ class Effects:
 
     def of_the_same(self, how):
         """Returns what is seen of a configuration twice."""
-        config = TUNED if how in ("evaluation", "embedding", "prediction", "report") else BASE
+        config = (
+            TUNED if how in ("evaluation", "passes", "embedding", "prediction", "report") else BASE
+        )
         return self.see(how, config), getattr(self, f"see_{how}")(config)
 
     @contextlib.contextmanager
@@ -415,6 +418,10 @@ class Effects:
                 new[name] = {k: v for k, v in json.loads(new[name]).items() if k != "provenance"}
             os.remove(path)
         return json.dumps(result, default=str), json.dumps(new, default=str), sizes, kept
+
+    def see_passes(self, config):
+        """In how many batch sizes, one for each pass, two evaluations see images."""
+        return [self.see_evaluation(config)[2] for _ in range(2)]
 
     def see_comparison(self, config):
         """compare.json of two drawn models on 40 patients."""

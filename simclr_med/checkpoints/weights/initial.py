@@ -13,11 +13,11 @@ from simclr_med.run_folder import gfile, read_json, write_json
 FILE = "initial_weights.json"
 
 
-def digest(model) -> str:
-    """Returns SHA-256 of the names and values of the encoder's variables."""
+def digest(model, parts: tuple[str, ...] = ("encoder/",)) -> str:
+    """Returns SHA-256 of the names and values of the variables whose names begin with one of `parts`."""
     found = hashlib.sha256()
     for name, variable in sorted(names_of_variables(model).items()):
-        if name.startswith("encoder/"):
+        if name.startswith(parts):
             found.update(name.encode())
             found.update(tf.convert_to_tensor(variable).numpy().tobytes())
     return found.hexdigest()

@@ -1,0 +1,186 @@
+"""Features that are kept: equal to computed ones, and only for the very same weights and images.
+
+What it finds: features of other weights, images or preprocessing taken for those asked for; a damaged
+file or a full disk that ends an evaluation; a second pass over images that were seen.
+"""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from helpers import encoders
+from helpers.tiny_runs import BASE
+from simclr_med import build, data
+from simclr_med.errors import UserError
+from simclr_med.evaluation import evaluate, feature_store, features
+
+pytestmark = pytest.mark.usefixtures("one_block")
+
+
+def model_like(model, strategy, seed, **change):
+    """Returns a model with the encoder of another, the rest being random."""
+    with pytest.MonkeyPatch.context() as patch, strategy.scope():
+        encoders.shorten(patch)
+        made = build.make_model(BASE.replace(seed=seed, **change), 2)
+        if model is not None:
+            for own, its in zip(made.encoder.variables, model.encoder.variables, strict=True):
+                own.assign(its)
+    return made
+
+
+@pytest.fixture(scope="module")
+def models(strategy):
+    """Two models of one encoder each; the third has the first's encoder and another projection head."""
+    first, second = (model_like(None, strategy, seed) for seed in (0, 1))
+    return first, second, model_like(first, strategy, 2)
+
+
+@pytest.fixture
+def world(tiny_data, strategy, monkeypatch, tmp_path):
+    """A function that returns features, and in how many batches images were seen for them."""
+
+    def see(config=BASE, split="all", cases=0, **models):
+        batches = []
+
+        def spy(*args, **options):
+            batches.append(options["batch_size"])
+            return data.evaluation_batches(*args, **options)
+
+        monkeypatch.setattr(features, "evaluation_batches", spy)
+        config = config.replace(features_dir=str(tmp_path / "kept"))
+        bags = build.open_bags(config, tiny_data, split)
+        found = features.case_features(config, strategy, models, bags, cases)
+        return found, len(batches)
+
+    return see
+
+
+def test_they_are_those_that_were_computed(world, models, tiny_data, strategy, capsys):
+    bags = build.open_bags(BASE, tiny_data, "all")
+    expected = features.case_features(BASE, strategy, {"a": models[0], "b": models[1]}, bags)
+    first, passes = world(a=models[0])
+    assert passes == 1 and "are read from" not in capsys.readouterr().out
+    second, passes = world(b=models[1], a=models[0])
+    assert passes == 1 and list(second) == ["b", "a"]  # for b
+    third, passes = world(a=models[0], b=models[1])
+    assert passes == 0 and "Features of 12 cases are read from" in capsys.readouterr().out
+    for found in (first, second, third):
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, expected[name])
+            assert type(value) is np.ndarray and value.dtype == np.float32
+    with pytest.raises(ValueError, match="read-only"):
+        third["a"][0] = 0
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"image_size": 36}, True),
+        ({"antialias": "false"}, True),
+        ({"max_bag_size": 2}, True),
+        ({"eval_batch_size": 3}, False),
+        ({"temperature": 0.5}, False),
+        ({"seed": 5}, False),  # no case has more images than --max_bag_size
+        ({"max_bag_size": 9}, True),
+    ],
+)
+def test_what_decides_them_and_what_does_not(world, models, change, again):
+    world(a=models[0])
+    _, passes = world(BASE.replace(**change), a=models[0])
+    assert passes == again
+
+
+def test_the_seed_counts_where_images_of_a_case_are_drawn(world, models):
+    few = BASE.replace(max_bag_size=2)
+    world(few, a=models[0])
+    assert world(few, a=models[0])[1] == 0
+    assert world(few.replace(seed=5), a=models[0])[1] == 1
+
+
+def test_weights_count_as_far_as_features_depend_on_them(world, models, strategy):
+    first, second, third = models
+    world(a=first)
+    assert world(a=second)[1] == 1  # another encoder
+    assert world(a=third)[1] == 0  # another projection head, which nothing passes
+    behind = {"ft_proj_selector": 1}
+    found = []
+    for seed in (3, 4):
+        model = model_like(first, strategy, seed, **behind)
+        features_of_it, passes = world(BASE.replace(**behind), a=model)
+        assert passes == 1 and world(BASE.replace(**behind), a=model)[1] == 0
+        found.append(features_of_it["a"])
+    assert not np.allclose(*found)
+    second.encoder.variables[0].assign_add(tf.ones_like(second.encoder.variables[0]))
+    assert world(a=second)[1] == 1
+
+
+def test_other_cases_are_not_taken_for_these(world, models):
+    whole, _ = world(a=models[1])
+    for split, cases in (("train", 0), ("validation", 0), ("all", 5), ("all:fold_1_of_2", 0)):
+        part, passes = world(split=split, cases=cases, a=models[1])
+        assert passes == 1 and len(part["a"]) < len(whole["a"])
+        again, passes = world(split=split, cases=cases, a=models[1])
+        assert passes == 0
+        np.testing.assert_array_equal(again["a"], part["a"])
+    hidden, passes = world(BASE.replace(label_fraction=0.5), a=models[1])  # labels are no pixels
+    assert passes == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "no_facts", "bad_facts"])
+def test_a_damaged_file_is_computed_again(world, models, tmp_path, damage, capsys):
+    expected, _ = world(a=models[0])
+    (array,), (facts,) = ((tmp_path / "kept").glob(f"*.{kind}") for kind in ("npy", "json"))
+    damaged = {"cut": array.read_bytes()[:-8], "empty": b"", "foreign": b"something else"}
+    if damage in damaged:
+        array.unlink()  # `expected` is mapped to it
+        array.write_bytes(damaged[damage])
+    elif damage == "no_facts":
+        facts.unlink()
+    else:
+        facts.write_text("{")
+    found, passes = world(a=models[0])
+    assert passes == 1 and ("computed again" in capsys.readouterr().out) == (damage != "no_facts")
+    np.testing.assert_array_equal(found["a"], expected["a"])
+    assert world(a=models[0])[1] == 0
+
+
+def test_a_full_disk_costs_a_note(world, models, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(feature_store.np, "save", full)
+    found, _ = world(a=models[0])
+    assert len(found["a"]) == 12
+    assert "could not be kept" in capsys.readouterr().out
+    assert world(a=models[0])[1] == 1
+
+
+def test_a_remote_folder_is_refused(tiny_data, strategy, models):
+    config = BASE.replace(features_dir="gs://bucket/features")
+    bags = build.open_bags(config, tiny_data, "all")
+    with pytest.raises(UserError, match="features_dir=gs://bucket/features: .* local disk"):
+        features.case_features(config, strategy, {"a": models[0]}, bags)
+
+
+def test_an_evaluation_with_kept_features_says_the_same(
+    tiny_pretrained, tiny_data, strategy, tmp_path, monkeypatch
+):
+    saved = json.loads((tiny_pretrained / "config.json").read_text())
+    config = BASE.replace(data_dir=saved["data_dir"], manual_dir=saved["manual_dir"])
+
+    def result(name, **change):
+        options = config.replace(eval_name=name, eval_split="validation", **change)
+        found = evaluate.evaluate(
+            options, tiny_data, str(tiny_pretrained), strategy, pictures=False
+        )
+        for key in ("provenance", "probes", "files"):  # when, how long and where
+            del found[key]
+        return json.dumps(found, default=str)
+
+    kept = {"features_dir": str(tmp_path / "kept")}
+    without, first = result("without"), result("first", **kept)
+    monkeypatch.setattr(features, "evaluation_batches", lambda *_, **__: pytest.fail("a pass"))
+    assert without == first == result("second", **kept)
