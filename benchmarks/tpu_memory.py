@@ -5,7 +5,7 @@
 
 For each chip, model and batch: tries the slices from the smallest on, until one fits. What was compiled
 is kept in docs/tpu.jsonl, one result a line, and not compiled again; docs/tpu.md is written from it,
-also where results are missing. --at_most stops after so many compilations: one takes 1 to 10 minutes
+also where results are missing. --at_most limits the number of compilations: one takes 1 to 10 minutes
 on two CPU cores and up to 6 GB.
 """
 

@@ -1,4 +1,4 @@
-"""Every knob of a run, once: name, type, default, help. Imports neither TensorFlow nor absl.
+"""Every option of a run, once: name, type, default, help. Imports neither TensorFlow nor absl.
 
 `commands/flags.py` turns the fields into absl flags of the same names; `config.json` in a
 `model_dir` is `Config.to_dict()`. Names, meanings and defaults follow the `run.py` of Google's
@@ -24,7 +24,7 @@ OF_OLDER_RUNS = {"antialias": "false"}  # what a run did whose config.json has n
 RENAMED = {"views": "projection"}  # {name of a field before: now}; files and flags may have either
 
 
-def _knob(
+def _option(
     default: Any,
     help: str,
     *,
@@ -36,7 +36,7 @@ def _knob(
 ) -> Any:
     """Returns a dataclass field.
 
-    `shapes_weights=False` marks a knob that can change between a run and its resumption, because
+    `shapes_weights=False` marks an option that can change between a run and its resumption, because
     the final weights do not depend on it. The bounds are checked by `Config.validate`.
     """
     metadata = dict(
@@ -64,7 +64,7 @@ def suffix_of(eval_name: str | None) -> str:
 class RunConfig:
     """What to do, and where it is stored"""
 
-    mode: str = _knob(
+    mode: str = _option(
         "train",
         "What to do. eval reads the configuration from --model_dir; build only prepares the "
         "dataset; verify also counts it, draws contact_sheet.png, and exits 1 on problems (with "
@@ -87,53 +87,53 @@ class RunConfig:
         ),
         shapes_weights=False,
     )
-    train_mode: str = _knob(
+    train_mode: str = _option(
         "pretrain",
         "pretrain: contrastive, no labels needed. finetune: supervised, from --checkpoint.",
         choices=("pretrain", "finetune"),
     )
-    model_dir: str | None = _knob(
+    model_dir: str | None = _option(
         None,
         "Folder of the run: checkpoints, metrics, pictures, results. Unset: "
         "runs/<dataset>_<method>_<hash of the configuration>, so the same command finds its run.",
         shapes_weights=False,
     )
-    checkpoint: str | None = _knob(
+    checkpoint: str | None = _option(
         None,
         "Start from these weights; the format is detected: a model_dir or checkpoint of simclr_med; a "
         "checkpoint or SavedModel of SimCLR TF2; BiT's .npz; a REMEDIS SavedModel; a ResNet's .h5 of "
         "Keras applications. Their encoder must be the configured one in every variable.",
     )
-    keep_head: bool = _knob(
+    keep_head: bool = _option(
         False,
         "Take the classifier of --checkpoint over too, where its classes are the dataset's, in the same "
         "order: to go on from it with --train_mode=finetune, or, with --mode=eval in place of a run, to "
         "evaluate published fine-tuned or supervised weights as they are. Without it the head is new "
         "(SimCLR's code always loads it: it may have seen labels that --label_fraction hides).",
     )
-    seed: int = _knob(
+    seed: int = _option(
         0, "Decides weights, order, pairs and augmentations.", at_least=0, at_most=2**31 - 1
     )
-    checkpoint_epochs: int = _knob(
+    checkpoint_epochs: int = _option(
         1, "Epochs between checkpoints.", at_least=1, shapes_weights=False
     )
-    checkpoint_steps: int = _knob(
+    checkpoint_steps: int = _option(
         0,
         "Steps between checkpoints; if given, overrides --checkpoint_epochs.",
         at_least=0,
         shapes_weights=False,
     )
-    keep_checkpoint_max: int = _knob(
+    keep_checkpoint_max: int = _option(
         5, "Newest checkpoints to keep.", at_least=1, shapes_weights=False
     )
-    keep_hub_module_max: int = _knob(
+    keep_hub_module_max: int = _option(
         1,
         "Newest SavedModels of the encoder to keep; 0: export none (SimCLR's code then keeps all: for "
         "that give a large number).",
         at_least=0,
         shapes_weights=False,
     )
-    dry_run: bool = _knob(
+    dry_run: bool = _option(
         False,
         "Print what the command would do, and write nothing to --model_dir: flags and where each was "
         "set, cases and patients per split, steps, parameters, and time, memory and disk from five "
@@ -141,13 +141,13 @@ class RunConfig:
         "yet is prepared.",
         shapes_weights=False,
     )
-    quiet: bool = _knob(
+    quiet: bool = _option(
         False,
         "Print only warnings and notes, errors, the main tables and where files are: no progress, no "
         "start-up lines, no further tables.",
         shapes_weights=False,
     )
-    verbose: bool = _knob(
+    verbose: bool = _option(
         False,
         "Print TensorFlow's and absl's own log lines too. (TF_CPP_MIN_LOG_LEVEL, where it is set, still "
         "decides on those of TensorFlow's C++.)",
@@ -159,39 +159,39 @@ class RunConfig:
 class DataConfig:
     """Data"""
 
-    dataset: str | None = _knob(
+    dataset: str | None = _option(
         None,
         "derm_bags, chexpert, nih_cxr14: read the folder --manual_dir, whose tables say which where this "
         "is not given; derm_bags/demo draws itself; "
         "else a name of TFDS. Unset (and no --flagfile): the embedded demo (SimCLR's default was "
         "imagenet2012).",
     )
-    manual_dir: str | None = _knob(
+    manual_dir: str | None = _option(
         None,
         "Folder of the dataset as you have it; tfds_builders/*/README.md say what it may hold. "
         "derm_bags: manifest.csv (case_id,image_path,label[,patient_id,split,...]) and images.",
         shapes_weights=False,
     )
-    data_dir: str | None = _knob(
+    data_dir: str | None = _option(
         None,
         "Where prepared TFDS datasets are stored. Unset: TFDS's own ~/tensorflow_datasets.",
         shapes_weights=False,
     )
-    train_split: str = _knob("train", "Split to train on, and to fit the probes on.")
-    eval_split: str = _knob(
+    train_split: str = _option("train", "Split to train on, and to fit the probes on.")
+    eval_split: str = _option(
         "validation",
         "Split to evaluate on; all: every split. Unset, a fine-tuned run is evaluated on all of a "
         "dataset that it has never seen, unless a table names its splits.",
         shapes_weights=False,
     )
-    selection_split: str | None = _knob(
+    selection_split: str | None = _option(
         None,
         "Split on which are chosen: the best point of a sweep; of a fine-tuned run also the best of "
         "the kept checkpoints, and the thresholds of several labels. No patient of it may be in "
         "--train_split or --eval_split. Unset: the last checkpoint, and no thresholds.",
         shapes_weights=False,
     )
-    label_fraction: float = _knob(
+    label_fraction: float = _option(
         1.0,
         "Share of the training patients whose labels are used, by fine-tuning and by the probes: "
         "nested (a smaller share is part of a larger), stratified by label, decided by --seed or "
@@ -200,113 +200,114 @@ class DataConfig:
         above=0.0,
         at_most=1.0,
     )
-    cache_dataset: bool = _knob(
+    cache_dataset: bool = _option(
         False, "Keep the encoded images of the training split in memory.", shapes_weights=False
     )
-    shuffle_buffer: int = _knob(
+    shuffle_buffer: int = _option(
         10000,
         "Bags (SimCLR: images) held, encoded, for shuffling, by all workers together.",
         at_least=1,
     )
-    on_bad_image: str = _knob(
+    on_bad_image: str = _option(
         "error",
         "An unreadable image at build: refuse the folder, or skip the image and list it.",
         choices=("error", "skip"),
     )
-    build_long_side: int = _knob(
+    build_long_side: int = _option(
         0,
         "Reduce images at build so that the longer side is at most this, px; 0 keeps them.",
         at_least=0,
     )
-    top_conditions: int = _knob(
+    top_conditions: int = _option(
         0,
         "derm_bags: number of labels to keep, the commonest of the training split, and call the rest "
         "Other; 26 makes the paper's 27 classes, 0 keeps all.",
         at_least=0,
     )
-    bag_regex: str = _knob(
+    bag_regex: str = _option(
         "",
         "derm_bags, a folder of images without a table: the part of a path that names the case, "
         "e.g. '(case\\d+)_'; groups named case, patient and label say more. Folders label/image and "
         "split/label/image keep their labels and splits.",
     )
-    image_root: str | None = _knob(
+    image_root: str | None = _option(
         None,
         "derm_bags, chexpert, nih_cxr14: folder that holds the images, where it is not --manual_dir: "
         "paths in tables are relative to it. Nothing is written there.",
         shapes_weights=False,
     )
-    follow_links: bool = _knob(
+    follow_links: bool = _option(
         False,
         "derm_bags, chexpert, nih_cxr14: follow links that lead out of the folder of the images, to "
         "files and to folders. Without it they are refused; links inside it need no flag.",
         shapes_weights=False,
     )
-    dicom_frame: str = _knob(
+    dicom_frame: str = _option(
         "first",
         "Which frames of a DICOM with several become images: the first, the middle one, or all, which "
         "are then images of one case.",
         choices=("first", "middle", "all"),
     )
-    on_missing_image: str = _knob(
+    on_missing_image: str = _option(
         "auto",
         "An image that a table names and the folder lacks: refuse the folder, or skip the image and "
         "count it. auto: derm_bags does as --on_bad_image says; chexpert and nih_cxr14, which are often "
         "unpacked in part, skip.",
         choices=("auto", "error", "skip"),
     )
-    on_label_conflict: str = _knob(
+    on_label_conflict: str = _option(
         "error",
         "derm_bags: a case whose rows have different labels: refuse the folder, or leave the case "
         "without a label, or take the label of its last row, or that of most rows (tied: none).",
         choices=("error", "unlabelled", "latest", "majority"),
     )
-    missing_labels: str = _knob(
+    missing_labels: str = _option(
         "nan,na,n/a,none,null,unknown,-",
         "derm_bags: values of the label column that mean that there is no label, separated by commas, in "
         "whatever case; an empty cell always does.",
     )
-    beam_runner: str | None = _knob(
+    beam_runner: str | None = _option(
         None,
-        "Build with this Apache Beam runner, e.g. DirectRunner (chexpert, nih_cxr14).",
+        "Build with this Apache Beam runner (chexpert, nih_cxr14): DirectRunner, or "
+        "apache_beam.runners.dask.dask_runner.DaskRunner for a Dask cluster.",
         shapes_weights=False,
     )
-    beam_options: str = _knob(
+    beam_options: str = _option(
         "",
         "Its options, separated by spaces, e.g. '--direct_num_workers=2 "
         "--direct_running_mode=multi_processing'.",
         shapes_weights=False,
     )
-    label_set: str = _knob(
+    label_set: str = _option(
         "all",
         "Which labels of a chest X-ray: all the dataset has, CheXpert's five (the paper's; NIH has "
         "them too), or its 14.",
         choices=("all", "chexpert5", "chexpert14"),
     )
-    uncertain_policy: str = _knob(
+    uncertain_policy: str = _option(
         "ignore",
         "What -1 means in CheXpert and in --label_columns: zeros, ones or ignore (no loss, no metric), "
         "or by label, e.g. 'zeros,Atelectasis:ones,Edema:ones'. The paper does not say; ignore claims "
         "nothing.",
     )
-    blank_policy: str = _knob(
+    blank_policy: str = _option(
         "negative",
         "What a label means that a report does not mention, and a blank in --label_columns. CheXpert's "
         "authors: negative. ignore: no loss, no metric.",
         choices=("negative", "ignore"),
     )
-    projection: str = _knob(
+    projection: str = _option(
         "all",
         "Which X-rays of a study. (--views, its name before, still works and warns.)",
         choices=("all", "frontal", "lateral"),
     )
-    bag_by: str = _knob(
+    bag_by: str = _option(
         "study",
         "study: bags as stored (CheXpert: a study, NIH: an image). patient: all X-rays of a patient "
         "in one bag; labels in which they differ are unknown.",
         choices=("study", "patient"),
     )
-    keep_metadata: str = _knob(
+    keep_metadata: str = _option(
         "usual",
         "derm_bags, chexpert, nih_cxr14: metadata columns that the prepared copy stores: usual (age, "
         "sex, site, skin type, view, and the columns of --subgroups), all, none, or a list such as "
@@ -314,25 +315,25 @@ class DataConfig:
         "names an image by its row in the table. all is what versions before this flag stored.",
         shapes_weights=False,
     )
-    max_bag_size: int = _knob(
+    max_bag_size: int = _option(
         6,
         "Images of one bag that fine-tuning and evaluation look at (paper: up to 6 a case); a "
         "larger bag gives a random draw. MICLe's pair is uniform over the whole bag whatever this "
         "says.",
         at_least=1,
     )
-    label_seed: int | None = _knob(
+    label_seed: int | None = _option(
         None,
         "Decides whose labels --label_fraction keeps. Unset: --seed.",
         at_least=0,
         at_most=2**31 - 1,
     )
-    split_column: str = _knob(
+    split_column: str = _option(
         "split",
         "derm_bags: the column of manifest.csv that names the split of a row. Without a column of the "
         "default's name patients are split by a hash of their id; any other must be there.",
     )
-    label_columns: str = _knob(
+    label_columns: str = _option(
         "",
         "derm_bags: columns of manifest.csv that are a label each, e.g. edema,effusion, in place of the "
         "one column label. Each is 1, 0, -1 (uncertain) or blank and read as CheXpert's are, by "
@@ -344,8 +345,8 @@ class DataConfig:
 class AugmentConfig:
     """Augmentation"""
 
-    image_size: int = _knob(224, "Side of the network's input, px.", at_least=16, at_most=4096)
-    antialias: str = _knob(
+    image_size: int = _option(224, "Side of the network's input, px.", at_least=16, at_most=4096)
+    antialias: str = _option(
         "auto",
         "How images are reduced to --image_size in training, evaluation and exports alike. true: a pixel "
         "is the mean of the area that it covers. false: bicubic without a low-pass filter, as SimCLR's "
@@ -354,13 +355,13 @@ class AugmentConfig:
         "is where the default differs from SimCLR's. Enlargement is bicubic in both.",
         choices=("auto", "true", "false"),
     )
-    color_jitter_strength: float = _knob(
+    color_jitter_strength: float = _option(
         1.0,
         "Strength of the colour jitter, in fine-tuning too (as in the paper; SimCLR's code fine-tunes "
         "without). 0 turns it off; greyscale is a flag of its own, the next.",
         at_least=0.0,
     )
-    grayscale_probability: float = _knob(
+    grayscale_probability: float = _option(
         0.2,
         "Probability of converting a view to greyscale (0.2: SimCLR, appendix A), in fine-tuning too. "
         "Lower it where colour is diagnostic, as in dermatology. In SimCLR's code it is part of the "
@@ -368,18 +369,18 @@ class AugmentConfig:
         at_least=0.0,
         at_most=1.0,
     )
-    use_blur: bool = _knob(
+    use_blur: bool = _option(
         True,
         "Gaussian blur of half of the views, in fine-tuning too (as in the paper; SimCLR's code "
         "fine-tunes without), with a sigma for each image (there: one for each batch of views).",
     )
-    rotation_degrees: float = _knob(
+    rotation_degrees: float = _option(
         0.0,
         "Views are rotated by up to this much either way (paper, chest X-ray: 45).",
         at_least=0.0,
         at_most=180.0,
     )
-    crop_min_area: float = _knob(
+    crop_min_area: float = _option(
         0.08,
         "Smallest share of an image that a random crop covers, in fine-tuning too (0.08: SimCLR's code). "
         "Higher where a crop of a twelfth would miss the lesion: then two crops of a case have nothing "
@@ -398,44 +399,44 @@ class AugmentConfig:
 class ModelConfig:
     """Model"""
 
-    encoder: str = _knob(
+    encoder: str = _option(
         "resnet",
         "resnet: SimCLR's. bit: ResNet-v2 with GroupNorm and weight standardisation (Big Transfer, "
         "REMEDIS). keras_resnet: ResNet v1 of Keras applications. Depth and width are below; the last "
         "two have depths 50, 101 and 152, keras_resnet width 1.",
         choices=("resnet", "bit", "keras_resnet"),
     )
-    resnet_depth: int = _knob(50, "Depth of the ResNet.", choices=RESNET_DEPTHS)
-    width_multiplier: int = _knob(1, "Multiplier of the ResNet's width.", at_least=1)
-    sk_ratio: float = _knob(
+    resnet_depth: int = _option(50, "Depth of the ResNet.", choices=RESNET_DEPTHS)
+    width_multiplier: int = _option(1, "Multiplier of the ResNet's width.", at_least=1)
+    sk_ratio: float = _option(
         0.0, "Above 0: selective kernels; recommended 0.0625.", at_least=0.0, at_most=1.0
     )
-    se_ratio: float = _knob(0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0)
-    input_range: str = _knob(
+    se_ratio: float = _option(0.0, "Above 0: squeeze and excitation.", at_least=0.0, at_most=1.0)
+    input_range: str = _option(
         "auto",
         "Pixel range that the encoder expects. unit: [0, 1] (SimCLR); symmetric: [-1, 1] (BiT); caffe: "
         "BGR in [0, 255] minus the ImageNet means (Keras applications). auto: the range that the "
         "weights of --checkpoint were trained with; without --checkpoint the usual one of --encoder.",
         choices=("auto", "unit", "symmetric", "caffe"),
     )
-    remat: bool = _knob(
+    remat: bool = _option(
         False,
         "Compute a block's activations again in the backward pass instead of keeping them: less "
         "memory, more time, the same numbers.",
         shapes_weights=False,
     )
-    batch_norm_decay: float = _knob(
+    batch_norm_decay: float = _option(
         0.9, "Decay of BatchNorm's moving statistics.", at_least=0.0, at_most=1.0
     )
-    global_bn: bool = _knob(True, "BatchNorm statistics over all replicas, not each alone.")
-    proj_head_mode: str = _knob(
+    global_bn: bool = _option(True, "BatchNorm statistics over all replicas, not each alone.")
+    proj_head_mode: str = _option(
         "nonlinear", "Projection head.", choices=("none", "linear", "nonlinear")
     )
-    proj_out_dim: int = _knob(128, "Width of the projection.", at_least=1)
-    num_proj_layers: int = _knob(
+    proj_out_dim: int = _option(128, "Width of the projection.", at_least=1)
+    num_proj_layers: int = _option(
         3, "Layers of the nonlinear projection head (the paper's has 2).", at_least=1
     )
-    ft_proj_selector: int = _knob(
+    ft_proj_selector: int = _option(
         0,
         "Layer of the projection head whose output the supervised head and the probes use as features: "
         "0 is the encoder's output, -1 the last layer.",
@@ -447,21 +448,21 @@ class ModelConfig:
 class TrainConfig:
     """Training"""
 
-    micle: bool = _knob(
+    micle: bool = _option(
         False,
         "MICLe: a positive pair is two different images of one bag. Without it: SimCLR, two "
         "views of one image.",
     )
-    temperature: float = _knob(0.1, "Temperature of the contrastive loss.", above=0.0)
-    hidden_norm: bool = _knob(True, "L2-normalise the projections before the loss.")
-    same_patient_negatives: str = _knob(
+    temperature: float = _option(0.1, "Temperature of the contrastive loss.", above=0.0)
+    hidden_norm: bool = _option(True, "L2-normalise the projections before the loss.")
+    same_patient_negatives: str = _option(
         "mask",
         "Pretraining: whether images (MICLe: bags) of the same patient in a batch count as negatives of "
         "each other. mask: no, because they often show the same finding. keep: yes, as in the paper's "
         "Eq. (1) and SimCLR's code, which ignore patients.",
         choices=("mask", "keep"),
     )
-    nt_xent_chunk: int = _knob(
+    nt_xent_chunk: int = _option(
         0,
         "Compute the contrastive loss this many rows of logits at a time, to save memory with large "
         "batches: for 16,384 pairs all rows take several GiB, 1,024 rows a few hundred MiB. The loss is "
@@ -469,7 +470,7 @@ class TrainConfig:
         at_least=0,
         shapes_weights=False,
     )
-    micro_batch: int = _knob(
+    micro_batch: int = _option(
         0,
         "Examples (pairs; fine-tuning: cases) that each replica encodes at a time, for batches that "
         "do not fit in memory; must divide the batch of a replica. The loss stays that of the whole "
@@ -479,14 +480,14 @@ class TrainConfig:
         "more often. 0: all at once.",
         at_least=0,
     )
-    lineareval_while_pretraining: bool = _knob(
+    lineareval_while_pretraining: bool = _option(
         True,
         "Monitor pretraining with a linear classifier trained alongside, behind a stop-gradient. It has "
         "its own Adam optimiser, whose learning rate does not depend on --learning_rate. (SimCLR's code "
         "trains it with the main optimiser; under LARS it diverges.)",
     )
-    zero_init_logits_layer: bool = _knob(False, "Start the supervised head at zero.")
-    fine_tune_after_block: int = _knob(
+    zero_init_logits_layer: bool = _option(False, "Start the supervised head at zero.")
+    fine_tune_after_block: int = _option(
         -1,
         "finetune: freeze the stem and this many block groups, BatchNorm's statistics included "
         "(SimCLR's code normalises frozen blocks by the batch); -1 trains everything, 4 just what is "
@@ -494,25 +495,25 @@ class TrainConfig:
         at_least=-1,
         at_most=4,
     )
-    class_weights: str = _knob(
+    class_weights: str = _option(
         "none",
         "finetune: balanced weighs a class, or the presence and the absence of a label, by the "
         "inverse of its share of the training cases.",
         choices=("none", "balanced"),
     )
-    soft_labels: bool = _knob(
+    soft_labels: bool = _option(
         True,
         "finetune: a case with a differential (labels with weights) is trained towards the weights' "
         "shares; off: towards its heaviest label alone. Other data is not affected.",
     )
-    train_batch_size: int = _knob(
+    train_batch_size: int = _option(
         512, "Bags (SimCLR: images) in a batch, over all replicas.", at_least=1
     )
-    train_epochs: int = _knob(100, "Epochs to train for.", at_least=1)
-    train_steps: int = _knob(
+    train_epochs: int = _option(100, "Epochs to train for.", at_least=1)
+    train_steps: int = _option(
         0, "Steps to train for; if given, overrides --train_epochs.", at_least=0
     )
-    init_head: str = _knob(
+    init_head: str = _option(
         "random",
         "finetune: how the supervised head starts. random: N(0, 0.01), or zero with "
         "--zero_init_logits_layer. zero: that. probe: at the weights of the linear probe, a logistic "
@@ -520,14 +521,14 @@ class TrainConfig:
         "chosen on held-out training patients (LP-FT: Kumar et al. 2022, arXiv:2202.10054).",
         choices=("random", "zero", "probe"),
     )
-    simclr_unit: str = _knob(
+    simclr_unit: str = _option(
         "image",
         "SimCLR: what an example is. image: each image. bag: a bag, of which each epoch shows one image, "
         "drawn uniformly, in both views: the bags that --micle draws, in the same batches, so that the "
         "two differ in the pair alone.",
         choices=("image", "bag"),
     )
-    multi_image_repeats: int = _knob(
+    multi_image_repeats: int = _option(
         1,
         "--micle and --simclr_unit=bag: how often an epoch has each bag of several images, with a new "
         "draw each time; bags of one image appear once. For data of which few bags have several. An "
@@ -540,17 +541,17 @@ class TrainConfig:
 class OptimConfig:
     """Optimiser"""
 
-    optimizer: str = _knob("lars", "Optimiser.", choices=("lars", "momentum", "adam"))
-    learning_rate: float = _knob(0.3, "Learning rate per batch of 256 (see below).", above=0.0)
-    learning_rate_scaling: str = _knob(
+    optimizer: str = _option("lars", "Optimiser.", choices=("lars", "momentum", "adam"))
+    learning_rate: float = _option(0.3, "Learning rate per batch of 256 (see below).", above=0.0)
+    learning_rate_scaling: str = _option(
         "linear",
         "linear: learning_rate * batch / 256. sqrt: learning_rate * sqrt(batch).",
         choices=("linear", "sqrt"),
     )
-    warmup_epochs: float = _knob(10.0, "Epochs of linear warm-up.", at_least=0.0)
-    weight_decay: float = _knob(1e-6, "Weight decay.", at_least=0.0)
-    momentum: float = _knob(0.9, "Momentum (lars, momentum).", at_least=0.0, at_most=1.0)
-    layer_decay: float = _knob(
+    warmup_epochs: float = _option(10.0, "Epochs of linear warm-up.", at_least=0.0)
+    weight_decay: float = _option(1e-6, "Weight decay.", at_least=0.0)
+    momentum: float = _option(0.9, "Momentum (lars, momentum).", at_least=0.0, at_most=1.0)
+    layer_decay: float = _option(
         1.0,
         "finetune, momentum and adam: the learning rate of a block group is multiplied by "
         "layer_decay**k, k groups below the head: k is 1 for the last group, and for the stem one more "
@@ -565,87 +566,87 @@ class OptimConfig:
 class EvalConfig:
     """Evaluation"""
 
-    eval_steps: int = _knob(
+    eval_steps: int = _option(
         0,
         "Evaluate at most this many times --eval_batch_size cases; 0: all.",
         at_least=0,
         shapes_weights=False,
     )
-    eval_batch_size: int = _knob(
+    eval_batch_size: int = _option(
         256, "Images in one forward pass of evaluation.", at_least=1, shapes_weights=False
     )
-    features_dir: str | None = _knob(
+    features_dir: str | None = _option(
         None,
         "Folder on a local disk that keeps the features of cases: evaluations, embeddings and studies "
         "with the same weights, images and preprocessing read them there and need no pass over the "
         "images. 8 KB a case and encoder at 2,048 features; delete it whenever you like.",
         shapes_weights=False,
     )
-    eval_name: str | None = _knob(
+    eval_name: str | None = _option(
         None,
         "Suffix of this evaluation's files: result_NAME.json, predictions_NAME.csv, ...",
         shapes_weights=False,
     )
-    allow_patient_overlap: bool = _knob(
+    allow_patient_overlap: bool = _option(
         False,
         "Evaluate although patients of --eval_split were trained on, which is refused otherwise; "
         "the terminal, result.json and the report then say how many. Patients on whom the "
         "run or its checkpoint was chosen are never evaluated.",
         shapes_weights=False,
     )
-    selection_metric: str = _knob(
+    selection_metric: str = _option(
         "macro_auc",
         "Metric that chooses the best checkpoint, on --selection_split; the highest value wins.",
         choices=("macro_auc", "macro_ap", "balanced_accuracy", "top_1", "quadratic_kappa"),
         shapes_weights=False,
     )
-    ordinal: bool = _knob(
+    ordinal: bool = _option(
         False,
         "The classes are grades: quadratic kappa (Cohen 1968) of the grade with the highest score is "
         "shown beside accuracy. Labels that are numbers are ordered as numbers; else give --class_order.",
         shapes_weights=False,
     )
-    class_order: str = _knob(
+    class_order: str = _option(
         "",
         "With --ordinal: the classes from the lowest grade to the highest, e.g. none,mild,severe. A "
         "grade that no case has may be among them, and keeps its place.",
         shapes_weights=False,
     )
-    positive_class: str | None = _knob(
+    positive_class: str | None = _option(
         None,
         "The class that matters, e.g. mel: its operating points are shown on the terminal and first in "
         "the report, and predict says of each case whether it is above their thresholds. They are chosen "
         "on --selection_split.",
         shapes_weights=False,
     )
-    bootstrap_resamples: int = _knob(
+    bootstrap_resamples: int = _option(
         10000,
         "compare, study: swaps of two models' outputs behind a p-value, where patients are too many to "
         "count all swaps. Intervals need none.",
         at_least=100,
         shapes_weights=False,
     )
-    export_formats: str = _knob(
+    export_formats: str = _option(
         "saved_model,keras",
         "export: which files, of saved_model, keras (.keras, .weights.h5 for Keras 2), keras3 (.keras "
         "for Keras 3), onnx (pip install 'PATH_TO_CLONE[onnx]') and torch (.safetensors for timm and "
         "torchvision, of the encoders that these have: pip install 'PATH_TO_CLONE[torch]').",
         shapes_weights=False,
     )
-    embed_unit: str = _knob(
+    embed_unit: str = _option(
         "case",
         "embed: a row per case (the mean over its images), or per image.",
         choices=("case", "image"),
         shapes_weights=False,
     )
-    subgroups: str = _knob(
+    subgroups: str = _option(
         "all",
         "Metadata columns by whose values the metrics are shown too, e.g. sex,age: none, a list, or "
         "all, which is the usual ones: age, sex, site, skin type, view. Another column (a referrer, a "
         "postcode) is shown, on a model card too, only when it is named.",
         shapes_weights=False,
     )
-    min_subgroup: int = _knob(
+    min_subgroup: int = _option(
         10,
         "Subgroups of fewer patients are pooled, column by column, on the terminal, in result.json, "
         "report and model card. A pool that stays below takes in the smallest of the other groups: "
@@ -653,7 +654,7 @@ class EvalConfig:
         at_least=1,
         shapes_weights=False,
     )
-    keep_identifiers: bool = _knob(
+    keep_identifiers: bool = _option(
         False,
         "Keep ids of cases, file names, folders and machines in report.html and in the model card of "
         "an export, for yourself; the page then says so at its top. Without it cases are numbered by "
@@ -671,19 +672,19 @@ class EvalConfig:
 class PredictConfig:
     """Prediction: --mode=predict --model_dir=RUN[,RUN2...] with --manual_dir=DIR or --images"""
 
-    images: str | None = _knob(
+    images: str | None = _option(
         None,
         "predict: the files to score, in place of --manual_dir: a pattern such as 'scans/**/*.png' (in "
         "quotes, ** for folders within folders). Each is a case, unless --bag_regex says otherwise.",
         shapes_weights=False,
     )
-    output_dir: str | None = _knob(
+    output_dir: str | None = _option(
         None,
         "predict: folder for predictions_NAME.csv, NAME being --eval_name or new. Unset: the first "
         "--model_dir.",
         shapes_weights=False,
     )
-    per_image: bool = _knob(
+    per_image: bool = _option(
         False,
         "predict: also write predictions_NAME_images.csv, a row per image.",
         shapes_weights=False,
@@ -694,7 +695,7 @@ class PredictConfig:
 class ExperimentConfig:
     """Experiments: many runs from one command, each in its own folder below --model_dir"""
 
-    repeats: int = _knob(
+    repeats: int = _option(
         1,
         "train_then_eval, label_efficiency, study: number of seeds, starting at --seed; mean and "
         "standard deviation (paper: 5 for dermatology, 10 for chest X-rays). A study pretrains once for "
@@ -702,7 +703,7 @@ class ExperimentConfig:
         at_least=1,
         shapes_weights=False,
     )
-    folds: int = _knob(
+    folds: int = _option(
         0,
         "train_then_eval: number of folds of a cross-validation by patient. A run for each is evaluated "
         "on its share of the patients of --train_split and trained on the others; then there is one "
@@ -710,109 +711,109 @@ class ExperimentConfig:
         at_least=0,
         shapes_weights=False,
     )
-    runs: str = _knob(
+    runs: str = _option(
         "",
         "compare: A,B[,C...], each a model_dir, model_dir:EVAL_NAME or predictions.csv; B, C, ... "
         "are compared with A on the same patients. Several runs of one recipe are joined by +, as in "
         "A1+A2+A3,B1+B2+B3: then intervals are over runs and patients.",
         shapes_weights=False,
     )
-    features: str = _knob(
+    features: str = _option(
         "",
         "compare: NAME:FILE[+FILE2][,NAME2:FILE3], embeddings that other models made of the cases of "
         "--train_split and --eval_split (.npz or .parquet; docs/features.md): each is evaluated by the "
         "linear probe and kNN in MODEL_DIR/NAME, and compared with --runs and with each other.",
         shapes_weights=False,
     )
-    label_fractions: str = _knob(
+    label_fractions: str = _option(
         "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1",
         "label_efficiency, study: the values of --label_fraction (paper: 10 % to 90 %).",
         shapes_weights=False,
     )
-    sweep_learning_rates: str = _knob(
+    sweep_learning_rates: str = _option(
         "0.000316,0.001,0.00316,0.01,0.0316,0.1,0.316",
         "sweep, study: the values of --learning_rate. Paper, section 4.3: seven, logarithmic from "
         "10^-3.5 to 10^-0.5.",
         shapes_weights=False,
     )
-    sweep_weight_decays: str = _knob(
+    sweep_weight_decays: str = _option(
         "0.00001,0.0001,0.001,0",
         "sweep, study: the values of --weight_decay. Paper, section 4.3: 1e-5, 1e-4, 1e-3 and none.",
         shapes_weights=False,
     )
-    simclr_recipe: str = _knob(
+    simclr_recipe: str = _option(
         "",
         "study: flag file of the first stage of pretraining. Flags of the study's own command win.",
         shapes_weights=False,
     )
-    micle_recipe: str = _knob(
+    micle_recipe: str = _option(
         "",
         "study: flag file of the second stage, which is MICLe, or the same steps more of SimCLR.",
         shapes_weights=False,
     )
-    finetune_recipe: str = _knob(
+    finetune_recipe: str = _option(
         "",
         "study: flag file of fine-tuning. sweep of a pretraining: each point is judged by such a "
         "fine-tuning, not by a linear probe.",
         shapes_weights=False,
     )
-    arms: str | None = _knob(
+    arms: str | None = _option(
         None,
         "study: FILE.toml[,MINE.toml], arms, tables and figures in place of the three recipes; later "
         "files change what earlier ones say. flags/study_derm.toml and flags/study_cxr.toml are the "
         "paper's.",
         shapes_weights=False,
     )
-    weights_dir: str = _knob(
+    weights_dir: str = _option(
         "",
         "study with --arms: folder of the public weights that arms start from. An arm whose weights "
         "are not there is left out, and named.",
         shapes_weights=False,
     )
-    shift_dataset: str | None = _knob(
+    shift_dataset: str | None = _option(
         None,
         "study: a dataset to evaluate on too, without any further training.",
         shapes_weights=False,
     )
-    shift_manual_dir: str | None = _knob(None, "Its --manual_dir.", shapes_weights=False)
-    shift_split: str = _knob(
+    shift_manual_dir: str | None = _option(None, "Its --manual_dir.", shapes_weights=False)
+    shift_split: str = _option(
         "",
         "Its split. Unset: all of it, unless a table of the dataset names splits; then test.",
         shapes_weights=False,
     )
-    sweep_train_steps: str = _knob(
+    sweep_train_steps: str = _option(
         "",
         "sweep, study: the values of --train_steps, each with a schedule of its own. Unset: the length "
         "that the run has anyway.",
         shapes_weights=False,
     )
-    sweep_flags: str = _knob(
+    sweep_flags: str = _option(
         "",
         "sweep: further flags of the run, with their values: 'temperature=0.1,0.5,1 "
         "train_batch_size=512,1024'. Every combination is a run (paper, section 4.2: of the CheXpert "
         "pretraining).",
         shapes_weights=False,
     )
-    uses: str = _knob(
+    uses: str = _option(
         "probe,finetune,probe_finetune",
         "study: what each arm's encoder is used for. probe: logistic regression on frozen features; "
         "finetune: end to end; probe_finetune: end to end, from the probe's weights (--init_head=probe).",
         shapes_weights=False,
     )
-    label_subsets: int = _knob(
+    label_subsets: int = _option(
         1,
         "study: number of subsets of the labels that each pretraining is tried with, at every label "
         "fraction below 1. They are the same for all arms and uses.",
         at_least=1,
         shapes_weights=False,
     )
-    sweep_label_fraction: str = _knob(
+    sweep_label_fraction: str = _option(
         "1",
         "study: label fractions at which each arm's grid is searched, for each use. Every fraction of "
         "--label_fractions takes the choice made at the nearest of these (by ratio).",
         shapes_weights=False,
     )
-    study_keep_weights: str = _knob(
+    study_keep_weights: str = _option(
         "pretraining",
         "study: pretraining removes the checkpoints of a fine-tuned run once it has been evaluated, and "
         "all but the last of a pretraining; all keeps what --keep_checkpoint_max does, which a later "
@@ -826,37 +827,37 @@ class ExperimentConfig:
 class DeviceConfig:
     """Machine"""
 
-    use_tpu: bool | None = _knob(
+    use_tpu: bool | None = _option(
         None,
         "Unset: take what the machine has (TPU, else GPUs, else CPU). SimCLR's default was true, "
         "which fails without a TPU.",
         shapes_weights=False,
     )
-    tpu_name: str | None = _knob(
+    tpu_name: str | None = _option(
         None, "Name of the Cloud TPU, or grpc://address:8470.", shapes_weights=False
     )
-    tpu_zone: str | None = _knob(None, "Zone of the Cloud TPU.", shapes_weights=False)
-    gcp_project: str | None = _knob(None, "Project of the Cloud TPU.", shapes_weights=False)
-    master: str | None = _knob(
+    tpu_zone: str | None = _option(None, "Zone of the Cloud TPU.", shapes_weights=False)
+    gcp_project: str | None = _option(None, "Project of the Cloud TPU.", shapes_weights=False)
+    master: str | None = _option(
         None, "Address of the TensorFlow master where --tpu_name is unset.", shapes_weights=False
     )
-    cpu_replicas: int = _knob(
+    cpu_replicas: int = _option(
         1, "Split the CPU into this many replicas, to try a multi-replica run.", at_least=1
     )
-    num_workers: int = _knob(
+    num_workers: int = _option(
         1,
         "Worker processes that train together. Above 1 without TF_CONFIG: the tasks of a Slurm job "
         "step (srun --ntasks=N). With TF_CONFIG this may stay 1; another number must be its.",
         at_least=1,
         shapes_weights=False,
     )
-    mixed_precision: bool = _knob(
+    mixed_precision: bool = _option(
         False, "Compute in bfloat16, keep weights and the loss in float32."
     )
-    jit_compile: bool = _knob(
+    jit_compile: bool = _option(
         False, "Compile the training step with XLA (one replica; needs --nodeterministic)."
     )
-    deterministic: bool = _knob(
+    deterministic: bool = _option(
         True, "Only deterministic kernels: a run repeats bit by bit. Off can be faster on GPUs."
     )
 
@@ -1151,7 +1152,7 @@ class Config:
         """Returns the Config with `values`, defaults elsewhere.
 
         Raises:
-          UserError: for a name that is no knob.
+          UserError: for a name that is no option.
         """
         unknown = sorted(set(values) - set(FIELDS))
         if unknown:
@@ -1265,17 +1266,17 @@ class Config:
 
 
 def fields_that_shape_weights() -> tuple[str, ...]:
-    """Names of the knobs that must be equal for a run to be resumed."""
+    """Names of the options that must be equal for a run to be resumed."""
     return tuple(n for n, field in FIELDS.items() if field.metadata["shapes_weights"])
 
 
-def _check_bounds(name: str, value: Any, knob: Any) -> None:
-    if knob["choices"] and value not in knob["choices"]:
-        allowed = "|".join(map(str, knob["choices"]))
+def _check_bounds(name: str, value: Any, option: Any) -> None:
+    if option["choices"] and value not in option["choices"]:
+        allowed = "|".join(map(str, option["choices"]))
         raise UserError(f"--{name}={value} is not one of {allowed}.")
-    if knob["at_least"] is not None and not value >= knob["at_least"]:
-        raise UserError(f"--{name}={value} must be at least {knob['at_least']}.")
-    if knob["at_most"] is not None and not value <= knob["at_most"]:
-        raise UserError(f"--{name}={value} must be at most {knob['at_most']}.")
-    if knob["above"] is not None and not value > knob["above"]:
-        raise UserError(f"--{name}={value} must be above {knob['above']}.")
+    if option["at_least"] is not None and not value >= option["at_least"]:
+        raise UserError(f"--{name}={value} must be at least {option['at_least']}.")
+    if option["at_most"] is not None and not value <= option["at_most"]:
+        raise UserError(f"--{name}={value} must be at most {option['at_most']}.")
+    if option["above"] is not None and not value > option["above"]:
+        raise UserError(f"--{name}={value} must be above {option['above']}.")

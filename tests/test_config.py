@@ -1,4 +1,4 @@
-"""Flags, configuration and recipes: SimCLR's names and defaults, and no knob without a reader."""
+"""Flags, configuration and recipes: SimCLR's names and defaults, and no option without a reader."""
 
 import ast
 import re
@@ -69,7 +69,7 @@ def test_simclrs_flags_are_here_with_its_defaults():
     assert defaults["dataset"] is None and defaults["use_tpu"] is None
 
 
-def test_every_knob_is_read_somewhere():
+def test_every_option_is_read_somewhere():
     read = {"micle"}  # read as Config.method
     read |= {f"{name}_recipe" for name in ("simclr", "micle", "finetune")}  # commands/recipes.py
     files = [ROOT / "run.py", *(ROOT / "simclr_med").rglob("*.py")]

@@ -13,29 +13,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from simclr_med import config as knobs
+from simclr_med import config as options
 from simclr_med.commands.flags import CommandLine
 from simclr_med.config import FIELDS, REACH, Config, Reach, work_of
 from simclr_med.errors import UserError
 
 _NO_RESULTS = ("build", "verify")
 _WORDS = {
-    knobs.PREPARE: "commands that prepare or open a dataset",
-    knobs.PRETRAIN: "pretraining",
-    knobs.FINETUNE: "fine-tuning",
-    knobs.PROBE: "evaluating a pretrained run",
-    knobs.SCORE: "evaluating a fine-tuned run",
-    knobs.ADOPT: "evaluating weights of --checkpoint with --keep_head",
-    knobs.EXPORT: "--mode=export",
-    knobs.EMBED: "--mode=embed",
-    knobs.COMPARE: "--mode=compare",
-    knobs.FEATURES: "--mode=compare with --features",
-    knobs.PREDICT: "--mode=predict",
-    knobs.REPEAT: "--mode=train_then_eval, label_efficiency and study",
-    knobs.FOLDS: "--mode=train_then_eval",
-    knobs.SWEEP: "--mode=sweep",
-    knobs.LABEL_EFFICIENCY: "--mode=label_efficiency",
-    knobs.STUDY: "--mode=study",
+    options.PREPARE: "commands that prepare or open a dataset",
+    options.PRETRAIN: "pretraining",
+    options.FINETUNE: "fine-tuning",
+    options.PROBE: "evaluating a pretrained run",
+    options.SCORE: "evaluating a fine-tuned run",
+    options.ADOPT: "evaluating weights of --checkpoint with --keep_head",
+    options.EXPORT: "--mode=export",
+    options.EMBED: "--mode=embed",
+    options.COMPARE: "--mode=compare",
+    options.FEATURES: "--mode=compare with --features",
+    options.PREDICT: "--mode=predict",
+    options.REPEAT: "--mode=train_then_eval, label_efficiency and study",
+    options.FOLDS: "--mode=train_then_eval",
+    options.SWEEP: "--mode=sweep",
+    options.LABEL_EFFICIENCY: "--mode=label_efficiency",
+    options.STUDY: "--mode=study",
 }
 
 
@@ -101,7 +101,7 @@ def _out_of_place(reach: Reach, config: Config, of_run: bool, usual: Any) -> str
     mode, train_mode = config.run.mode, config.run.train_mode
     other_mode = "pretrain" if train_mode == "finetune" else "finetune"
     by_train_mode = set(reach.work) & set(work_of(mode, other_mode))
-    if of_run and set(reach.work) & {knobs.PRETRAIN, knobs.FINETUNE} and not by_train_mode:
+    if of_run and set(reach.work) & {options.PRETRAIN, options.FINETUNE} and not by_train_mode:
         return (
             f"with --mode={mode}: the run in --model_dir was trained with {_text(usual)}. "
             "Leave it out."

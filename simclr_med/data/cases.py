@@ -13,7 +13,7 @@ from simclr_med.errors import UserError
 
 
 def read_cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns who is in a split, at most the first `max_cases` (0: all); no image is decoded.
+    """Returns the cases of a split, at most the first `max_cases` (0: all); no image is decoded.
 
     From the index of the split; bags that are not as `open_split` made them are read.
     """

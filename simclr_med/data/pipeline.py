@@ -71,7 +71,7 @@ def training_batches(
       crop_min_area: share of an image that a crop covers at least.
       seed: of the run.
       start_step: batches to leave out. Of a stream's epochs before, nothing is read; of the one in
-        which it goes on, what lies before is read, encoded, since it decides what the buffer holds.
+        which it goes on, what comes before is read, encoded, since it decides what the buffer holds.
       shuffle_buffer: examples held, encoded, to shuffle them, by all streams together; on disk they
         are shuffled already (chest X-rays: the patients are).
       cache: keep the encoded split, or the streams that are read of it, in memory.

@@ -78,7 +78,7 @@ def streams_of(
       count: how many there are, of a run that has begun; None: as above.
 
     Raises:
-      UserError: there cannot be so many.
+      UserError: the data cannot be read in that number of streams.
     """
     pieces, counts = bags.pieces, [count or 1]
     if counts[0] > 1 and (pieces is None or batch_size % counts[0]):
@@ -119,7 +119,7 @@ def numbered_examples(
 ) -> tf.data.Dataset:
     """Returns (number, example), without an end: what some streams have of one batch after another.
 
-    The numbers count the examples of all batches from 0. Streams are read side by side, also what lies
+    The numbers count the examples of all batches from 0. Streams are read side by side, also what comes
     before `start_step` in the epoch of each.
 
     Args:

@@ -154,7 +154,7 @@ class _Rows:
 
 
 def _read(bags: Bags) -> _Rows:
-    """Returns who is in a split; no image is decoded."""
+    """Returns the cases of a split; no image is decoded."""
 
     def without_images(bag):
         kept = {name: bag[name] for name in ("bag_id", "patient_id", "label")}

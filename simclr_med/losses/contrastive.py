@@ -64,12 +64,12 @@ def nt_xent(
 
     @tf.custom_gradient
     def value_of(z1, z2, keys):
-        logits, loss_a, slope_z1, slope_keys_a = rows(z1, keys, second=False)
-        with tf.control_dependencies([slope_z1, slope_keys_a]):  # then their logits are gone
-            _, loss_b, slope_z2, slope_keys_b = rows(z2, keys, second=True)
-        slopes = slope_z1, slope_z2, slope_keys_a + slope_keys_b
+        logits, loss_a, gradient_z1, gradient_keys_a = rows(z1, keys, second=False)
+        with tf.control_dependencies([gradient_z1, gradient_keys_a]):  # then their logits are gone
+            _, loss_b, gradient_z2, gradient_keys_b = rows(z2, keys, second=True)
+        gradients = gradient_z1, gradient_z2, gradient_keys_a + gradient_keys_b
         logits_ab = logits[:, tf.shape(keys)[0] // 2 :]
-        return (loss_a + loss_b, logits_ab), lambda up, _: [up * slope for slope in slopes]
+        return (loss_a + loss_b, logits_ab), lambda up, _: [up * gradient for gradient in gradients]
 
     loss, logits_ab = value_of(z1, z2, keys)
     labels = tf.one_hot(rows.places, tf.shape(keys)[0])
@@ -94,12 +94,12 @@ def nt_xent_in_chunks(
 
     @tf.custom_gradient
     def value_of(z1, z2, keys):
-        sums, slope_z1, slope_keys = _over_chunks(rows, z1, keys, chunk, second=False)
-        with tf.control_dependencies([slope_z1, slope_keys]):
-            sums_b, slope_z2, slope_keys_b = _over_chunks(rows, z2, keys, chunk, second=True)
-        slopes = slope_z1, slope_z2, slope_keys + slope_keys_b
+        sums, gradient_z1, gradient_keys = _over_chunks(rows, z1, keys, chunk, second=False)
+        with tf.control_dependencies([gradient_z1, gradient_keys]):
+            sums_b, gradient_z2, gradient_keys_b = _over_chunks(rows, z2, keys, chunk, second=True)
+        gradients = gradient_z1, gradient_z2, gradient_keys + gradient_keys_b
         loss = sums[0] + sums_b[0]
-        return (loss, sums[1], sums[2]), lambda up, *_: [up * slope for slope in slopes]
+        return (loss, sums[1], sums[2]), lambda up, *_: [up * gradient for gradient in gradients]
 
     loss, accuracy, entropy = value_of(z1, z2, keys)
     return loss, tf.stop_gradient(accuracy), tf.stop_gradient(entropy)
@@ -158,7 +158,7 @@ class _Rows:
     temperature: float
 
     def __call__(self, queries, keys, *, second: bool, at=None, weights=None):
-        """Returns (logits [c, 2B], loss scalar, its slope by queries [c, p], by keys [2B, p]).
+        """Returns (logits [c, 2B], loss scalar, its gradients for queries [c, p] and keys [2B, p]).
 
         Args:
           queries: some of the local views of one side, [c, p].
@@ -185,14 +185,14 @@ class _Rows:
         total = tf.reduce_sum(exponentials, axis=1, keepdims=True)
         positive = tf.gather(logits, partner, axis=1, batch_dims=1)  # [c]
         losses = tf.math.log(total[:, 0]) - (positive - top[:, 0])
-        slope = exponentials / total - tf.cast(is_partner, keys.dtype)
-        slope *= weights[:, tf.newaxis] / self.temperature  # of the loss by query . key
-        by_keys = tf.matmul(slope, queries, transpose_a=True)
-        return logits, tf.reduce_sum(losses * weights), tf.matmul(slope, keys), by_keys
+        gradient = exponentials / total - tf.cast(is_partner, keys.dtype)
+        gradient *= weights[:, tf.newaxis] / self.temperature  # of the loss by query . key
+        by_keys = tf.matmul(gradient, queries, transpose_a=True)
+        return logits, tf.reduce_sum(losses * weights), tf.matmul(gradient, keys), by_keys
 
 
 def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *, second: bool):
-    """Returns (sums [3], slope by queries [b, p], slope by keys [2B, p]) of one side.
+    """Returns (sums [3], gradients for queries [b, p], for keys [2B, p]) of one side.
 
     The sums are the loss and, of first views, accuracy and entropy. The last chunk is filled up
     with rows that weigh nothing.
@@ -202,27 +202,29 @@ def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *
     count = -(-b // chunk)
     B = tf.shape(keys)[0] // 2
 
-    def one(i, sums, slopes, by_keys):
+    def one(i, sums, gradients, by_keys):
         at = i * chunk + tf.range(chunk)
         weights = tf.cast(at < b, keys.dtype) / b
         at = tf.minimum(at, b - 1)
         some = tf.gather(queries, at)
-        logits, loss, slope, by_keys_here = rows(some, keys, second=second, at=at, weights=weights)
+        logits, loss, gradient, by_keys_here = rows(
+            some, keys, second=second, at=at, weights=weights
+        )
         found = [loss, tf.zeros_like(loss), tf.zeros_like(loss)]
         if not second:
             logits_ab = logits[:, B:]
             hits = _hits(logits_ab, tf.gather(rows.places, at))
             hits = tf.cast(hits, keys.dtype)
             found[1:] = [tf.reduce_sum(x * weights) for x in (hits, _entropies(logits_ab))]
-        return i + 1, sums + tf.stack(found), slopes.write(i, slope), by_keys + by_keys_here
+        return i + 1, sums + tf.stack(found), gradients.write(i, gradient), by_keys + by_keys_here
 
-    slopes = tf.TensorArray(keys.dtype, size=count, element_shape=[chunk, p])
-    start = (0, tf.zeros([3], keys.dtype), slopes, tf.zeros_like(keys))
+    gradients = tf.TensorArray(keys.dtype, size=count, element_shape=[chunk, p])
+    start = (0, tf.zeros([3], keys.dtype), gradients, tf.zeros_like(keys))
     # One at a time: TensorFlow would otherwise begin ten chunks at once, and hold their logits.
-    _, sums, slopes, by_keys = tf.while_loop(
+    _, sums, gradients, by_keys = tf.while_loop(
         lambda i, *_: i < count, one, start, parallel_iterations=1, maximum_iterations=count
     )
-    return sums, slopes.concat()[:b], by_keys
+    return sums, gradients.concat()[:b], by_keys
 
 
 def _queries_and_keys(z1, z2, normalize: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

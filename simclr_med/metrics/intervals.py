@@ -318,7 +318,7 @@ def _observed(moved: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float
 
 
 def _newcombe(sizes: np.ndarray) -> Callable[[float], float]:
-    """Returns the variance of an AUC of t, of so many positives and negatives (Newcombe 2006)."""
+    """Returns the variance of an AUC of t for these positives and negatives (Newcombe 2006)."""
     m, n = sizes
     more = max((m + n) / 2 - 1, 0.0)
     return lambda t: t * (1 - t) * (1 + more * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)

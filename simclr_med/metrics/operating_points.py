@@ -68,7 +68,7 @@ def _choose(positive: np.ndarray, scores: np.ndarray, what: str, target: float) 
     counts = int(positive.sum()), int((~positive).sum())
     if min(counts) < intervals.FEWEST or np.isnan(scores).any():
         return Chosen(what, target, None, *counts)
-    # So many of them may be on the wrong side; rounded, because 0.1 * 10 is a little less than 1.
+    # The number of them that may be on the wrong side; rounded, because 0.1 * 10 is a little less than 1.
     wrong = int(np.floor(round((1 - target) * len(of), 9)))
     if what == "sensitivity":
         return Chosen(what, target, float(of[wrong]), *counts)

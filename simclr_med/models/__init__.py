@@ -93,7 +93,7 @@ class Model(keras.Model):
     """Encoder with projection head and, where there are classes, a supervised head.
 
     Args:
-      config: the knobs of the model.
+      config: options of the model.
       image_size: px; decides the stem.
       num_classes: 0 means no supervised head.
       with_projection: fine-tuning keeps just the layers below `ft_proj_selector`.

@@ -25,7 +25,7 @@ class RunLog:
 
     Args:
       model_dir: the run's folder.
-      start_step: step of the checkpoint that was restored; later lines are of a lost future and go.
+      start_step: step of the checkpoint that was restored; lines of later steps are discarded.
       total_steps: of the whole run.
       images_per_step: views that pass the network in a step, on average.
     """

@@ -2,8 +2,8 @@
 arXiv:2101.06983).
 
 1. Every chunk passes the network; only what the loss needs of its outputs is kept.
-2. The loss of the whole batch, and its slope by each of those outputs.
-3. Every chunk passes again, and what its outputs' slopes say of the weights is summed.
+2. The loss of the whole batch, and its gradient with respect to each of those outputs.
+3. Every chunk passes again, and what its outputs' gradients say of the weights is summed.
 
 Activations are held of one chunk alone. The loss and its gradient are those of one pass over the
 batch, but for BatchNorm: a chunk is normalised by its own statistics, and moving statistics move
@@ -71,23 +71,23 @@ def make_cached_step(
         here = tf.range(_num_examples(batch) // micro_batch)[:, tf.newaxis, tf.newaxis, tf.newaxis]
         return {name: tf.where(here == i, found[name], value) for name, value in held.items()}
 
-    def slopes_of(batch, held):
+    def gradients_of(batch, held):
         with tf.GradientTape() as tape:
             tape.watch(held)
             value, metrics = loss({name: _whole(x) for name, x in held.items()}, batch)
         # What the loss says of the weights themselves (their decay) begins the sums of step 3.
-        slopes, sums = tape.gradient(
+        gradients, sums = tape.gradient(
             value, (held, variables), unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        return slopes, sums, metrics
+        return gradients, sums, metrics
 
-    def add_gradients(batch, i, slopes, sums):
+    def add_gradients(batch, i, gradients, sums):
         with tf.GradientTape() as tape, recomputing():
             outputs = outputs_of(batch, i)
         more = tape.gradient(
             [outputs[name] for name in rows],
             variables,
-            output_gradients=[slopes[name][i] for name in rows],
+            output_gradients=[gradients[name][i] for name in rows],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return [a + b for a, b in zip(sums, more)]
@@ -99,8 +99,8 @@ def make_cached_step(
         count = _num_examples(batch) // micro_batch
         held = run(nothing, (batch,))
         held = _repeat(count, lambda i, held: run(keep_outputs, (batch, i, held)), held)
-        slopes, sums, metrics = run(slopes_of, (batch, held))
-        sums = _repeat(count, lambda i, sums: run(add_gradients, (batch, i, slopes, sums)), sums)
+        gradients, sums, metrics = run(gradients_of, (batch, held))
+        sums = _repeat(count, lambda i, sums: run(add_gradients, (batch, i, gradients, sums)), sums)
         run(apply, (sums,))
         return metrics
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 from helpers.command_line import run
 from helpers.effects import BASE, CHANGES, FINETUNE, TUNED, Effects
-from simclr_med import config as knobs
+from simclr_med import config as options
 from simclr_med.commands import flags, idle_flags
 from simclr_med.commands.main import main
 from simclr_med.config import FIELDS, REACH, Config, work_of
@@ -202,13 +202,13 @@ _NEEDS = {"jit_compile", "micle", "train_epochs"}  # other flags, or another mod
 
 def idle_in(work, how):
     """Returns the flags that the table says not to reach some work, of those that could show in it."""
-    groups = {f.name for g in _SHOWS[how] for f in knobs.dataclasses.fields(knobs.GROUPS[g])}
+    groups = {f.name for g in _SHOWS[how] for f in options.dataclasses.fields(options.GROUPS[g])}
     return [n for n, reach in REACH.items() if n in groups - _NEEDS and not {*work} & {*reach.work}]
 
 
 @pytest.mark.slow
 @pytest.mark.one_stack
-@pytest.mark.parametrize("name", [*idle_in([knobs.PRETRAIN], "training")])
+@pytest.mark.parametrize("name", [*idle_in([options.PRETRAIN], "training")])
 def test_it_is_true_of_pretraining(effects, name):
     if name == "fine_tune_after_block":  # refused by `validate`
         return
@@ -218,7 +218,7 @@ def test_it_is_true_of_pretraining(effects, name):
 
 @pytest.mark.slow
 @pytest.mark.one_stack
-@pytest.mark.parametrize("name", idle_in([knobs.FINETUNE], "training"))
+@pytest.mark.parametrize("name", idle_in([options.FINETUNE], "training"))
 def test_it_is_true_of_fine_tuning(effects, name):
     changed = TUNED.replace(**{name: other_value(name)})
     assert effects.see_training(changed)[:3] == effects.see("training", TUNED)[:3]
@@ -226,7 +226,7 @@ def test_it_is_true_of_fine_tuning(effects, name):
 
 @pytest.mark.slow
 @pytest.mark.one_stack
-@pytest.mark.parametrize("name", idle_in([knobs.SCORE], "evaluation"))
+@pytest.mark.parametrize("name", idle_in([options.SCORE], "evaluation"))
 def test_it_is_true_of_evaluation(effects, name):
     if name in ("manual_dir", "dataset", "label_fraction", "label_seed"):
         return  # they are in the result as they are given
@@ -236,12 +236,12 @@ def test_it_is_true_of_evaluation(effects, name):
 
 def test_fine_tuning_is_told_from_pretraining():
     """Or the tests above compare nothing."""
-    assert idle_in([knobs.PRETRAIN], "training") == [
+    assert idle_in([options.PRETRAIN], "training") == [
         "fine_tune_after_block",
         "class_weights",
         "soft_labels",
         "init_head",
         "layer_decay",
     ]
-    assert {"temperature", "hidden_norm"} <= set(idle_in([knobs.FINETUNE], "training"))
+    assert {"temperature", "hidden_norm"} <= set(idle_in([options.FINETUNE], "training"))
     assert FINETUNE["train_mode"] == "finetune"

@@ -19,11 +19,15 @@ def prepare(config, data_dir, **download_config):
     return builder
 
 
-def beam_config():
+DASK = "apache_beam.runners.dask.dask_runner.DaskRunner"  # Beam gives it no short name
+
+
+def beam_config(runner="DirectRunner"):
     from apache_beam.options.pipeline_options import PipelineOptions
 
     flags = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
-    return {"beam_runner": "DirectRunner", "beam_options": PipelineOptions(flags)}
+    options = PipelineOptions(flags if runner == "DirectRunner" else [])
+    return {"beam_runner": runner, "beam_options": options}
 
 
 def records(path):
@@ -37,8 +41,13 @@ def records(path):
     ]
 
 
-def test_same_files_as_without_beam(tmp_path, monkeypatch):
+@pytest.mark.parametrize("runner", ["DirectRunner", DASK])
+def test_same_files_as_without_beam(tmp_path, monkeypatch, runner):
     """The same records, with some unreadable images, which workers in other processes must report."""
+    if runner == DASK:
+        pytest.importorskip(
+            "distributed", reason="Dask is not installed (.ci/run beam installs it)"
+        )
     monkeypatch.setattr(bag_builder, "shards", lambda rows: shards(rows, 50_000))
     cxr_twins.draw_chexpert(tmp_path / "data", num_patients=30, seed=1, size=16)
     images = sorted((tmp_path / "data").rglob("*.jpg"))
@@ -46,7 +55,7 @@ def test_same_files_as_without_beam(tmp_path, monkeypatch):
         image.write_bytes(b"?")
     config = folder_config(str(tmp_path / "data"), on_bad_image="skip")
     plain = prepare(config, tmp_path / "plain")
-    beam = prepare(config, tmp_path / "beam", **beam_config())
+    beam = prepare(config, tmp_path / "beam", **beam_config(runner))
     assert dict(beam.info.metadata) == dict(plain.info.metadata)
     assert len(beam.info.metadata["skipped_images"]) == len(images[::7])
     assert beam.info.splits["train"].num_shards > 2

@@ -60,7 +60,7 @@ def error_of(folder, **kwargs):
     return message
 
 
-# A sentence for every mistake
+# An error message for every mistake
 
 HEAD = ",".join(cxr_twins.CHEXPERT_HEADER) + "\n"
 PATH = f"{NAME}/train/patient00001/study1/view1_frontal.jpg"

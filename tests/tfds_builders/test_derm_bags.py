@@ -62,7 +62,7 @@ def error_of(root, **kwargs):
     return str(caught.value)
 
 
-# A sentence for every mistake
+# An error message for every mistake
 
 
 @pytest.mark.parametrize(

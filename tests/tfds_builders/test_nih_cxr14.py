@@ -62,7 +62,7 @@ def error_of(folder, **kwargs):
     return message
 
 
-# A sentence for every mistake
+# An error message for every mistake
 
 HEAD = cxr_twins.NIH_HEADER + "\n"
 REST = ",0,1,58,M,PA,2500,2048,0.1,0.1"

@@ -16,7 +16,7 @@ from simclr_med.run_folder.curves import Panel
 _WIDEST = 1280  # px of a picture in the page
 _QUALITY = 82
 _NO_INFORMATION = {
-    "chance": "what chance gives among so many pairs",
+    "chance": "what chance gives among as many pairs",
     "class shares alone": "what is reached by answering with the classes' shares, without a look at an "
     "image",
     "commonest class": "what is reached by always answering with the commonest class",

@@ -47,8 +47,8 @@ def loss(
     a patient are stored side by side, so half the images of a batch of 1,024 would have a false
     negative. Where each image is its own patient, as in SimCLR's code, the two are one.
 
-    The metrics say how many negatives a view really had, and what loss (a + b) and accuracy chance
-    gives with so many.
+    The metrics say how many negatives a view really had, and the loss (a + b) and accuracy of
+    chance with that number.
 
     `nt_xent_chunk` rows of logits are held at a time; 0: all.
     """

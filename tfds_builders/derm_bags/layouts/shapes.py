@@ -18,7 +18,7 @@ _FORMS = re.compile(
     r"images?|imgs?|masks?|labels?|annotations?|segmentations?|groundtruth|raw|(pre)?processed|originals?"
     r"|thumbnails?|metadata"
 )
-_MANY, _FEW = 10, 5  # so many folders, of fewer images on average, are cases or patients
+_MANY, _FEW = 10, 5  # this many folders, of fewer images on average, are cases or patients
 
 
 def is_split(name: str) -> bool:
