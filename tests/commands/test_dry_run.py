@@ -268,7 +268,7 @@ def test_a_copy_that_is_missing_is_prepared_and_that_is_said(of_data, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train_batch_size=64"], "Choose at most 8"),
+        (["--train_batch_size=64"], "Use at most 8"),
         (["--eval_split=tset"], "tset"),
         (["--checkpoint=nowhere"], "nowhere"),
         (["--mode=label_efficiency"], "add --train_mode=finetune"),

@@ -105,7 +105,7 @@ def test_the_checkpoint_is_the_best_on_the_selection_split(tuned, builder, strat
     for step in (1, 2, 3):
         tf.train.Checkpoint(model=model).restore(f"{tuned}/ckpt-{step}").expect_partial()
         features = case_features(CONFIG, strategy, {"m": model}, bags)["m"]
-        scores = case_probabilities(model, features, several_labels=False)
+        scores = case_probabilities(model, features, multilabel=False)
         values[step] = metrics.macro_roc_auc(read_cases(bags, 0).labels, scores)
     best = max(values, key=values.get)
     assert best != 3  # nor is it the last, which is what counts without a choice

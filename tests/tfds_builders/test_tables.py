@@ -127,7 +127,7 @@ def test_zeros_kept_from_excel_by_a_formula(tmp_path):
     "content, words",
     [
         (b"", "is empty"),
-        (b"\xd0\xcf\x11\xe0 a workbook of 1997", "old kind"),
+        (b"\xd0\xcf\x11\xe0 a workbook of 1997", "old-style workbook"),
         (b"case_id,image_path,label\n\0,a,b", "not plain text"),
         (b"\xff\xfec", "is not"),
         (b'case_id,image_path,label\n1,a.jpg,"nv\n2,b.jpg,"mel"\n', "row 2 or after"),
