@@ -530,11 +530,13 @@ def test_near_duplicates_equal_a_slow_double_loop(monkeypatch):
     features = rng.normal(size=(12, 4))[rng.integers(0, 12, 40)] + 0.02 * rng.normal(size=(40, 4))
     features[3] = 0
     patients = rng.integers(0, 25, 40).astype(str)
+    centred = features - features.mean(axis=0)
+    centred[3] = 0  # a row of zeros is like nothing
     slow = []
     for i in range(40):
         for j in range(i + 1, 40):
-            norms = np.linalg.norm(features[i]) * np.linalg.norm(features[j])
-            cosine = features[i] @ features[j] / norms if norms else 0.0
+            norms = np.linalg.norm(centred[i]) * np.linalg.norm(centred[j])
+            cosine = centred[i] @ centred[j] / norms if norms else 0.0
             if patients[i] != patients[j] and cosine > 0.995:
                 slow.append((cosine, i, j))
     slow.sort(reverse=True)
@@ -557,15 +559,15 @@ def test_near_duplicates_are_counted_and_shown_or_said_to_be_none():
     text = report.render(result, view)
     words = Balanced(text).words
     assert (
-        "whose features have a cosine above 0.99: 1, among 30 evaluated cases, of which 2 are"
-        in words
+        "whose features, less their mean, have a cosine above 0.98: 1, among 30 evaluated cases, "
+        "of which 2 are" in words
     )
     assert "case 8 and case 21similarity 1.0000" in words
     none = near_duplicates.find(np.eye(30), view.cases.patients)
     words = Balanced(report.render(result, dataclasses.replace(view, near_duplicates=none))).words
     assert (
-        "No two cases of different patients whose features have a cosine above 0.99, among 30 evaluated "
-        "cases." in words
+        "No two cases of different patients whose features, less their mean, have a cosine above 0.98, "
+        "among 30 evaluated cases." in words
     )
 
 
@@ -584,11 +586,12 @@ def test_near_duplicates_of_training_cases_equal_a_slow_double_loop(monkeypatch)
         base[rng.integers(0, 12, n)] + 0.02 * rng.normal(size=(n, 4)) for n in (40, 29)
     )
     patients, their_patients = (rng.integers(0, 25, n).astype(str) for n in (40, 29))
+    mean = theirs.mean(axis=0)
     slow = []
     for i in range(40):
         for j in range(29):
-            norms = np.linalg.norm(features[i]) * np.linalg.norm(theirs[j])
-            cosine = features[i] @ theirs[j] / norms
+            a, b = features[i] - mean, theirs[j] - mean
+            cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
             if patients[i] != their_patients[j] and cosine > 0.995:
                 slow.append((cosine, i, j))
     slow.sort(reverse=True)
@@ -604,13 +607,13 @@ def test_near_duplicates_of_training_cases_equal_a_slow_double_loop(monkeypatch)
 def test_at_most_so_many_are_compared_on_either_side(monkeypatch):
     monkeypatch.setattr(near_duplicates, "MOST_CASES", 5)
     monkeypatch.setattr(training_cases, "MOST_CASES", 5)
-    ones, patients = np.ones((9, 2)), np.arange(9)
+    features, patients = np.eye(9)[[0, 0, 0, 0, 1, 2, 3, 4, 5]], np.arange(9)
     cases = Cases(patients, patients + 100, patients, patients)
     bags = types.SimpleNamespace(num_bags=9)
-    training = training_cases.TrainingCases.of("train", bags, cases, ones)
+    training = training_cases.TrainingCases.of("train", bags, cases, features)
     assert [len(part) for part in (training.ids, training.patients, training.features)] == [5] * 3
-    found = near_duplicates.find_in_training(ones, patients, training)
-    assert (found.count, found.compared, found.of_split) == (25, 5, (5, 9))
+    found = near_duplicates.find_in_training(features, patients, training)
+    assert (found.count, found.compared, found.of_split) == (4 * 4 + 1, 5, (5, 9))
 
 
 @pytest.mark.parametrize("identifiers", [False, True])
@@ -631,8 +634,9 @@ def test_training_cases_that_look_like_evaluated_ones_are_shown(identifiers):
     text = report.render(result, view)
     words = Balanced(text).words
     assert (
-        "whose features have a cosine above 0.99: 1, all 30 evaluated cases compared with the first 3 "
-        "of 1,234 cases of split “train”. Evaluated cases in such a pair: 1." in words
+        "whose features, less their mean, have a cosine above 0.98: 1, all 30 evaluated cases compared "
+        "with the first 3 of 1,234 cases of split “train”. Evaluated cases in such a pair: 1."
+        in words
     )
     pair = f"case 7 and {OWNER}-train-1" if identifiers else "case 8 and training case 2"
     assert f"{pair}similarity 1.0000" in words
@@ -640,8 +644,8 @@ def test_training_cases_that_look_like_evaluated_ones_are_shown(identifiers):
     none = near_duplicates.find_in_training(features[:5], view.cases.patients[:5], training)
     words = Balanced(report.render(result, dataclasses.replace(view, near_training=none))).words
     assert (
-        "No pair of different patients whose features have a cosine above 0.99: the first 5 of"
-        in words
+        "No pair of different patients whose features, less their mean, have a cosine above 0.98: the "
+        "first 5 of" in words
     )
 
 

@@ -132,7 +132,7 @@ def with_drawings(view):
     file = io.BytesIO()
     Image.new("RGB", (900, 300), "red").save(file, "PNG", pnginfo=told)
     rows = [{"step": i, "supervised_loss": 2.0, "learning_rate": 0.1} for i in range(1, 9)]
-    alike = near_duplicates.find(np.ones((len(view.cases.ids), 3)), view.cases.patients)
+    alike = near_duplicates.find(np.eye(3)[view.cases.ids.argsort() % 3], view.cases.patients)
     return {
         "near_duplicates": alike,
         "curves": curves.panels(rows, {"loss": 1.9, "accuracy": 0.4}),

@@ -132,7 +132,9 @@ def _with_training(view) -> str:
         f"{evaluated} evaluated cases compared with {_first(compared, size)} cases of "
         f"split “{found.split}”"
     )
-    alike = f"different patients whose features have a cosine above {found.limit:g}"
+    alike = (
+        f"different patients whose features, less their mean, have a cosine above {found.limit:g}"
+    )
     if not found.count:
         return page.paragraph(f"No pair of {alike}: {among}.")
     many = f" The {len(found.pairs)} most alike are shown." * (found.count > len(found.pairs))
@@ -157,7 +159,7 @@ def _among(view) -> str:
     found = view.near_duplicates
     first = f"the first {found.compared:,} of " if found.compared < len(view.cases.ids) else ""
     among = f"among {first}{len(view.cases.ids):,} evaluated cases"
-    alike = f"features have a cosine above {found.limit:g}"
+    alike = f"features, less their mean, have a cosine above {found.limit:g}"
     if not found.count:
         return page.paragraph(f"No two cases of different patients whose {alike}, {among}.")
     many = (

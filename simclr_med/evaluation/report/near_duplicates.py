@@ -1,6 +1,10 @@
 """Pairs of cases of different patients that the encoder takes for one: copies, or two ids of one.
 
 Among the evaluated cases, and of these with training cases, where copies make all numbers too good.
+Compared is the cosine of features less their mean over the cases, for features behind a ReLU have a large
+part in common. On the demo, whose images all differ, 7,122 pairs of an evaluated and a training case have
+a plain cosine above 0.99, and 2 of 263,488 a centred one above 0.98; copies saved as JPEG of quality 60,
+or at 0.8 of the size, have 0.974 and more (one encoder; copies of 100 cases).
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ import dataclasses
 
 import numpy as np
 
-LIMIT = 0.99
+LIMIT = 0.98
 MOST_CASES = 10_000  # that are compared, on either side
 _CHUNK = 1024
 
@@ -19,7 +23,7 @@ class NearDuplicates:
     """What was found.
 
     Attributes:
-      count: pairs of cases of different patients whose features have a cosine above `limit`.
+      count: pairs of cases of different patients whose features have a centred cosine above `limit`.
       num_cases: evaluated cases that are in such a pair.
       compared: evaluated cases that were compared, the first of the split.
       pairs: the most alike ones, int [p, 2], the most alike first; where `split` is given, an evaluated
@@ -45,7 +49,8 @@ def find(
 ) -> NearDuplicates:
     """Returns the pairs of cases of different patients that are more alike than `limit`.
 
-    Equal cosines go by the cases' order. Never holds more than 1,024 rows of cosines.
+    Equal cosines go by the cases' order; the mean is that of the cases. Never holds more than 1,024
+    rows of cosines.
 
     Args:
       features: of the encoder, float [n, d]; a row of zeros is like nothing.
@@ -53,7 +58,7 @@ def find(
       limit: a cosine.
       num_shown: maximum number of pairs to name.
     """
-    rows, patients = _unit(features), np.asarray(patients)[:MOST_CASES]
+    rows, patients = _unit(features, _mean(features)), np.asarray(patients)[:MOST_CASES]
     return _search(rows, patients, rows, patients, limit, num_shown, among=True)
 
 
@@ -64,13 +69,14 @@ def find_in_training(
     limit: float = LIMIT,
     num_shown: int = 12,
 ) -> NearDuplicates:
-    """Returns such pairs of an evaluated case and a training case.
+    """Returns such pairs of an evaluated case and a training case; the mean is the training cases'.
 
     Args:
       features, patients, limit, num_shown: as in `find`.
       training: `training_cases.TrainingCases`.
     """
-    rows, theirs = _unit(features), _unit(training.features)
+    mean = _mean(training.features)
+    rows, theirs = _unit(features, mean), _unit(training.features, mean)
     found = _search(
         *(rows, np.asarray(patients)[:MOST_CASES]),
         *(theirs, training.patients[:MOST_CASES]),
@@ -80,9 +86,17 @@ def find_in_training(
     return dataclasses.replace(found, split=training.split, of_split=of_split)
 
 
-def _unit(features: np.ndarray) -> np.ndarray:
+def _mean(features: np.ndarray) -> np.ndarray:
+    return np.asarray(features[:MOST_CASES], np.float64).mean(axis=0)
+
+
+def _unit(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Returns rows less `mean`, of length 1; zeros of a row of zeros, and where nothing is left."""
     rows = np.asarray(features[:MOST_CASES], np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    centred = (rows - mean) * rows.any(axis=1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    least = 1e-6 * np.linalg.norm(rows, axis=1, keepdims=True)  # below it is rounding
+    return (centred / np.where(length > least, length, np.inf)).astype(np.float32)
 
 
 def _search(
