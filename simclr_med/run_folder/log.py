@@ -18,6 +18,7 @@ from simclr_med.run_folder.folder import plain, read_metrics
 from simclr_med.transient import retried
 
 _SECONDS_BETWEEN_LINES = 5.0
+_NARROW = 100  # columns, below which the bar has room for one word "chance"
 
 
 class RunLog:
@@ -62,7 +63,8 @@ class RunLog:
         if self._start is None:  # what came before was tracing and compiling: no measure of speed
             self._start = (now, step)
         rate = (step - self._start[1]) / max(now - self._start[0], 1e-9)
-        words = progress({k: total / self._since_line for k, total in self._sums.items()})
+        means = {k: total / self._since_line for k, total in self._sums.items()}
+        words = progress(means, short=bool(self._bar and self._bar.console.width < _NARROW))
         if rate:
             words += f"  {rate:.2f} steps/s {rate * self._images_per_step:.0f} images/s"
         is_due = now - self._last_line > _SECONDS_BETWEEN_LINES or step == self._total_steps
@@ -120,19 +122,25 @@ def write_evaluation(model_dir: str, name: str, step: int, values: dict[str, flo
     retried(writer.close, f"Writing {events}")
 
 
-def progress(metrics: dict[str, float]) -> str:
+def progress(metrics: dict[str, float], short: bool = False) -> str:
     """Returns the losses and accuracies of a step as text, the contrastive ones beside chance.
 
     "loss 4.312 (chance 4.844) accuracy 0.203 (chance 0.016)": a loss that is high because there are
     many negatives is not read as divergence. Of `contrast_loss`, a sum over both directions, the text
     has half, the paper's loss. Of a head that is trained beside the encoder: "labels: loss 0.5 ...".
+
+    Args:
+      metrics: of a step, or means of some.
+      short: "loss 4.31 (chance 4.84) accuracy 0.203 (0.016)", for narrow terminals.
     """
     parts = []
     if "contrast_loss" in metrics:
         for key, name, directions in (("loss", "loss", 2), ("acc", "accuracy", 1)):
-            text = f"{name} {metrics[f'contrast_{key}'] / directions:.3f}"
+            digits = 2 if short and key == "loss" else 3
+            text = f"{name} {metrics[f'contrast_{key}'] / directions:.{digits}f}"
             if (chance := metrics.get(f"contrast_chance_{key}")) is not None:
-                text += f" (chance {chance / directions:.3f})"
+                word = "" if short and key == "acc" else "chance "
+                text += f" ({word}{chance / directions:.{digits}f})"
             parts.append(text)
     if "supervised_loss" in metrics:
         start = "labels: " if parts else ""

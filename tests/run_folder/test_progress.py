@@ -49,13 +49,33 @@ def test_a_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path, capsys,
     ]
 
 
-def test_a_narrow_terminal_cuts_the_text_and_keeps_the_steps_and_the_loss():
-    for width in (80, 160):
-        console = rich.console.Console(file=io.StringIO(), force_terminal=True, width=width)
-        bar = log._progress_bar()
-        task = bar.add_task("", total=300, completed=120)
-        bar.update(task, description=log.progress(CONTRASTIVE | LABELS) + "  1.20 steps/s")
-        console.print(bar.get_renderable())
-        line = console.file.getvalue()
-        assert "120/300" in line and "ETA" in line and "loss 4.780 (chance 4.844)" in line
-        assert ("steps/s" in line) == (width == 160)
+@pytest.mark.parametrize(
+    ("width", "total", "words"),
+    [
+        (80, 300, "loss 4.78 (chance 4.84) accuracy 0.044 (0.016)"),
+        (80, 9999, "loss 4.78 (chance 4.84) accuracy 0.044 (0.016)"),
+        (100, 300, "loss 4.780 (chance 4.844) accuracy 0.044 (chance 0.016)"),
+        (160, 300, "accuracy 0.044 (chance 0.016) labels: loss 0.500 accuracy 0.750"),
+    ],
+)
+def test_the_bar_has_steps_loss_and_accuracy_beside_chance_at_every_width(
+    tmp_path, monkeypatch, width, total, words
+):
+    monkeypatch.setattr(log.sys.stdout, "isatty", lambda: True, raising=False)
+    run = run_folder.RunLog(str(tmp_path), 0, total, images_per_step=2)
+    monkeypatch.setattr(run, "_bar", bar := _bar_of(width))
+    run._task = bar.add_task("training", total=total)
+    run.show(120, CONTRASTIVE | LABELS)
+    bar.console.print(bar.get_renderable())
+    line = bar.console.file.getvalue()
+    assert f"120/{total}" in line and "ETA" in line and words in line
+    assert max(map(len, line.splitlines())) <= width
+
+
+def _bar_of(width):
+    """Returns the bar on a terminal of that width, without colours."""
+    bar = log._progress_bar()
+    bar.live.console = rich.console.Console(
+        file=io.StringIO(), force_terminal=True, width=width, color_system=None
+    )
+    return bar
