@@ -166,7 +166,8 @@ def read_predictions(path: str) -> Predictions:
         case = row[header.index("case_id")]
         if case in seen:
             raise UserError(
-                f"{path}: case {case} appears twice, the second time in row {line}. Keep one row per case."
+                f"{path}: case {case} appears twice, the second time in row {line}. Keep one row "
+                "per case."
             )
         seen.add(case)
         ids.append(case)
