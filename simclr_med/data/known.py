@@ -131,10 +131,8 @@ def sizes_and_patients(
     record where the dataset knows no patients.
     """
     table = _table(prepared, tfds_split)
-    sizes, patients = (
-        _sizes(table, projection)[0].astype(np.int64),
-        np.zeros(table.num_rows, np.int64),
-    )
+    sizes = _sizes(table, projection)[0].astype(np.int64)
+    patients = np.zeros(table.num_rows, np.int64)
     if "patient_id" in table.column_names:
         patients = np.unique(_texts(table["patient_id"]), return_inverse=True)[1]
     for values in (sizes, patients):

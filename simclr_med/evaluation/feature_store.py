@@ -26,7 +26,7 @@ _OF_MODEL = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_rati
 
 
 class FeatureStore:
-    """The features of some cases that are kept in a folder.
+    """The features of some cases that are kept in a folder, for models that do not change meanwhile.
 
     Args:
       folder: which is made if it is missing.
@@ -35,6 +35,7 @@ class FeatureStore:
 
     def __init__(self, folder: str, made_of: dict[str, Any]):
         self._folder, self._made_of = folder, made_of
+        self._places: dict[int, tuple[str, dict]] = {}  # of models, whose weights are hashed once
         os.makedirs(folder, exist_ok=True)
         leftovers.remove(folder)
 
@@ -69,10 +70,13 @@ class FeatureStore:
 
     def _place(self, model) -> tuple[str, dict]:
         """Returns the path of a model's features, without its ending, and what they are made of."""
+        if id(model) in self._places:
+            return self._places[id(model)]
         parts = ("encoder/", *(("projection_head/",) if model.selected_stage else ()))
         about = json.loads(json.dumps({**self._made_of, "weights": initial.digest(model, parts)}))
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        return os.path.join(self._folder, key), about
+        self._places[id(model)] = os.path.join(self._folder, key), about
+        return self._places[id(model)]
 
 
 def of_cases(
