@@ -143,10 +143,14 @@ def votes(x, y, test):
     return (weights * y[nearest]).sum(1) / weights.sum(1)
 
 
-@pytest.mark.parametrize("pieces", [(1024, 8192), (11, 23)])
-def test_neighbours_are_the_nearest_that_know_the_label(pieces, monkeypatch):
+@pytest.mark.parametrize(
+    ("pieces", "large"), [((1024, 8192), 1e11), ((11, 23), 1e11), ((1024, 8192), 0), ((11, 23), 0)]
+)
+def test_neighbours_are_the_nearest_that_know_the_label(pieces, large, monkeypatch):
     monkeypatch.setattr(knn, "_ROWS", pieces[0])
     monkeypatch.setattr(knn, "_COLUMNS", pieces[1])
+    monkeypatch.setattr(knn, "_LARGE", large)  # 0: in bfloat16 first
+    monkeypatch.setattr(knn, "_multiplies_bfloat16", lambda: True)
     x, _ = drawn()
     y = labelled(x, 4)
     y[:, 2] = np.nan_to_num(y[:, 2])  # known of all
@@ -161,3 +165,42 @@ def test_neighbours_are_the_nearest_that_know_the_label(pieces, monkeypatch):
     assert np.isnan(scores[:, 4]).all()
     of_classes = knn.fit_predict_proba(x, y[:, 2].astype(int), None, test, 2, 0)
     np.testing.assert_allclose(of_classes[:, 1], scores[:, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("alike", "candidates", "searched_again"),
+    [("no", 48, 0), ("no", 20, 70), ("no", 21, 60), ("much", 21, 60), ("copies", 48, 24)],
+)
+def test_bfloat16_finds_the_neighbours_of_float32(alike, candidates, searched_again, monkeypatch):
+    """Also where rounding hides neighbours, and where more are equal than are kept."""
+    monkeypatch.setattr(knn, "_COLUMNS", 700)
+    monkeypatch.setattr(knn, "_CANDIDATES", candidates)
+    rng = np.random.default_rng(3)
+    x, test = rng.standard_normal((2000, 32)), rng.standard_normal((70, 32))
+    if alike == "much":  # cosines of 0.99 and more, 6e-5 apart at the limit
+        x, test = 0.05 * x + 1, 0.05 * test + 1
+    if alike == "copies":
+        x[1::2] = x[1]
+        test[::3] = x[1]
+    x, test = x.astype(np.float32), test.astype(np.float32)
+    known = rng.random((3, 2000)) < [[1.0], [0.9], [0.01]]
+    searched = []  # rows in float32
+    monkeypatch.setattr(
+        knn, "_search", lambda *a, f=knn._search: searched.append(len(a[1])) or f(*a)
+    )
+    for result, members in zip(knn._search_rounded(x, test, known), known, strict=True):
+        cases = np.flatnonzero(members)
+        unit, unit_test = (
+            v / np.linalg.norm(v.astype(float), axis=1, keepdims=True) for v in (x, test)
+        )
+        similarity = unit_test @ unit[cases].T
+        expected = -np.sort(-similarity, axis=1)[:, :20]
+        np.testing.assert_allclose(result.similarity, expected, atol=1e-6)
+        own = np.take_along_axis(similarity, np.searchsorted(cases, result.index), 1)
+        np.testing.assert_allclose(own, expected, atol=1e-6)
+        assert (
+            all(len(set(row)) == len(row) for row in result.index) and members[result.index].all()
+        )
+    assert searched[0] == 70 and sum(searched[1:]) in range(searched_again, 71)
+    if not searched_again:
+        assert searched == [70]
