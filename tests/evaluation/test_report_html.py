@@ -335,13 +335,13 @@ def test_worst_errors_are_those_of_the_highest_loss(multilabel):
         else:
             losses.append(-np.log(scores[label]) if label >= 0 else -1.0)
     slow = sorted(range(30), key=lambda i: -losses[i])[:7]
-    shown = strips.wanted(view.cases, view.scores, view.features, num_errors=7)
+    shown = strips.choose_cases(view.cases, view.scores, view.features, num_errors=7)
     assert list(shown.errors) == slow
 
 
 def test_queries_are_of_different_classes_and_repeat():
     _, view = made_case(n=60, num_classes=4)
-    first, second = (strips.wanted(view.cases, view.scores, view.features) for _ in range(2))
+    first, second = (strips.choose_cases(view.cases, view.scores, view.features) for _ in range(2))
     assert set(view.cases.labels[first.queries]) == {0, 1, 2, 3}
     assert len(set(first.queries)) == 6
     np.testing.assert_array_equal(first.neighbours, second.neighbours)
@@ -355,7 +355,7 @@ def test_queries_are_of_different_classes_and_repeat():
 
 def test_hits_are_the_surest_right_cases_of_each_class():
     _, view = made_case(n=90, num_classes=3)
-    hits = strips.wanted(view.cases, view.scores, view.features, num_hits=5).hits
+    hits = strips.choose_cases(view.cases, view.scores, view.features, num_hits=5).hits
     truth, scores = view.cases.labels, view.scores
     assert (scores[hits].argmax(1) == truth[hits]).all()
     assert sorted(truth[hits][:3]) == [0, 1, 2]  # one of each class first
@@ -365,14 +365,16 @@ def test_hits_are_the_surest_right_cases_of_each_class():
         of_class = [i for i in hits if truth[i] == c]
         assert of_class == slow[: len(of_class)]
     _, multilabel = made_case(multilabel=True)
-    assert not len(strips.wanted(multilabel.cases, multilabel.scores, multilabel.features).hits)
+    assert not len(
+        strips.choose_cases(multilabel.cases, multilabel.scores, multilabel.features).hits
+    )
 
 
 def test_maps_stand_beside_the_pictures_of_errors_and_hits():
     result, view = made_case(n=60)
     page = report.render(result, view)
     assert "class activation map" not in page
-    shown = strips.wanted(view.cases, view.scores, view.features)
+    shown = strips.choose_cases(view.cases, view.scores, view.features)
     with_picture = [int(i) for i in (*shown.errors, *shown.hits) if int(i) in view.pictures]
     maps = {i: ("class 1", np.eye(5)[:4]) for i in with_picture}
     page = Balanced(report.render(result, dataclasses.replace(view, maps=maps)))
@@ -450,7 +452,7 @@ def test_the_page_names_no_case_patient_file_folder_or_machine():
 
 def test_a_case_is_called_by_its_row_in_the_predictions():
     result, view = _of_anna()
-    shown = strips.wanted(view.cases, view.scores, view.features)
+    shown = strips.choose_cases(view.cases, view.scores, view.features)
     words = Balanced(report.render(result, view)).words
     table = predictions_csv(view.cases, view.scores, view.class_names).splitlines()
     for i in [*shown.errors, *shown.queries]:
@@ -463,7 +465,7 @@ def test_identifiers_are_kept_when_asked_for_and_the_page_says_so_first():
     page = report.render(result, dataclasses.replace(view, identifiers=True))
     words = Balanced(page).words
     for text in (
-        str(view.cases.ids[strips.wanted(view.cases, view.scores, view.features).errors[0]]),
+        str(view.cases.ids[strips.choose_cases(view.cases, view.scores, view.features).errors[0]]),
         f"/home/{OWNER}/manual_dir",
         f"/home/{OWNER}/result.json",
         f"/{OWNER}.png",
