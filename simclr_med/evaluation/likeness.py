@@ -31,7 +31,7 @@ from simclr_med.run_folder import files, gfile
 
 FILE = "likeness.npz"
 MOST_CASES = 1000  # whose images are compared with, and as many that the limit is taken from
-FEWEST = 10  # images on either side; of fewer a limit says nothing
+FEWEST = 10  # images on either side; with fewer the limit is meaningless
 SHARE = 0.99  # of known images that are within the limit
 RARE = 0.01  # share of the training images that may be grey where a grey one is still noted
 _GREY = 0.005  # mean difference between the largest and smallest channel; 1.3 of 255 levels
@@ -39,7 +39,7 @@ _GREY = 0.005  # mean difference between the largest and smallest channel; 1.3 o
 
 @dataclasses.dataclass(frozen=True)
 class Likeness:
-    """What training images look like to the first layer, all of them together.
+    """What the training images as a whole look like to the first layer.
 
     Attributes:
       mean, scale: of their looks, [d]; the scale is the standard deviation.
@@ -62,17 +62,23 @@ class Likeness:
         return np.sqrt(np.maximum(np.einsum("nd,de,ne->n", off, self.precision, off), 0.0))
 
     def notes(self, looks: np.ndarray) -> list[str]:
-        """Returns what is to be said of each image; "" of one like the training images."""
+        """Returns a note on each image; "" for one that looks like the training images.
+
+        Args:
+          looks: from `looks`, [n, d + 1].
+        """
         notes = []
         for distance, colour in zip(self.distances(looks), looks[:, -1]):
-            said = []
+            reasons = []
             if colour < _GREY and self.grey < RARE:
-                said.append("no colour, and training images have")
+                reasons.append("no colour, and training images have")
             if colour >= _GREY and self.grey > 1 - RARE:
-                said.append("colour, and training images have none")
+                reasons.append("colour, and training images have none")
             if distance > self.limit:
-                said.append(f"unlike training images (distance {distance:.1f} > {self.limit:.1f})")
-            notes.append(", ".join(said))
+                reasons.append(
+                    f"unlike training images (distance {distance:.1f} > {self.limit:.1f})"
+                )
+            notes.append(", ".join(reasons))
         return notes
 
     @classmethod
@@ -89,13 +95,18 @@ class Likeness:
         scale[scale == 0] = 1  # a channel that is off for all of them
         fitted = sklearn.covariance.LedoitWolf(assume_centered=True).fit((values - mean) / scale)
         grey = float(np.mean(training[:, -1] < _GREY))
-        found = cls(mean, scale, fitted.precision_, np.inf, basis, grey)
-        limit = float(np.quantile(found.distances(known), SHARE))
-        return dataclasses.replace(found, limit=limit)
+        likeness = cls(mean, scale, fitted.precision_, np.inf, basis, grey)
+        limit = float(np.quantile(likeness.distances(known), SHARE))
+        return dataclasses.replace(likeness, limit=limit)
 
     @classmethod
     def read(cls, model_dir: str, identity: str | None) -> Likeness | None:
-        """Returns what `write` wrote for the checkpoint of this identity; None if it wrote nothing."""
+        """Returns what `write` wrote for the checkpoint of this identity; None if it wrote nothing.
+
+        Args:
+          model_dir: of the run.
+          identity: of the checkpoint's content, from `checkpoints.files.identity`.
+        """
         path = os.path.join(model_dir, FILE)
         if not gfile.exists(path):
             return None
@@ -106,7 +117,12 @@ class Likeness:
         return cls(**{name: v if v.ndim else v.item() for name, v in values.items()})
 
     def write(self, model_dir: str, identity: str | None) -> None:
-        """Writes likeness.npz, which says nothing of any single image."""
+        """Writes likeness.npz, which holds nothing about any single image.
+
+        Args:
+          model_dir: of the run.
+          identity: of the content of the checkpoint whose first layer was used.
+        """
         values = {**dataclasses.asdict(self), "identity": str(identity)}
         with files.writing(os.path.join(model_dir, FILE)) as local:
             np.savez(local, **values)
@@ -152,5 +168,5 @@ def measure(
 def _of_split(config: Config, strategy, model: Model, bags: Bags) -> np.ndarray:
     """Returns the looks of the images of the first MOST_CASES cases, [n, d + 1]."""
     functions = {"": functools.partial(looks, model)}
-    passes = forward(config, strategy, functions, bags, EVERY_IMAGE, MOST_CASES)
-    return np.concatenate([found[""] for found, _, _ in passes])
+    batches = forward(config, strategy, functions, bags, EVERY_IMAGE, MOST_CASES)
+    return np.concatenate([batch_looks[""] for batch_looks, _, _ in batches])

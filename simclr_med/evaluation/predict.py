@@ -88,8 +88,8 @@ def predict(
     """
     source = _Source(cases)
     sums = _Sums(source)
-    for found, case, image in ensemble.forward(source.bags()):
-        sums.add(found, case, image)
+    for outputs, case, image in ensemble.forward(source.bags()):
+        sums.add(outputs, case, image)
         if done := sums.finished():
             yield _scored(ensemble, done, per_image)
     if source.error is not None:
@@ -139,10 +139,10 @@ class _Sums:
             int, dict[int, _Image]
         ] = {}  # case -> place of the image -> of that image
 
-    def add(self, found: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
+    def add(self, outputs: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
         """Adds a batch: what was computed, each [m, d], and the case and place of each image, [m]."""
         for i, (number, place) in enumerate(zip(case.tolist(), image.tolist())):
-            of_image = {name: values[i] for name, values in found.items()}
+            of_image = {name: values[i] for name, values in outputs.items()}
             self._images.setdefault(number, {})[place] = of_image
 
     def finished(self) -> list[tuple[Scored, list[_Image]]]:
@@ -164,25 +164,30 @@ def _scored(
     ensemble: Ensemble, done: list[tuple[Scored, list[_Image]]], per_image: bool
 ) -> list[Scored]:
     """Returns the cases with their probabilities."""
-    of_cases = [images for _, images in done if images]
-    if not of_cases:
+    images_of_cases = [images for _, images in done if images]
+    if not images_of_cases:
         return [case for case, _ in done]
-    together = {
-        name: np.stack([image[name] for images in of_cases for image in images])
-        for name in of_cases[0][0]
+    all_images = {
+        name: np.stack([image[name] for images in images_of_cases for image in images])
+        for name in images_of_cases[0][0]
     }  # each [all images, d]
-    ends = np.cumsum([len(images) for images in of_cases])[:-1]
+    ends = np.cumsum([len(images) for images in images_of_cases])[:-1]
     members = range(len(ensemble.members))
-    means = [np.stack([_mean(own) for own in np.split(together[m], ends)]) for m in members]
+    means = [
+        np.stack([_mean(case_features) for case_features in np.split(all_images[m], ends)])
+        for m in members
+    ]
     if ensemble.class_names:
         probabilities = ensemble.probabilities(means)  # [members, n, classes]
         calibrated = ensemble.calibrated(probabilities)
     if per_image:
-        alone = np.split(ensemble.probabilities([together[m] for m in members]), ends, axis=1)
+        image_probabilities = np.split(
+            ensemble.probabilities([all_images[m] for m in members]), ends, axis=1
+        )
     if ensemble.knowing:
         _, known = ensemble.knowing
-        distances = np.split(known.distances(together[LOOKS]), ends)
-        unlike = np.split(np.array(known.notes(together[LOOKS]), object), ends)
+        distances = np.split(known.distances(all_images[LOOKS]), ends)
+        likeness_notes = np.split(np.array(known.notes(all_images[LOOKS]), object), ends)
     scored, n = [], 0
     for case, images in done:
         if images:
@@ -194,10 +199,12 @@ def _scored(
                     calibrated=None if calibrated is None else calibrated[n],
                 )
             if per_image:
-                case = dataclasses.replace(case, of_images=alone[n])
+                case = dataclasses.replace(case, of_images=image_probabilities[n])
             if ensemble.knowing:
-                said = zip(case.notes, unlike[n])
-                notes = tuple((*own, *filter(None, [more])) for own, more in said)
+                said = zip(case.notes, likeness_notes[n])
+                notes = tuple(
+                    (*case_features, *filter(None, [more])) for case_features, more in said
+                )
                 case = dataclasses.replace(case, distances=distances[n], notes=notes)
             n += 1
         scored.append(case)

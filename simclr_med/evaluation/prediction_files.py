@@ -111,10 +111,10 @@ class PredictionFiles:
           facts: what else predictions_NAME.json is to say.
         """
         counts: collections.Counter = collections.Counter()
-        wanted = {"cases": (self.path, self._table.columns)}
+        tables = {"cases": (self.path, self._table.columns)}
         if self._per_image:
-            wanted["images"] = (self.images, self._table.columns_of_images)
-        for key, (path, header) in wanted.items():
+            tables["images"] = (self.images, self._table.columns_of_images)
+        for key, (path, header) in tables.items():
             with files.writing(path) as local, open(local, "wb") as out:
                 out.write(_csv([header]).encode())
                 for end in sorted(self._ends()):
@@ -124,12 +124,12 @@ class PredictionFiles:
                         counts.update(part["counts"])
         write_json(self.facts, {**facts, "counts": counts, "made_of": self._made_of})
         gfile.rmtree(self._parts)
-        return [*(path for path, _ in wanted.values()), self.facts], dict(counts)
+        return [*(path for path, _ in tables.values()), self.facts], dict(counts)
 
     def _ends(self) -> list[int]:
         """Returns, of each part, how many cases are done with it."""
-        found = map(_PART.fullmatch, files.names(self._parts))
-        return [int(match[1]) for match in found if match]
+        matches = map(_PART.fullmatch, files.names(self._parts))
+        return [int(match[1]) for match in matches if match]
 
     def _part(self, end: int) -> str:
         return os.path.join(self._parts, f"part-{end:09d}.json")

@@ -82,7 +82,12 @@ class Patients:
         return len(self.names)
 
     def sums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Returns the sum for each patient, [P], of the values of some cases, given by row number."""
+        """Returns the sum for each patient, float [P], of the values of some cases.
+
+        Args:
+          values: float [m].
+          rows: the cases that they belong to, int [m].
+        """
         return np.bincount(self.of_case[rows], values, len(self))
 
     def count(self, rows: np.ndarray) -> int:
@@ -91,25 +96,41 @@ class Patients:
 
 
 def undefined(patients: Patients, why: str) -> Estimate:
-    """Returns the estimate of what has no value."""
+    """Returns the estimate of an undefined metric, NaN throughout.
+
+    Args:
+      patients: of the cases.
+      why: why it is undefined.
+    """
     return Estimate(np.nan, np.nan, np.nan, np.zeros(len(patients)), why)
 
 
 def share(hits: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Estimate:
-    """Returns the share of hits, bool [n], among some of the cases, bool [n] (None: all)."""
+    """Returns the share of hits among some of the cases.
+
+    Args:
+      hits: bool [n].
+      patients: of the n cases.
+      among: which cases count, bool [n]; None: all.
+    """
     rows = np.arange(len(hits)) if among is None else np.flatnonzero(among)
     if not len(rows):
         return undefined(patients, "no such case")
     value, derivative = influence.share(np.asarray(hits, float)[rows])
     effect = _design_effect([np.asarray(hits, float)[rows]], [patients.of_case[rows]])
     low, high = wilson(value, len(rows) / effect)
-    found = Estimate(value, low, high, patients.sums(derivative, rows))
+    estimate = Estimate(value, low, high, patients.sums(derivative, rows))
     count = patients.count(rows)
-    return found if count >= FEWEST else found.without_interval(_too_few(count, "patient"))
+    return estimate if count >= FEWEST else estimate.without_interval(_too_few(count, "patient"))
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
-    """Returns the Wilson interval of a share `value` of `n` cases."""
+    """Returns the Wilson interval (low, high) of a share.
+
+    Args:
+      value: the share, in [0, 1].
+      n: effective number of cases, which need not be whole.
+    """
     centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -121,7 +142,14 @@ def roc_auc(
     patients: Patients,
     known: np.ndarray | None = None,
 ) -> Estimate:
-    """Returns the AUC of the known cases; arguments as in `metrics.roc_auc`, bool or float [n]."""
+    """Returns the AUC of the known cases.
+
+    Args:
+      positive: truth, bool [n].
+      scores: higher is more positive, float [n]; a NaN among them leaves the AUC undefined.
+      patients: of the n cases.
+      known: which cases count, bool [n]; None: all.
+    """
     rows = _known(positive, scores, known)
     y = positive[rows]
     if (why := _nothing_to_rank(y)) or np.isnan(scores[rows]).any():
@@ -192,9 +220,9 @@ def balanced_accuracy(
     weight = 1 / len(parts)
     value = weight * sum(part.value for part in parts.values())
     moved = weight * np.sum([part.influence for part in parts.values()], axis=0)
-    found = Estimate(value, np.nan, np.nan, moved)
+    estimate = Estimate(value, np.nan, np.nan, moved)
     if why := _why_none(parts):
-        return found.without_interval(why)
+        return estimate.without_interval(why)
     groups = list(cases_of.values())
     effect = _design_effect([hits[g] for g in groups], [patients.of_case[g] for g in groups])
     sizes = np.array([g.sum() for g in groups]) / effect
@@ -203,30 +231,30 @@ def balanced_accuracy(
     equal = shares.mean() * (1 - shares.mean()) * (1 / sizes).sum()
     of_one = weight**2 * (1 / sizes).sum() * observed / equal
     low, high = _score(value, lambda t: t * (1 - t) * of_one, Z**2)
-    return dataclasses.replace(found, low=low, high=high)
+    return dataclasses.replace(estimate, low=low, high=high)
 
 
-def quadratic_kappa(true: np.ndarray, given: np.ndarray, patients: Patients) -> Estimate:
+def quadratic_kappa(true: np.ndarray, predicted: np.ndarray, patients: Patients) -> Estimate:
     """Returns Cohen's kappa with quadratic weights; see `grades.quadratic_kappa`.
 
     Args:
-      true, given: places in the order of grades, int [n].
+      true, predicted: grades, as positions in their order, int [n].
       patients: of the cases.
     """
     if len(np.unique(true)) < 2:
         return undefined(patients, "all cases have one grade" if len(true) else "no such case")
-    value, derivative = influence.quadratic_kappa(true, given)
+    value, derivative = influence.quadratic_kappa(true, predicted)
     moved = patients.sums(derivative, np.arange(len(true)))
-    found = Estimate(value, np.nan, np.nan, moved)
+    estimate = Estimate(value, np.nan, np.nan, moved)
     count = len(patients)
     if count < FEWEST_FOR_KAPPA:
-        return found.without_interval(_too_few(count, "patient"))
-    if np.array_equal(true, given):  # no spread to see
-        return found.without_interval("too few: 0 cases with a wrong grade")
+        return estimate.without_interval(_too_few(count, "patient"))
+    if np.array_equal(true, predicted):  # no spread to see
+        return estimate.without_interval("too few: 0 cases with a wrong grade")
     variance = float(moved @ moved) * count / (count - 1)
     spread = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(variance) / (1 - value**2)
     low, high = np.tanh(np.arctanh(value) + np.array([-spread, spread]))
-    return dataclasses.replace(found, low=float(low), high=float(high))
+    return dataclasses.replace(estimate, low=float(low), high=float(high))
 
 
 def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
@@ -234,7 +262,11 @@ def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
 
     The distance to the lower limit is the root of sum_ij w_i w_j r_ij d_i d_j, with d_i the distance
     of part i to its lower limit (upper where w_i is negative) and r_ij the correlation of influences.
-    There is no interval if a part has none; the first part's reason is given.
+    There is no interval if a part has none; `why` is the reason of the first such part.
+
+    Args:
+      parts: on the same patients.
+      weights: one for each part.
     """
     w = np.asarray(weights, float)
     value = float(w @ [part.value for part in parts])
@@ -253,14 +285,19 @@ def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
 
 
 def mean(parts: dict[str, Estimate], patients: Patients) -> Estimate:
-    """Returns the mean over classes, {class: estimate}, within [0, 1]."""
+    """Returns the mean over classes, its interval cut to [0, 1].
+
+    Args:
+      parts: {class: estimate}.
+      patients: on whom all of them are.
+    """
     if not parts:
         return undefined(patients, "no class can be scored")
-    found = combine(list(parts.values()), [1 / len(parts)] * len(parts))
+    estimate = combine(list(parts.values()), [1 / len(parts)] * len(parts))
     if why := _why_none(parts):
-        return found.without_interval(why)
-    low, high = (float(np.clip(limit, 0, 1)) for limit in (found.low, found.high))
-    return dataclasses.replace(found, low=low, high=high)
+        return estimate.without_interval(why)
+    low, high = (float(np.clip(limit, 0, 1)) for limit in (estimate.low, estimate.high))
+    return dataclasses.replace(estimate, low=low, high=high)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -270,10 +307,10 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 
 def difference_of_independent(a: Estimate, b: Estimate) -> Estimate:
     """Returns b - a, on different patients."""
-    others = np.zeros(len(b.influence)), np.zeros(len(a.influence))
+    zeros = np.zeros(len(b.influence)), np.zeros(len(a.influence))
     return difference(
-        dataclasses.replace(a, influence=np.concatenate([a.influence, others[0]])),
-        dataclasses.replace(b, influence=np.concatenate([others[1], b.influence])),
+        dataclasses.replace(a, influence=np.concatenate([a.influence, zeros[0]])),
+        dataclasses.replace(b, influence=np.concatenate([zeros[1], b.influence])),
     )
 
 
@@ -347,7 +384,7 @@ def _score(value: float, variance: Callable[[float], float], scale: float) -> tu
 
 
 def _design_effect(values: Sequence[np.ndarray], patients: Sequence[np.ndarray]) -> float:
-    """Returns by how much cases of the same patients count less than as many of different ones.
+    """Returns the design effect: by how much repeated cases of patients inflate the variance.
 
     It is 1 + (k - 1) r, k the cases per patient (Kish 1965) and r the correlation within a patient, from
     a one-way analysis of variance pooled over groups, shrunk towards 1 where there are few patients:
@@ -355,7 +392,7 @@ def _design_effect(values: Sequence[np.ndarray], patients: Sequence[np.ndarray])
 
     Args:
       values: of the cases of each group, [n_g].
-      patients: theirs, numbers, [n_g].
+      patients: of these cases, as numbers, [n_g].
     """
     between = within = free_between = free_within = squares = cases = 0.0
     for value, patient in zip(values, patients):

@@ -177,7 +177,7 @@ def test_what_a_reader_of_features_raises_is_its_own(run, tiny_data, strategy):
 
     bags = data.open_split(tiny_data, "validation")
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        case_features(BARE, strategy, {"m": model_of(run)}, bags, seen=full)
+        case_features(BARE, strategy, {"m": model_of(run)}, bags, on_batch=full)
 
 
 def test_a_read_only_folder_is_told_before_anything_is_computed(run, monkeypatch, capsys):

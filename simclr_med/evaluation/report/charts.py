@@ -77,7 +77,12 @@ def roc(
 def precision_recall(
     curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None, left_out: int = 0
 ) -> str:
-    """Returns precision-recall curves; arguments as in `roc`, of (recall, precision)."""
+    """Returns precision-recall curves.
+
+    Args:
+      curves: {legend: (recall, precision)}, at most eight.
+      mean, left_out: as in `roc`.
+    """
     figure = Figure(
         figsize=(4.4, 3.9 + _legend_inches(len(curves), left_out)), layout="constrained"
     )
@@ -251,9 +256,9 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     before, after = np.diff(xy, axis=0)[:-1], np.diff(xy, axis=0)[1:]
     straight = before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]
     onward = (before * after).sum(1) > 0
-    kept = np.ones(len(xy), bool)
-    kept[1:-1] = ~(straight & onward)
-    return xy[kept, 0] / 400, xy[kept, 1] / 400
+    is_corner = np.ones(len(xy), bool)
+    is_corner[1:-1] = ~(straight & onward)
+    return xy[is_corner, 0] / 400, xy[is_corner, 1] / 400
 
 
 def _short(name: str, length: int) -> str:

@@ -31,11 +31,11 @@ def training(result: dict, panels: list[Panel], views: bytes | None) -> str:
       panels: of the run's metrics; [] without any.
       views: views.png; None without it.
     """
-    took = provenance.in_words((result.get("provenance") or {}).get("training") or {})
-    said = f"Evaluated after {result['global_step']:,} steps."
-    if took:
-        said = f"Training took {took}. {said}"
-    body = page.paragraph(said)
+    duration = provenance.in_words((result.get("provenance") or {}).get("training") or {})
+    duration_text = f"Evaluated after {result['global_step']:,} steps."
+    if duration:
+        duration_text = f"Training took {duration}. {duration_text}"
+    body = page.paragraph(duration_text)
     if panels:
         body += page.pair(
             *(
@@ -82,11 +82,11 @@ def _alt(panel: Panel) -> str:
     if not len(known):
         return f"{panel.title} over the steps of training"
     (first, last), steps = panel.values[known[[0, -1]]], panel.steps[known[[0, -1]]]
-    said = f"from {first:.3g} at step {steps[0]:,.0f} to {last:.3g} at step {steps[1]:,.0f}"
+    values_text = f"from {first:.3g} at step {steps[0]:,.0f} to {last:.3g} at step {steps[1]:,.0f}"
     if panel.has_chance:
         chance = panel.chance[np.isfinite(panel.chance)][-1]
-        said += f"; {panel.chance_title} gives {chance:.3g}"
-    return f"{panel.title} over the steps of training: {said}"
+        values_text += f"; {panel.chance_title} gives {chance:.3g}"
+    return f"{panel.title} over the steps of training: {values_text}"
 
 
 def _caption(panel: Panel) -> str:
