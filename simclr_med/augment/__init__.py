@@ -53,7 +53,7 @@ def augment_views(
     *,
     replica: tf.Tensor | int = 0,
     num_replicas: int = 1,
-    real: tf.Tensor | None = None,
+    valid: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns the examples' views, augmented: float32 [V b, H, W, 3], first views, then second.
 
@@ -63,36 +63,36 @@ def augment_views(
       seed: int32 [2], the same on every replica, another at every step.
       replica: this replica's number.
       num_replicas: R.
-      real: bool [b, V]; other views are left out, so that n <= V b remain. None: all are real.
+      valid: bool [b, V]; padding (False) is left out, so that n <= V b views remain. None: all.
     """
     b, views, *size = images.shape
     images = tf.reshape(tf.transpose(images, [1, 0, 2, 3, 4]), [views * b, *size])  # [Vb, H, W, 3]
 
-    def mine(x):  # [V R b, ...] of the global batch -> [V b, ...]
+    def own_rows(x):  # [V R b, ...] of the global batch -> [V b, ...]
         rest = x.shape[1:]
         x = tf.reshape(x, [views, num_replicas, b, *rest])
         return tf.reshape(tf.gather(x, replica, axis=1), [views * b, *rest])
 
     parameters = {
         name: {
-            key: mine(value)
+            key: own_rows(value)
             for key, value in draw(fold_in(seed, number), views * num_replicas * b).items()
         }
         for name, (number, draw, _) in ops.items()
     }
-    which = None if real is None else tf.reshape(tf.transpose(real), [-1])  # bool [Vb]
+    keep = None if valid is None else tf.reshape(tf.transpose(valid), [-1])  # bool [Vb]
     # XLA makes one pass over memory of the many small ones; in TensorFlow's own ops the CPU takes
     # ten times as long. Compiling takes a second, which is worth it in a function only.
     if distribution.on_cpu() and tf.inside_function():
-        if which is None:
-            which = tf.ones([views * b], tf.bool)
+        if keep is None:
+            keep = tf.ones([views * b], tf.bool)
         apply = tf.function(functools.partial(_one_by_one, ops), jit_compile=True)
-        count = tf.reduce_sum(tf.cast(which, tf.int32))
-        order = tf.argsort(tf.cast(~which, tf.int32), stable=True)  # the real ones first
+        count = tf.reduce_sum(tf.cast(keep, tf.int32))
+        order = tf.argsort(tf.cast(~keep, tf.int32), stable=True)  # the valid ones first
         augmented = apply(images, parameters, order, count)
-        return augmented if real is None else augmented[:count]
-    if which is not None:
-        images, parameters = tf.nest.map_structure(lambda x: x[which], (images, parameters))
+        return augmented if valid is None else augmented[:count]
+    if keep is not None:
+        images, parameters = tf.nest.map_structure(lambda x: x[keep], (images, parameters))
     return _together(ops, images, parameters)
 
 

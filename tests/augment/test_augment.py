@@ -292,7 +292,7 @@ def test_empty_places_are_left_out_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(distribution, "on_cpu", lambda: False)
     images, seed = drawn_views(2, 3), tf.constant([7, 8])
     whole = tf.reshape(augment_views(images, ALL, seed), [3, 2, 24, 24, 3])
-    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    step = tf.function(lambda real: augment_views(images, ALL, seed, valid=real))
     for counts in ([3, 1], [1, 1], [2, 3]):
         real = np.arange(3) < np.array(counts)[:, np.newaxis]
         np.testing.assert_allclose(step(tf.constant(real)), whole.numpy()[real.T], atol=1e-5)
@@ -302,12 +302,12 @@ def test_empty_places_are_left_out_on_an_accelerator(monkeypatch):
 def test_empty_places_are_left_out_and_nothing_is_compiled_again_for_another_number():
     images, seed = drawn_views(4, 3), tf.constant([7, 8])
     whole = tf.reshape(augment_views(images, ALL, seed), [3, 4, 24, 24, 3])
-    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    step = tf.function(lambda real: augment_views(images, ALL, seed, valid=real))
     for counts in ([3, 1, 2, 1], [1, 1, 1, 1], [3, 3, 3, 3]):
         real = np.arange(3) < np.array(counts)[:, np.newaxis]  # [b, V]
         expected = whole.numpy()[real.T]
         np.testing.assert_allclose(step(tf.constant(real)), expected, atol=1e-4)
-        eager = augment_views(images, ALL, seed, real=tf.constant(real))
+        eager = augment_views(images, ALL, seed, valid=tf.constant(real))
         np.testing.assert_allclose(eager, expected, atol=1e-5)
     assert step.experimental_get_tracing_count() == 1
     graph = step.get_concrete_function(tf.TensorSpec([4, 3], tf.bool)).graph
