@@ -184,7 +184,12 @@ def check_metric(config: Config, bags: Bags) -> None:
 
 
 def check_positive_class(config: Config, class_names: Collection[str]) -> None:
-    """Raises UserError for a `--positive_class` that is not one of the class names."""
+    """Raises UserError for a `--positive_class` that is not one of the class names.
+
+    Args:
+      config: with the flag.
+      class_names: of the data or of a run.
+    """
     name = config.eval.positive_class
     if name is not None and name not in class_names:
         names = ", ".join(class_names) or "(there are none)"

@@ -179,7 +179,11 @@ def average_precision(
     patients: Patients,
     known: np.ndarray | None = None,
 ) -> Estimate:
-    """Returns the average precision of the known cases; arguments as in `roc_auc`."""
+    """Returns the average precision of the known cases.
+
+    Args:
+      positive, scores, patients, known: as in `roc_auc`.
+    """
     rows = _known(positive, scores, known)
     y = positive[rows]
     if not y.any() or np.isnan(scores[rows]).any():
