@@ -104,8 +104,8 @@ def test_paths_and_sentences_are_not_broken_in_a_file(monkeypatch, capsys):
     text = printed(result, monkeypatch, capsys, 80)
     assert f"  {result['files']['result']}  all numbers" in text.splitlines()
     assert f"  row 3: /{'x' * 150}.png: broken image" in text.splitlines()
-    said = f"Left out of averages over classes: {LONG} (no training case)."
-    assert said in text.splitlines()
+    line = f"Left out of averages over classes: {LONG} (no training case)."
+    assert line in text.splitlines()
 
 
 def test_quiet_leaves_the_main_table_and_the_files(monkeypatch, capsys):

@@ -68,7 +68,7 @@ def test_ages_make_bands_and_other_numbers_quartiles():
     assert not any("89" in name for name in names)  # the greatest, which is one patient's
 
 
-def test_free_text_is_left_out_unless_it_is_asked_for():
+def test_free_text_is_left_out_unless_it_is_requested():
     cases = make_cases(note=[f"text {i}" for i in range(N)], view=["several"] * N)
     assert {g["column"] for g in groups(cases)} == {"view"}
     assert groups(cases, "none") == []
