@@ -229,7 +229,7 @@ def _run(flags: Mapping[str, Any]) -> int:
     try:
         return main.run(argv)
     finally:
-        # What a command sets for its whole process is not for a notebook that goes on with other work.
+        # A command's process-wide settings must not leak into a notebook that continues with other work.
         keras.mixed_precision.set_global_policy(policy)
         if not was_deterministic:
             _tf_config.disable_op_determinism()

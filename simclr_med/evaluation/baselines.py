@@ -121,9 +121,8 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
         strategy.run(lambda images: model(images, training=True), (batch["images"],))
         return batch["bag"]
 
-    sums = [
-        np.zeros((2, norm.moving_mean.shape[0])) for norm in batch_norms
-    ]  # of mean, mean of squares
+    # Of the means and of the means of squares.
+    sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in batch_norms]
     count = 0
     with out_of_memory.explained_in_evaluation(config, replicas):
         for batch in distribution.distribute(batches_of, strategy):

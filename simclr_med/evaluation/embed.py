@@ -35,7 +35,7 @@ def embed(
 
     Rows are in the order of the split. A case's embedding is the mean over its images, at most
     --max_bag_size of them as in evaluation; per image there is a row for all of them. All rows are
-    held in memory.
+    kept in memory.
 
     Args:
       config: of the run, or for --checkpoint.

@@ -65,7 +65,7 @@ def check_grades(config: Config, builder) -> None:
 
 
 def follow(config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy) -> dict:
-    """Evaluates the newest checkpoint; while the run goes on, each newer one too.
+    """Evaluates the newest checkpoint; while the run is training, each newer one too.
 
     Args:
       config: of the run.
@@ -147,13 +147,11 @@ def evaluate(
     ):
         training = retried(
             lambda: training_cases.read(
-                *(
-                    config,
-                    builder,
-                    strategy,
-                    measured.models["trained"],
-                    measured.result["train_split"],
-                )
+                config,
+                builder,
+                strategy,
+                measured.models["trained"],
+                measured.result["train_split"],
             ),
             "Reading training cases to compare with",
         )

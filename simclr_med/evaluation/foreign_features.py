@@ -57,12 +57,12 @@ class Features:
         missing = [str(case) for case in ids if str(case) not in self.of_case]
         if missing:
             shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-            there = ", ".join(list(self.of_case)[:_SHOWN])
+            available = ", ".join(list(self.of_case)[:_SHOWN])
             raise UserError(
                 f"--features={self.name}: {len(ids) - len(missing):,} of the {len(ids):,} cases of split "
                 f"'{split}' have features in {' and '.join(self.paths)}, and {len(missing):,} have none "
-                f"({shown}); ids there: {there}, .... Make them for all cases; files of several splits "
-                "are joined by +."
+                f"({shown}); ids there: {available}, .... Make them for all cases; files of several "
+                "splits are joined by +."
             )
         return np.stack([self.of_case[str(case)] for case in ids])
 

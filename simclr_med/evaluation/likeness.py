@@ -4,9 +4,9 @@ The mean and the standard deviation of each channel of the encoder's stem, over 
 with those of training images: Mahalanobis distance (Lee et al. 2018, "A Simple Unified Framework for
 Detecting Out-of-Distribution Samples") with the shrunk covariance of Ledoit and Wolf (2004). The stem,
 because later layers are trained to ignore what is looked for here: with a classifier of HAM10000
-(ResNet-18, 64 px) the distance of the last features (cosine, to the fifth nearest case) found 2 of 1,001
+(ResNet-18, 64 px) the distance of the last features (cosine, to the fifth nearest case) put 2 of 1,001
 chest X-rays beyond 99 % of other photographs, that of the stem 76 %. And an image without any colour
-is said to be one where training images have colour, which finds all of these.
+is noted where training images have colour, which catches all of these.
 
 It notices another modality and other light. It does not notice a disease that is new.
 """
@@ -58,8 +58,10 @@ class Likeness:
 
     def distances(self, looks: np.ndarray) -> np.ndarray:
         """Returns the Mahalanobis distance of each image, float [n], of looks [n, d + 1]."""
-        off = (looks[:, :-1] - self.mean) / self.scale
-        return np.sqrt(np.maximum(np.einsum("nd,de,ne->n", off, self.precision, off), 0.0))
+        deviation = (looks[:, :-1] - self.mean) / self.scale
+        return np.sqrt(
+            np.maximum(np.einsum("nd,de,ne->n", deviation, self.precision, deviation), 0.0)
+        )
 
     def notes(self, looks: np.ndarray) -> list[str]:
         """Returns a note on each image; "" for one that looks like the training images.
@@ -135,8 +137,8 @@ def looks(model: Model, images: tf.Tensor) -> tf.Tensor:
       model: with its weights.
       images: float32 [n, H, W, 3] in [0, 1].
     """
-    seen = tf.cast(model.encoder.first_layer(images), tf.float32)
-    mean, variance = tf.nn.moments(seen, axes=[1, 2])
+    activations = tf.cast(model.encoder.first_layer(images), tf.float32)
+    mean, variance = tf.nn.moments(activations, axes=[1, 2])
     colour = tf.reduce_max(images, axis=-1) - tf.reduce_min(images, axis=-1)
     colour = tf.reduce_mean(colour, axis=[1, 2])[:, tf.newaxis]
     return tf.concat([mean, tf.sqrt(variance), colour], axis=1)

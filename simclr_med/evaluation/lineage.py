@@ -1,7 +1,7 @@
 """What a run was trained on, stage by stage: its own data, and that of the runs it began from.
 
-A stage is known by the config.json of its run. Weights from elsewhere end the list: nobody here knows
-whose images they saw.
+A stage is known by the config.json of its run. Weights from elsewhere end the list: which images they
+were trained on is unknown.
 """
 
 from __future__ import annotations

@@ -41,11 +41,11 @@ _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What an evaluation found.
+    """The result of an evaluation, and what it was made from.
 
     Attributes:
       result: of result.json, without files.
-      checkpoint: its path; a run that goes on may have removed it.
+      checkpoint: its path; a run that is still training may have removed it.
       models: {"trained" | "before this run" | "untrained": model}; see `_models`.
       bags: of the split.
       cases: of the split.
@@ -122,9 +122,7 @@ def measure(
     result = {
         **_provenance(config, builder, chosen),
         "trained_on": trained_on,
-        "adopted_weights": run_values.get(
-            "adopted_weights"
-        ),  # then what they trained on is unknown
+        "adopted_weights": run_values.get("adopted_weights"),  # then the training data is unknown
         "patients": patients,
         "evaluated": splits.evaluated_part(config, builder, len(cases.ids)),
         "selection": {name: value for name, value in chosen.items() if name not in _OF_CHOICE},

@@ -40,7 +40,7 @@ class Case(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What the classifiers say of a case, and what there is to say of it.
+    """The classifiers' probabilities for a case, and notes on its images.
 
     Attributes:
       case_id, patient_id, image_ids, unreadable: as in `Case`.
@@ -51,7 +51,7 @@ class Scored:
         there too, and of a pretrained run.
       calibrated: the mean of their probabilities at their temperatures, float [classes]; None where one
         has no temperature.
-      of_images: the same of each image alone, float [members, images, classes]; None unless asked for.
+      of_images: the same of each image alone, float [members, images, classes]; None unless requested.
       distances: of each image to the training images, see `likeness`, float [images]; None where no
         member knows what these look like.
     """
@@ -99,7 +99,7 @@ def predict(
 
 
 class _Source:
-    """Hands the images of cases to tf.data and keeps, of each case under way, what is said of it."""
+    """Passes the images of cases to tf.data and stores the facts about each case under way."""
 
     def __init__(self, cases: Iterable[Case]):
         self._cases = cases
@@ -107,7 +107,7 @@ class _Source:
         self.error: BaseException | None = None
 
     def bags(self) -> Bags:
-        """Returns the cases that have images, as a split whose size nobody knows."""
+        """Returns the cases that have images, as a split of unknown size."""
         spec = {"images": tf.TensorSpec([None], tf.string)}
 
         def opened() -> tf.data.Dataset:
@@ -146,7 +146,7 @@ class _Sums:
             self._images.setdefault(number, {})[place] = of_image
 
     def finished(self) -> list[tuple[Scored, list[_Image]]]:
-        """Returns, in order, the cases of which nothing is missing, each with its images in order."""
+        """Returns, in order, the cases whose images are all done, each with its images in order."""
         done = []
         while self._waiting:
             case, images = self._waiting[0], {}
@@ -201,10 +201,8 @@ def _scored(
             if per_image:
                 case = dataclasses.replace(case, of_images=image_probabilities[n])
             if ensemble.knowing:
-                said = zip(case.notes, likeness_notes[n])
-                notes = tuple(
-                    (*case_features, *filter(None, [more])) for case_features, more in said
-                )
+                pairs = zip(case.notes, likeness_notes[n])
+                notes = tuple((*image, *filter(None, [unlike])) for image, unlike in pairs)
                 case = dataclasses.replace(case, distances=distances[n], notes=notes)
             n += 1
         scored.append(case)

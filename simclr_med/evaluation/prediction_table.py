@@ -1,4 +1,4 @@
-"""Predictions as a table: a row for each case, and one for each image where that is asked for."""
+"""Predictions as a table: a row for each case and, on request, one for each image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simclr_med.evaluation.predict import Scored
 CASES, IMAGES, UNREADABLE = "cases", "images scored", "image files that could not be read"
 WITHOUT, NOTED = "cases without a readable image", "cases with a note"
 _TOP = 3
-_SHORT = 4  # decimals of what nobody calculates with
+_SHORT = 4  # decimals of values that are for reading only
 
 
 class PredictionTable:

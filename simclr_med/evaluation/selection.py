@@ -238,7 +238,7 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     for path in candidates:
         try:
             restore(model, os.path.join(model_dir, path))
-        except CheckpointGone:  # the run goes on: no candidate any more
+        except CheckpointGone:  # removed by the running training: no candidate any more
             continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)

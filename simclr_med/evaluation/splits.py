@@ -206,7 +206,7 @@ def _refuse(
 def _free(config: Config, builder, which: str, excluded: frozenset[str]) -> str:
     """Returns in words which splits there are, and which have no `excluded` patient: fit for the flag."""
     sizes = cases_of_splits(config, builder)
-    there = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
+    available = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
     free = [
         name for name, n in sizes.items() if n and not _patients(config, builder, name) & excluded
     ]
@@ -215,7 +215,7 @@ def _free(config: Config, builder, which: str, excluded: frozenset[str]) -> str:
         if free
         else f"None is free for --{which}_split."
     )
-    return f"The splits are {there}. {words}"
+    return f"The splits are {available}. {words}"
 
 
 def _patients(config: Config, builder, split: str) -> frozenset[str]:
@@ -269,7 +269,7 @@ def evaluated_part(config: Config, builder, num_cases: int) -> dict:
 
 
 def divided_by_hash(builder) -> bool:
-    """Returns whether the patients were put into splits by a hash of their ids, for want of a table."""
+    """Returns whether the splits are by a hash of the patients' ids, as no table of splits was given."""
     splits_from = (builder.info.metadata or {}).get("splits_from")
     if splits_from is None:  # prepared before that was kept: the folder's own table says
         config = getattr(builder, "builder_config", None)

@@ -44,10 +44,10 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
             "of layers that Keras 3 has. Leave keras3 out; saved_model and onnx hold them."
         )
     with (
-        tempfile.TemporaryDirectory() as folder_of_keras,
+        tempfile.TemporaryDirectory() as temporary,
         writing(os.path.join(folder, FILES[0])) as local,
     ):
-        keras_path = os.path.join(folder_of_keras, "encoder.keras")
+        keras_path = os.path.join(temporary, "encoder.keras")
         functional(model.encoder).save(keras_path)
         with zipfile.ZipFile(keras_path) as source, zipfile.ZipFile(local, "w") as target:
             for name in source.namelist():

@@ -80,8 +80,8 @@ _UNTRAINED = "Not known here: the weights were brought along and exported as the
 
 
 def _front_matter(facts: dict) -> str:
-    """Returns the YAML that https://huggingface.co/docs/hub/model-cards reads; no licence: that is for
-    whoever hands the model on to say."""
+    """Returns the YAML that https://huggingface.co/docs/hub/model-cards reads; no licence: that is up to
+    whoever publishes the model."""
     task = "image-classification" if facts["class_names"] else "image-feature-extraction"
     tags = ["simclr_med", "medical-imaging", "self-supervised-learning"]
     lines = ["library_name: keras", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags)]

@@ -15,7 +15,7 @@ from simclr_med.errors import UserError
 from simclr_med.models.input_range import IMAGENET_MEANS
 from simclr_med.models.resnet import SMALL_IMAGE
 
-# Mean and standard deviation that make of RGB in [0, 1] what input_range.py does. PyTorch code hands on
+# Mean and standard deviation that normalise RGB in [0, 1] as input_range.py does. PyTorch code passes
 # RGB: for BGR ("caffe") the first kernel is reversed instead.
 NORMALIZATION = {
     "unit": {"mean": [0.0] * 3, "std": [1.0] * 3},
@@ -81,7 +81,7 @@ def _difference(facts: dict[str, Any]) -> str | None:
     if size <= SMALL_IMAGE:
         return (
             f"for images up to {SMALL_IMAGE} px (--image_size={size}) this encoder has a stem that keeps "
-            "the resolution, timm's and torchvision's ResNets have none such"
+            "the resolution, timm's and torchvision's ResNets have no such stem"
         )
     if not _pools_alike(size):
         other = next(larger for larger in range(size, size + 4) if _pools_alike(larger))

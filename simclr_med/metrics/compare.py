@@ -331,10 +331,10 @@ def drop(
     result: dict[str, dict] = {}
     for name in metrics_of_set[0]:
         one, other = metrics_of_set[0][name], metrics_of_set[1][name]
-        lost = intervals.difference_of_independent(other, one)
-        row = result[name] = {"inside": one.value, "outside": other.value, "drop": lost.value}
-        row["drop_95"] = _limits_of_difference(lost, name)
-        row["why"] = lost.why
+        decrease = intervals.difference_of_independent(other, one)
+        row = result[name] = {"inside": one.value, "outside": other.value, "drop": decrease.value}
+        row["drop_95"] = _limits_of_difference(decrease, name)
+        row["why"] = decrease.why
         chosen = among.recalls if name == "balanced_accuracy" else among.areas
         if name in (*_AREAS, "balanced_accuracy") and not chosen.all():
             row["over"] = [

@@ -70,13 +70,13 @@ def quadratic_kappa(true: np.ndarray, predicted: np.ndarray) -> tuple[float, np.
       true, predicted: grades, as positions in their order, [n].
     """
     t, g = np.asarray(true, float), np.asarray(predicted, float)
-    apart = (t - g) ** 2
+    squared_distance = (t - g) ** 2
     from_predicted = (t - g.mean()) ** 2 + g.var()
     from_true = (g - t.mean()) ** 2 + t.var()
-    observed, chance = apart.mean(), from_predicted.mean()
-    moved = -(apart - observed) / chance
-    moved += observed * (from_predicted + from_true - 2 * chance) / chance**2
-    return float(1 - observed / chance), moved / len(t)
+    observed, chance = squared_distance.mean(), from_predicted.mean()
+    derivative = -(squared_distance - observed) / chance
+    derivative += observed * (from_predicted + from_true - 2 * chance) / chance**2
+    return float(1 - observed / chance), derivative / len(t)
 
 
 def share(hits: np.ndarray) -> tuple[float, np.ndarray]:

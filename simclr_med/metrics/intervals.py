@@ -210,7 +210,7 @@ def balanced_accuracy(
     """Returns the mean over classes of the share of hits, bool [n], among the cases of a class.
 
     A score interval as Wilson's, of the variance t (1 - t) sum_c w^2 / n_c of equal shares t in all
-    classes, times what the observed shares make of it. To these two hits and two misses are added
+    classes, times its ratio at the observed shares. To these two hits and two misses are added
     (Agresti and Coull 1998): a class of which all are right is not known to be without error.
 
     Args:
@@ -305,12 +305,12 @@ def mean(parts: dict[str, Estimate], patients: Patients) -> Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """Returns b - a, on the same patients."""
+    """Returns the estimate of b - a, on the same patients."""
     return combine([b, a], [1.0, -1.0])
 
 
 def difference_of_independent(a: Estimate, b: Estimate) -> Estimate:
-    """Returns b - a, on different patients."""
+    """Returns the estimate of b - a, on different patients."""
     zeros = np.zeros(len(b.influence)), np.zeros(len(a.influence))
     return difference(
         dataclasses.replace(a, influence=np.concatenate([a.influence, zeros[0]])),
@@ -361,8 +361,8 @@ def _observed(moved: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float
 def _newcombe(sizes: np.ndarray) -> Callable[[float], float]:
     """Returns the variance of an AUC of t for these positives and negatives (Newcombe 2006)."""
     m, n = sizes
-    more = max((m + n) / 2 - 1, 0.0)
-    return lambda t: t * (1 - t) * (1 + more * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
+    factor = max((m + n) / 2 - 1, 0.0)
+    return lambda t: t * (1 - t) * (1 + factor * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
 
 
 def _moved_towards(observed: float, assumed: float, freedom: float) -> float:

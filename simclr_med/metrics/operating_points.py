@@ -18,7 +18,9 @@ from simclr_med.metrics import intervals
 from simclr_med.metrics.intervals import Patients
 from simclr_med.run_folder import spreadsheet
 
-TARGETS = tuple((what, at) for what in ("specificity", "sensitivity") for at in (0.90, 0.95))
+TARGETS = tuple(
+    (what, target) for what in ("specificity", "sensitivity") for target in (0.90, 0.95)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +58,8 @@ def choose(truth: np.ndarray, scores: np.ndarray) -> list[list[Chosen]]:
     positive, known = metrics.positives(truth, scores.shape[1])
     return [
         [
-            _choose(positive[known[:, c], c], scores[known[:, c], c], what, at)
-            for what, at in TARGETS
+            _choose(positive[known[:, c], c], scores[known[:, c], c], what, target)
+            for what, target in TARGETS
         ]
         for c in range(scores.shape[1])
     ]

@@ -1,6 +1,6 @@
 """The metrics again, for the cases that share a value of a metadata column: sex, age band, view, ...
 
-What is said of a few patients is said of each of them, so groups below a number of patients are pooled.
+Numbers on a few patients reveal each of them, so groups below a minimum number of patients are pooled.
 Pooling a single group hides nothing: its numbers are those of all less those of the groups that are
 shown. So a pool takes in the smallest of the groups that are large enough until it is that large too
 (complementary suppression: Hundepool et al. 2012, Statistical Disclosure Control, chapter 4).
@@ -148,29 +148,29 @@ def check_columns(columns: str, bags: Bags) -> None:
       columns: the flag.
       bags: opened with metadata.
     """
-    there = sorted(bags.dataset.element_spec.get("metadata", {}))
-    for name in _named(columns, there):
-        if name not in there:
-            has = ", ".join(there) or "none"
+    available = sorted(bags.dataset.element_spec.get("metadata", {}))
+    for name in _named(columns, available):
+        if name not in available:
+            has = ", ".join(available) or "none"
             raise UserError(
                 f"--subgroups={columns}: no metadata column {name!r}; there are: {has}. "
                 "(--keep_metadata says which columns of a table the prepared copy stores.)"
             )
 
 
-def _named(columns: str, there: list[str], say: bool = False) -> list[str]:
-    """Returns the columns that are named, or of those there the usual ones; may print the others."""
+def _named(columns: str, available: list[str], say: bool = False) -> list[str]:
+    """Returns the columns that are named, or the usual ones of those available; may print the others."""
     if columns == "none":
         return []
     if columns != "all":
         return [name.strip() for name in columns.split(",")]
-    unusual = [name for name in there if not is_usual(name)]
+    unusual = [name for name in available if not is_usual(name)]
     if unusual and say:
         print(
             f"No subgroups by {', '.join(unusual)}: --subgroups=all takes the usual columns (age, "
             "sex, site, skin type, view) alone; others have to be named."
         )
-    return [name for name in there if is_usual(name)]
+    return [name for name in available if is_usual(name)]
 
 
 def _groups(column: str, values: np.ndarray) -> np.ndarray:

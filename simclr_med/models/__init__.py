@@ -159,8 +159,8 @@ class Model(keras.Model):
             "projection": at_least_float32(stages[-1]),
         }
         if self.supervised_head is not None:
-            seen = tf.stop_gradient(selected) if self.with_projection else selected
-            outputs["logits"] = self.supervised_head(seen)
+            head_input = tf.stop_gradient(selected) if self.with_projection else selected
+            outputs["logits"] = self.supervised_head(head_input)
         return outputs
 
     @property

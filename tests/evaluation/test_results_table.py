@@ -95,8 +95,8 @@ def test_where_there_is_room_a_row_is_an_encoder(monkeypatch, capsys):
     (line,) = [line for line in wide.splitlines() if "kNN" in line and " trained" in line]
     assert f"{row['balanced_accuracy']:.3f}" in line and f"{row['macro_auc']:.3f}" in line
     (line,) = re.findall("│   macro-AUC.*", tall.split("kNN")[1])
-    others = result["classification"]["kNN"]["untrained"]
-    assert f"{row['macro_auc']:.3f}" in line and f"{others['macro_auc']:.3f}" in line
+    untrained_row = result["classification"]["kNN"]["untrained"]
+    assert f"{row['macro_auc']:.3f}" in line and f"{untrained_row['macro_auc']:.3f}" in line
 
 
 def test_paths_and_sentences_are_not_broken_in_a_file(monkeypatch, capsys):

@@ -28,7 +28,7 @@ def fit_predict_proba(
         nearest, weights = _neighbours(train_x, test_x, np.ones((1, len(train_y)), bool))[0]
         np.add.at(result, (np.arange(len(test_x))[:, np.newaxis], train_y[nearest]), weights)
         return result / result.sum(axis=1, keepdims=True)
-    known = {its.tobytes(): its for its in ~np.isnan(train_y.T)}  # often the same of all labels
+    known = {mask.tobytes(): mask for mask in ~np.isnan(train_y.T)}  # often the same of all labels
     neighbours_of_mask = dict(
         zip(known, _neighbours(train_x, test_x, np.array([*known.values()])), strict=True)
     )
@@ -48,7 +48,7 @@ def _neighbours(train_x, test_x, known: np.ndarray) -> list[tuple[np.ndarray, np
       known: which cases are in each group, bool [g, n]; k is less than NEIGHBOURS in a smaller one.
     """
     train_x, test_x = np.asarray(train_x), np.asarray(test_x)  # of memory-mapped ones plain views
-    best = [_Nearest(len(test_x), min(NEIGHBOURS, int(its.sum()))) for its in known]
+    best = [_Nearest(len(test_x), min(NEIGHBOURS, int(mask.sum()))) for mask in known]
     for first in range(0, len(train_x), _COLUMNS):
         columns = slice(first, first + _COLUMNS)
         train = train_x[columns] / _norms(train_x[columns])
@@ -71,13 +71,13 @@ def _add(
     near = similarity > lowest.astype(similarity.dtype)[:, np.newaxis]
     row, column = np.divmod(np.flatnonzero(near), similarity.shape[1])
     similarities = similarity[row, column]
-    for group, its, limit in zip(groups, known, limits, strict=True):
+    for group, mask, limit in zip(groups, known, limits, strict=True):
         if np.isfinite(limit).all():
-            new = its[column] & (similarities > limit[row])
+            new = mask[column] & (similarities > limit[row])
             group.merge(start + row[new], first + column[new], similarities[new])
-        elif its.any():  # the beginning: the best of these cases
-            columns = np.flatnonzero(its)
-            candidates = similarity if its.all() else similarity[:, columns]
+        elif mask.any():  # the beginning: the best of these cases
+            columns = np.flatnonzero(mask)
+            candidates = similarity if mask.all() else similarity[:, columns]
             k = min(NEIGHBOURS, len(columns))
             nearest = np.argpartition(candidates, len(columns) - k, axis=1)[:, len(columns) - k :]
             rows = np.repeat(np.arange(len(candidates)), k)

@@ -30,22 +30,22 @@ def minimise(
     Raises:
       whatever `evaluate` raises.
     """
-    meeting = _Meeting(evaluate, len(starts))
+    barrier = _Barrier(evaluate, len(starts))
 
     def run(number: int) -> scipy.optimize.OptimizeResult:
         try:
             return scipy.optimize.minimize(
-                lambda point: meeting.value(number, point),
+                lambda point: barrier.value(number, point),
                 starts[number],
                 jac=True,
                 method="L-BFGS-B",
                 options=options,
             )
         except BaseException:
-            meeting.end()
+            barrier.end()
             raise
         finally:
-            meeting.leave()
+            barrier.remove()
 
     with ThreadPoolExecutor(len(starts)) as threads:
         waiting = [threads.submit(run, number) for number in range(len(starts))]
@@ -56,7 +56,7 @@ def minimise(
             first = next(e for e in errors if e is not None and not isinstance(e, _EndedError))
             raise first from None
         except BaseException:  # Ctrl-C too: the others are waiting
-            meeting.end()
+            barrier.end()
             raise
 
 
@@ -64,7 +64,7 @@ class _EndedError(Exception):
     """Another minimisation has failed."""
 
 
-class _Meeting:
+class _Barrier:
     """Where the minimisations wait until all have requested a value.
 
     Args:
@@ -94,7 +94,7 @@ class _Meeting:
                 raise _EndedError
             return self._values.pop(number)
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """Takes out a minimisation that is done, or has failed."""
         with self._changed:
             self._size -= 1
@@ -108,6 +108,6 @@ class _Meeting:
 
     def _answer(self) -> None:
         if self._points and len(self._points) == self._size and not self._ended:
-            points, self._points = dict(sorted(self._points.items())), {}  # whoever was first
+            points, self._points = dict(sorted(self._points.items())), {}  # in any order of arrival
             self._values |= self._evaluate(points)
             self._changed.notify_all()

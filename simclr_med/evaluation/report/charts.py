@@ -1,8 +1,8 @@
 """The charts of report.html, each a data: URI of an SVG.
 
 An SVG inside an <img> shares no ids with its neighbours, runs nothing, and looks the same wherever
-the page is opened. Colours are told apart by colour-blind readers (Okabe & Ito; Tol), and lines by
-their dashes too.
+the page is opened. The colours suit colour-blind readers (Okabe & Ito; Tol), and lines differ by their
+dashes too.
 """
 
 from __future__ import annotations
@@ -164,12 +164,12 @@ def confusion(counts: np.ndarray, class_names: list[str], cases: np.ndarray) -> 
 
 
 @matplotlib.rc_context(_STYLE)
-def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str) -> str:
+def dots(rows: list[tuple[str, float, float, float]], overall: float, xlabel: str) -> str:
     """Returns a dot and an interval for each subgroup, from the top down.
 
     Args:
       rows: (name, value, low, high); NaN draws nothing. A dot without an interval is hollow.
-      whole: the value of all cases, a dotted line.
+      overall: the value of all cases, a dashed line.
       xlabel: what is measured.
     """
     figure = Figure(figsize=(6.6, 0.75 + 0.2 * len(rows)), layout="constrained")
@@ -185,7 +185,7 @@ def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str)
         if which.any():
             (dot,) = axis.plot(value[which], y[which], "o", color=_BLUE, markersize=4.5, label=name)
             dot.set_markerfacecolor(colour)
-    axis.axvline(whole, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
+    axis.axvline(overall, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
     axis.set_yticks(y, [_short(row[0], 40) for row in rows])
     axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     axis.grid(axis="y", visible=False)

@@ -35,7 +35,7 @@ def save(
     split: str = "",
     pictures_of: Callable[[set[int]], dict[int, np.ndarray]] = lambda cases: {},
 ) -> None:
-    """Writes one map for each entry of `features`, coloured by label; pictures stand on the first one.
+    """Writes one map for each entry of `features`, coloured by label; pictures are on the first one.
 
     Args:
       path: of the PNG.
@@ -119,13 +119,13 @@ def _put_pictures(axis: Axes, points: np.ndarray, labels: np.ndarray, pictures: 
 def _legend(figure: Figure, dots: dict, labels: np.ndarray, names: list[str]) -> None:
     counts = {c: int((labels == c).sum()) for c in dots}
     commonest = sorted(sorted(dots, key=lambda c: (-counts[c], c))[:_MAX_NAMES])
-    more = len(dots) - len(commonest)
+    num_hidden = len(dots) - len(commonest)
     figure.legend(
         [dots[c] for c in commonest],  # not by label=: one that begins with _ would be left out
         [_short(names[c]) if c >= 0 else "no label" for c in commonest],
         loc="outside right center",
         fontsize=8,
-        title=f"the {_MAX_NAMES} commonest; {more} more" if more else None,
+        title=f"the {_MAX_NAMES} commonest; {num_hidden} more" if num_hidden else None,
         title_fontsize=8,
     )
 

@@ -160,7 +160,7 @@ def _with_training(view) -> str:
         duplicates.count > len(duplicates.pairs)
     )
     items = [
-        _both(view, i, cosine, view.name_of_training(j), view.training_pictures.get(int(j)))
+        _pair_item(view, i, cosine, view.name_of_training(j), view.training_pictures.get(int(j)))
         for (i, j), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines)
     ]
     return page.paragraph(
@@ -197,20 +197,20 @@ def _among(view) -> str:
         f"{duplicates.num_cases:,} are in such a pair.{many}"
     ) + page.strip(
         [
-            _both(view, i, cosine, view.name_of(j), view.pictures.get(j), _label(view, j))
+            _pair_item(view, i, cosine, view.name_of(j), view.pictures.get(j), _label(view, j))
             for (i, j), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines)
         ]
     )
 
 
-def _both(
-    view, i: int, cosine: float, other: str, its_picture: np.ndarray | None, its_label: str = ""
+def _pair_item(
+    view, i: int, cosine: float, other: str, other_picture: np.ndarray | None, other_label: str = ""
 ) -> dict:
     """Returns the item of a pair, an evaluated case and another: both pictures side by side."""
     names = f"{view.name_of(i)} and {other}"
-    label = f"{_label(view, i)} | {its_label}" if its_label else _label(view, i)
+    label = f"{_label(view, i)} | {other_label}" if other_label else _label(view, i)
     lines = [names, f"similarity {cosine:.4f}", label]
-    pictures = [view.pictures.get(i), its_picture]
+    pictures = [view.pictures.get(i), other_picture]
     item = {"picture": "", "alt": f"First images of {names}", "lines": lines, "wide": True}
     if all(picture is not None for picture in pictures):
         item["picture"] = _picture(np.concatenate(pictures, axis=1), 2 * _SIDE)

@@ -49,8 +49,8 @@ class View:
       no_maps: why there are none; "" where there are, or no reason is shown.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
-      identifiers: whether to show ids of cases, names of files and folders, which are for whoever
-        made the run; else a case is called by its row in predictions.csv.
+      identifiers: whether to show ids of cases, names of files and folders, which are for the owner of
+        the run only; else a case is called by its row in predictions.csv.
       near_duplicates: among the cases; None: not searched.
       near_training: of the cases with training cases; None: not searched.
       no_training: why training cases were not searched.
@@ -89,7 +89,7 @@ class View:
 
 
 def save(path: str, result: dict, view: View) -> dict[str, str]:
-    """Writes the page; returns {part of it that could not be made: why}.
+    """Writes the page; returns {section that could not be made: why}.
 
     Args:
       path: of the HTML file.

@@ -27,15 +27,15 @@ def training(result: dict, panels: list[Panel], views: bytes | None) -> str:
     """Returns how long training took, its curves, and the picture of what it saw.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       panels: of the run's metrics; [] without any.
       views: views.png; None without it.
     """
     duration = provenance.in_words((result.get("provenance") or {}).get("training") or {})
-    duration_text = f"Evaluated after {result['global_step']:,} steps."
+    summary = f"Evaluated after {result['global_step']:,} steps."
     if duration:
-        duration_text = f"Training took {duration}. {duration_text}"
-    body = page.paragraph(duration_text)
+        summary = f"Training took {duration}. {summary}"
+    body = page.paragraph(summary)
     if panels:
         body += page.pair(
             *(
@@ -58,7 +58,7 @@ def map_of_cases(result: dict, num_cases: int, embedding: bytes) -> str:
     """Returns the map of the evaluated cases.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       num_cases: that were evaluated.
       embedding: embedding.png.
     """

@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 _MANY = 9  # columns of numbers, above which paper is too narrow for an interval in a line
-# The page loads nothing and runs nothing, whatever stands in it.
+# The page loads nothing and runs nothing, whatever its text.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """

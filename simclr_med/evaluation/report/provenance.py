@@ -7,7 +7,7 @@ from simclr_med.evaluation.report import page
 from simclr_med.metrics import text
 from simclr_med.run_folder import provenance
 
-# What else config.json holds that says nothing of people, files or machines.
+# Further keys of config.json that reveal nothing about people, files or machines.
 _WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
 
 
@@ -15,7 +15,7 @@ def configuration(config: dict, identifiers: bool = False) -> str:
     """Returns the fields that differ from their defaults, and the others, both to open.
 
     Args:
-      config: what config.json holds.
+      config: the content of config.json.
       identifiers: whether to show folders, files and machines too; else their flags are named.
     """
     changed: list[list[str]] = []
@@ -59,7 +59,7 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     """Returns what the data was, how labels were read, seeds, versions, and files.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       identifiers: whether to show paths; else rows of the table, and files by kind alone.
     """
     rows = [

@@ -218,8 +218,8 @@ def _shift_table(result: dict) -> list[tuple]:
         for name, value in shift["metrics"].items()
         if name in _OF_TABLE
     ]
-    here = f"{result['dataset']} {result['eval_split']}"
-    return [("Without further training on other data", ["", inside, here, "drop"], rows)]
+    outside = f"{result['dataset']} {result['eval_split']}"
+    return [("Without further training on other data", ["", inside, outside, "drop"], rows)]
 
 
 def _subgroup_table(result: dict) -> list[tuple]:

@@ -109,8 +109,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (neighbours int [q, k], cosines float [q, k]), as `Strips` holds them.
 
-    Equal cosines go by the cases' order. Works through `features` in chunks of rows, so that no
-    second copy of them is held.
+    Equal cosines go by the cases' order. Works through `features` in chunks of rows, so that they are
+    never copied whole.
 
     Args:
       features: float [n, d]; a row of zeros has a cosine of 0 with all.

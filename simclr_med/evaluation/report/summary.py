@@ -20,7 +20,7 @@ def box(result: dict, num_cases: int, num_patients: int, *, identifiers: bool = 
     """Returns the summary of a result, over `num_cases` cases of `num_patients` patients.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       num_cases, num_patients: that were looked at.
       identifiers: whether the page holds ids, names of files and folders.
     """
