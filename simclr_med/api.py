@@ -252,10 +252,10 @@ def _as_cases(images: Any, projection: str, by_patient: bool) -> NewCases | Iter
         images = {os.fspath(p) if are_paths else f"{i}": [p] for i, p in enumerate(images)}
     if not images:
         raise UserError("There are no images.")
-    pictures = [picture for of_case in images.values() for picture in of_case]
+    pictures = [picture for case_images in images.values() for picture in case_images]
     if all(isinstance(picture, (str, os.PathLike)) for picture in pictures):
         return in_paths({str(case): list(map(os.fspath, p)) for case, p in images.items()})
-    return iter([_of_arrays(str(case), of_case) for case, of_case in images.items()])
+    return iter([_of_arrays(str(case), case_images) for case, case_images in images.items()])
 
 
 def _of_arrays(case: str, pictures: Sequence[np.ndarray]) -> Loaded:

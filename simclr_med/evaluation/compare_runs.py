@@ -36,8 +36,8 @@ def compare_runs(config: Config) -> int:
             "several runs of one recipe are joined by +, A1+A2+A3,B1+B2+B3."
         )
     paths = [runs_of(text) for text in texts]
-    runs = [[read_predictions(path) for path in of_side] for of_side in paths]
-    origins = [[pretraining_of(path) for path in of_side] for of_side in paths]
+    runs = [[read_predictions(path) for path in side_paths] for side_paths in paths]
+    origins = [[pretraining_of(path) for path in side_paths] for side_paths in paths]
     permutations, seed = config.eval.bootstrap_resamples, config.run.seed
     names = runs[0][0].class_names
     grades = grades_of(config, names, runs[0][0].multilabel)

@@ -28,8 +28,8 @@ def save_embedding(path: str, measured: Measured) -> None:
       measured: with the features of each encoder.
     """
     titled = {
-        f"encoder: {encoder_title(measured.result, which)}": value
-        for which, value in measured.features.items()
+        f"encoder: {encoder_title(measured.result, encoder)}": value
+        for encoder, value in measured.features.items()
     }
     embedding.save(
         path,

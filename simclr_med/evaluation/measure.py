@@ -192,8 +192,8 @@ def metrics_of_scores(
         cuts = np.array([thresholds[name] for name in class_names], float)
     ranks = grades.grades_of(config, class_names, cases.labels.ndim == 2)
     rows: dict[str, dict] = {}
-    for (name, which), case_scores in scores.items():
-        rows.setdefault(name, {})[which] = classification(
+    for (name, encoder), case_scores in scores.items():
+        rows.setdefault(name, {})[encoder] = classification(
             cases, case_scores, class_names, thresholds=cuts, untrained=untrained, grades=ranks
         )
     main, groups = main_scores(config, scores), []
@@ -272,7 +272,9 @@ def main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
         "predictions_before": BEFORE,
         "predictions_untrained": UNTRAINED,
     }
-    return {file: scores[main, which] for file, which in files.items() if (main, which) in scores}
+    return {
+        file: scores[main, encoder] for file, encoder in files.items() if (main, encoder) in scores
+    }
 
 
 def _models(
@@ -323,7 +325,7 @@ def _all_scores(
     )
     train_y = cases.labels[chosen]
     if not chosen.all():
-        train_features = {which: train_features.pop(which)[chosen] for which in models}
+        train_features = {encoder: train_features.pop(encoder)[chosen] for encoder in models}
     scores, fitted = all_scores(
         train_features,
         train_y,

@@ -142,8 +142,8 @@ class _Sums:
     def add(self, outputs: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
         """Adds a batch: what was computed, each [m, d], and the case and place of each image, [m]."""
         for i, (number, place) in enumerate(zip(case.tolist(), image.tolist())):
-            of_image = {name: values[i] for name, values in outputs.items()}
-            self._images.setdefault(number, {})[place] = of_image
+            image_outputs = {name: values[i] for name, values in outputs.items()}
+            self._images.setdefault(number, {})[place] = image_outputs
 
     def finished(self) -> list[tuple[Scored, list[_Image]]]:
         """Returns, in order, the cases whose images are all done, each with its images in order."""

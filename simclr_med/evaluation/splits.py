@@ -81,27 +81,27 @@ def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, A
     return values
 
 
-def as_trained(config: Config, of_run: dict[str, Any]) -> Config:
+def as_trained(config: Config, run_values: dict[str, Any]) -> Config:
     """Returns the configuration with the split that a fine-tuned run was really trained on.
 
     Args:
       config: of the evaluation.
-      of_run: the values of the run's config.json.
+      run_values: of the run's config.json.
     """
-    if config.run.train_mode != "finetune" or "train_split" not in of_run:
+    if config.run.train_mode != "finetune" or "train_split" not in run_values:
         return config
-    return config.replace(train_split=of_run["train_split"])
+    return config.replace(train_split=run_values["train_split"])
 
 
 def check(
-    config: Config, builder, of_run: dict[str, Any], model_dir: str | None, *, to_choose=False
+    config: Config, builder, run_values: dict[str, Any], model_dir: str | None, *, to_choose=False
 ) -> dict:
     """Returns result.json's entry on patients that the model knows; refuses results too good to be true.
 
     Args:
       config: of the run, as it is to be evaluated.
       builder: of the prepared dataset to evaluate on.
-      of_run: the values of its config.json, which may not be written yet.
+      run_values: of its config.json, which may not be written yet.
       model_dir: of the run; None: it has not begun.
       to_choose: the evaluation is part of a choice, and on the split that is chosen on.
 
@@ -115,9 +115,9 @@ def check(
       UserError: patients in common with the training, the probes' training or the selection.
     """
     evaluated = _patients(config, builder, config.data.eval_split)
-    known, not_known = lineage.stages(of_run)
+    known, not_known = lineage.stages(run_values)
     last = known[0] if known else _here("training", config, builder, config.data.train_split)
-    selected = _selected(config, builder, of_run, model_dir, last)
+    selected = _selected(config, builder, run_values, model_dir, last)
     if config.run.train_mode == "pretrain":
         known.insert(0, _here("probe", config, builder, config.data.train_split))
     rows = []
@@ -145,7 +145,7 @@ def check(
 
 
 def _selected(
-    config: Config, builder, of_run: dict, model_dir: str | None, trained: Stage
+    config: Config, builder, run_values: dict, model_dir: str | None, trained: Stage
 ) -> list[Stage]:
     """Returns the splits that chose this run or its checkpoint, or are to choose it.
 
@@ -154,8 +154,8 @@ def _selected(
     """
     is_own_data, split = trained.dataset == data_json.name_of(builder), config.data.selection_split
     chosen: list[str | None] = [split] if is_own_data and split else []
-    if of_run.get("mode") in _CHOOSE_RUNS:
-        chosen.append(of_run.get("selection_split"))
+    if run_values.get("mode") in _CHOOSE_RUNS:
+        chosen.append(run_values.get("selection_split"))
     path = os.path.join(model_dir or "", "selection.json")
     if model_dir and not (is_own_data and split) and gfile.exists(path):
         chosen.append(run_folder.read_json(path).get("split"))
@@ -203,7 +203,7 @@ def _refuse(
     )
 
 
-def _free(config: Config, builder, which: str, excluded: frozenset[str]) -> str:
+def _free(config: Config, builder, purpose: str, excluded: frozenset[str]) -> str:
     """Returns in words which splits there are, and which have no `excluded` patient: fit for the flag."""
     sizes = cases_of_splits(config, builder)
     available = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
@@ -211,9 +211,9 @@ def _free(config: Config, builder, which: str, excluded: frozenset[str]) -> str:
         name for name, n in sizes.items() if n and not _patients(config, builder, name) & excluded
     ]
     words = (
-        f"Free for --{which}_split: {', '.join(free)}."
+        f"Free for --{purpose}_split: {', '.join(free)}."
         if free
-        else f"None is free for --{which}_split."
+        else f"None is free for --{purpose}_split."
     )
     return f"The splits are {available}. {words}"
 
@@ -280,7 +280,7 @@ def divided_by_hash(builder) -> bool:
     return splits_from == "hash"
 
 
-def whole_if_unseen(config: Config, builder, of_run: dict[str, Any]) -> Config:
+def whole_if_unseen(config: Config, builder, run_values: dict[str, Any]) -> Config:
     """Returns the configuration with `--eval_split=all` where no part of the data needs to be set aside.
 
     That is data that a fine-tuned run has never seen and whose splits are only this tool's: nothing is
@@ -289,11 +289,11 @@ def whole_if_unseen(config: Config, builder, of_run: dict[str, Any]) -> Config:
     Args:
       config: of the evaluation.
       builder: of the dataset to evaluate on.
-      of_run: the values of the run's config.json.
+      run_values: of the run's config.json.
     """
     if config.run.train_mode != "finetune" or not divided_by_hash(builder):
         return config
-    for stage in lineage.stages(of_run)[0]:
+    for stage in lineage.stages(run_values)[0]:
         if lineage.comparable(config, builder, stage, lineage.opened(builder, stage)):
             return config
     return config.replace(eval_split="all")

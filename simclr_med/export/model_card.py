@@ -213,9 +213,9 @@ def _result(result: dict, facts: dict, config: Config) -> str:
     rows: list[list[str]] = []
     names: list[str] = []
     for evaluator, by_encoder in result["classification"].items():
-        for which, row in by_encoder.items():
+        for encoder, row in by_encoder.items():
             names = names or [name for name in TITLES if name in row]
-            row_title = f"{evaluator}, encoder: {text.encoder_title(result, which)}"
+            row_title = f"{evaluator}, encoder: {text.encoder_title(result, encoder)}"
             numbers = [text.estimate(row, name) for name in names]
             rows.append([row_title, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]

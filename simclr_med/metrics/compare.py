@@ -79,19 +79,19 @@ def compare(
         _check_no_copies([runs[i] for i in side], [scores[i] for i in side])
     among = Averaged.of(first.truth, scores[0], first.class_names)
     patients = Patients(first.patients)
-    of_run = [
+    run_metrics = [
         estimates(first.truth, s, first.class_names, patients, among=among, grades=grades).scalars
         for s in scores
     ]
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
-    sides = [Side(of_run[: len(a)], names[0]), Side(of_run[len(a) :], names[1])]
+    sides = [Side(run_metrics[: len(a)], names[0]), Side(run_metrics[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
     data = _Data(first.truth, first.class_names, patients, among, grades)
     p_values = {}
     if not over_runs:
         p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed, only)
     result: dict[str, dict] = {}
-    for name in (name for name in of_run[0] if name in only):
+    for name in (name for name in run_metrics[0] if name in only):
         a_mean, b_mean = (side.mean(name) for side in sides)
         row = result[name] = {"a": a_mean.value, "b": b_mean.value}
         row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
@@ -128,8 +128,8 @@ def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
     why = next((mean.why for mean in means if mean.why), "")
     row |= {"difference_95": None, "p": float("nan"), "why": why}
     if not why:
-        moved = of_patients(means[1].influence - means[0].influence, num_patients)
-        variances = [moved, *(side.variance(name) for side in sides)]
+        patient_variance = of_patients(means[1].influence - means[0].influence, num_patients)
+        variances = [patient_variance, *(side.variance(name) for side in sides)]
         limits, p = t_interval(means[1].value - means[0].value, variances)
         widest = 1 - LEAST.get(name, 0.0)
         row |= {"difference_95": [max(-widest, limits[0]), min(widest, limits[1])], "p": p}
@@ -219,12 +219,12 @@ class _Pair:
                 chosen = chosen & five
             ranked = metrics.rankings(self._truth, self._ranks)
             ranked = [ranked[c] for c in np.flatnonzero(chosen)]
-            which = int(name == "macro_ap")
+            area_index = int(name == "macro_ap")
 
             def area(weights: np.ndarray) -> np.ndarray:
                 if not ranked:
                     return np.full(len(weights), np.nan)
-                return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[which])
+                return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[area_index])
 
             return area
         if name == KAPPA:
@@ -316,7 +316,7 @@ def drop(
     check_same_classes(inside, outside)
     sets = [inside.labelled(), in_order_of(inside, outside).labelled()]
     names = inside.class_names
-    both = [Averaged.of(one.truth, one.scores, names) for one in sets]
+    both = [Averaged.of(predictions.truth, predictions.scores, names) for predictions in sets]
     among = Averaged(
         both[0].areas & both[1].areas,
         both[0].recalls & both[1].recalls,
@@ -324,15 +324,24 @@ def drop(
     )
     metrics_of_set = [
         estimates(
-            one.truth, one.scores, names, Patients(one.patients), among=among, grades=grades
+            predictions.truth,
+            predictions.scores,
+            names,
+            Patients(predictions.patients),
+            among=among,
+            grades=grades,
         ).scalars
-        for one in sets
+        for predictions in sets
     ]
     result: dict[str, dict] = {}
     for name in metrics_of_set[0]:
-        one, other = metrics_of_set[0][name], metrics_of_set[1][name]
-        decrease = intervals.difference_of_independent(other, one)
-        row = result[name] = {"inside": one.value, "outside": other.value, "drop": decrease.value}
+        inside_estimate, outside_estimate = metrics_of_set[0][name], metrics_of_set[1][name]
+        decrease = intervals.difference_of_independent(outside_estimate, inside_estimate)
+        row = result[name] = {
+            "inside": inside_estimate.value,
+            "outside": outside_estimate.value,
+            "drop": decrease.value,
+        }
         row["drop_95"] = _limits_of_difference(decrease, name)
         row["why"] = decrease.why
         chosen = among.recalls if name == "balanced_accuracy" else among.areas

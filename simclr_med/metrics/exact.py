@@ -160,9 +160,9 @@ def recalls(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
       scores, weights: as in `macro_roc_auc`.
     """
     weights = as_weights(weights, len(truth))
-    of_class = positives(truth, scores.shape[1])[0].astype(float)
-    hits = of_class * in_top_k(truth, scores, 1)[:, None]
-    return np.moveaxis(ratio(weights @ hits, weights @ of_class), -1, 0)
+    is_class = positives(truth, scores.shape[1])[0].astype(float)
+    hits = is_class * in_top_k(truth, scores, 1)[:, None]
+    return np.moveaxis(ratio(weights @ hits, weights @ is_class), -1, 0)
 
 
 def balanced_accuracy(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):

@@ -157,15 +157,15 @@ def roc_auc(
     value, derivative = influence.auc(y, scores[rows])
     sides = [rows[y], rows[~y]]  # positives, negatives
     counts = [patients.count(side) for side in sides]
-    moved = [patients.sums(derivative[which], rows[which]) for which in (y, ~y)]
-    total = moved[0] + moved[1]
+    influences = [patients.sums(derivative[side_mask], rows[side_mask]) for side_mask in (y, ~y)]
+    total = influences[0] + influences[1]
     if why := _few_on_a_side(counts, FEWEST):
         return Estimate(value, np.nan, np.nan, total, why)
     sizes = np.array([len(side) for side in sides]) / _design_effect(
         [derivative[y] * len(sides[0]), derivative[~y] * len(sides[1])],
         [patients.of_case[side] for side in sides],
     )
-    variance, freedom = _observed(moved, counts)
+    variance, freedom = _observed(influences, counts)
     assumed = _newcombe(sizes)
     factor = _moved_towards(variance, assumed(value), freedom)
     quantile = float(scipy.stats.t.ppf(0.975, freedom + _PRIOR_FREEDOM))
@@ -191,12 +191,12 @@ def average_precision(
     value, derivative = influence.average_precision(y, scores[rows])
     for side in (y, ~y):  # what is left is the ranking, without how many positives were drawn
         derivative[side] -= derivative[side].sum() / max(side.sum(), 1)
-    moved = [patients.sums(derivative[which], rows[which]) for which in (y, ~y)]
-    total = moved[0] + moved[1]
+    influences = [patients.sums(derivative[side_mask], rows[side_mask]) for side_mask in (y, ~y)]
+    total = influences[0] + influences[1]
     counts = [patients.count(rows[y]), patients.count(rows[~y])]
     if why := _few_on_a_side(counts, FEWEST_FOR_AP):
         return Estimate(value, np.nan, np.nan, total, why)
-    variance, freedom = _observed(moved, counts)
+    variance, freedom = _observed(influences, counts)
     if value > 1 - 1e-12:  # all positives come first: each is a hit
         return Estimate(value, *wilson(value, counts[0]), total)
     spread = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (value * (1 - value))
@@ -223,8 +223,8 @@ def balanced_accuracy(
     parts = {name: share(hits, patients, among) for name, among in cases_of.items()}
     weight = 1 / len(parts)
     value = weight * sum(part.value for part in parts.values())
-    moved = weight * np.sum([part.influence for part in parts.values()], axis=0)
-    estimate = Estimate(value, np.nan, np.nan, moved)
+    patient_influence = weight * np.sum([part.influence for part in parts.values()], axis=0)
+    estimate = Estimate(value, np.nan, np.nan, patient_influence)
     if why := _why_none(parts):
         return estimate.without_interval(why)
     groups = list(cases_of.values())
@@ -233,8 +233,8 @@ def balanced_accuracy(
     shares = (np.array([part.value for part in parts.values()]) * sizes + 2) / (sizes + 4)
     observed = (shares * (1 - shares) / sizes).sum()
     equal = shares.mean() * (1 - shares.mean()) * (1 / sizes).sum()
-    of_one = weight**2 * (1 / sizes).sum() * observed / equal
-    low, high = _score(value, lambda t: t * (1 - t) * of_one, Z**2)
+    variance_factor = weight**2 * (1 / sizes).sum() * observed / equal
+    low, high = _score(value, lambda t: t * (1 - t) * variance_factor, Z**2)
     return dataclasses.replace(estimate, low=low, high=high)
 
 
@@ -248,14 +248,14 @@ def quadratic_kappa(true: np.ndarray, predicted: np.ndarray, patients: Patients)
     if len(np.unique(true)) < 2:
         return undefined(patients, "all cases have one grade" if len(true) else "no such case")
     value, derivative = influence.quadratic_kappa(true, predicted)
-    moved = patients.sums(derivative, np.arange(len(true)))
-    estimate = Estimate(value, np.nan, np.nan, moved)
+    patient_influence = patients.sums(derivative, np.arange(len(true)))
+    estimate = Estimate(value, np.nan, np.nan, patient_influence)
     count = len(patients)
     if count < FEWEST_FOR_KAPPA:
         return estimate.without_interval(_too_few(count, "patient"))
     if np.array_equal(true, predicted):  # no spread to see
         return estimate.without_interval("too few: 0 cases with a wrong grade")
-    variance = float(moved @ moved) * count / (count - 1)
+    variance = float(patient_influence @ patient_influence) * count / (count - 1)
     spread = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(variance) / (1 - value**2)
     low, high = np.tanh(np.arctanh(value) + np.array([-spread, spread]))
     return dataclasses.replace(estimate, low=float(low), high=float(high))
@@ -274,13 +274,13 @@ def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
     """
     w = np.asarray(weights, float)
     value = float(w @ [part.value for part in parts])
-    moved = np.stack([part.influence for part in parts])
-    total = w @ moved
+    influences = np.stack([part.influence for part in parts])
+    total = w @ influences
     if why := next((part.why for part in parts if part.why), ""):
         return Estimate(value, np.nan, np.nan, total, why)
-    size = np.sqrt((moved**2).sum(axis=1))
+    size = np.sqrt((influences**2).sum(axis=1))
     outer = np.outer(size, size)
-    r = np.divide(moved @ moved.T, outer, out=np.zeros_like(outer), where=outer > 0)
+    r = np.divide(influences @ influences.T, outer, out=np.zeros_like(outer), where=outer > 0)
     np.fill_diagonal(r, 1.0)
     below = np.array([p.value - p.low if x > 0 else p.high - p.value for p, x in zip(parts, w)])
     above = np.array([p.high - p.value if x > 0 else p.value - p.low for p, x in zip(parts, w)])
@@ -344,15 +344,15 @@ def _too_few(count: int, what: str) -> str:
     return f"too few: {count} {what}{'s' * (count != 1)}"
 
 
-def _observed(moved: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float, float]:
+def _observed(influences: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float, float]:
     """Returns (variance, degrees of freedom) of what the sides, or classes, contribute.
 
     Each side's sum of squares has the factor P / (P - 1) of its P patients; patients with cases on
     several sides add twice their product. Degrees of freedom after Satterthwaite (1946).
     """
-    sides = [float((m**2).sum()) * p / max(p - 1, 1) for m, p in zip(moved, counts)]
-    total = np.sum(moved, axis=0)
-    products = float(total @ total) - sum(float(m @ m) for m in moved)
+    sides = [float((m**2).sum()) * p / max(p - 1, 1) for m, p in zip(influences, counts)]
+    total = np.sum(influences, axis=0)
+    products = float(total @ total) - sum(float(m @ m) for m in influences)
     below = sum(v**2 / max(p - 1, 1) for v, p in zip(sides, counts))
     freedom = sum(sides) ** 2 / below if below > 0 else float(max(min(counts) - 1, 1))
     return max(sum(sides) + products, 0.0), freedom

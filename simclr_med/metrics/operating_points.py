@@ -133,13 +133,15 @@ def measure(
 def to_csv(rows: list[dict]) -> str:
     """Returns the rows of `measure` as a table; an empty cell where there is no interval."""
     header = ["class", "chosen_for", "threshold", "chosen_on_positives", "chosen_on_negatives"]
-    of_each = [(what, f"{what}_low", f"{what}_high") for what in ("sensitivity", "specificity")]
+    columns_of_rate = [
+        (what, f"{what}_low", f"{what}_high") for what in ("sensitivity", "specificity")
+    ]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *(name for names in of_each for name in names)])
+    writer.writerow([*header, *(name for names in columns_of_rate for name in names)])
     for row in rows:
         cells = [row[name] for name in header]
-        for what, *_ in of_each:
+        for what, *_ in columns_of_rate:
             limits = row[f"{what}_95"] or (None, None)
             cells += ["" if v is None or np.isnan(v) else f"{v:.4f}" for v in (row[what], *limits)]
         writer.writerow(spreadsheet.cells(cells))

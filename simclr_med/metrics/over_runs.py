@@ -94,15 +94,17 @@ def mean_over_runs(
         Averaged.of(first.truth, scores[0], first.class_names),
         Patients(first.patients),
     )
-    of_run = [
-        estimates(first.truth, one, first.class_names, patients, among=among, grades=grades).scalars
-        for one in scores
+    run_metrics = [
+        estimates(
+            first.truth, run_scores, first.class_names, patients, among=among, grades=grades
+        ).scalars
+        for run_scores in scores
     ]
-    side = Side(of_run, pretrainings or [str(i) for i in range(len(runs))])
+    side = Side(run_metrics, pretrainings or [str(i) for i in range(len(runs))])
     rows: dict[str, dict] = {}
-    for name in (name for name in of_run[0] if name in only):
+    for name in (name for name in run_metrics[0] if name in only):
         mean, has_spread = side.mean(name), len(runs) > 1
-        values = [run[name].value for run in of_run]
+        values = [run[name].value for run in run_metrics]
         limits = None if mean.why else [max(LEAST.get(name, 0.0), mean.low), min(1.0, mean.high)]
         rows[name] = {
             "mean": mean.value,

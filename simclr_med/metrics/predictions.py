@@ -69,7 +69,7 @@ def runs_of(text: str) -> list[str]:
     Raises:
       UserError: there is no such run, it was not evaluated yet, or it is given twice.
     """
-    paths = [path for one in items(text, "+") for path in _files_of(one)]
+    paths = [path for item in items(text, "+") for path in _files_of(item)]
     if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
         raise UserError(f"--runs: {twice[0]} is given twice on one side.")
     return paths

@@ -120,8 +120,8 @@ def estimates(
     }
     if truth.ndim == 1:
         right = metrics.in_top_k(truth, scores, 1)
-        of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
-        scalars["balanced_accuracy"] = intervals.balanced_accuracy(right, of_class, patients)
+        cases_of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
+        scalars["balanced_accuracy"] = intervals.balanced_accuracy(right, cases_of_class, patients)
     if grades is not None:
         scalars[KAPPA] = intervals.quadratic_kappa(
             grades[truth], grades[scores.argmax(axis=1)], patients
@@ -235,8 +235,8 @@ def classification(
             "negatives": int((~positive & known)[:, c].sum()),
         }
         threshold = {} if thresholds is None else {"threshold": float(thresholds[c])}
-        of_class = {name: values[c] for name, values in all_estimates.per_class.items()}
-        row["per_class"][class_name] = {**counts, **threshold, **_row(of_class)}
+        class_estimates = {name: values[c] for name, values in all_estimates.per_class.items()}
+        row["per_class"][class_name] = {**counts, **threshold, **_row(class_estimates)}
     if truth.ndim == 1:
         row["confusion"] = metrics.confusion_matrix(truth, scores).tolist()
     return row

@@ -63,18 +63,18 @@ def subgroups(
         if columns == "all" and len(np.unique(values)) > _MOST_VALUES:
             print(f"No subgroups by {column}: it has more than {_MOST_VALUES} values.")
             continue
-        of_labelled, pool = pool_small(values[labelled], cases.patients[labelled], min_patients)
+        labelled_values, pool = pool_small(values[labelled], cases.patients[labelled], min_patients)
         values = values.astype(object)
-        values[labelled] = of_labelled
-        for value in np.unique(of_labelled):
+        values[labelled] = labelled_values
+        for value in np.unique(labelled_values):
             chosen = labelled & (values == value)
             row = classification(_only(cases, chosen), scores[chosen], class_names, grades=grades)
             shown = {k: v for k, v in row.items() if k.removesuffix("_95") in _SHOWN}
             # Without the class and the number: that few patients of it are in this group.
             shown["no_interval"] = {k: "too few patients" for k in row["no_interval"] if k in shown}
             size = {"cases": row["cases"], "patients": row["patients"]}
-            of_pool = pool if pool and value == pool["value"] else {}
-            groups.append({"column": column, "value": str(value), **of_pool, **size, **shown})
+            pool_fields = pool if pool and value == pool["value"] else {}
+            groups.append({"column": column, "value": str(value), **pool_fields, **size, **shown})
     return sorted(groups, key=lambda group: (group["cases"], group["column"], group["value"]))
 
 

@@ -31,15 +31,15 @@ def headline(result: dict) -> tuple[str, dict]:
     return "", {}
 
 
-def encoder_title(result: dict, which: str) -> str:
+def encoder_title(result: dict, encoder: str) -> str:
     """Returns the title of an encoder in a result's rows, such as "untrained, BatchNorm calibrated".
 
     Args:
       result: the content of result.json.
-      which: key of the encoder in its rows.
+      encoder: its key in the rows.
     """
-    calibrated = result.get("encoders", {}).get(which, {}).get("batch_norm_images")
-    return f"{which}, BatchNorm calibrated" if calibrated else which
+    calibrated = result.get("encoders", {}).get(encoder, {}).get("batch_norm_images")
+    return f"{encoder}, BatchNorm calibrated" if calibrated else encoder
 
 
 def metrics_of(row: dict) -> list[str]:

@@ -40,9 +40,9 @@ def all_scores(
     scores: dict = {}
     facts: dict = {}
     for name, evaluator in EVALUATORS.items():
-        for which, x in train_x.items():
-            fit_facts = facts.setdefault(name, {}).setdefault(which, {})
-            scores[name, which] = evaluator(
-                x, train_y, train_patients, test_x[which], num_classes, seed, fit_facts
+        for encoder, x in train_x.items():
+            fit_facts = facts.setdefault(name, {}).setdefault(encoder, {})
+            scores[name, encoder] = evaluator(
+                x, train_y, train_patients, test_x[encoder], num_classes, seed, fit_facts
             )
     return scores, facts

@@ -26,9 +26,9 @@ class SmallRegressions:
     def __init__(self, x: np.ndarray, truth: np.ndarray, used: np.ndarray, *, softmax: bool):
         self._x, self.num_fits = x, used.shape[1]
         self._parts = []
-        for which, rows in enumerate(used.T):
+        for index, rows in enumerate(used.T):
             scaler = StandardScaler().fit(x[rows])
-            y = truth[rows].argmax(axis=1) if softmax else truth[rows, which]
+            y = truth[rows].argmax(axis=1) if softmax else truth[rows, index]
             self._parts.append((scaler, scaler.transform(x[rows]), y))
 
     def fit(self, c: np.ndarray, start: np.ndarray | None = None, *, rough: bool = False) -> Fit:

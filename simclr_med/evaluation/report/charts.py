@@ -178,12 +178,14 @@ def dots(rows: list[tuple[str, float, float, float]], overall: float, xlabel: st
     value, low, high = np.array([row[1:] for row in rows], float).T
     axis.hlines(y, low, high, color=_BLUE, linewidth=1.4)
     few = np.isnan(low) | np.isnan(high)
-    for which, colour, name in (
+    for rows_drawn, colour, name in (
         (~few, _BLUE, "with its interval"),
         (few, "white", "too few patients for an interval"),
     ):
-        if which.any():
-            (dot,) = axis.plot(value[which], y[which], "o", color=_BLUE, markersize=4.5, label=name)
+        if rows_drawn.any():
+            (dot,) = axis.plot(
+                value[rows_drawn], y[rows_drawn], "o", color=_BLUE, markersize=4.5, label=name
+            )
             dot.set_markerfacecolor(colour)
     axis.axvline(overall, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
     axis.set_yticks(y, [_short(row[0], 40) for row in rows])

@@ -23,9 +23,9 @@ _POOLED = (
 def results(result: dict) -> str:
     """Returns the table of every evaluator and encoder."""
     rows = [
-        (evaluator, which, row)
+        (evaluator, encoder, row)
         for evaluator, encoders in result["classification"].items()
-        for which, row in encoders.items()
+        for encoder, row in encoders.items()
     ]
     if not rows:
         return page.paragraph("No labelled cases: nothing was measured.")
@@ -38,12 +38,12 @@ def results(result: dict) -> str:
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [
-                f"{evaluator}, {text.encoder_title(result, which)}",
+                f"{evaluator}, {text.encoder_title(result, encoder)}",
                 f"{row['cases']}",
                 f"{row['patients']}",
             ]
             + [text.estimate(row, name, "\n", short=True) for name in names]
-            for evaluator, which, row in rows
+            for evaluator, encoder, row in rows
         ],
         "Each number with its 95 % interval over patients. “Too few”: patients for an interval; of "
         "which class, the summary says.",

@@ -146,16 +146,16 @@ def _table(result: dict, out: rich.console.Console) -> rich.table.Table:
         f"{trained_row['patients']} patients, step {result['global_step']}; [95 % over patients]"
     )
     metrics = [name for name in _OF_TABLE if name in trained_row]
-    encoders = list(dict.fromkeys(which for rows in evaluators.values() for which in rows))
-    star = {which: " *" * (encoder_title(result, which) != which) for which in encoders}
+    encoders = list(dict.fromkeys(encoder for rows in evaluators.values() for encoder in rows))
+    star = {encoder: " *" * (encoder_title(result, encoder) != encoder) for encoder in encoders}
 
     def text(row: dict, name: str) -> str:
         return estimate(row, name, short=True) if row else ""
 
     wide = [
-        [evaluator, which + star[which], *(text(row, name) for name in metrics)]
+        [evaluator, encoder + star[encoder], *(text(row, name) for name in metrics)]
         for evaluator, rows in evaluators.items()
-        for which, row in rows.items()
+        for encoder, row in rows.items()
     ]
     columns = ["", "encoder", *(TITLES[name] for name in metrics)]
     wide_table = terminal.table(out, title, columns, wide, 2, "left")

@@ -79,8 +79,8 @@ def _hits(cases: Cases, scores: np.ndarray | None, loss: np.ndarray, number: int
     order = right[np.argsort(loss[right], kind="stable")]
     turn = np.zeros(len(order), int)  # place within its class
     for c in np.unique(cases.labels[order]):
-        of_class = cases.labels[order] == c
-        turn[of_class] = np.arange(of_class.sum())
+        in_class = cases.labels[order] == c
+        turn[in_class] = np.arange(in_class.sum())
     return order[np.lexsort((loss[order], turn))][:number]
 
 
@@ -150,6 +150,6 @@ def _queries(cases: Cases, number: int, seed: int) -> np.ndarray:
         np.empty(len(label)),
     )  # place in its class, cases of its class
     for c in np.unique(label):
-        of_class = shuffled[label[shuffled] == c]
-        turn[of_class], size[of_class] = np.arange(len(of_class)), len(of_class)
+        class_cases = shuffled[label[shuffled] == c]
+        turn[class_cases], size[class_cases] = np.arange(len(class_cases)), len(class_cases)
     return np.lexsort((label, -size, turn, label < 0))[:number]
