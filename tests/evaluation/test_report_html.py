@@ -555,7 +555,7 @@ def test_near_duplicates_equal_a_slow_double_loop(monkeypatch):
     np.testing.assert_allclose(duplicates.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
 
 
-def test_near_duplicates_are_counted_and_shown_or_said_to_be_none():
+def test_near_duplicates_are_counted_and_shown_or_reported_as_none():
     result, view = made_case(n=30)
     features = np.eye(30)
     features[7] = features[20]  # of two patients

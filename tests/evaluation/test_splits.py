@@ -127,7 +127,7 @@ def in_common(result):
         (["--allow_patient_overlap"], "which chose the run or its checkpoint"),
     ],
 )
-def test_an_evaluation_on_known_patients_is_refused_and_told_the_splits(
+def test_an_evaluation_on_known_patients_is_refused_and_names_the_splits(
     world, tuned, arguments, words
 ):
     before = sorted(os.listdir(tuned))
@@ -566,8 +566,10 @@ def test_two_copies_of_a_published_dataset_have_the_same_patients(tmp_path):
 
 @pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "flags").glob("*.flags")))
 def test_no_recipe_is_caught(world, recipe):
-    given = flags.parse(["", f"--flagfile={recipe}"]).given
-    is_study = given.get("mode") == "study"
-    for config in of_study(given).values() if is_study else [flags.config_from(given)]:
+    recipe_flags = flags.parse(["", f"--flagfile={recipe}"]).given
+    is_study = recipe_flags.get("mode") == "study"
+    for config in (
+        of_study(recipe_flags).values() if is_study else [flags.config_from(recipe_flags)]
+    ):
         config = config.replace(label_set="all", selection_metric="macro_auc")
         evaluate.check_splits(config, world.builder)
