@@ -47,8 +47,8 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> TrainedModel:
     0      c0           1
     1      c1           2
     """
-    given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
-    paths = [os.path.expanduser(os.fspath(p)) for p in given]
+    folders = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    paths = [os.path.expanduser(os.fspath(p)) for p in folders]
     configs = {p: config_of_model({"mode": "predict"}, p) for p in paths}
     return TrainedModel(open_ensemble(configs, distribution.local_strategy(), or_encoder=True))
 
@@ -108,15 +108,15 @@ class TrainedModel:
           images: see the class.
         """
         cases = [case for part in predict(self._ensemble, self._cases(images)) for case in part]
-        found = [case.features for case in cases if case.features is not None]
-        d = len(found[0]) if found else width(self._ensemble.members[0].model)
+        features = [case.features for case in cases if case.features is not None]
+        d = len(features[0]) if features else width(self._ensemble.members[0].model)
         nothing = np.full(d, np.nan, np.float32)
         rows = [nothing if case.features is None else case.features for case in cases]
         index = pd.Index([case.case_id for case in cases], name="case_id")
         return pd.DataFrame(np.array(rows, np.float32).reshape(len(rows), d), index=index)
 
     def summary(self) -> str:
-        """Returns in a few lines what the model is; also what it shows in a notebook."""
+        """Returns a description of the model in a few lines; a notebook shows it too."""
         lines = []
         for member in self._ensemble.members:
             config = member.config
@@ -144,10 +144,10 @@ class TrainedModel:
           UserError: there are none.
         """
         data = self._ensemble.config.data
-        found = _as_cases(images, data.projection, data.bag_by == "patient")
-        if isinstance(found, NewCases):
-            return found.load(0, data.build_long_side, data.dicom_frame)
-        return found
+        cases = _as_cases(images, data.projection, data.bag_by == "patient")
+        if isinstance(cases, NewCases):
+            return cases.load(0, data.build_long_side, data.dicom_frame)
+        return cases
 
 
 def verify(folder: str | os.PathLike, **flags: Any) -> bool:
@@ -170,7 +170,7 @@ def pretrain(
     recipe: str = "laptop.flags",
     **flags: Any,
 ) -> str:
-    """Pretrains on a folder of images, or goes on with what was begun in `model_dir`; returns that.
+    """Pretrains on a folder of images, or resumes the run in `model_dir`; returns `model_dir`.
 
     Args:
       folder: of the images; labels are used to evaluate only.
@@ -216,7 +216,7 @@ def _train(recipe: str, model_dir: str | os.PathLike, flags: Mapping[str, Any]) 
 
 
 def _run(flags: Mapping[str, Any]) -> int:
-    """Runs a command line in this process, and gives Ctrl-C back to whoever had it; returns its code."""
+    """Runs a command line in this process and returns its exit code; restores the handler of Ctrl-C."""
     argv = ["simclr-med"]
     for name, value in flags.items():
         if isinstance(value, bool):
@@ -229,7 +229,7 @@ def _run(flags: Mapping[str, Any]) -> int:
     try:
         return main.run(argv)
     finally:
-        # What a command sets for its whole process is not for a notebook that goes on with other work.
+        # A command's process-wide settings must not leak into a notebook that continues with other work.
         keras.mixed_precision.set_global_policy(policy)
         if not was_deterministic:
             _tf_config.disable_op_determinism()
@@ -252,10 +252,10 @@ def _as_cases(images: Any, projection: str, by_patient: bool) -> NewCases | Iter
         images = {os.fspath(p) if are_paths else f"{i}": [p] for i, p in enumerate(images)}
     if not images:
         raise UserError("There are no images.")
-    pictures = [picture for of_case in images.values() for picture in of_case]
+    pictures = [picture for case_images in images.values() for picture in case_images]
     if all(isinstance(picture, (str, os.PathLike)) for picture in pictures):
         return in_paths({str(case): list(map(os.fspath, p)) for case, p in images.items()})
-    return iter([_of_arrays(str(case), of_case) for case, of_case in images.items()])
+    return iter([_of_arrays(str(case), case_images) for case, case_images in images.items()])
 
 
 def _of_arrays(case: str, pictures: Sequence[np.ndarray]) -> Loaded:

@@ -39,27 +39,40 @@ def set_up(config: Config) -> tf.distribute.Strategy:
 
 
 def set_precision(config: Config) -> None:
-    """Makes --mixed_precision hold for the layers that are made from now on."""
+    """Applies --mixed_precision to the layers that are made from now on."""
     keras.mixed_precision.set_global_policy(
         "mixed_bfloat16" if config.device.mixed_precision else "float32"
     )
 
 
-def open_bags(config: Config, builder, split: str, **also: bool) -> Bags:
-    """Returns a split's bags, read as the configuration says; `also` is for `open_split`.
+def open_bags(config: Config, builder, split: str, **options: bool) -> Bags:
+    """Returns a split's bags, read as the configuration says.
 
-    A fold of a split is one too, see `data.folds`.
+    Args:
+      config: with how labels and projections are read.
+      builder: of the prepared dataset.
+      split: its name, a slice of it, or a fold (see `data.folds`).
+      **options: of `data.open_split`, such as with_metadata=True.
     """
-    return folds.open_part(builder, split, LabelReading.of(config.data), **also)
+    return folds.open_part(builder, split, LabelReading.of(config.data), **options)
 
 
 def label_reading(config: Config, bags: Bags) -> dict[str, str]:
-    """Returns how several labels were read, for the files of a run; {} where a bag has one or none."""
+    """Returns how the labels were read, for the files of a run; {} for data that is not multi-label.
+
+    Args:
+      config: of the run.
+      bags: of a split.
+    """
     return dataclasses.asdict(LabelReading.of(config.data)) if bags.multilabel else {}
 
 
 def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
-    """Returns the cases of the training split, and which of them train with their label, [n].
+    """Returns the cases of the training split, and which of them train with their label, bool [n].
+
+    Args:
+      config: of the run; --label_fraction and the seeds choose.
+      bags: of the training split.
 
     Raises:
       UserError: no case has a label.
@@ -71,7 +84,12 @@ def labelled_cases(config: Config, bags: Bags) -> tuple[Cases, np.ndarray]:
 
 
 def chosen_cases(config: Config, cases: Cases) -> np.ndarray:
-    """Returns which cases of the training split train with their label, bool [n]."""
+    """Returns which cases of the training split train with their label, bool [n].
+
+    Args:
+      config: of the run; --label_fraction and the seeds choose.
+      cases: of the training split, n of them.
+    """
     seed = config.run.seed if config.data.label_seed is None else config.data.label_seed
     return label_fraction.chosen_cases(cases, config.data.label_fraction, seed)
 
@@ -79,7 +97,11 @@ def chosen_cases(config: Config, cases: Cases) -> np.ndarray:
 def make_model(config: Config, num_classes: int) -> Model:
     """Returns a built model with the initial weights of `--seed`; call it in the strategy's scope.
 
-    While pretraining there is a supervised head only if `--lineareval_while_pretraining`.
+    While pretraining there is a supervised head only with `--lineareval_while_pretraining`.
+
+    Args:
+      config: of the run, its input range settled.
+      num_classes: of the supervised head; 0 without one.
     """
     keras.utils.set_random_seed(config.run.seed)
     finetune = config.run.train_mode == "finetune"
@@ -99,10 +121,10 @@ def make_model(config: Config, num_classes: int) -> Model:
 
 
 def check_folders(config: Config) -> None:
-    """Refuses local folders where the TPU is another machine, for it opens the files itself.
+    """Checks that folders are remote where the TPU is another machine, which opens the files itself.
 
     Raises:
-      UserError: there are such.
+      UserError: a folder is local.
     """
     address = config.device.tpu_name or config.device.master
     if not address or address == "local":

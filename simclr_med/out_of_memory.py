@@ -16,7 +16,7 @@ _SIGNS = ("RESOURCE_EXHAUSTED", "Out of memory", "Dst tensor is not initialized"
 
 @contextlib.contextmanager
 def explained(config: Config, num_replicas: int) -> Iterator[None]:
-    """While entered, an error of TensorFlow's about memory becomes one that names what helps to train.
+    """Turns an error of TensorFlow's about memory into one that names the flags that help to train.
 
     Args:
       config: of the run; a flag that is on already is not named.
@@ -32,7 +32,15 @@ def explained(config: Config, num_replicas: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained_in_evaluation(config: Config, num_replicas: int) -> Iterator[None]:
-    """The same for forward passes alone, where other flags help."""
+    """Does the same for forward passes alone, where other flags help.
+
+    Args:
+      config: of the run.
+      num_replicas: R, which share a batch.
+
+    Raises:
+      UserError: memory did not suffice.
+    """
     size = f"--eval_batch_size={config.eval.eval_batch_size}"
     with _explained(config, num_replicas, size, _remedies_in_evaluation):
         yield
@@ -63,32 +71,34 @@ def _is_about_memory(error: tf.errors.OpError) -> bool:
 
 
 def _remedies(config: Config, num_replicas: int) -> list[str]:
-    train, found = config.train, []
+    train, remedies = config.train, []
     if not config.device.mixed_precision:
-        found.append("--mixed_precision (activations in 16 bits)")
+        remedies.append("--mixed_precision (activations in 16 bits)")
     if not config.model.remat:
-        found.append("--remat (the same numbers, a third more time)")
+        remedies.append("--remat (the same numbers, a third more time)")
     if not train.nt_xent_chunk and config.method != "finetune":
-        found.append("--nt_xent_chunk=1024 (the same numbers; helps from batches of some 4,096 on)")
+        remedies.append(
+            "--nt_xent_chunk=1024 (the same numbers; helps from batches of some 4,096 on)"
+        )
     local = train.train_batch_size // num_replicas
     at_once = train.micro_batch or local
     if at_once > 1:
         fewer = next(n for n in range(at_once // 2, 0, -1) if local % n == 0)
-        found.append(
-            f"--micro_batch={fewer} (the loss stays that of the whole batch; its help says what "
-            "becomes of BatchNorm)"
+        remedies.append(
+            f"--micro_batch={fewer} (the loss stays that of the whole batch; --help explains the "
+            "effect on BatchNorm)"
         )
-    return [*found, "a smaller --train_batch_size or --image_size"]
+    return [*remedies, "a smaller --train_batch_size or --image_size"]
 
 
 def _remedies_in_evaluation(config: Config, num_replicas: int) -> list[str]:
-    size, found = config.eval.eval_batch_size, []
+    size, remedies = config.eval.eval_batch_size, []
     if size > num_replicas:  # each of which gets an image at least
-        same = "the same numbers"
+        effect = "the same numbers"
         if config.eval.eval_steps:  # which counts in batches
-            same += ", if --eval_steps grows as much"
-        found.append(f"--eval_batch_size={max(num_replicas, size // 2)} or less ({same})")
-    found.append("a device that no other process uses, such as the training that is followed")
+            effect += ", if --eval_steps grows as much"
+        remedies.append(f"--eval_batch_size={max(num_replicas, size // 2)} or less ({effect})")
+    remedies.append("a device that no other process uses, such as the training that is followed")
     if not config.device.mixed_precision:
-        found.append("--mixed_precision (activations in 16 bits: slightly other numbers)")
-    return found
+        remedies.append("--mixed_precision (activations in 16 bits: slightly other numbers)")
+    return remedies

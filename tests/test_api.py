@@ -37,9 +37,9 @@ def model(tiny_tuned):
 
 def test_the_examples_of_the_docstrings(tiny_tuned, photos):
     names = {"simclr_med": simclr_med, "run": tiny_tuned, "photos": photos}
-    found = doctest.DocTestFinder().find(api.load, "load", globs=names)
+    examples = doctest.DocTestFinder().find(api.load, "load", globs=names)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in found:
+    for test in examples:
         runner.run(test)
     assert runner.summarize(verbose=False) == (0, 4)
 
@@ -51,10 +51,12 @@ def test_a_folder_gives_what_the_command_gives(model, tiny_tuned, photos, tmp_pa
     )
     assert code == 0
     expected = pd.read_csv(tmp_path / "predictions_new.csv")
-    found = model.predict(photos)
-    assert list(found) == list(expected) and list(found["case_id"]) == list(expected["case_id"])
-    np.testing.assert_allclose(found[CLASSES], expected[CLASSES], atol=1e-7)
-    assert list(found["prediction"]) == list(expected["prediction"])
+    predictions = model.predict(photos)
+    assert list(predictions) == list(expected) and list(predictions["case_id"]) == list(
+        expected["case_id"]
+    )
+    np.testing.assert_allclose(predictions[CLASSES], expected[CLASSES], atol=1e-7)
+    assert list(predictions["prediction"]) == list(expected["prediction"])
 
 
 def test_paths_arrays_and_cases_of_several_are_the_same_images(model, photos):
@@ -79,19 +81,19 @@ def test_embeddings_are_those_of_embed_and_of_a_pretrained_run_too(
         code, _, errors = command_line.run("--mode=embed", f"--model_dir={there}")
         assert code == 0, errors
         stored = np.load(there / "embeddings_validation.npz")
-        found = trained.embed(photos).loc[stored["case_id"]]
-        np.testing.assert_allclose(found, stored["embeddings"], rtol=1e-4, atol=1e-5)
+        embeddings = trained.embed(photos).loc[stored["case_id"]]
+        np.testing.assert_allclose(embeddings, stored["embeddings"], rtol=1e-4, atol=1e-5)
     assert "pretrained: no classes" in simclr_med.load(tiny_pretrained).summary()
     with pytest.raises(UserError, match="tells no classes apart"):
         simclr_med.load(tiny_pretrained).predict(photos)
 
 
-def test_what_is_no_image_is_said(model, tmp_path):
+def test_what_is_not_an_image_is_an_error(model, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"x")
     (row,) = model.predict([tmp_path / "broken.png"]).to_dict("records")
     assert "not an image" in row["unreadable"] and row["label0"] is None
     assert np.isnan(model.embed([tmp_path / "broken.png"])).all(axis=None)
-    for images, said in (
+    for images, message in (
         ([], "There are no images"),
         ("nowhere/*.png", "matches no file"),
         ([np.zeros((3, 4, 2), np.uint8)], "is no image"),
@@ -99,7 +101,7 @@ def test_what_is_no_image_is_said(model, tmp_path):
         ([np.zeros((3, 4), np.int32)], "give uint8"),
         (tmp_path / "nowhere", "matches no file"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             model.predict(images)
     with pytest.raises(UserError, match="no such folder"):
         simclr_med.load(tmp_path / "nowhere")
@@ -108,19 +110,19 @@ def test_what_is_no_image_is_said(model, tmp_path):
 def test_in_a_thread_and_after_one_another(tiny_tuned, photos):
     """Nothing of the process is changed: the handler of Ctrl-C, the precision of Keras."""
     handler, policy = signal.getsignal(signal.SIGINT), keras.mixed_precision.global_policy().name
-    found = []
+    predictions = []
 
     def work():
-        found.append(simclr_med.load(tiny_tuned).predict(photos)[CLASSES])
+        predictions.append(simclr_med.load(tiny_tuned).predict(photos)[CLASSES])
 
     for _ in range(2):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
     work()
-    for other in found[1:]:
-        np.testing.assert_array_equal(found[0], other)
-    assert len(found) == 3 and signal.getsignal(signal.SIGINT) is handler
+    for other in predictions[1:]:
+        np.testing.assert_array_equal(predictions[0], other)
+    assert len(predictions) == 3 and signal.getsignal(signal.SIGINT) is handler
     assert keras.mixed_precision.global_policy().name == policy
 
 

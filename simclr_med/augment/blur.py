@@ -39,14 +39,24 @@ def gaussian_blur(images: tf.Tensor, sigma: tf.Tensor, radius: int) -> tf.Tensor
 
 
 def draw(seed: tf.Tensor, n: int) -> dict[str, tf.Tensor]:
-    """Returns {"sigma": [n] px, "blur": bool [n]} from a stateless seed int32 [2]."""
+    """Returns the parameters of n images: {"sigma": px [n], "blur": bool [n]}.
+
+    Args:
+      seed: stateless, int32 [2].
+      n: number of images.
+    """
     u = uniform((n, 2), seed)
     low, high = SIGMA_RANGE
     return {"sigma": low + u[:, 0] * (high - low), "blur": u[:, 1] < PROBABILITY}
 
 
 def random_blur(images: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns images [n, C, H, W] blurred where `draw`'s parameters say so, clipped to [0, 1]."""
+    """Returns the images, some of them blurred, clipped to [0, 1].
+
+    Args:
+      images: float32 [n, C, H, W] in [0, 1].
+      parameters: from `draw`.
+    """
     radius = radius_for(images.shape[2])
 
     def blurred(x):

@@ -15,14 +15,26 @@ Change = Callable[[tf.Tensor], tf.Tensor]
 
 
 def change_where(condition: tf.Tensor, change: Change, images: tf.Tensor) -> tf.Tensor:
-    """Returns images [n, ...], changed where `condition`, bool [n], is true."""
+    """Returns the images, changed where the condition is true.
+
+    Args:
+      condition: bool [n].
+      change: of images [n, C, H, W], to the same shape.
+      images: [n, C, H, W].
+    """
     if images.shape[0] == 1:
         return tf.cond(condition[0], lambda: change(images), lambda: images)
     return tf.where(per_image(condition), change(images), images)
 
 
 def change_by(index: tf.Tensor, changes: list[Change], images: tf.Tensor) -> tf.Tensor:
-    """Returns images [n, ...], each changed by `changes[index]`; index int32 [n]."""
+    """Returns the images, each changed by `changes[index]`.
+
+    Args:
+      index: of each image's change, int32 [n].
+      changes: of images [n, C, H, W], to the same shape.
+      images: [n, C, H, W].
+    """
     if images.shape[0] == 1:
         return tf.switch_case(index[0], [lambda c=change: c(images) for change in changes])
     changed = changes[0](images)
@@ -32,5 +44,5 @@ def change_by(index: tf.Tensor, changes: list[Change], images: tf.Tensor) -> tf.
 
 
 def per_image(x: tf.Tensor) -> tf.Tensor:
-    """Returns x [n] as [n, 1, 1, 1], to meet images."""
+    """Returns x [n] as [n, 1, 1, 1], which broadcasts against images."""
     return x[:, tf.newaxis, tf.newaxis, tf.newaxis]

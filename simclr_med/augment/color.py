@@ -33,12 +33,12 @@ def adjust_contrast(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 def adjust_saturation(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Returns images [n, 3, H, W] in [0, 1], the saturation c / v scaled by factor [n], up to 1."""
     v, c = _value_and_chroma(images)
-    most = v / tf.maximum(c, 1e-12)  # grey has c = 0, where v - images is 0 too
-    return v - (v - images) * tf.minimum(per_image(factor), most)
+    largest = v / tf.maximum(c, 1e-12)  # grey has c = 0, where v - images is 0 too
+    return v - (v - images) * tf.minimum(per_image(factor), largest)
 
 
 def adjust_hue(images: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
-    """Returns images [n, 3, H, W] in [0, 1] with the hue turned by `delta` [n], 1 a full turn.
+    """Returns images [n, 3, H, W] in [0, 1] with the hue rotated by `delta` [n], 1 a full turn.
 
     In sixths of a turn, the distance of a channel is c max(0, min(k, 4 - k, 1)) where
     k = (hue + 5, 3 or 1) mod 6 for red, green or blue. Here k comes multiplied by c, which spares
@@ -51,8 +51,8 @@ def adjust_hue(images: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
         green - blue,
         tf.where(v == green, blue - red + 2.0 * c, red - green + 4.0 * c),
     )
-    turned = tf.math.floormod(tf.constant([5.0, 3.0, 1.0]) + 6.0 * delta[:, tf.newaxis], 6.0)
-    k = hue + turned[:, :, tf.newaxis, tf.newaxis] * c  # in [-c, 11 c)
+    rotated = tf.math.floormod(tf.constant([5.0, 3.0, 1.0]) + 6.0 * delta[:, tf.newaxis], 6.0)
+    k = hue + rotated[:, :, tf.newaxis, tf.newaxis] * c  # in [-c, 11 c)
     k = tf.where(k >= 6.0 * c, k - 6.0 * c, k)
     return v - tf.clip_by_value(tf.minimum(k, 4.0 * c - k), 0.0, c)
 
@@ -68,21 +68,27 @@ def draw(seed: tf.Tensor, n: int, strength: float, grey_probability: float) -> d
 
     brightness, contrast and saturation factors U(max(0, 1 - 0.8 s), 1 + 0.8 s), hue U(-0.2 s,
     0.2 s) turns, order [n, 4] a random permutation, jitter and grey bool [n].
+
+    Args:
+      seed: stateless, int32 [2].
+      n: number of images.
+      strength: s.
+      grey_probability: of converting an image to greyscale.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 7, alg="philox"))
     low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
 
-    def own(i, *bounds, shape=(n,)):
+    def sample(i, *bounds, shape=(n,)):
         return uniform(shape, seeds[i], *bounds)
 
     return {
-        "brightness": own(0, low, high),
-        "contrast": own(1, low, high),
-        "saturation": own(2, low, high),
-        "hue": own(3, -0.2 * strength, 0.2 * strength),
-        "order": tf.argsort(own(4, shape=(n, 4)), axis=-1),
-        "jitter": own(5) < JITTER_PROBABILITY,
-        "grey": own(6) < grey_probability,
+        "brightness": sample(0, low, high),
+        "contrast": sample(1, low, high),
+        "saturation": sample(2, low, high),
+        "hue": sample(3, -0.2 * strength, 0.2 * strength),
+        "order": tf.argsort(sample(4, shape=(n, 4)), axis=-1),
+        "jitter": sample(5) < JITTER_PROBABILITY,
+        "grey": sample(6) < grey_probability,
     }
 
 
@@ -95,9 +101,15 @@ def jitter(
     hue: tf.Tensor,
     order: tf.Tensor,
 ) -> tf.Tensor:
-    """Returns images [n, 3, H, W] with the four distortions in each image's own order.
+    """Returns the images after four colour distortions, in a random order for each image.
 
-    Clips to [0, 1] after each. In every round each image does one of the four.
+    Clips to [0, 1] after each. In every round each image undergoes one of the four.
+
+    Args:
+      images: float32 [n, 3, H, W] in [0, 1].
+      brightness, contrast, saturation: factors, [n].
+      hue: in turns, [n].
+      order: of the distortions, a permutation of 0..3 for each image, int [n, 4].
     """
     changes = [
         lambda x: adjust_brightness(x, brightness),
@@ -115,7 +127,12 @@ def jitter(
 
 
 def distort_color(images: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns images [n, 3, H, W] jittered and turned grey where `draw`'s parameters say so."""
+    """Returns the images, some of them jittered, some converted to greyscale.
+
+    Args:
+      images: float32 [n, 3, H, W] in [0, 1].
+      parameters: from `draw`.
+    """
     parameters = dict(parameters)
     do_jitter, do_grey = parameters.pop("jitter"), parameters.pop("grey")
     images = change_where(do_jitter, lambda x: jitter(x, **parameters), images)

@@ -59,7 +59,7 @@ def decode_random_crops(
         )
         return windows[:, :2], windows[:, 2:]  # top and left, height and width
 
-    def of_jpeg():
+    def from_jpeg():
         shape = tf.image.extract_jpeg_shape(encoded)
         begin, extent = draw(shape)
         halvings = _halvings(begin, extent, size) if antialias else tf.constant(0)
@@ -71,11 +71,11 @@ def decode_random_crops(
         window = tf.concat([first, last - first], axis=0)
         return _decode_jpeg(encoded, window, halvings, antialias), begin - first, extent
 
-    def of_others():
+    def from_other_format():
         pixels = tf.io.decode_image(encoded, channels=0, expand_animations=False)
         return pixels, *draw(tf.shape(pixels))
 
-    pixels, begin, extent = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
+    pixels, begin, extent = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other_format)
     colours = tf.where(tf.shape(pixels)[-1:] < 3, 1, 3)  # without alpha
     resized = []
     for v in views:
@@ -114,7 +114,7 @@ def _decode_jpeg(
       antialias: with the accurate inverse DCT, see `_DCT`.
     """
 
-    def at(ratio):
+    def decode_at(ratio):
         return lambda: tf.raw_ops.DecodeAndCropJpeg(
             contents=encoded,
             crop_window=window,
@@ -123,7 +123,7 @@ def _decode_jpeg(
             dct_method=_DCT[antialias],
         )
 
-    return tf.switch_case(halvings, [at(1), at(2), at(4), at(8)])
+    return tf.switch_case(halvings, [decode_at(1), decode_at(2), decode_at(4), decode_at(8)])
 
 
 def _to_uint8(x: tf.Tensor) -> tf.Tensor:
@@ -148,9 +148,16 @@ def random_crop_window(
 ) -> tf.Tensor:
     """Returns [top, left, height, width], px, of a random crop of an image of `shape` [3].
 
-    Of a large image, whatever its format, a crop with enough pixels at a half, a quarter or an eighth
-    is drawn at multiples of 2, 4 or 8 px, less than half an output pixel, where a JPEG can be decoded
+    Of a large image, in any format, a crop with enough pixels at a half, a quarter or an eighth is
+    drawn at multiples of 2, 4 or 8 px, less than half an output pixel, where a JPEG can be decoded
     smaller. Without `antialias`: to the pixel, as the reference draws.
+
+    Args:
+      shape: of the image, int [3].
+      seed: stateless, int [2].
+      size: of the output, px.
+      antialias: allow such multiples.
+      min_area: share of the image that the crop covers at least.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -171,15 +178,21 @@ def random_crop_window(
 
 
 def decode_center_crop(encoded: tf.Tensor, size: int, antialias: bool = True) -> tf.Tensor:
-    """Returns the centre of the image, resized: float32 [size, size, 3] in [0, 1]."""
+    """Returns the centre of the image, resized: float32 [size, size, 3] in [0, 1].
 
-    def of_jpeg():
+    Args:
+      encoded: bytes of a JPEG, PNG, GIF or BMP, scalar string.
+      size: px.
+      antialias: see `resize`.
+    """
+
+    def from_jpeg():
         return tf.io.decode_jpeg(encoded, channels=3, dct_method=_DCT[antialias])
 
-    def of_others():
+    def from_other_format():
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
-    image = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
+    image = tf.cond(tf.io.is_jpeg(encoded), from_jpeg, from_other_format)
     return evaluation_view(image, size, antialias)
 
 

@@ -9,10 +9,20 @@ from simclr_med.augment.draws import uniform
 
 
 def draw(seed: tf.Tensor, n: int) -> dict[str, tf.Tensor]:
-    """Returns {"flip": bool [n]}, true for half, from a stateless seed int32 [2]."""
+    """Returns the parameters of n images: {"flip": bool [n]}, true for half of them on average.
+
+    Args:
+      seed: stateless, int32 [2].
+      n: number of images.
+    """
     return {"flip": uniform((n,), seed) < 0.5}
 
 
 def random_flip(images: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns images [n, C, H, W] mirrored left to right where `draw`'s parameters say so."""
+    """Returns the images, some of them mirrored left to right.
+
+    Args:
+      images: [n, C, H, W].
+      parameters: from `draw`.
+    """
     return change_where(parameters["flip"], lambda x: tf.reverse(x, [3]), images)

@@ -15,13 +15,24 @@ _BYTES = [1, 1 << 8, 1 << 16]  # a pixel's three channels in one int32: one gath
 
 
 def draw(seed: tf.Tensor, n: int, degrees: float) -> dict[str, tf.Tensor]:
-    """Returns {"angle": U(-degrees, degrees) in radians, [n]} from a stateless seed int32 [2]."""
+    """Returns the parameters of n images: {"angle": U(-degrees, degrees) in radians, [n]}.
+
+    Args:
+      seed: stateless, int32 [2].
+      n: number of images.
+      degrees: the largest angle.
+    """
     limit = math.radians(degrees)
     return {"angle": uniform((n,), seed, -limit, limit)}
 
 
 def random_rotate(images: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Returns images as `rotate` does, by the angles of `draw`."""
+    """Returns the images rotated, see `rotate`.
+
+    Args:
+      images: uint8 [n, H, W, 3].
+      parameters: from `draw`.
+    """
     return rotate(images, parameters["angle"])
 
 
@@ -58,8 +69,8 @@ def rotate(images: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     if images.shape[0] == 1:
         # On the CPU (see choose.py): what a branch returns XLA keeps as it is. Without a branch it
         # would move the gathers into step 3 and make them once for each channel.
-        unmoved = [tf.reshape(packed, [1, height, width])] * 4
-        corners_of = tf.cond(angle[0] != 0.0, corners, lambda: unmoved)
+        unrotated = [tf.reshape(packed, [1, height, width])] * 4
+        corners_of = tf.cond(angle[0] != 0.0, corners, lambda: unrotated)
     else:
         corners_of = corners()
     top_left, top_right, bottom_left, bottom_right = map(_unpack, corners_of)  # [n, 3, H, W]
@@ -71,11 +82,11 @@ def rotate(images: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
     return (upper + (lower - upper) * bottom_weight) / 255.0
 
 
-def _mirror(at: tf.Tensor, size: int) -> tf.Tensor:
+def _mirror(coordinate: tf.Tensor, size: int) -> tf.Tensor:
     """Returns coordinates px folded into [0, size - 1]; -0.5 and size - 0.5 are the mirrors."""
-    at += 0.5
-    at -= 2.0 * size * tf.floor(at / (2.0 * size))  # in [0, 2 size)
-    return tf.clip_by_value(tf.minimum(at, 2.0 * size - at) - 0.5, 0.0, size - 1.0)
+    coordinate += 0.5
+    coordinate -= 2.0 * size * tf.floor(coordinate / (2.0 * size))  # in [0, 2 size)
+    return tf.clip_by_value(tf.minimum(coordinate, 2.0 * size - coordinate) - 0.5, 0.0, size - 1.0)
 
 
 def _unpack(packed: tf.Tensor) -> tf.Tensor:

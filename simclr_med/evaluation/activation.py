@@ -52,8 +52,8 @@ def maps(model: Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
     kernel = tf.cast(head.dense.kernel, tf.float32)  # [d, classes]
     parts = []
     for start in range(0, len(images), _BATCH):
-        some = slice(start, start + _BATCH)
-        features = tf.cast(model.encoder.feature_map(tf.constant(images[some])), tf.float32)
-        of_class = tf.gather(kernel, classes[some], axis=1)  # [d, n]
-        parts.append(tf.einsum("nhwd,dn->nhw", features, of_class).numpy())
+        rows = slice(start, start + _BATCH)
+        features = tf.cast(model.encoder.feature_map(tf.constant(images[rows])), tf.float32)
+        class_kernels = tf.gather(kernel, classes[rows], axis=1)  # [d, n]
+        parts.append(tf.einsum("nhwd,dn->nhw", features, class_kernels).numpy())
     return np.concatenate(parts)

@@ -1,5 +1,5 @@
-"""Weights of --checkpoint with their own head, made a run of no steps, so that all of evaluation works
-on them: SimCLR's published fine-tuned and supervised checkpoints, an export, another run.
+"""Weights of --checkpoint with their own head, saved as a run of no steps, so that all of evaluation
+works on them: SimCLR's published fine-tuned and supervised checkpoints, an export, another run.
 """
 
 from __future__ import annotations

@@ -31,6 +31,13 @@ def untrained(config: Config, builder, bags: Bags, strategy, num_classes: int) -
 
     BatchNorm is calibrated on images of the training split; where that cannot be opened (other data,
     without one), on those of `bags`, which are evaluated.
+
+    Args:
+      config: of the run.
+      builder: of the prepared dataset.
+      bags: that are evaluated.
+      strategy: from `build.set_up`.
+      num_classes: of the model's supervised head; 0 without.
     """
     with strategy.scope():
         # Moving statistics that are the last batch's.
@@ -48,7 +55,13 @@ def before_run(config: Config, model_dir: str, strategy, num_classes: int) -> tu
     """Returns (the model as the run began at --checkpoint, or None; what result.json says of it).
 
     None where those weights are gone, or are no longer the ones that the run began with; it is
-    printed. Of a run that kept no record of its first weights nobody can tell: "verified" is False.
+    printed. "verified" is False for a run that kept no record of its first weights.
+
+    Args:
+      config: of the run, with --checkpoint.
+      model_dir: of the run.
+      strategy: from `build.set_up`.
+      num_classes: of the model's supervised head; 0 without.
     """
     path = str(config.run.checkpoint)
     with strategy.scope():
@@ -77,9 +90,9 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
     """Sets BatchNorm's moving statistics to those of images, and returns of how many.
 
     One pass in training mode over the first images of a split, centre-cropped as in evaluation. A
-    statistic becomes that of all of them together (the batches are of one size): the mean of means,
-    and the mean of variances plus the variance of means. 0, and nothing is done, where the features
-    pass no BatchNorm.
+    statistic becomes that of all these images (the batches are of one size): the mean of means, and
+    the mean of variances plus the variance of means. Returns 0, and changes nothing, for features
+    without BatchNorm.
 
     Args:
       config: of the run.
@@ -87,8 +100,8 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
       model: built with `batch_norm_decay` 0.
       bags: of the split.
     """
-    found = norms(model)
-    if not found:
+    batch_norms = norms(model)
+    if not batch_norms:
         return 0
     replicas = strategy.num_replicas_in_sync
     of_replica = max(1, min(config.eval.eval_batch_size, bags.num_bags) // replicas)
@@ -108,20 +121,21 @@ def calibrate(config: Config, strategy, model, bags: Bags) -> int:
         strategy.run(lambda images: model(images, training=True), (batch["images"],))
         return batch["bag"]
 
-    sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in found]  # of mean, mean of squares
+    # Of the means and of the means of squares.
+    sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in batch_norms]
     count = 0
     with out_of_memory.explained_in_evaluation(config, replicas):
         for batch in distribution.distribute(batches_of, strategy):
             # The last batch, if it is padded, moves the statistics as well; it is not counted.
             if (distribution.join_replicas(strategy, move(batch)).numpy() < 0).any():
                 break
-            for total, norm in zip(sums, found):
+            for total, norm in zip(sums, batch_norms):
                 mean, variance = (_value(v) for v in (norm.moving_mean, norm.moving_variance))
                 total += mean, variance + mean**2
             count += 1
             if (count + 1) * of_replica * replicas > _MOST_IMAGES:
                 break
-    for total, norm in zip(sums, found):
+    for total, norm in zip(sums, batch_norms):
         mean, square = total / count if count else np.stack([0 * total[0], 0 * total[0] + 1])
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(np.maximum(square - mean**2, 0))

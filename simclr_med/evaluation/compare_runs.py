@@ -22,7 +22,7 @@ _FIELDS = ("a", "b", "difference", "low", "high", "p", "p_holm")
 
 
 def compare_runs(config: Config) -> int:
-    """Does --mode=compare: prints how each side of --runs differs from the first; returns 0.
+    """Runs --mode=compare: prints how each side of --runs differs from the first; returns 0.
 
     Writes compare.json and compare.csv into --model_dir, if that is given.
 
@@ -36,12 +36,12 @@ def compare_runs(config: Config) -> int:
             "several runs of one recipe are joined by +, A1+A2+A3,B1+B2+B3."
         )
     paths = [runs_of(text) for text in texts]
-    runs = [[read_predictions(path) for path in of_side] for of_side in paths]
-    origins = [[pretraining_of(path) for path in of_side] for of_side in paths]
+    runs = [[read_predictions(path) for path in side_paths] for side_paths in paths]
+    origins = [[pretraining_of(path) for path in side_paths] for side_paths in paths]
     permutations, seed = config.eval.bootstrap_resamples, config.run.seed
     names = runs[0][0].class_names
     grades = grades_of(config, names, runs[0][0].multilabel)
-    found = []
+    comparisons = []
     for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()
         comparison: dict = {
@@ -64,29 +64,29 @@ def compare_runs(config: Config) -> int:
                 grades=grades,
             ),
         }
-        found.append(comparison)
-    correct(row for comparison in found for row in comparison["metrics"].values())
+        comparisons.append(comparison)
+    correct(row for comparison in comparisons for row in comparison["metrics"].values())
     with printing.result():
-        for comparison in found:
+        for comparison in comparisons:
             terminal.show([_table(comparison)])
             print(f"{_how(comparison)}\n{verdict(comparison)}\n")
         if config.eval.ordinal:
             print(in_words(order_of(names, config.eval.class_order), names))
-        tests = sum(row["p"] == row["p"] for c in found for row in c["metrics"].values())
+        tests = sum(row["p"] == row["p"] for c in comparisons for row in c["metrics"].values())
         print(f"p Holm: corrected for the {tests} p-values shown, of all sides against {texts[0]}.")
     if config.run.model_dir:
         gfile.makedirs(config.run.model_dir)
         path = os.path.join(config.run.model_dir, "compare")
-        run_folder.write_json(f"{path}.json", found)
-        run_folder.write_atomically(f"{path}.csv", _csv(found))
+        run_folder.write_json(f"{path}.json", comparisons)
+        run_folder.write_atomically(f"{path}.csv", _csv(comparisons))
         print(f"The numbers are in {path}.json and {path}.csv.")
     return 0
 
 
 def pretraining_of(predictions_path: str) -> str | None:
-    """Returns what tells the pretraining of a run from others, None if its config.json is missing.
+    """Returns what identifies the pretraining of a run, None if its config.json is missing.
 
-    A pretraining run, and one trained from scratch, is its own; a fine-tuned run has its --checkpoint.
+    That is the run's own folder, or the --checkpoint of a fine-tuned run that has one.
     """
     folder = os.path.dirname(predictions_path)
     path = os.path.join(folder, "config.json")
@@ -104,41 +104,46 @@ def num_pretrainings(origins: list[str | None]) -> int | None:
 
 
 def _named(origins: list[str | None]) -> list[str]:
-    """Returns a name for each run's pretraining; an unknown one is taken to be one of its own."""
+    """Returns a name for each run's pretraining; each unknown one counts as separate."""
     return [origin or f"unknown {i}" for i, origin in enumerate(origins)]
 
 
-def verdict(found: dict) -> str:
+def verdict(comparison: dict) -> str:
     """Returns what may be concluded, of the metrics that differ after Holm's correction.
 
     Args:
-      found: a comparison, as in compare.json.
+      comparison: of two sides, as in compare.json.
     """
-    apart = [name for name, row in found["metrics"].items() if row["p_holm"] < _SIGNIFICANT]
-    if not apart:
+    significant = [
+        name for name, row in comparison["metrics"].items() if row["p_holm"] < _SIGNIFICANT
+    ]
+    if not significant:
         return "No metric differs significantly (p Holm below 0.05)."
-    up = [TITLES[n] for n in apart if is_better(n, found["metrics"][n]["difference"])]
-    down = [TITLES[n] for n in apart if TITLES[n] not in up]
-    said = [
+    improved = [
+        TITLES[n] for n in significant if is_better(n, comparison["metrics"][n]["difference"])
+    ]
+    worsened = [TITLES[n] for n in significant if TITLES[n] not in improved]
+    statements = [
         f"B is {word} in {', '.join(names)}"
-        for word, names in (("better", up), ("worse", down))
+        for word, names in (("better", improved), ("worse", worsened))
         if names
     ]
-    counts = [found["pretrainings_a"], found["pretrainings_b"]]
-    if found["metrics"][apart[0]]["over"] == "runs and patients" and all(
+    counts = [comparison["pretrainings_a"], comparison["pretrainings_b"]]
+    if comparison["metrics"][significant[0]]["over"] == "runs and patients" and all(
         count is not None and count >= RUNS_FOR_A_RECIPE for count in counts
     ):
-        return f"The recipes differ: {'; '.join(said)} ({counts[0]} and {counts[1]} pretrainings)."
+        numbers = f"{counts[0]} and {counts[1]} pretrainings"
+        return f"The recipes differ: {'; '.join(statements)} ({numbers})."
     known = " and ".join("an unknown number" if count is None else str(count) for count in counts)
     return (
-        f"These trained models differ on these patients: {'; '.join(said)}. Whether the recipe does "
-        f"cannot be said from {known} pretraining(s) a side: that takes {RUNS_FOR_A_RECIPE} each."
+        f"These trained models differ on these patients: {'; '.join(statements)}. Whether the recipe "
+        f"does cannot be said from {known} pretraining(s) a side: that takes {RUNS_FOR_A_RECIPE} each."
     )
 
 
-def _how(found: dict) -> str:
+def _how(comparison: dict) -> str:
     """Returns what the intervals and p-values are over."""
-    over = next(iter(found["metrics"].values()))["over"]
+    over = next(iter(comparison["metrics"].values()))["over"]
     if over == "patients":
         return (
             "[95 % over patients]; p: exact or drawn swaps of the two models' outputs within patients. "
@@ -147,13 +152,14 @@ def _how(found: dict) -> str:
     return "[95 % over runs and patients]; p: t test with both variances. In (): each run."
 
 
-def _table(found: dict) -> tuple[str, list[str], list[list[str]]]:
+def _table(comparison: dict) -> tuple[str, list[str], list[list[str]]]:
     repeats = [
-        f" (mean of {n} runs)" if n > 1 else "" for n in (found["repeats_a"], found["repeats_b"])
+        f" (mean of {n} runs)" if n > 1 else ""
+        for n in (comparison["repeats_a"], comparison["repeats_b"])
     ]
     title = (
-        f"A = {found['a']}{repeats[0]}, B = {found['b']}{repeats[1]}: {found['cases']} cases of "
-        f"{found['patients']} patients"
+        f"A = {comparison['a']}{repeats[0]}, B = {comparison['b']}{repeats[1]}: "
+        f"{comparison['cases']} cases of {comparison['patients']} patients"
     )
     rows = [
         [
@@ -164,7 +170,7 @@ def _table(found: dict) -> tuple[str, list[str], list[list[str]]]:
             _p(row["p"]),
             _p(row["p_holm"]),
         ]
-        for name, row in found["metrics"].items()
+        for name, row in comparison["metrics"].items()
     ]
     return title, ["metric", "A", "B", "B - A", "p", "p Holm"], rows
 
@@ -179,11 +185,11 @@ def _p(value: float) -> str:
     return DASH if value != value else f"{value:.4f}"
 
 
-def _csv(found: list[dict]) -> str:
+def _csv(comparisons: list[dict]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run_a", "run_b", "metric", *_FIELDS])
-    for comparison in found:
+    for comparison in comparisons:
         for name, row in comparison["metrics"].items():
             low, high = row["difference_95"] or (np.nan, np.nan)
             numbers = {**row, "low": low, "high": high}

@@ -17,43 +17,54 @@ from simclr_med.metrics.text import TITLES, encoder_title
 from simclr_med.run_folder import curves, data_json, gfile
 
 _SIDE = 96  # px, of a case's picture
-_NO_TRAINING = "what was evaluated was trained on other data, or it is not known on what"
+_NO_TRAINING = "what was evaluated was trained on other data, or its training data is unknown"
 
 
-def save_embedding(path: str, found: Measured) -> None:
-    """Writes the map of the cases."""
+def save_embedding(path: str, measured: Measured) -> None:
+    """Writes embedding.png, the map of the evaluated cases.
+
+    Args:
+      path: of the PNG.
+      measured: with the features of each encoder.
+    """
     titled = {
-        f"encoder: {encoder_title(found.result, which)}": value
-        for which, value in found.features.items()
+        f"encoder: {encoder_title(measured.result, encoder)}": value
+        for encoder, value in measured.features.items()
     }
     embedding.save(
         path,
         titled,
-        found.cases.labels,
-        found.class_names,
-        found.result["eval_split"],
-        functools.partial(case_pictures, found.bags, size=_SIDE),
+        measured.cases.labels,
+        measured.class_names,
+        measured.result["eval_split"],
+        functools.partial(case_pictures, measured.bags, size=_SIDE),
     )
 
 
-def save_curves(config: Config, path: str, found: Measured) -> None:
-    """Writes curves.png again, with the metric that chose the checkpoint."""
+def save_curves(config: Config, path: str, measured: Measured) -> None:
+    """Writes curves.png again, with the metric that chose the checkpoint.
+
+    Args:
+      config: of the run.
+      path: of the PNG, in the folder of the run.
+      measured: whose result says how the checkpoint was chosen.
+    """
     model_dir = os.path.dirname(path)
     title = curves.title(config.method, model_dir)
     guess = data_json.read(model_dir).get("constant_guess")
-    curves.save(path, run_folder.read_metrics(model_dir), title, guess, _selection(found))
+    curves.save(path, run_folder.read_metrics(model_dir), title, guess, _selection(measured))
 
 
-def _selection(found: Measured) -> dict:
+def _selection(measured: Measured) -> dict:
     """Returns how the checkpoint was chosen, its metric by its title."""
-    said = found.result["selection"]
-    return {**said, "metric": TITLES.get(said.get("metric"), said.get("metric"))}
+    selection = measured.result["selection"]
+    return {**selection, "metric": TITLES.get(selection.get("metric"), selection.get("metric"))}
 
 
 def save_report(
     config: Config,
     path: str,
-    found: Measured,
+    measured: Measured,
     label_efficiency: list[dict] | None,
     drawn: dict[str, str],
 ) -> dict[str, str]:
@@ -62,24 +73,24 @@ def save_report(
     Args:
       config: of the run.
       path: of the page, in the folder of the run.
-      found: what was measured.
+      measured: the evaluation.
       label_efficiency: see `html.View`.
-      drawn: {"views" | "embedding": path of the PNG}, as far as it is there.
+      drawn: {"views" | "embedding": path of the PNG}, those that exist.
     """
-    scores, features = found.predictions.get("predictions"), found.features.get("trained")
-    wanted = strips.wanted(found.cases, scores, features)
-    alike, shown = _alike(found, features)
-    shown |= {*wanted.pictures}
-    maps, no_maps = {}, activation.why_not(config.run.train_mode, found.models.get("trained"))
+    scores, features = measured.predictions.get("predictions"), measured.features.get("trained")
+    strip_cases = strips.choose_cases(measured.cases, scores, features)
+    alike, shown = _alike(measured, features)
+    shown |= {*strip_cases.pictures}
+    maps, no_maps = {}, activation.why_not(config.run.train_mode, measured.models.get("trained"))
     if scores is not None and not no_maps:
-        maps = _activation_maps(config, found, scores, [*wanted.errors, *wanted.hits])
+        maps = _activation_maps(config, measured, scores, [*strip_cases.errors, *strip_cases.hits])
     model_dir = os.path.dirname(path)
     view = html.View(
-        cases=found.cases,
+        cases=measured.cases,
         scores=scores,
-        class_names=found.class_names,
+        class_names=measured.class_names,
         features=features,
-        pictures=case_pictures(found.bags, shown, _SIDE),
+        pictures=case_pictures(measured.bags, shown, _SIDE),
         maps=maps,
         no_maps=no_maps,
         config=config.to_dict(),
@@ -89,23 +100,23 @@ def save_report(
         curves=curves.panels(
             run_folder.read_metrics(model_dir),
             data_json.read(model_dir).get("constant_guess"),
-            _selection(found),
+            _selection(measured),
         ),
         drawings={
             name: gfile.read(drawn[name]) for name in ("views", "embedding") if name in drawn
         },
     )
-    return html.save(path, found.result, view)
+    return html.save(path, measured.result, view)
 
 
-def _alike(found: Measured, features: np.ndarray | None) -> tuple[dict, set[int]]:
+def _alike(measured: Measured, features: np.ndarray | None) -> tuple[dict, set[int]]:
     """Returns ({field of `html.View`: near-duplicates, ...}, the evaluated cases among them)."""
     if features is None:
         return {}, set()
-    patients, training = found.cases.patients, found.training
-    among = near_duplicates.find(features, patients)
-    fields: dict = {"near_duplicates": among, "no_training": _NO_TRAINING}
-    shown = {*among.pairs.ravel().tolist()}
+    patients, training = measured.cases.patients, measured.training
+    duplicates = near_duplicates.find(features, patients)
+    fields: dict = {"near_duplicates": duplicates, "no_training": _NO_TRAINING}
+    shown = {*duplicates.pairs.ravel().tolist()}
     if training is not None:
         pairs = near_duplicates.find_in_training(features, patients, training)
         shown |= {*pairs.pairs[:, 0].tolist()}
@@ -116,15 +127,15 @@ def _alike(found: Measured, features: np.ndarray | None) -> tuple[dict, set[int]
 
 
 def _activation_maps(
-    config: Config, found: Measured, scores: np.ndarray, cases: list[int]
+    config: Config, measured: Measured, scores: np.ndarray, cases: list[int]
 ) -> dict[int, tuple[str, np.ndarray]]:
     """Returns {case: (the class of its highest score, that class's activation map)}."""
     if not cases:
         return {}
     size, antialias = config.augment.image_size, config.augment.is_antialiased
-    seen = case_pictures(found.bags, set(map(int, cases)), size, antialias)
-    numbers = sorted(seen)
+    pictures = case_pictures(measured.bags, set(map(int, cases)), size, antialias)
+    numbers = sorted(pictures)
     classes = scores[numbers].argmax(axis=1)
-    images = np.stack([seen[i] for i in numbers]).astype(np.float32) / 255
-    of_all = activation.maps(found.models["trained"], images, classes)
-    return {i: (found.class_names[c], m) for i, c, m in zip(numbers, classes, of_all)}
+    images = np.stack([pictures[i] for i in numbers]).astype(np.float32) / 255
+    class_maps = activation.maps(measured.models["trained"], images, classes)
+    return {i: (measured.class_names[c], m) for i, c, m in zip(numbers, classes, class_maps)}

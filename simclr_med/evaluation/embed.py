@@ -35,7 +35,7 @@ def embed(
 
     Rows are in the order of the split. A case's embedding is the mean over its images, at most
     --max_bag_size of them as in evaluation; per image there is a row for all of them. All rows are
-    held in memory.
+    kept in memory.
 
     Args:
       config: of the run, or for --checkpoint.
@@ -90,23 +90,23 @@ def embed(
 def _per_case(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) -> tuple:
     """Returns (embeddings [n, d], {column: values [n]}, labels), a row per case."""
     num_images = np.array([len(names) for names in rows.image_ids], np.int32)
-    most = config.data.max_bag_size
-    if cut := int((num_images > most).sum()):
-        print(f"{cut:,} cases have more images than --max_bag_size={most}: a draw is averaged.")
-    progress = Progress(int(np.minimum(num_images, most).sum()), "images")
-    found = case_features(config, strategy, {"": model}, bags, seen=progress)[""]
+    limit = config.data.max_bag_size
+    if cut := int((num_images > limit).sum()):
+        print(f"{cut:,} cases have more images than --max_bag_size={limit}: a draw is averaged.")
+    progress = Progress(int(np.minimum(num_images, limit).sum()), "images")
+    embeddings = case_features(config, strategy, {"": model}, bags, on_batch=progress)[""]
     columns = {"case_id": rows.case_ids, "patient_id": rows.patients, "num_images": num_images}
-    return found, columns, rows.labels
+    return embeddings, columns, rows.labels
 
 
 def _per_image(config: Config, strategy, model: Model, bags: Bags, rows: _Rows) -> tuple:
     """Returns the same, a row per image."""
     progress = Progress(sum(map(len, rows.image_ids)), "images")
-    found, case, image = image_features(config, strategy, model, bags, progress)
+    embeddings, case, image = image_features(config, strategy, model, bags, progress)
     columns = {"case_id": rows.case_ids[case], "patient_id": rows.patients[case], "image": image}
     if rows.named:
         columns["image_id"] = np.array([rows.image_ids[c][i] for c, i in zip(case, image)], str)
-    return found, columns, rows.labels[case]
+    return embeddings, columns, rows.labels[case]
 
 
 def _check_name(config: Config, builder, model_dir: str) -> None:
@@ -157,8 +157,8 @@ def _read(bags: Bags) -> _Rows:
     """Returns the cases of a split; no image is decoded."""
 
     def without_images(bag):
-        kept = {name: bag[name] for name in ("bag_id", "patient_id", "label")}
-        return {**kept, "names": bag.get("image_ids", tf.repeat("", tf.size(bag["images"])))}
+        columns = {name: bag[name] for name in ("bag_id", "patient_id", "label")}
+        return {**columns, "names": bag.get("image_ids", tf.repeat("", tf.size(bag["images"])))}
 
     rows = list(bags.dataset.map(without_images).as_numpy_iterator())
     return _Rows(

@@ -66,14 +66,19 @@ class Member:
     operating_points: dict[str, list[Chosen]] = dataclasses.field(default_factory=dict)
 
     def probabilities(self, features: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
-        """Returns float [n, classes] in the order of `class_names`, of features float32 [n, d]."""
+        """Returns the probabilities, float [n, classes], with classes in the order of `class_names`.
+
+        Args:
+          features: of the cases, float32 [n, d].
+          class_names: those of the member, in any order.
+        """
         columns = [self.class_names.index(name) for name in class_names]
         return case_probabilities(self.model, features, self.multilabel)[:, columns]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Classifiers that see images alike and tell the same classes apart."""
+    """Classifiers with the same input and the same classes."""
 
     members: tuple[Member, ...]
     strategy: tf.distribute.Strategy
@@ -90,7 +95,7 @@ class Ensemble:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """{label: threshold} of one classifier; of the mean of several nobody has chosen any."""
+        """{label: threshold} of one classifier; {} for the mean of several, which has none chosen."""
         return self.members[0].thresholds if len(self.members) == 1 else {}
 
     @property
@@ -117,7 +122,7 @@ class Ensemble:
         """Returns the operating points of a class; [] of None.
 
         Raises:
-          UserError: there is no such class, or nobody has chosen operating points for it.
+          UserError: there is no such class, or no operating points were chosen for it.
         """
         if class_name is None:
             return []
@@ -131,14 +136,14 @@ class Ensemble:
                 "several. Give one --model_dir, or leave it out."
             )
         (member,) = self.members
-        found = [p for p in member.operating_points.get(class_name, []) if p.threshold is not None]
-        if not found:
+        points = [p for p in member.operating_points.get(class_name, []) if p.threshold is not None]
+        if not points:
             raise UserError(
                 f"--positive_class={class_name}: {member.path} has no operating points for it. They are "
                 "chosen by --mode=eval, if the run's --selection_split has enough cases with and without "
                 "that class."
             )
-        return found
+        return points
 
     @property
     def config(self) -> Config:
@@ -147,13 +152,13 @@ class Ensemble:
 
     @property
     def knowing(self) -> tuple[Model, Likeness] | None:
-        """Of the first member that knows what its training images look like; None: none does."""
+        """(model, likeness) of the first member that has a likeness to its training images; else None."""
         return next(((m.model, m.likeness) for m in self.members if m.likeness), None)
 
     def forward(self, bags: Bags) -> Iterator[tuple[dict[int, np.ndarray], np.ndarray, np.ndarray]]:
-        """Yields ({number of a member: features [m, d]}, case [m], place in the case [m]).
+        """Yields ({number of a member: features [m, d]}, case [m], index in the case [m]).
 
-        Of every image of every case, in the order of the cases, a batch at a time. Beside the features
+        For every image of every case, in the order of the cases, a batch at a time. Beside the features
         there are, under LOOKS, the looks that `knowing` compares.
         """
         functions = {
@@ -162,9 +167,9 @@ class Ensemble:
         }
         if self.knowing:
             functions[str(LOOKS)] = functools.partial(looks, self.knowing[0])
-        passes = forward(self.config, self.strategy, functions, bags, EVERY_IMAGE)
-        for found, case, image in passes:
-            yield {int(name): value for name, value in found.items()}, case, image
+        batches = forward(self.config, self.strategy, functions, bags, EVERY_IMAGE)
+        for outputs, case, image in batches:
+            yield {int(name): value for name, value in outputs.items()}, case, image
 
     def probabilities(self, features: list[np.ndarray]) -> np.ndarray:
         """Returns the probabilities by each member, float [members, n, classes].
@@ -172,8 +177,10 @@ class Ensemble:
         Args:
           features: of each member, float32 [n, d].
         """
-        of_all = zip(self.members, features)
-        return np.stack([m.probabilities(own, self.class_names) for m, own in of_all])
+        pairs = zip(self.members, features)
+        return np.stack(
+            [m.probabilities(member_features, self.class_names) for m, member_features in pairs]
+        )
 
 
 def open_ensemble(
@@ -187,8 +194,7 @@ def open_ensemble(
       or_encoder: a pretrained run, which has no classes, will do.
 
     Raises:
-      UserError: a folder without a classifier; or they do not see images alike, or do not tell the same
-        classes apart.
+      UserError: a folder without a classifier; or they differ in image size, antialiasing or classes.
     """
     policy = keras.mixed_precision.global_policy()
     try:
@@ -216,9 +222,9 @@ def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Memb
     names = source.class_names_of(config, path)
     config = input_range.resolve(config, path)
     model, checkpoint = restored(config, path, strategy, len(names))
-    chosen = os.path.join(path, "selection.json")
-    said = read_json(chosen) if gfile.exists(chosen) else {}
-    points = said.get("operating_points") or {}
+    selection_path = os.path.join(path, "selection.json")
+    selection = read_json(selection_path) if gfile.exists(selection_path) else {}
+    points = selection.get("operating_points") or {}
     identity = checkpoint_files.identity(checkpoint)
     return Member(
         path=path,
@@ -229,11 +235,9 @@ def _of_run(path: str, config: Config, strategy: tf.distribute.Strategy) -> Memb
         weights=checkpoint,
         identity=str(identity),
         likeness=Likeness.read(path, identity),
-        thresholds=said.get("thresholds") or {},
-        temperature=said.get("temperature"),
-        operating_points={
-            name: [Chosen(**p) for p in of_class] for name, of_class in points.items()
-        },
+        thresholds=selection.get("thresholds") or {},
+        temperature=selection.get("temperature"),
+        operating_points={name: [Chosen(**p) for p in fields] for name, fields in points.items()},
     )
 
 
@@ -295,10 +299,10 @@ def saved_model_in(path: str) -> str:
 
 def _check_alike(first: Member, other: Member) -> None:
     """Raises UserError where two classifiers cannot be averaged."""
-    one, two = first.config.augment, other.config.augment
+    first_config, other_config = first.config.augment, other.config.augment
     for name, a, b in (
-        ("image_size", one.image_size, two.image_size),
-        ("antialias", one.is_antialiased, two.is_antialiased),
+        ("image_size", first_config.image_size, other_config.image_size),
+        ("antialias", first_config.is_antialiased, other_config.is_antialiased),
     ):
         if a != b:
             raise UserError(

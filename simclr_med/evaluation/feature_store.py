@@ -1,8 +1,8 @@
-"""Features of cases on disk, so that a command does not compute what an earlier one has computed.
+"""Features of cases on disk, so that a command does not compute again what an earlier one computed.
 
 --features_dir holds KEY.npy, float32 [n, d], which is read memory-mapped, and KEY.json, which is written
-last and says what they are of: weights, images, how these are read, software, kind of device. KEY is a
-digest of that, so whatever differs is computed again. Nothing is ever removed.
+last and says what shaped them: weights, images, how these are read, software, kind of device. KEY is a
+digest of that, so features with any other input are computed again. Nothing is ever removed.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _OF_MODEL = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_rati
 
 
 class FeatureStore:
-    """The features of some cases that are kept in a folder, for models that do not change meanwhile.
+    """Features of some cases, stored in a folder, for models whose weights do not change meanwhile.
 
     Args:
-      folder: which is made if it is missing.
-      made_of: what decides them beside weights: anything that JSON can say.
+      folder: made if it is missing.
+      made_of: what shapes the features beside the weights; JSON values.
     """
 
     def __init__(self, folder: str, made_of: dict[str, Any]):
         self._folder, self._made_of = folder, made_of
-        self._places: dict[int, tuple[str, dict]] = {}  # of models, whose weights are hashed once
+        self._paths: dict[int, tuple[str, dict]] = {}  # of models, whose weights are hashed once
         os.makedirs(folder, exist_ok=True)
         leftovers.remove(folder)
 
     def read(self, model) -> np.ndarray | None:
-        """Returns a model's features, float32 [n, d], read-only; None if they are not kept."""
-        path, about = self._place(model)
+        """Returns a model's features, float32 [n, d], read-only; None if they are not stored."""
+        path, about = self._path_of(model)
         try:
             with open(f"{path}.json", encoding="utf-8") as file:
                 if json.load(file) != about:
@@ -54,8 +54,13 @@ class FeatureStore:
             return None
 
     def keep(self, model, features: np.ndarray) -> np.ndarray:
-        """Writes a model's features, and returns them; a full disk costs a note."""
-        path, about = self._place(model)
+        """Writes a model's features, and returns them; a full disk costs a note only.
+
+        Args:
+          model: that computed them.
+          features: float32 [n, d].
+        """
+        path, about = self._path_of(model)
         try:
             with files.writing(f"{path}.npy") as temporary:
                 np.save(temporary, features)
@@ -65,24 +70,30 @@ class FeatureStore:
                 f"Note: features could not be kept in {self._folder} ({error.strerror or error})."
             )
             return features
-        kept = self.read(model)
-        return features if kept is None else kept
+        stored = self.read(model)
+        return features if stored is None else stored
 
-    def _place(self, model) -> tuple[str, dict]:
-        """Returns the path of a model's features, without its ending, and what they are made of."""
-        if id(model) in self._places:
-            return self._places[id(model)]
+    def _path_of(self, model) -> tuple[str, dict]:
+        """Returns the path of a model's features, without its extension, and what shapes them."""
+        if id(model) in self._paths:
+            return self._paths[id(model)]
         parts = ("encoder/", *(("projection_head/",) if model.selected_stage else ()))
         about = json.loads(json.dumps({**self._made_of, "weights": initial.digest(model, parts)}))
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        self._places[id(model)] = os.path.join(self._folder, key), about
-        return self._places[id(model)]
+        self._paths[id(model)] = os.path.join(self._folder, key), about
+        return self._paths[id(model)]
 
 
 def of_cases(
     config: Config, strategy: tf.distribute.Strategy, bags: Bags, num_cases: int
 ) -> FeatureStore | None:
     """Returns the store of the first `num_cases` cases; None without --features_dir.
+
+    Args:
+      config: of the run.
+      strategy: whose kind of device computes the features.
+      bags: the split.
+      num_cases: n.
 
     Raises:
       UserError: the folder is remote, or cannot be made.

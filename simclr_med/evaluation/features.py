@@ -26,12 +26,12 @@ def case_features(
     models: dict,
     bags: Bags,
     max_cases: int = 0,
-    seen: Callable[[int], None] = lambda num_images: None,
+    on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> dict[str, np.ndarray]:
     """Returns {name of the model: features of every case, float32 [n, d]}.
 
-    One pass over the images serves all models. At most `--max_bag_size` images of a case are seen. What
-    --features_dir holds is read from there, read-only, and the rest is kept in it.
+    One pass over the images serves all models. At most `--max_bag_size` images of a case are used.
+    Features that --features_dir holds are read from there, read-only; the others are stored in it.
 
     Args:
       config: of the run.
@@ -39,26 +39,28 @@ def case_features(
       models: {name: built `Model`}.
       bags: the split.
       max_cases: maximum number of cases, the first ones; 0: all.
-      seen: told the number of images of each batch, once it is done.
+      on_batch: called with the number of images of each batch, once it is done.
     """
     num_cases = min(bags.num_bags, max_cases or bags.num_bags)
     store = feature_store.of_cases(config, strategy, bags, num_cases)
-    kept = {name: store.read(model) for name, model in models.items()} if store else {}
-    found = {name: features for name, features in kept.items() if features is not None}
-    missing = {name: model for name, model in models.items() if name not in found}
-    if found:
+    stored = {name: store.read(model) for name, model in models.items()} if store else {}
+    result = {name: features for name, features in stored.items() if features is not None}
+    missing = {name: model for name, model in models.items() if name not in result}
+    if result:
         print(
             f"Features of {num_cases:,} cases are read from {config.eval.features_dir}.", flush=True
         )
     if missing:
-        found |= _computed(config, strategy, missing, bags, num_cases, max_cases, seen)
+        result |= _computed(config, strategy, missing, bags, num_cases, max_cases, on_batch)
     if store:
-        found |= {name: store.keep(model, found[name]) for name, model in missing.items()}
-    return {name: found[name] for name in models}
+        result |= {name: store.keep(model, result[name]) for name, model in missing.items()}
+    return {name: result[name] for name in models}
 
 
-def _computed(config, strategy, models, bags: Bags, num_cases: int, max_cases: int, seen) -> dict:
-    """Returns `case_features` of models that are none of the kept ones."""
+def _computed(
+    config, strategy, models, bags: Bags, num_cases: int, max_cases: int, on_batch
+) -> dict:
+    """Returns `case_features` of models whose features are not stored."""
     sums: dict[str, np.ndarray] = {}
     counts = np.zeros((num_cases, 1), np.float32)
     functions = {name: functools.partial(features_of, model) for name, model in models.items()}
@@ -70,7 +72,7 @@ def _computed(config, strategy, models, bags: Bags, num_cases: int, max_cases: i
             if name not in sums:
                 sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
             np.add.at(sums[name], bag, value)
-        seen(len(bag))
+        on_batch(len(bag))
     for total in sums.values():
         total /= counts  # in place: of 167,000 cases 1.4 GB an encoder
     return sums
@@ -81,25 +83,36 @@ def image_features(
     strategy: tf.distribute.Strategy,
     model,
     bags: Bags,
-    seen: Callable[[int], None] = lambda num_images: None,
+    on_batch: Callable[[int], None] = lambda num_images: None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns features of every image, float32 [n, d], its case's and its own place, int [n].
+    """Returns features of every image, float32 [n, d], and the indices of its case and in it, int [n].
 
-    All images of a case are seen, whatever --max_bag_size says; in the order of the split. Arguments
-    are those of `case_features`.
+    All images of a case are used, regardless of --max_bag_size, in the order of the split.
+
+    Args:
+      config: of the run.
+      strategy: in whose scope the model was made.
+      model: a built `Model`.
+      bags: the split.
+      on_batch: called with the number of images of each batch, once it is done.
     """
     parts = []
     functions = {"": functools.partial(features_of, model)}
     for features, bag, image in forward(config, strategy, functions, bags, EVERY_IMAGE):
         parts.append((features[""], bag, image))
-        seen(len(bag))
+        on_batch(len(bag))
     features, bag, image = (np.concatenate(part) for part in zip(*parts))
     order = np.lexsort((image, bag))
     return features[order], bag[order], image[order]
 
 
 def features_of(model: Model, images: tf.Tensor) -> tf.Tensor:
-    """Returns the features of images, float32 [n, d]."""
+    """Returns the features of images, float32 [n, d].
+
+    Args:
+      model: with its weights.
+      images: float32 [n, H, W, 3] in [0, 1].
+    """
     return model(images, training=False)["features"]
 
 
@@ -111,14 +124,14 @@ def forward(
     max_bag_size: int,
     max_cases: int = 0,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
-    """Yields ({name: what its function gives [m, d]}, case [m], place in the case [m]) of a batch.
+    """Yields ({name: output of its function [m, d]}, case [m], index in the case [m]) of each batch.
 
-    In the order of the cases; images of a case are in an order of their own.
+    In the order of the cases; the images of a case come in any order.
 
     Args:
       config: of the run.
       strategy: in whose scope the models were made.
-      functions: of images, float32 [m, H, W, 3] in [0, 1], with a row for each; computed on the devices.
+      functions: map images, float32 [m, H, W, 3] in [0, 1], to a row each; run on the devices.
       bags: the split.
       max_bag_size: images of a case, drawn at random from larger ones; EVERY_IMAGE: all.
       max_cases: maximum number of cases, the first ones; 0: all.
@@ -138,25 +151,25 @@ def forward(
         seed=config.run.seed,
     )
 
-    def on_one(batch):
+    def on_replica(batch):
         return {name: function(batch["images"]) for name, function in functions.items()}
 
     @tf.function(autograph=False)
-    def on_all(batch):
-        return strategy.run(on_one, (batch,)), batch["bag"], batch["image"]
+    def on_replicas(batch):
+        return strategy.run(on_replica, (batch,)), batch["bag"], batch["image"]
 
     def joined(value):
         return distribution.join_replicas(strategy, value).numpy()
 
     with out_of_memory.explained_in_evaluation(config, replicas):
         for batch in distribution.distribute(batches_of, strategy):
-            features, bag, image = on_all(batch)
+            features, bag, image = on_replicas(batch)
             bag, image = joined(bag), joined(image)
-            real = bag >= 0
+            valid = bag >= 0
             yield (
-                {name: joined(value)[real] for name, value in features.items()},
-                bag[real],
-                image[real],
+                {name: joined(value)[valid] for name, value in features.items()},
+                bag[valid],
+                image[valid],
             )
 
 
@@ -177,17 +190,24 @@ def case_probabilities(model, features: np.ndarray, multilabel: bool) -> np.ndar
 
 
 def case_pictures(
-    bags: Bags, wanted: set[int], size: int, antialias: bool = True
+    bags: Bags, cases: set[int], size: int, antialias: bool = True
 ) -> dict[int, np.ndarray]:
-    """Returns {place of the case in the split: its first image, uint8 [size, size, 3]}."""
-    last = max(wanted, default=-1)
+    """Returns {index of the case in the split: its first image, uint8 [size, size, 3]}.
+
+    Args:
+      bags: the split.
+      cases: indices of the cases.
+      size: of the centre crop, px.
+      antialias: when it is reduced.
+    """
+    last = max(cases, default=-1)
     numbered = bags.dataset.take(last + 1).enumerate()
-    found = {}
-    keys = tf.constant(sorted(wanted) or [-1], tf.int64)
+    pictures = {}
+    keys = tf.constant(sorted(cases) or [-1], tf.int64)
     for number, image in (
         numbered.filter(lambda number, _: tf.reduce_any(number == keys))
         .map(lambda number, bag: (number, decode_center_crop(bag["images"][0], size, antialias)))
         .as_numpy_iterator()
     ):
-        found[int(number)] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
-    return found
+        pictures[int(number)] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return pictures

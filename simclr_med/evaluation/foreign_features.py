@@ -1,4 +1,4 @@
-"""Embeddings that other models made, by our probes, splits, intervals and report (--features).
+"""Embeddings of other models (--features), with simclr_med's probes, splits, intervals and report.
 
 A file holds a row per case, or per image: then a case has their mean. `--mode=embed` writes such files,
 and so does any script: .npz with `case_id` [n] and `embeddings` (or `features`) [n, d]; .parquet with a
@@ -47,18 +47,22 @@ class Features:
     def of(self, ids: np.ndarray, split: str) -> np.ndarray:
         """Returns the features of some cases, float32 [n, d].
 
+        Args:
+          ids: of the cases, [n].
+          split: that they are from, for the message.
+
         Raises:
           UserError: some have none; says how many and which.
         """
         missing = [str(case) for case in ids if str(case) not in self.of_case]
         if missing:
             shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-            there = ", ".join(list(self.of_case)[:_SHOWN])
+            available = ", ".join(list(self.of_case)[:_SHOWN])
             raise UserError(
                 f"--features={self.name}: {len(ids) - len(missing):,} of the {len(ids):,} cases of split "
                 f"'{split}' have features in {' and '.join(self.paths)}, and {len(missing):,} have none "
-                f"({shown}); ids there: {there}, .... Make them for all cases; files of several splits "
-                "are joined by +."
+                f"({shown}); ids there: {available}, .... Make them for all cases; files of several "
+                "splits are joined by +."
             )
         return np.stack([self.of_case[str(case)] for case in ids])
 
@@ -69,7 +73,7 @@ def named(text: str) -> list[tuple[str, list[str]]]:
     Raises:
       UserError: no name, a name that is no name for a folder, or one twice.
     """
-    found: list[tuple[str, list[str]]] = []
+    pairs: list[tuple[str, list[str]]] = []
     for item in items(text, ","):
         name, colon, files = item.partition(":")
         if not (colon and files and _NAME.fullmatch(name)):
@@ -77,14 +81,18 @@ def named(text: str) -> list[tuple[str, list[str]]]:
                 f"--features={item}: write NAME:FILE, as dinov2:dinov2.npz; NAME of letters, digits, . _ "
                 "and -."
             )
-        if name in dict(found):
+        if name in dict(pairs):
             raise UserError(f"--features: the name {name} is given twice.")
-        found.append((name, items(files, "+")))
-    return found
+        pairs.append((name, items(files, "+")))
+    return pairs
 
 
 def read(name: str, paths: list[str]) -> Features:
     """Returns the features that files hold.
+
+    Args:
+      name: of the model that made them.
+      paths: of .npz and .parquet files, whose cases are joined.
 
     Raises:
       UserError: a file is missing, cannot be read, or holds no features; or widths differ.
@@ -95,26 +103,26 @@ def read(name: str, paths: list[str]) -> Features:
         if not gfile.exists(path):
             raise UserError(f"--features={name}: there is no file {path}.")
         try:
-            of_file, rows = (_npz if path.endswith(".npz") else _parquet)(path)
+            file_ids, rows = (_npz if path.endswith(".npz") else _parquet)(path)
         except (KeyError, ValueError, OSError, zipfile.BadZipFile, pa.ArrowException) as error:
             raise UserError(f"--features={name}: {path} holds no features ({error}).") from error
         rows = np.asarray(rows, np.float32)
-        if rows.ndim != 2 or len(rows) != len(of_file) or not np.isfinite(rows).all():
+        if rows.ndim != 2 or len(rows) != len(file_ids) or not np.isfinite(rows).all():
             raise UserError(
-                f"--features={name}: {path} has features of shape {rows.shape} for {len(of_file):,} ids: "
-                "a row of finite numbers for each is needed."
+                f"--features={name}: {path} has features of shape {rows.shape} for {len(file_ids):,} "
+                "ids: a row of finite numbers for each is needed."
             )
         if parts and parts[0].shape[1] != rows.shape[1]:
             widths = f"{parts[0].shape[1]:,} and {rows.shape[1]:,}"
             raise UserError(f"--features={name}: its files have features of {widths} numbers.")
-        ids += [str(case) for case in of_file]
+        ids += [str(case) for case in file_ids]
         parts.append(rows)
-    together = np.concatenate(parts)
+    all_rows = np.concatenate(parts)
     order: dict[str, list[int]] = {}
     for row, case in enumerate(ids):
         order.setdefault(case, []).append(row)
     of_case = {
-        case: together[rows[0]] if len(rows) == 1 else together[rows].mean(axis=0)
+        case: all_rows[rows[0]] if len(rows) == 1 else all_rows[rows].mean(axis=0)
         for case, rows in order.items()
     }
     return Features(name, tuple(paths), of_case)
@@ -150,12 +158,12 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
     Raises:
       UserError: cases without features, no labels, or patients in common.
     """
-    of_run = {
+    run_values = {
         **splits.of_run(config, builder),
         "adopted_weights": f"features of {features.name}",
         "checkpoint": features.paths[0],  # a run's own folder tells what its encoder was trained on
     }
-    patients = splits.check(config, builder, of_run, None)
+    patients = splits.check(config, builder, run_values, None)
     bags = open_bags(
         config, builder, config.data.eval_split, with_metadata=True, with_differential=True
     )
@@ -177,7 +185,7 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
         seed=config.run.seed,
     )
     untrained = label_fraction.without_cases(train_y, bags.class_names)
-    found = of_scores.measured(
+    measured = of_scores.measured(
         config,
         builder,
         bags,
@@ -185,9 +193,9 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
         scores,
         untrained=untrained,
         features=test_x,
-        said={
+        facts={
             "features": {"name": features.name, "files": list(features.paths)},
-            "adopted_weights": of_run["adopted_weights"],
+            "adopted_weights": run_values["adopted_weights"],
             "patients": patients,
             "probes": fitted,
         },
@@ -195,5 +203,5 @@ def evaluate_features(config: Config, builder, features: Features, folder: str) 
     print(
         f"\n{features.name}: {test_x['trained'].shape[1]:,} numbers a case, a linear probe and kNN"
     )
-    evaluate.write_files(config, folder, found)
+    evaluate.write_files(config, folder, measured)
     return folder

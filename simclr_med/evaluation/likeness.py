@@ -4,9 +4,9 @@ The mean and the standard deviation of each channel of the encoder's stem, over 
 with those of training images: Mahalanobis distance (Lee et al. 2018, "A Simple Unified Framework for
 Detecting Out-of-Distribution Samples") with the shrunk covariance of Ledoit and Wolf (2004). The stem,
 because later layers are trained to ignore what is looked for here: with a classifier of HAM10000
-(ResNet-18, 64 px) the distance of the last features (cosine, to the fifth nearest case) found 2 of 1,001
+(ResNet-18, 64 px) the distance of the last features (cosine, to the fifth nearest case) put 2 of 1,001
 chest X-rays beyond 99 % of other photographs, that of the stem 76 %. And an image without any colour
-is said to be one where training images have colour, which finds all of these.
+is noted where training images have colour, which catches all of these.
 
 It notices another modality and other light. It does not notice a disease that is new.
 """
@@ -31,7 +31,7 @@ from simclr_med.run_folder import files, gfile
 
 FILE = "likeness.npz"
 MOST_CASES = 1000  # whose images are compared with, and as many that the limit is taken from
-FEWEST = 10  # images on either side; of fewer a limit says nothing
+FEWEST = 10  # images on either side; with fewer the limit is meaningless
 SHARE = 0.99  # of known images that are within the limit
 RARE = 0.01  # share of the training images that may be grey where a grey one is still noted
 _GREY = 0.005  # mean difference between the largest and smallest channel; 1.3 of 255 levels
@@ -39,7 +39,7 @@ _GREY = 0.005  # mean difference between the largest and smallest channel; 1.3 o
 
 @dataclasses.dataclass(frozen=True)
 class Likeness:
-    """What training images look like to the first layer, all of them together.
+    """What the training images as a whole look like to the first layer.
 
     Attributes:
       mean, scale: of their looks, [d]; the scale is the standard deviation.
@@ -58,21 +58,29 @@ class Likeness:
 
     def distances(self, looks: np.ndarray) -> np.ndarray:
         """Returns the Mahalanobis distance of each image, float [n], of looks [n, d + 1]."""
-        off = (looks[:, :-1] - self.mean) / self.scale
-        return np.sqrt(np.maximum(np.einsum("nd,de,ne->n", off, self.precision, off), 0.0))
+        deviation = (looks[:, :-1] - self.mean) / self.scale
+        return np.sqrt(
+            np.maximum(np.einsum("nd,de,ne->n", deviation, self.precision, deviation), 0.0)
+        )
 
     def notes(self, looks: np.ndarray) -> list[str]:
-        """Returns what is to be said of each image; "" of one like the training images."""
+        """Returns a note on each image; "" for one that looks like the training images.
+
+        Args:
+          looks: from `looks`, [n, d + 1].
+        """
         notes = []
         for distance, colour in zip(self.distances(looks), looks[:, -1]):
-            said = []
+            reasons = []
             if colour < _GREY and self.grey < RARE:
-                said.append("no colour, and training images have")
+                reasons.append("no colour, and training images have")
             if colour >= _GREY and self.grey > 1 - RARE:
-                said.append("colour, and training images have none")
+                reasons.append("colour, and training images have none")
             if distance > self.limit:
-                said.append(f"unlike training images (distance {distance:.1f} > {self.limit:.1f})")
-            notes.append(", ".join(said))
+                reasons.append(
+                    f"unlike training images (distance {distance:.1f} > {self.limit:.1f})"
+                )
+            notes.append(", ".join(reasons))
         return notes
 
     @classmethod
@@ -89,13 +97,18 @@ class Likeness:
         scale[scale == 0] = 1  # a channel that is off for all of them
         fitted = sklearn.covariance.LedoitWolf(assume_centered=True).fit((values - mean) / scale)
         grey = float(np.mean(training[:, -1] < _GREY))
-        found = cls(mean, scale, fitted.precision_, np.inf, basis, grey)
-        limit = float(np.quantile(found.distances(known), SHARE))
-        return dataclasses.replace(found, limit=limit)
+        likeness = cls(mean, scale, fitted.precision_, np.inf, basis, grey)
+        limit = float(np.quantile(likeness.distances(known), SHARE))
+        return dataclasses.replace(likeness, limit=limit)
 
     @classmethod
     def read(cls, model_dir: str, identity: str | None) -> Likeness | None:
-        """Returns what `write` wrote for the checkpoint of this identity; None if it wrote nothing."""
+        """Returns what `write` wrote for the checkpoint of this identity; None if it wrote nothing.
+
+        Args:
+          model_dir: of the run.
+          identity: of the checkpoint's content, from `checkpoints.files.identity`.
+        """
         path = os.path.join(model_dir, FILE)
         if not gfile.exists(path):
             return None
@@ -106,7 +119,12 @@ class Likeness:
         return cls(**{name: v if v.ndim else v.item() for name, v in values.items()})
 
     def write(self, model_dir: str, identity: str | None) -> None:
-        """Writes likeness.npz, which says nothing of any single image."""
+        """Writes likeness.npz, which holds nothing about any single image.
+
+        Args:
+          model_dir: of the run.
+          identity: of the content of the checkpoint whose first layer was used.
+        """
         values = {**dataclasses.asdict(self), "identity": str(identity)}
         with files.writing(os.path.join(model_dir, FILE)) as local:
             np.savez(local, **values)
@@ -119,8 +137,8 @@ def looks(model: Model, images: tf.Tensor) -> tf.Tensor:
       model: with its weights.
       images: float32 [n, H, W, 3] in [0, 1].
     """
-    seen = tf.cast(model.encoder.first_layer(images), tf.float32)
-    mean, variance = tf.nn.moments(seen, axes=[1, 2])
+    activations = tf.cast(model.encoder.first_layer(images), tf.float32)
+    mean, variance = tf.nn.moments(activations, axes=[1, 2])
     colour = tf.reduce_max(images, axis=-1) - tf.reduce_min(images, axis=-1)
     colour = tf.reduce_mean(colour, axis=[1, 2])[:, tf.newaxis]
     return tf.concat([mean, tf.sqrt(variance), colour], axis=1)
@@ -152,5 +170,5 @@ def measure(
 def _of_split(config: Config, strategy, model: Model, bags: Bags) -> np.ndarray:
     """Returns the looks of the images of the first MOST_CASES cases, [n, d + 1]."""
     functions = {"": functools.partial(looks, model)}
-    passes = forward(config, strategy, functions, bags, EVERY_IMAGE, MOST_CASES)
-    return np.concatenate([found[""] for found, _, _ in passes])
+    batches = forward(config, strategy, functions, bags, EVERY_IMAGE, MOST_CASES)
+    return np.concatenate([batch_looks[""] for batch_looks, _, _ in batches])

@@ -1,7 +1,7 @@
 """What a run was trained on, stage by stage: its own data, and that of the runs it began from.
 
-A stage is known by the config.json of its run. Weights from elsewhere end the list: nobody here knows
-whose images they saw.
+A stage is known by the config.json of its run. Weights from elsewhere end the list: which images they
+were trained on is unknown.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def stages(values: dict[str, Any]) -> tuple[list[Stage], str]:
       The stages, none for weights that were taken over as they are (--keep_head); and "" where the
       first of them began at random weights, else a few words.
     """
-    found: list[Stage] = [] if values.get("adopted_weights") else [_stage(values)]
+    trainings: list[Stage] = [] if values.get("adopted_weights") else [_stage(values)]
     seen: set[str] = set()
     while path := values.get("checkpoint"):
         folder = _run_of(str(path))
         if folder is None or folder in seen:
-            return found, "the images behind the weights it began from, which no run here made"
+            return trainings, "the images behind the weights it began from, which no run here made"
         seen.add(folder)
         values = run_folder.read_json(os.path.join(folder, "config.json"))
-        found.append(_stage(values))
-    return found, ""
+        trainings.append(_stage(values))
+    return trainings, ""
 
 
 def _stage(values: dict[str, Any]) -> Stage:
@@ -110,47 +110,63 @@ def number_in_common(
 
     Ids are compared where they mean the same people: in one prepared dataset, in two copies of a
     published one, of one folder, or where cases of equal names hold equal pictures.
+
+    Args:
+      config: with the `manual_dir` of `builder`.
+      builder: of the data evaluated.
+      evaluated: ids of its patients.
+      stage: to compare with.
     """
-    theirs = opened(builder, stage)
-    if not comparable(config, builder, stage, theirs):
+    stage_builder = opened(builder, stage)
+    if not comparable(config, builder, stage, stage_builder):
         return None, "another dataset, whose patient ids need not mean the same people"
-    if theirs is None:
+    if stage_builder is None:
         return None, "its prepared data is no longer there"
     try:
         return len(
-            evaluated & patients_of(theirs, stage.split, LabelReading(projection=stage.projection))
+            evaluated
+            & patients_of(stage_builder, stage.split, LabelReading(projection=stage.projection))
         ), ""
     except UserError:  # prepared again, with other splits
         return None, f"its prepared data has no split '{stage.split}'"
 
 
-def comparable(config: Config, builder, stage: Stage, theirs: Any) -> bool:
+def comparable(config: Config, builder, stage: Stage, stage_builder: Any) -> bool:
     """Returns whether equal patient ids in two datasets refer to the same people.
 
     Args:
       config: with the `manual_dir` of `builder`.
       builder: of the data evaluated.
       stage: to compare with.
-      theirs: the builder of its data, as `opened` gives it.
+      stage_builder: of the stage's data, from `opened`; None if that is gone.
     """
     name = builder.info.name
     if stage.dataset == data_json.name_of(builder):
         return True
     if stage.dataset.split("/")[0] != name:
         return False
-    one, other = config.data.manual_dir, stage.manual_dir
-    if name in _PUBLISHED or (one and other and os.path.realpath(one) == os.path.realpath(other)):
+    manual_dir, stage_manual_dir = config.data.manual_dir, stage.manual_dir
+    if name in _PUBLISHED or (
+        manual_dir
+        and stage_manual_dir
+        and os.path.realpath(manual_dir) == os.path.realpath(stage_manual_dir)
+    ):
         return True
-    if theirs is None:
+    if stage_builder is None:
         return False
-    layouts = [(b.info.metadata or {}).get("layout") for b in (builder, theirs)]
+    layouts = [(b.info.metadata or {}).get("layout") for b in (builder, stage_builder)]
     if layouts[0] == layouts[1] and layouts[0] in _PUBLISHED_LAYOUTS:
         return True
-    return same_pictures(builder, theirs)
+    return same_pictures(builder, stage_builder)
 
 
 def opened(builder, stage: Stage) -> Any:
-    """Returns the builder of a stage's prepared data, None if that is no longer there."""
+    """Returns the builder of a stage's prepared data, None if that is no longer there.
+
+    Args:
+      builder: of the data evaluated; the stage's data is looked for beside it and in its `data_dir`.
+      stage: whose `dataset` is opened.
+    """
     if stage.dataset == data_json.name_of(builder):
         return builder
     depth = len(builder.info.full_name.split("/"))
@@ -161,7 +177,7 @@ def opened(builder, stage: Stage) -> Any:
         # A copy is stored under a longer name where it keeps chosen metadata only.
         for path in (root / stage.dataset, *sorted((root / name).glob(f"{'_*/'.join(folders)}"))):
             if (path / "dataset_info.json").exists():
-                made = tfds.builder_from_directory(path)
-                if data_json.name_of(made) == stage.dataset:
-                    return made
+                stage_builder = tfds.builder_from_directory(path)
+                if data_json.name_of(stage_builder) == stage.dataset:
+                    return stage_builder
     return None

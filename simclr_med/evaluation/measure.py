@@ -34,18 +34,18 @@ from simclr_med.metrics.intervals import Patients
 from simclr_med.metrics.scoring import classification
 from simclr_med.run_folder import data_json
 
-# Of selection.json: what a choice was made of, and what is told elsewhere.
+# Keys of selection.json that result.json leaves out: inputs of the choice, and what it has elsewhere.
 _OF_CHOICE = ("candidates", "checkpoints", "made_of", "chooses", "temperature", "operating_points")
 _LAST_SHARE = 0.1  # of the rows of metrics.jsonl that "at the end" averages
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What an evaluation found.
+    """The result of an evaluation, and what it was made from.
 
     Attributes:
       result: of result.json, without files.
-      checkpoint: its path; a run that goes on may have removed it.
+      checkpoint: its path; a run that is still training may have removed it.
       models: {"trained" | "before this run" | "untrained": model}; see `_models`.
       bags: of the split.
       cases: of the split.
@@ -84,27 +84,29 @@ def measure(
     Raises:
       UserError: a mistake of the user's, such as patients that the run was trained on.
     """
-    of_run = splits.of_run(config, builder, model_dir)
-    config = splits.as_trained(config, of_run)
-    patients = splits.check(config, builder, of_run, model_dir, to_choose=to_choose)
+    run_values = splits.of_run(config, builder, model_dir)
+    config = splits.as_trained(config, run_values)
+    patients = splits.check(config, builder, run_values, model_dir, to_choose=to_choose)
     split = config.data.eval_split
     bags = open_bags(config, builder, split, with_metadata=True, with_differential=True)
-    trained_on = of_run.get("prepared_dataset", data_json.name_of(builder))
-    is_its_own = trained_on == data_json.name_of(builder)
+    trained_on = run_values.get("prepared_dataset", data_json.name_of(builder))
+    is_own_data = trained_on == data_json.name_of(builder)
     class_names = bags.class_names
     cases = read_cases(bags, config.eval.eval_steps * config.eval.eval_batch_size)
     if config.run.train_mode == "finetune":  # else probes are fitted on the data that is evaluated
-        class_names = tuple(of_run.get("class_names", class_names))
+        class_names = tuple(run_values.get("class_names", class_names))
         cases = with_classes(cases, bags.class_names, class_names)
-        if not is_its_own and not config.eval.eval_name:
+        if not is_own_data and not config.eval.eval_name:
             raise UserError(
                 f"{model_dir} was trained on {trained_on}. Give --eval_name=NAME to evaluate it on "
                 f"{data_json.name_of(builder)}, so that its own results are kept."
             )
-    chosen = selection.select(config, builder, model_dir, strategy, is_its_own, to_choose=to_choose)
+    chosen = selection.select(
+        config, builder, model_dir, strategy, is_own_data, to_choose=to_choose
+    )
     checkpoint = os.path.join(model_dir, chosen["checkpoint"])
     selection.check_positive_class(config, class_names)
-    grades.grades_of(config, class_names, bags.multilabel)  # a mistake is found before long work
+    grades.grades_of(config, class_names, bags.multilabel)  # reports a mistake before long work
     models, encoders = _models(
         config, builder, model_dir, strategy, checkpoint, bags, len(class_names)
     )
@@ -120,7 +122,7 @@ def measure(
     result = {
         **_provenance(config, builder, chosen),
         "trained_on": trained_on,
-        "adopted_weights": of_run.get("adopted_weights"),  # then what they trained on is unknown
+        "adopted_weights": run_values.get("adopted_weights"),  # then the training data is unknown
         "patients": patients,
         "evaluated": splits.evaluated_part(config, builder, len(cases.ids)),
         "selection": {name: value for name, value in chosen.items() if name not in _OF_CHOICE},
@@ -132,7 +134,7 @@ def measure(
         **metrics_of_scores(config, cases, class_names, scores, chosen["thresholds"], untrained),
         **_acted_on(config, cases, class_names, scores, chosen),
     }
-    shifted = config.run.train_mode == "finetune" and not is_its_own
+    shifted = config.run.train_mode == "finetune" and not is_own_data
     return Measured(
         result=result,
         checkpoint=checkpoint,
@@ -153,7 +155,12 @@ def _provenance(config: Config, builder, chosen: dict) -> dict:
 
 
 def of_dataset(config: Config, builder) -> dict:
-    """Returns what result.json says of the data: name, fingerprint, splits, whose labels are used."""
+    """Returns the entries of result.json on the data: name, fingerprint, splits, which labels are used.
+
+    Args:
+      config: of the evaluation.
+      builder: of the prepared dataset.
+    """
     return {
         "dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
@@ -183,11 +190,11 @@ def metrics_of_scores(
     cuts = None
     if thresholds:  # null for a label of which validation had one kind only
         cuts = np.array([thresholds[name] for name in class_names], float)
-    places = grades.grades_of(config, class_names, cases.labels.ndim == 2)
+    ranks = grades.grades_of(config, class_names, cases.labels.ndim == 2)
     rows: dict[str, dict] = {}
-    for (name, which), of_cases in scores.items():
-        rows.setdefault(name, {})[which] = classification(
-            cases, of_cases, class_names, thresholds=cuts, untrained=untrained, grades=places
+    for (name, encoder), case_scores in scores.items():
+        rows.setdefault(name, {})[encoder] = classification(
+            cases, case_scores, class_names, thresholds=cuts, untrained=untrained, grades=ranks
         )
     main, groups = main_scores(config, scores), []
     if main:
@@ -197,11 +204,11 @@ def metrics_of_scores(
             class_names,
             config.eval.subgroups,
             min_patients=config.eval.min_subgroup,
-            grades=places,
+            grades=ranks,
         )
     order = (
         {}
-        if places is None
+        if ranks is None
         else {"grades": list(grades.order_of(class_names, config.eval.class_order))}
     )
     return {
@@ -213,50 +220,61 @@ def metrics_of_scores(
 
 
 def _acted_on(config: Config, cases: Cases, class_names, scores: dict, chosen: dict) -> dict:
-    """Returns what the evaluated cases make of the temperature and thresholds that were chosen.
+    """Returns how the chosen temperature and thresholds do on the evaluated cases.
 
     "calibration": {"temperature", "ece", "ece_scaled", "nll", "nll_scaled"} or None, and
     "operating_points": rows of `operating_points.measure`, those of --positive_class first. Both are of
     the supervised head; without a selection split there is neither.
     """
-    of_head = scores.get(("supervised head", "trained"))
-    found: dict = {"calibration": None, "operating_points": []}
-    found["positive_class"] = config.eval.positive_class
-    if of_head is None:
-        return found
+    head_scores = scores.get(("supervised head", "trained"))
+    facts: dict = {"calibration": None, "operating_points": []}
+    facts["positive_class"] = config.eval.positive_class
+    if head_scores is None:
+        return facts
     labelled = cases.labelled
-    truth, its = cases.labels[labelled], of_head[labelled]
+    truth, probabilities = cases.labels[labelled], head_scores[labelled]
     if (fitted := chosen.get("temperature")) is not None:
-        after = temperature.scaled(its, fitted, truth.ndim == 2)
-        found["calibration"] = {"temperature": fitted}
+        scaled = temperature.scaled(probabilities, fitted, truth.ndim == 2)
+        facts["calibration"] = {"temperature": fitted}
         for name, function in (
             ("ece", expected_calibration_error),
             ("nll", temperature.negative_log_likelihood),
         ):
             values = {
-                name: float(function(truth, its)),
-                f"{name}_scaled": float(function(truth, after)),
+                name: float(function(truth, probabilities)),
+                f"{name}_scaled": float(function(truth, scaled)),
             }
-            found["calibration"] |= values
+            facts["calibration"] |= values
     if points := chosen.get("operating_points"):
-        of_class = {name: [operating_points.Chosen(**p) for p in ps] for name, ps in points.items()}
+        points_of_class = {
+            name: [operating_points.Chosen(**p) for p in ps] for name, ps in points.items()
+        }
         patients = Patients(cases.patients[labelled])
-        rows = operating_points.measure(of_class, truth, its, class_names, patients)
+        rows = operating_points.measure(
+            points_of_class, truth, probabilities, class_names, patients
+        )
         first = config.eval.positive_class
         rows = sorted(rows, key=lambda row: row["class"] != first)
-        found["operating_points"] = rows
-    return found
+        facts["operating_points"] = rows
+    return facts
 
 
 def main_scores(config: Config, scores: dict) -> dict[str, np.ndarray]:
-    """Returns {name of the file: scores [n, classes]} of the evaluator that counts; {} if none."""
+    """Returns {name of the file: scores [n, classes]} of the main evaluator; {} without scores.
+
+    Args:
+      config: of the run; fine-tuned runs report the supervised head, others the linear probe.
+      scores: {(evaluator, encoder): float [n, classes]}.
+    """
     main = "supervised head" if config.run.train_mode == "finetune" else "linear probe"
     files = {
         "predictions": "trained",
         "predictions_before": BEFORE,
         "predictions_untrained": UNTRAINED,
     }
-    return {file: scores[main, which] for file, which in files.items() if (main, which) in scores}
+    return {
+        file: scores[main, encoder] for file, encoder in files.items() if (main, encoder) in scores
+    }
 
 
 def _models(
@@ -274,20 +292,20 @@ def _models(
         trained = make_model(bare, num_classes)
     restore(trained, checkpoint)
     models: dict = {"trained": trained}
-    said: dict = {}
+    facts: dict = {}
     if finetune:
-        return models, said
+        return models, facts
     if config.run.checkpoint:
-        model, said[BEFORE] = before_run(bare, model_dir, strategy, num_classes)
+        model, facts[BEFORE] = before_run(bare, model_dir, strategy, num_classes)
         models |= {BEFORE: model} if model is not None else {}
-    models[UNTRAINED], said[UNTRAINED] = untrained(bare, builder, bags, strategy, num_classes)
-    return models, said
+    models[UNTRAINED], facts[UNTRAINED] = untrained(bare, builder, bags, strategy, num_classes)
+    return models, facts
 
 
 def _all_scores(
     config, builder, model_dir: str, strategy, models, features, bags: Bags, class_names
 ) -> tuple[dict, list[str], dict, TrainingCases | None]:
-    """Returns scores, classes without a training case, what is said of the probes' fits, and
+    """Returns scores, classes without a training case, facts about the probes' fits, and
     `Measured.training`.
 
     The scores are {(evaluator, key of `models`): [n, classes]}, the third {evaluator: {key: facts}}.
@@ -301,13 +319,15 @@ def _all_scores(
         cases, chosen = labelled_cases(config, train_bags)
     except UserError:  # nothing to fit a probe on
         return {}, [], {}, None
-    of_train = case_features(config, strategy, models, train_bags)
-    training = TrainingCases.of(config.data.train_split, train_bags, cases, of_train["trained"])
+    train_features = case_features(config, strategy, models, train_bags)
+    training = TrainingCases.of(
+        config.data.train_split, train_bags, cases, train_features["trained"]
+    )
     train_y = cases.labels[chosen]
     if not chosen.all():
-        of_train = {which: of_train.pop(which)[chosen] for which in models}
+        train_features = {encoder: train_features.pop(encoder)[chosen] for encoder in models}
     scores, fitted = all_scores(
-        of_train,
+        train_features,
         train_y,
         cases.patients[chosen],
         features,

@@ -1,4 +1,4 @@
-"""An evaluation of scores that no checkpoint of one run made: others' features, or the folds' runs."""
+"""Evaluation of scores that are not from one checkpoint: precomputed features, or the runs of folds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def measured(
     *,
     untrained: list[str],
     features: dict[str, np.ndarray],
-    said: dict[str, Any],
+    facts: dict[str, Any],
 ) -> Measured:
-    """Returns all metrics of some scores, as `measure` does of a run.
+    """Returns all metrics of given scores, as `measure` does for a run.
 
     Args:
       config: of the evaluation.
@@ -36,7 +36,7 @@ def measured(
       scores: {(evaluator, encoder): float [n, classes]}, those of the encoder "trained" among them.
       untrained: names of classes without a training case.
       features: {"trained": float [n, d]} for the report's neighbours; {} without.
-      said: of result.json, what only the caller knows: "patients", "adopted_weights" and others.
+      facts: entries of result.json that only the caller knows: "patients", "adopted_weights" and others.
     """
     nothing: dict = {"calibration": None, "operating_points": [], "positive_class": None}
     result = {
@@ -48,7 +48,7 @@ def measured(
         "skipped_images": list((builder.info.metadata or {}).get("skipped_images", [])),
         "labels": label_reading(config, bags),
         **metrics_of_scores(config, cases, bags.class_names, scores, None, untrained),
-        **said,
+        **facts,
     }
     return Measured(
         result=result,

@@ -40,7 +40,7 @@ class Case(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What the classifiers say of a case, and what there is to say of it.
+    """The classifiers' probabilities for a case, and notes on its images.
 
     Attributes:
       case_id, patient_id, image_ids, unreadable: as in `Case`.
@@ -51,7 +51,7 @@ class Scored:
         there too, and of a pretrained run.
       calibrated: the mean of their probabilities at their temperatures, float [classes]; None where one
         has no temperature.
-      of_images: the same of each image alone, float [members, images, classes]; None unless asked for.
+      of_images: the same of each image alone, float [members, images, classes]; None unless requested.
       distances: of each image to the training images, see `likeness`, float [images]; None where no
         member knows what these look like.
     """
@@ -88,8 +88,8 @@ def predict(
     """
     source = _Source(cases)
     sums = _Sums(source)
-    for found, case, image in ensemble.forward(source.bags()):
-        sums.add(found, case, image)
+    for outputs, case, image in ensemble.forward(source.bags()):
+        sums.add(outputs, case, image)
         if done := sums.finished():
             yield _scored(ensemble, done, per_image)
     if source.error is not None:
@@ -99,7 +99,7 @@ def predict(
 
 
 class _Source:
-    """Hands the images of cases to tf.data and keeps, of each case under way, what is said of it."""
+    """Passes the images of cases to tf.data and stores the facts about each case under way."""
 
     def __init__(self, cases: Iterable[Case]):
         self._cases = cases
@@ -107,7 +107,7 @@ class _Source:
         self.error: BaseException | None = None
 
     def bags(self) -> Bags:
-        """Returns the cases that have images, as a split whose size nobody knows."""
+        """Returns the cases that have images, as a split of unknown size."""
         spec = {"images": tf.TensorSpec([None], tf.string)}
 
         def opened() -> tf.data.Dataset:
@@ -139,14 +139,14 @@ class _Sums:
             int, dict[int, _Image]
         ] = {}  # case -> place of the image -> of that image
 
-    def add(self, found: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
+    def add(self, outputs: dict[int, np.ndarray], case: np.ndarray, image: np.ndarray) -> None:
         """Adds a batch: what was computed, each [m, d], and the case and place of each image, [m]."""
         for i, (number, place) in enumerate(zip(case.tolist(), image.tolist())):
-            of_image = {name: values[i] for name, values in found.items()}
-            self._images.setdefault(number, {})[place] = of_image
+            image_outputs = {name: values[i] for name, values in outputs.items()}
+            self._images.setdefault(number, {})[place] = image_outputs
 
     def finished(self) -> list[tuple[Scored, list[_Image]]]:
-        """Returns, in order, the cases of which nothing is missing, each with its images in order."""
+        """Returns, in order, the cases whose images are all done, each with its images in order."""
         done = []
         while self._waiting:
             case, images = self._waiting[0], {}
@@ -164,25 +164,30 @@ def _scored(
     ensemble: Ensemble, done: list[tuple[Scored, list[_Image]]], per_image: bool
 ) -> list[Scored]:
     """Returns the cases with their probabilities."""
-    of_cases = [images for _, images in done if images]
-    if not of_cases:
+    images_of_cases = [images for _, images in done if images]
+    if not images_of_cases:
         return [case for case, _ in done]
-    together = {
-        name: np.stack([image[name] for images in of_cases for image in images])
-        for name in of_cases[0][0]
+    all_images = {
+        name: np.stack([image[name] for images in images_of_cases for image in images])
+        for name in images_of_cases[0][0]
     }  # each [all images, d]
-    ends = np.cumsum([len(images) for images in of_cases])[:-1]
+    ends = np.cumsum([len(images) for images in images_of_cases])[:-1]
     members = range(len(ensemble.members))
-    means = [np.stack([_mean(own) for own in np.split(together[m], ends)]) for m in members]
+    means = [
+        np.stack([_mean(case_features) for case_features in np.split(all_images[m], ends)])
+        for m in members
+    ]
     if ensemble.class_names:
         probabilities = ensemble.probabilities(means)  # [members, n, classes]
         calibrated = ensemble.calibrated(probabilities)
     if per_image:
-        alone = np.split(ensemble.probabilities([together[m] for m in members]), ends, axis=1)
+        image_probabilities = np.split(
+            ensemble.probabilities([all_images[m] for m in members]), ends, axis=1
+        )
     if ensemble.knowing:
         _, known = ensemble.knowing
-        distances = np.split(known.distances(together[LOOKS]), ends)
-        unlike = np.split(np.array(known.notes(together[LOOKS]), object), ends)
+        distances = np.split(known.distances(all_images[LOOKS]), ends)
+        likeness_notes = np.split(np.array(known.notes(all_images[LOOKS]), object), ends)
     scored, n = [], 0
     for case, images in done:
         if images:
@@ -194,10 +199,10 @@ def _scored(
                     calibrated=None if calibrated is None else calibrated[n],
                 )
             if per_image:
-                case = dataclasses.replace(case, of_images=alone[n])
+                case = dataclasses.replace(case, of_images=image_probabilities[n])
             if ensemble.knowing:
-                said = zip(case.notes, unlike[n])
-                notes = tuple((*own, *filter(None, [more])) for own, more in said)
+                pairs = zip(case.notes, likeness_notes[n])
+                notes = tuple((*image, *filter(None, [unlike])) for image, unlike in pairs)
                 case = dataclasses.replace(case, distances=distances[n], notes=notes)
             n += 1
         scored.append(case)

@@ -1,8 +1,8 @@
-"""The files of --mode=predict: written in parts while it goes on, joined when all cases are done.
+"""The files of --mode=predict: written in parts while it runs, joined when all cases are done.
 
-predictions_NAME.csv, predictions_NAME_images.csv and, last, predictions_NAME.json, which says of what
-they were made. Until then parts are in predictions_NAME.parts/: each is written whole, so that a command
-that was stopped, however, goes on behind the last one.
+predictions_NAME.csv, predictions_NAME_images.csv and, last, predictions_NAME.json, which says what they
+were made from. Until then parts are in predictions_NAME.parts/: each is written atomically, so that an
+interrupted command resumes after the last one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PredictionFiles:
     Args:
       folder: to write into; made if it is missing.
       suffix: of the names, "_NAME".
-      made_of: all that decides the predictions, to go on with the same only.
+      made_of: all that shapes the predictions, to resume only with the same.
       table: the columns and cells.
       per_image: whether there is a table of images too.
     """
@@ -55,7 +55,7 @@ class PredictionFiles:
         self._done = 0
 
     def locked(self) -> contextlib.AbstractContextManager:
-        """Holds the parts for this process.
+        """Locks the parts for this process.
 
         Raises:
           UserError: another process writes them.
@@ -65,14 +65,16 @@ class PredictionFiles:
         )
 
     def are_done(self) -> bool:
-        """Returns whether the files are there already.
+        """Returns whether the files exist already.
 
         Raises:
           UserError: files of that name are of other cases, weights or options.
         """
         for path in (self.facts, self.path):
-            begun = path == self.path and self._begun()  # and killed while it was joining parts
-            if gfile.exists(path) and not begun and not self._is_the_same(self.facts):
+            is_joining = (
+                path == self.path and self._begun()
+            )  # and killed while it was joining parts
+            if gfile.exists(path) and not is_joining and not self._is_the_same(self.facts):
                 raise UserError(
                     f"{path} is there already, of other cases, weights or options: give another "
                     "--eval_name=NAME, or move it away."
@@ -111,10 +113,10 @@ class PredictionFiles:
           facts: what else predictions_NAME.json is to say.
         """
         counts: collections.Counter = collections.Counter()
-        wanted = {"cases": (self.path, self._table.columns)}
+        tables = {"cases": (self.path, self._table.columns)}
         if self._per_image:
-            wanted["images"] = (self.images, self._table.columns_of_images)
-        for key, (path, header) in wanted.items():
+            tables["images"] = (self.images, self._table.columns_of_images)
+        for key, (path, header) in tables.items():
             with files.writing(path) as local, open(local, "wb") as out:
                 out.write(_csv([header]).encode())
                 for end in sorted(self._ends()):
@@ -124,18 +126,18 @@ class PredictionFiles:
                         counts.update(part["counts"])
         write_json(self.facts, {**facts, "counts": counts, "made_of": self._made_of})
         gfile.rmtree(self._parts)
-        return [*(path for path, _ in wanted.values()), self.facts], dict(counts)
+        return [*(path for path, _ in tables.values()), self.facts], dict(counts)
 
     def _ends(self) -> list[int]:
-        """Returns, of each part, how many cases are done with it."""
-        found = map(_PART.fullmatch, files.names(self._parts))
-        return [int(match[1]) for match in found if match]
+        """Returns for each part how many cases are done up to its end."""
+        matches = map(_PART.fullmatch, files.names(self._parts))
+        return [int(match[1]) for match in matches if match]
 
     def _part(self, end: int) -> str:
         return os.path.join(self._parts, f"part-{end:09d}.json")
 
     def _begun(self) -> bool:
-        """Returns whether parts of the same cases and weights are there."""
+        """Returns whether parts of the same cases and weights exist."""
         return self._is_the_same(os.path.join(self._parts, _MADE_OF))
 
     def _is_the_same(self, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Predictions as a table: a row for each case, and one for each image where that is asked for."""
+"""Predictions as a table: a row for each case and, on request, one for each image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simclr_med.evaluation.predict import Scored
 CASES, IMAGES, UNREADABLE = "cases", "images scored", "image files that could not be read"
 WITHOUT, NOTED = "cases without a readable image", "cases with a note"
 _TOP = 3
-_SHORT = 4  # decimals of what nobody calculates with
+_SHORT = 4  # decimals of values that are for reading only
 
 
 class PredictionTable:
@@ -31,7 +31,7 @@ class PredictionTable:
 
     def __init__(self, ensemble: Ensemble, positive_class: str | None = None):
         self._names, self._multilabel = ensemble.class_names, ensemble.multilabel
-        self._several = len(ensemble.members) > 1
+        self._is_ensemble = len(ensemble.members) > 1
         self._calibrated = ensemble.is_calibrated
         # name of the column -> (class, threshold)
         self._verdicts = {f"positive: {n}": (n, t) for n, t in ensemble.thresholds.items()}
@@ -47,7 +47,7 @@ class PredictionTable:
             *("case_id", "patient_id", "num_images"),
             *([] if self._multilabel else ["prediction"]),
             *names,
-            *(f"spread: {name}" for name in names if self._several),
+            *(f"spread: {name}" for name in names if self._is_ensemble),
             *(f"calibrated: {name}" for name in names if self._calibrated),
             *self._verdicts,
             *([] if self._multilabel else [f"top_{min(_TOP, len(names))}"]),
@@ -68,13 +68,15 @@ class PredictionTable:
         mean, names = case.probabilities.mean(axis=0), self._names
         order = np.argsort(-mean, kind="stable")[:_TOP]
         notes = (
-            f"{name}: {', '.join(said)}" for name, said in zip(case.image_ids, case.notes) if said
+            f"{name}: {', '.join(image_notes)}"
+            for name, image_notes in zip(case.image_ids, case.notes)
+            if image_notes
         )
         return [
             *start,
             *([] if self._multilabel else [names[order[0]]]),
             *mean.tolist(),
-            *(_short(np.ptp(case.probabilities, axis=0)) if self._several else ()),
+            *(_short(np.ptp(case.probabilities, axis=0)) if self._is_ensemble else ()),
             *(() if case.calibrated is None else _short(case.calibrated)),
             *(int(mean[names.index(name)] >= limit) for name, limit in self._verdicts.values()),
             *([] if self._multilabel else ["; ".join(names[i] for i in order)]),

@@ -38,13 +38,15 @@ def start(
     Raises:
       UserError: memory did not suffice.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     names = bags.class_names
     if not config.run.checkpoint:
         calibrated, _ = baselines.untrained(config, builder, bags, strategy, len(names))
-        for own, other in zip(baselines.norms(model), baselines.norms(calibrated), strict=True):
-            own.moving_mean.assign(tf.convert_to_tensor(other.moving_mean))
-            own.moving_variance.assign(tf.convert_to_tensor(other.moving_variance))
+        for norm, calibrated_norm in zip(
+            baselines.norms(model), baselines.norms(calibrated), strict=True
+        ):
+            norm.moving_mean.assign(tf.convert_to_tensor(calibrated_norm.moving_mean))
+            norm.moving_variance.assign(tf.convert_to_tensor(calibrated_norm.moving_variance))
     features = case_features(config, strategy, {"": model}, bags)[""]
     cases = read_cases(bags, 0)
     kernel, bias, penalties = linear_probe.head(
@@ -56,7 +58,7 @@ def start(
     return [
         f"The head starts as the linear probe: C = {low}{f' to {high}' if low != high else ''} on "
         f"{len(cases.ids):,} labelled cases, {features.shape[1]:,} features, in "
-        f"{time.monotonic() - began:.1f} s.",
+        f"{time.monotonic() - start_time:.1f} s.",
         *_notes(names, kernel, len(cases.ids), bags.multilabel),
     ]
 

@@ -82,38 +82,38 @@ def select(
     at_most = None if split and is_trained_dataset else 1
     usable = checkpoint_files.usable(model_dir, at_most)
     if not usable:
-        raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train it again.")
+        raise UserError(f"--model_dir={model_dir}: its checkpoints are gone; train the run again.")
     if not split:
         nothing = dict.fromkeys(("thresholds", "temperature", "operating_points"))
         return {"checkpoint": os.path.basename(usable[-1]), **nothing}
-    kept = run_folder.read_json(path) if gfile.exists(path) else None
+    stored = run_folder.read_json(path) if gfile.exists(path) else None
     if not is_trained_dataset:  # frozen: other data decides nothing
-        return _frozen(kept, config, model_dir)
-    made = _made_of(config, builder, usable)
-    if kept:
-        changed = _changed(kept, made)
+        return _frozen(stored, config, model_dir)
+    made_of = _made_of(config, builder, usable)
+    if stored:
+        changed = _changed(stored, made_of)
         if not changed:
-            return kept
+            return stored
         print(f"The checkpoint is chosen again; changed since the last time: {', '.join(changed)}.")
     bags = open_bags(config, builder, split)
-    chosen = {**made, **_choose(config, bags, strategy, model_dir, made["candidates"])}
+    chosen = {**made_of, **_choose(config, bags, strategy, model_dir, made_of["candidates"])}
     run_folder.write_json(path, chosen)
     return chosen
 
 
-def _frozen(kept: dict | None, config: Config, model_dir: str) -> dict:
+def _frozen(stored: dict | None, config: Config, model_dir: str) -> dict:
     """Returns the choice that was made on the run's own data.
 
     Raises:
       UserError: there is none, or the checkpoint that it names is not the one that was chosen.
     """
-    prefix = os.path.join(model_dir, kept["checkpoint"]) if kept else ""
-    if kept and checkpoint_files.exists(prefix):
-        said = kept.get("checkpoints", {}).get(kept["checkpoint"])
-        if said is None:
+    prefix = os.path.join(model_dir, stored["checkpoint"]) if stored else ""
+    if stored and checkpoint_files.exists(prefix):
+        recorded = stored.get("checkpoints", {}).get(stored["checkpoint"])
+        if recorded is None:
             print("Note: an older version chose the checkpoint and did not write down of what.")
-        if said in (None, checkpoint_files.identity(prefix)):
-            return kept
+        if recorded in (None, checkpoint_files.identity(prefix)):
+            return stored
     raise UserError(
         f"--model_dir={model_dir}: the checkpoint is chosen on --selection_split="
         f"{config.data.selection_split} of its own dataset. Evaluate it on that first "
@@ -146,33 +146,50 @@ def _made_of(config: Config, builder, usable: list[str]) -> dict:
     }
 
 
-def _changed(kept: dict, made: dict) -> list[str]:
-    """Returns in words what differs from what a kept choice was made of; [] if nothing does."""
+def _changed(stored: dict, current: dict) -> list[str]:
+    """Returns in words which inputs of the stored choice have changed; [] if none has."""
     titles = {"split": "--selection_split", "metric": "--selection_metric"}
-    changed = [title for key, title in titles.items() if kept.get(key) != made[key]]
-    if "made_of" not in kept:
+    changed = [title for key, title in titles.items() if stored.get(key) != current[key]]
+    if "made_of" not in stored:
         return [*changed, "the version, which now writes down of what a choice is made"]
-    if kept.get("chooses") != made["chooses"]:
+    if stored.get("chooses") != current["chooses"]:
         changed.append("the version, which now chooses operating points too")
-    if (kept.get("candidates"), kept["checkpoints"]) != (made["candidates"], made["checkpoints"]):
+    if (stored.get("candidates"), stored["checkpoints"]) != (
+        current["candidates"],
+        current["checkpoints"],
+    ):
         changed.append("the checkpoints")
-    before, now = renamed(kept["made_of"]), made["made_of"]
-    fields = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    fields_before, fields_now = renamed(stored["made_of"]), current["made_of"]
+    fields = [
+        name
+        for name in {**fields_now, **fields_before}
+        if fields_before.get(name) != fields_now.get(name)
+    ]
     changed += [f"--{name}" if name in FIELDS else "the data" for name in fields]
     return list(dict.fromkeys(changed))
 
 
 def check_metric(config: Config, bags: Bags) -> None:
-    """Raises UserError for a `--selection_metric` that several labels a case do not have."""
+    """Raises UserError for a `--selection_metric` that multi-label data does not have.
+
+    Args:
+      config: with the metric.
+      bags: of the data.
+    """
     if bags.multilabel and config.eval.selection_metric in _OF_ONE_CLASS:
         raise UserError(
             f"--selection_metric={config.eval.selection_metric} needs one class a case; for several "
-            "labels take macro_auc or macro_ap."
+            "labels use macro_auc or macro_ap."
         )
 
 
 def check_positive_class(config: Config, class_names: Collection[str]) -> None:
-    """Raises UserError for a `--positive_class` that there is not."""
+    """Raises UserError for a `--positive_class` that is not one of the class names.
+
+    Args:
+      config: with the flag.
+      class_names: of the data or of a run.
+    """
     name = config.eval.positive_class
     if name is not None and name not in class_names:
         names = ", ".join(class_names) or "(there are none)"
@@ -198,11 +215,13 @@ def value_of(
       grades: of ordinal classes, see `scoring.estimates`.
     """
     labelled = cases.labelled
-    truth, its = cases.labels[labelled], scores[labelled]
-    among = Averaged.of(truth, its, class_names, untrained)
+    truth, probabilities = cases.labels[labelled], scores[labelled]
+    among = Averaged.of(truth, probabilities, class_names, untrained)
     patients = Patients(cases.patients[labelled])
-    found = estimates(truth, its, class_names, patients, among=among, grades=grades)
-    return found.scalars[metric].value
+    metric_estimates = estimates(
+        truth, probabilities, class_names, patients, among=among, grades=grades
+    )
+    return metric_estimates.scalars[metric].value
 
 
 def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: list[str]) -> dict:
@@ -219,7 +238,7 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     for path in candidates:
         try:
             restore(model, os.path.join(model_dir, path))
-        except CheckpointGone:  # the run goes on: no candidate any more
+        except CheckpointGone:  # removed by the running training: no candidate any more
             continue
         features = case_features(config, strategy, {"trained": model}, bags)["trained"]
         scores[path] = case_probabilities(model, features, bags.multilabel)
@@ -242,15 +261,15 @@ def _choose(config: Config, bags: Bags, strategy, model_dir: str, candidates: li
     if bags.multilabel:
         cuts = choose_thresholds(cases, scores[best])
         thresholds = dict(zip(bags.class_names, map(float, cuts)))
-    truth, its = cases.labels[cases.labelled], scores[best][cases.labelled]
-    points = operating_points.choose(truth, its)
+    truth, probabilities = cases.labels[cases.labelled], scores[best][cases.labelled]
+    points = operating_points.choose(truth, probabilities)
     return {
         "checkpoint": best,
         "thresholds": thresholds,
-        "temperature": temperature.fit(truth, its),
+        "temperature": temperature.fit(truth, probabilities),
         "operating_points": {
-            name: [dataclasses.asdict(point) for point in of_class]
-            for name, of_class in zip(bags.class_names, points)
+            name: [dataclasses.asdict(point) for point in class_points]
+            for name, class_points in zip(bags.class_names, points)
         },
         "value_of_step": {step_of(path): value for path, value in values.items()},
     }

@@ -30,7 +30,7 @@ _MADE = {
 
 
 def check_selection(config: Config, builder, *, to_choose: bool = False) -> None:
-    """Refuses a `--selection_split` that is missing or shares a patient with the other two splits.
+    """Checks that `--selection_split` is given and shares no patient with the other two splits.
 
     Args:
       config: of the run.
@@ -39,7 +39,7 @@ def check_selection(config: Config, builder, *, to_choose: bool = False) -> None
         is part of the choice. Then `--eval_split` is not looked at.
 
     Raises:
-      UserError: says which.
+      UserError: it is missing, or patients are shared; says with which split.
     """
     selection = config.data.selection_split
     if not selection:
@@ -67,7 +67,13 @@ def _refuse_selection(config: Config, flag: str, shared: int, free: str) -> NoRe
 
 
 def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, Any]:
-    """Returns what config.json of a run holds, or, without a folder, would hold."""
+    """Returns the values of a run's config.json, or, without a folder, those that it would have.
+
+    Args:
+      config: of the run.
+      builder: of the prepared dataset.
+      model_dir: of the run; None: it has not begun.
+    """
     values = {**config.to_dict(), "prepared_dataset": data_json.name_of(builder)}
     if model_dir:
         saved = run_folder.read_json(os.path.join(model_dir, "config.json"))
@@ -75,22 +81,27 @@ def of_run(config: Config, builder, model_dir: str | None = None) -> dict[str, A
     return values
 
 
-def as_trained(config: Config, of_run: dict[str, Any]) -> Config:
-    """Returns the configuration with the split that a fine-tuned run was really trained on."""
-    if config.run.train_mode != "finetune" or "train_split" not in of_run:
+def as_trained(config: Config, run_values: dict[str, Any]) -> Config:
+    """Returns the configuration with the split that a fine-tuned run was really trained on.
+
+    Args:
+      config: of the evaluation.
+      run_values: of the run's config.json.
+    """
+    if config.run.train_mode != "finetune" or "train_split" not in run_values:
         return config
-    return config.replace(train_split=of_run["train_split"])
+    return config.replace(train_split=run_values["train_split"])
 
 
 def check(
-    config: Config, builder, of_run: dict[str, Any], model_dir: str | None, *, to_choose=False
+    config: Config, builder, run_values: dict[str, Any], model_dir: str | None, *, to_choose=False
 ) -> dict:
-    """Returns what result.json says of patients that the model knows; refuses what would be too good.
+    """Returns result.json's entry on patients that the model knows; refuses results too good to be true.
 
     Args:
       config: of the run, as it is to be evaluated.
       builder: of the prepared dataset to evaluate on.
-      of_run: what its config.json holds, or will hold.
+      run_values: of its config.json, which may not be written yet.
       model_dir: of the run; None: it has not begun.
       to_choose: the evaluation is part of a choice, and on the split that is chosen on.
 
@@ -98,15 +109,15 @@ def check(
       {"evaluated": patients of the split, "told_apart_by": ..., "allowed":
       --allow_patient_overlap, "in_common": [{"with": "training" | "pretraining" | "probe" |
       "selection", "dataset", "split", "patients": number in common or None, "why": of None}, ...],
-      "not_known": what else is not, in words}.
+      "not_known": what else is unknown, in words}.
 
     Raises:
       UserError: patients in common with the training, the probes' training or the selection.
     """
     evaluated = _patients(config, builder, config.data.eval_split)
-    known, not_known = lineage.stages(of_run)
+    known, not_known = lineage.stages(run_values)
     last = known[0] if known else _here("training", config, builder, config.data.train_split)
-    selected = _selected(config, builder, of_run, model_dir, last)
+    selected = _selected(config, builder, run_values, model_dir, last)
     if config.run.train_mode == "pretrain":
         known.insert(0, _here("probe", config, builder, config.data.train_split))
     rows = []
@@ -121,7 +132,7 @@ def check(
                 "why": why,
             }
         )
-    found = {
+    overlap = {
         "evaluated": len(evaluated),
         "told_apart_by": named_by(builder),
         "allowed": config.eval.allow_patient_overlap,
@@ -130,27 +141,27 @@ def check(
     }
     if too_good := _too_good(rows, config.eval.allow_patient_overlap, to_choose=to_choose):
         _refuse(config, builder, too_good, len(evaluated), [*selected, *known])
-    return found
+    return overlap
 
 
 def _selected(
-    config: Config, builder, of_run: dict, model_dir: str | None, trained: Stage
+    config: Config, builder, run_values: dict, model_dir: str | None, trained: Stage
 ) -> list[Stage]:
     """Returns the splits that chose this run or its checkpoint, or are to choose it.
 
     Besides `--selection_split`: what a sweep chose the run on, whatever the command says now; and what
     selection.json was made on, unless the choice is made again.
     """
-    own, split = trained.dataset == data_json.name_of(builder), config.data.selection_split
-    chosen: list[str | None] = [split] if own and split else []
-    if of_run.get("mode") in _CHOOSE_RUNS:
-        chosen.append(of_run.get("selection_split"))
+    is_own_data, split = trained.dataset == data_json.name_of(builder), config.data.selection_split
+    chosen: list[str | None] = [split] if is_own_data and split else []
+    if run_values.get("mode") in _CHOOSE_RUNS:
+        chosen.append(run_values.get("selection_split"))
     path = os.path.join(model_dir or "", "selection.json")
-    if model_dir and not (own and split) and gfile.exists(path):
+    if model_dir and not (is_own_data and split) and gfile.exists(path):
         chosen.append(run_folder.read_json(path).get("split"))
     return [
         _here("selection", config, builder, split)
-        if own
+        if is_own_data
         else dataclasses.replace(trained, what="selection", split=split)
         for split in dict.fromkeys(filter(None, chosen))
     ]
@@ -175,32 +186,36 @@ def _refuse(
     config: Config, builder, row: dict, num_evaluated: int, stages: list[Stage]
 ) -> NoReturn:
     """Raises the UserError for a row that makes results too good; says which splits would not."""
-    everyone, taken = _patients(config, builder, "all"), frozenset[str]()
+    everyone, excluded = _patients(config, builder, "all"), frozenset[str]()
     for stage in stages:
         if stage.with_labels and lineage.number_in_common(config, builder, everyone, stage)[0]:
-            theirs = lineage.opened(builder, stage)
-            taken |= patients_of(theirs, stage.split, LabelReading(projection=stage.projection))
+            stage_builder = lineage.opened(builder, stage)
+            excluded |= patients_of(
+                stage_builder, stage.split, LabelReading(projection=stage.projection)
+            )
     on_purpose = (
         "To look at them on purpose, add --allow_patient_overlap, and the report says so. "
     ) * (row["with"] != "selection")
     raise UserError(
         f"--eval_split={config.data.eval_split}: {row['patients']:,} of its {num_evaluated:,} "
         f"patients are in '{row['split']}', {_MADE[row['with']]}: what is measured on them says "
-        f"nothing about others. {on_purpose}{_free(config, builder, 'eval', taken)}"
+        f"nothing about others. {on_purpose}{_free(config, builder, 'eval', excluded)}"
     )
 
 
-def _free(config: Config, builder, which: str, taken: frozenset[str]) -> str:
-    """Returns which splits there are, and which of them `--{which}_split` can be: without the taken."""
+def _free(config: Config, builder, purpose: str, excluded: frozenset[str]) -> str:
+    """Returns in words which splits there are, and which have no `excluded` patient: fit for the flag."""
     sizes = cases_of_splits(config, builder)
-    there = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
-    free = [name for name, n in sizes.items() if n and not _patients(config, builder, name) & taken]
+    available = ", ".join(f"{name} ({size:,} cases)" for name, size in sizes.items())
+    free = [
+        name for name, n in sizes.items() if n and not _patients(config, builder, name) & excluded
+    ]
     words = (
-        f"Free for --{which}_split: {', '.join(free)}."
+        f"Free for --{purpose}_split: {', '.join(free)}."
         if free
-        else f"None is free for --{which}_split."
+        else f"None is free for --{purpose}_split."
     )
-    return f"The splits are {there}. {words}"
+    return f"The splits are {available}. {words}"
 
 
 def _patients(config: Config, builder, split: str) -> frozenset[str]:
@@ -208,7 +223,12 @@ def _patients(config: Config, builder, split: str) -> frozenset[str]:
 
 
 def cases_of_splits(config: Config, builder) -> dict[str, int]:
-    """Returns {split: number of its cases, as they are read}, of every split of a dataset."""
+    """Returns {split: number of its cases, as they are read}, of every split of a dataset.
+
+    Args:
+      config: which says what images of a case are read.
+      builder: of the dataset.
+    """
     sizes = {}
     names = builder.info.splits
     usual = [name for name in _USUAL if name in names]
@@ -249,24 +269,31 @@ def evaluated_part(config: Config, builder, num_cases: int) -> dict:
 
 
 def divided_by_hash(builder) -> bool:
-    """Returns whether the patients were put into splits by a hash of their ids, for want of a table."""
-    said = (builder.info.metadata or {}).get("splits_from")
-    if said is None:  # prepared before that was kept: the folder's own table says
+    """Returns whether the splits are by a hash of the patients' ids, as no table of splits was given."""
+    splits_from = (builder.info.metadata or {}).get("splits_from")
+    if splits_from is None:  # prepared before that was kept: the folder's own table says
         config = getattr(builder, "builder_config", None)
         facts = getattr(getattr(config, "table", None), "facts", {})
-        said = getattr(getattr(config, "manifest", None), "splits_from", facts.get("splits_from"))
-    return said == "hash"
+        splits_from = getattr(
+            getattr(config, "manifest", None), "splits_from", facts.get("splits_from")
+        )
+    return splits_from == "hash"
 
 
-def whole_if_unseen(config: Config, builder, of_run: dict[str, Any]) -> Config:
+def whole_if_unseen(config: Config, builder, run_values: dict[str, Any]) -> Config:
     """Returns the configuration with `--eval_split=all` where no part of the data needs to be set aside.
 
     That is data that a fine-tuned run has never seen and whose splits are only this tool's: nothing is
     trained or chosen on it. Call it where the user named no split.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset to evaluate on.
+      run_values: of the run's config.json.
     """
     if config.run.train_mode != "finetune" or not divided_by_hash(builder):
         return config
-    for stage in lineage.stages(of_run)[0]:
+    for stage in lineage.stages(run_values)[0]:
         if lineage.comparable(config, builder, stage, lineage.opened(builder, stage)):
             return config
     return config.replace(eval_split="all")

@@ -37,7 +37,14 @@ class TrainingCases:
 
     @classmethod
     def of(cls, split: str, bags: Bags, cases: Cases, features: np.ndarray) -> TrainingCases:
-        """Returns as many of the cases as are compared."""
+        """Returns the first cases, as many as are compared (`near_duplicates.MOST_CASES`).
+
+        Args:
+          split: name of the split.
+          bags: of the split.
+          cases: of the split, or its first ones.
+          features: of these cases, float [n, d].
+        """
         n = min(MOST_CASES, len(features))
         return cls(split, bags, cases.ids[:n], cases.patients[:n], features[:n].copy())
 
@@ -45,7 +52,7 @@ class TrainingCases:
 def read(
     config: Config, builder, strategy: tf.distribute.Strategy, model: Model, split: str
 ) -> TrainingCases:
-    """Returns the first 2,000 cases of a split, which the model sees for this.
+    """Returns the first 2,000 cases of a split, with the features that the model computes for this.
 
     Args:
       config: of the run.

@@ -152,7 +152,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
         scores,
         untrained=members.untrained(folders),
         features={},  # those of two folds are in two spaces
-        said={
+        facts={
             "train_split": others,
             "global_step": results[0]["global_step"],
             "adopted_weights": None,

@@ -93,7 +93,7 @@ def ensemble(config: Config, builder, folders: list[str], results: list[dict]) -
         {("supervised head", "trained"): scores},
         untrained=members.untrained(folders),
         features={},  # those of two seeds are in two spaces
-        said={name: first[name] for name in ("global_step", "adopted_weights", "patients")},
+        facts={name: first[name] for name in ("global_step", "adopted_weights", "patients")},
     )
 
 

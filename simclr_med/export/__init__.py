@@ -1,4 +1,4 @@
-"""A trained network, for use where our code is not: SavedModel, Keras, ONNX, safetensors."""
+"""A trained network, for use without simclr_med: SavedModel, Keras, ONNX, safetensors."""
 
 from simclr_med.export.saved_model import save
 

@@ -43,15 +43,15 @@ def export(config: Config, model_dir: str, *, of_run: bool) -> str:
       UserError: no such weights, an unknown format, a package that is missing, or a folder that
         cannot be written.
     """
-    wanted = formats(config.eval.export_formats)
+    chosen = formats(config.eval.export_formats)
     folder = os.path.join(model_dir, FOLDER)
     writable.check(folder, model_dir, of_run=of_run)
     model, facts = _of_run(config, model_dir) if of_run else _of_weights(config)
     gfile.makedirs(folder)
     with run_folder.results_locked(model_dir):
         leftovers.remove(folder)
-        _write(config, model, facts, wanted, folder, model_dir if of_run else None)
-    if reading.is_pattern(os.path.abspath(folder)) and "saved_model" in wanted:
+        _write(config, model, facts, chosen, folder, model_dir if of_run else None)
+    if reading.is_pattern(os.path.abspath(folder)) and "saved_model" in chosen:
         print(
             "Note: TensorFlow loads no SavedModel from a path with [ ] or \\ in it: move the folder to "
             "another place first."
@@ -63,15 +63,20 @@ def _write(
     config: Config,
     model: Model,
     facts: dict[str, Any],
-    wanted: list[str],
+    chosen: list[str],
     folder: str,
     model_dir: str | None,
 ) -> None:
-    """Writes the files and the card, and prints what there is; `model_dir`: None if of no run."""
-    for name in wanted:
+    """Writes the files and the card, and lists them; `model_dir` is None for weights of no run."""
+    for name in chosen:
         _FORMATS[name].write(model, facts, folder)
-    written = [file for name in wanted for file in _FORMATS[name].files]
-    for file in (file for made in _FORMATS.values() for file in made.files if file not in written):
+    written = [file for name in chosen for file in _FORMATS[name].files]
+    for file in (
+        file
+        for output_format in _FORMATS.values()
+        for file in output_format.files
+        if file not in written
+    ):
         _remove(os.path.join(folder, file))  # left by another export, perhaps of another step
     listed = [(file, *_size_and_digest(os.path.join(folder, file))) for file in written]
     card = model_card.model_card(config, facts, model_dir, listed)
@@ -93,10 +98,10 @@ def formats(text: str) -> list[str]:
     if unknown or not named:
         what = f"{unknown[0]!r}" if unknown else "nothing"
         raise UserError(f"--export_formats={text}: {what} is none of {', '.join(_FORMATS)}.")
-    wanted = [name for name in _FORMATS if name in named]
-    for name in wanted:
+    chosen = [name for name in _FORMATS if name in named]
+    for name in chosen:
         _FORMATS[name].check_installed()
-    return wanted
+    return chosen
 
 
 def _of_run(config: Config, model_dir: str) -> tuple[Model, dict[str, Any]]:
@@ -138,15 +143,15 @@ _FORMATS = {
 
 def _size_and_digest(path: str) -> tuple[int, str]:
     """Returns bytes and SHA-256 of a file, or of a folder's files in the order of their names."""
-    found = [path]
+    paths = [path]
     if gfile.isdir(path):
-        found = sorted(
-            os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names
+        paths = sorted(
+            os.path.join(parent, name) for parent, _, names in gfile.walk(path) for name in names
         )
     digest = hashlib.sha256()
-    for name in found:
+    for name in paths:
         files.update_digest(digest, name)
-    return sum(gfile.stat(name).length for name in found), digest.hexdigest()
+    return sum(gfile.stat(name).length for name in paths), digest.hexdigest()
 
 
 def _remove(path: str) -> None:

@@ -43,10 +43,13 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
             f"--export_formats=keras3: selective kernels (--sk_ratio={facts['sk_ratio']:g}) are not made "
             "of layers that Keras 3 has. Leave keras3 out; saved_model and onnx hold them."
         )
-    with tempfile.TemporaryDirectory() as at, writing(os.path.join(folder, FILES[0])) as local:
-        before = os.path.join(at, "encoder.keras")
-        functional(model.encoder).save(before)
-        with zipfile.ZipFile(before) as source, zipfile.ZipFile(local, "w") as target:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        writing(os.path.join(folder, FILES[0])) as local,
+    ):
+        keras_path = os.path.join(temporary, "encoder.keras")
+        functional(model.encoder).save(keras_path)
+        with zipfile.ZipFile(keras_path) as source, zipfile.ZipFile(local, "w") as target:
             for name in source.namelist():
                 data = source.read(name)
                 if name == "config.json":
@@ -58,10 +61,16 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
 
 def _config(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the configuration of a functional model as Keras 3 reads it."""
-    of_model = config["config"]
-    layers = [_layer(layer) for layer in of_model["layers"]]
-    kept = {name: of_model[name] for name in ("name", "trainable", "input_layers", "output_layers")}
-    return {**_FUNCTIONAL, "config": {**kept, "layers": layers}, "registered_name": "Functional"}
+    model_config = config["config"]
+    layers = [_layer(layer) for layer in model_config["layers"]]
+    model_fields = {
+        name: model_config[name] for name in ("name", "trainable", "input_layers", "output_layers")
+    }
+    return {
+        **_FUNCTIONAL,
+        "config": {**model_fields, "layers": layers},
+        "registered_name": "Functional",
+    }
 
 
 def _layer(layer: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +86,6 @@ def _layer(layer: dict[str, Any]) -> dict[str, Any]:
     if kind in ("BatchNormalization", "GroupNormalization") and isinstance(config["axis"], list):
         (config["axis"],) = config["axis"]
     config.pop("batch_input_shape", None)
-    kept = ("name", "inbound_nodes", "registered_name")
-    of_layer = {name: layer[name] for name in kept if name in layer}
-    return {**of_layer, "module": "keras.layers", "class_name": kind, "config": config}
+    field_names = ("name", "inbound_nodes", "registered_name")
+    layer_fields = {name: layer[name] for name in field_names if name in layer}
+    return {**layer_fields, "module": "keras.layers", "class_name": kind, "config": config}

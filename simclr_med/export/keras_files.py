@@ -1,4 +1,4 @@
-"""The encoder as Keras files: functional, of stock layers, so that they load without our code."""
+"""The encoder as Keras files: functional, of stock layers, so that they load without simclr_med."""
 
 from __future__ import annotations
 

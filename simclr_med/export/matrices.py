@@ -48,9 +48,9 @@ def _area(length: tf.Tensor, size: int) -> tf.Tensor:
 
 def _bicubic(length: tf.Tensor, size: int) -> tf.Tensor:
     scale = tf.cast(length, tf.float32) / float(size)
-    place = (tf.range(size, dtype=tf.float32) + 0.5) * scale - 0.5
-    below = tf.floor(place)
-    step = tf.round((place - below) * _TABLE_SIZE) / _TABLE_SIZE  # half to even, as lrintf
+    position = (tf.range(size, dtype=tf.float32) + 0.5) * scale - 0.5
+    below = tf.floor(position)
+    step = tf.round((position - below) * _TABLE_SIZE) / _TABLE_SIZE  # half to even, as lrintf
     pixels = tf.range(length)
     weights = tf.zeros([size, length])
     for offset in (-1, 0, 1, 2):  # a neighbour beyond the edge has no pixel, so no weight

@@ -1,4 +1,4 @@
-"""The model card of an export: Markdown for whoever receives the files. What is not known is said."""
+"""The model card of an export: Markdown for whoever receives the files; it names what is unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = {
 }
 _OF_EXPORT = {"mode", "export_formats", "checkpoint", "eval_name", "embed_unit"}
 _OF_EXPORT |= {"subgroups", "min_subgroup", "keep_identifiers", "keep_metadata"}
-# Files that everybody can fetch: their names tell nothing of whoever did.
+# Files that anyone can download: their names reveal nothing about the user.
 _PUBLISHED = re.compile(
     r"BiT-[SM]-R\d+x\d+\.npz|resnet\d+_weights_tf_dim_ordering_tf_kernels(_notop)?\.h5"
 )
@@ -80,8 +80,8 @@ _UNTRAINED = "Not known here: the weights were brought along and exported as the
 
 
 def _front_matter(facts: dict) -> str:
-    """Returns the YAML that https://huggingface.co/docs/hub/model-cards reads; no licence: that is for
-    whoever hands the model on to say."""
+    """Returns the YAML that https://huggingface.co/docs/hub/model-cards reads; no licence: that is up to
+    whoever publishes the model."""
     task = "image-classification" if facts["class_names"] else "image-feature-extraction"
     tags = ["simclr_med", "medical-imaging", "self-supervised-learning"]
     lines = ["library_name: keras", f"pipeline_tag: {task}", "tags:", *(f"- {tag}" for tag in tags)]
@@ -152,8 +152,8 @@ def _limits(facts: dict) -> str:
 
 def _data(config: Config, data: dict) -> str:
     if not data:
-        said = f"Dataset: {config.data.dataset}, split {config.data.train_split}. "
-        return said + f"Counts and fingerprint: {_UNKNOWN} by this older run."
+        dataset_text = f"Dataset: {config.data.dataset}, split {config.data.train_split}. "
+        return dataset_text + f"Counts and fingerprint: {_UNKNOWN} by this older run."
     skipped, missing = data["skipped_images"], data["missing_images"]
     rows = [
         ["dataset", data["dataset"]],
@@ -205,21 +205,21 @@ def _results(model_dir: str, facts: dict, config: Config) -> str:
 
 def _result(result: dict, facts: dict, config: Config) -> str:
     step = result["global_step"]
-    said = f"{result['dataset']}, {result['eval_split']}, step {step}"
+    title = f"{result['dataset']}, {result['eval_split']}, step {step}"
     if words := known_patients.part(result):
-        said += f"; {words.rstrip('.')}"
+        title += f"; {words.rstrip('.')}"
     if step != facts["global_step"]:
-        said += f" (NOT the step exported here, {facts['global_step']})"
+        title += f" (NOT the step exported here, {facts['global_step']})"
     rows: list[list[str]] = []
     names: list[str] = []
     for evaluator, by_encoder in result["classification"].items():
-        for which, row in by_encoder.items():
+        for encoder, row in by_encoder.items():
             names = names or [name for name in TITLES if name in row]
-            who = f"{evaluator}, encoder: {text.encoder_title(result, which)}"
+            row_title = f"{evaluator}, encoder: {text.encoder_title(result, encoder)}"
             numbers = [text.estimate(row, name) for name in names]
-            rows.append([who, str(row["cases"]), str(row["patients"]), *numbers])
+            rows.append([row_title, str(row["cases"]), str(row["patients"]), *numbers])
     columns = ["", "cases", "patients", *(TITLES[name] for name in names)]
-    words = f"{said}; 95 % intervals over patients."
+    words = f"{title}; 95 % intervals over patients."
     if order := result.get("grades"):
         words += f" Grades, lowest first: {' < '.join(order)}."
     words += "".join(f" {warning}" for warning in known_patients.warnings(result))
@@ -236,22 +236,22 @@ def _subgroups(result: dict, names: list[str], config: Config) -> str:
     groups = subgroups.publishable(result.get("subgroups") or [], *options)
     if not groups:
         return ""
-    some = [name for name in names if any(name in group for group in groups)]
+    shown = [name for name in names if any(name in group for group in groups)]
     rows = [
         [f"{group['column']}: {group['value']}"]
         + [text.plain(group["cases"]), text.plain(group["patients"])]
-        + [text.estimate(group, name) for name in some]
+        + [text.estimate(group, name) for name in shown]
         for group in groups
     ]
-    columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in some)]
-    said = ""
+    columns = ["subgroup", "cases", "patients", *(TITLES[name] for name in shown)]
+    pooling_note = ""
     if any("pooled" in group for group in groups):
-        said = (
+        pooling_note = (
             "\n\nTo protect patients, small groups are one group, “fewer than …” patients; where "
             "these have fewer even together, the smallest of the other groups is among them (“with "
             "…”): else their numbers would follow from the other rows."
         )
-    return f"\n\n{_table(columns, rows)}{said}"
+    return f"\n\n{_table(columns, rows)}{pooling_note}"
 
 
 def _preprocessing(facts: dict) -> str:
@@ -286,10 +286,10 @@ def _software(model_dir: str | None) -> str:
     """Returns which versions exported, and how long the run was trained, on what."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.software().items())
     text = f"Exported with {versions}."
-    if model_dir and (found := provenance.sessions(model_dir)):
-        took = provenance.in_words(provenance.training_of(model_dir))
-        machine = provenance.hardware_in_words(found[-1]["hardware"])
-        text += f" Training took {took}, on {machine}."
+    if model_dir and (sessions := provenance.sessions(model_dir)):
+        duration = provenance.in_words(provenance.training_of(model_dir))
+        machine = provenance.hardware_in_words(sessions[-1]["hardware"])
+        text += f" Training took {duration}, on {machine}."
     return text
 
 

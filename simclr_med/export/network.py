@@ -1,4 +1,4 @@
-"""What is exported: a model in float32 with its weights, and what it makes of pixels."""
+"""What is exported: a model in float32 with its weights, and its outputs for pixels."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ _OF_HEAD = ("proj_head_mode", "num_proj_layers", "proj_out_dim", "ft_proj_select
 def portable(config: Config, num_classes: int) -> Model:
     """Returns the model of a run, for its weights to be restored: float32, all of it trainable.
 
-    Whatever --mixed_precision, --remat, --global_bn and --fine_tune_after_block say: those are about
+    --mixed_precision, --remat, --global_bn and --fine_tune_after_block have no effect: they are about
     training here. The linear head that may be trained beside pretraining is left out.
+
+    Args:
+      config: of the run, its input range settled.
+      num_classes: of the supervised head; 0 without one.
     """
     config = config.replace(
         remat=False,
@@ -59,7 +63,13 @@ def outputs(
 def classified(
     model: Model, embeddings: tf.Tensor, multilabel: bool | None
 ) -> dict[str, tf.Tensor]:
-    """Returns {"logits", "probabilities"}, [n, classes] each, of embeddings [n, d]."""
+    """Returns {"logits", "probabilities"}, [n, classes] each.
+
+    Args:
+      model: from `portable`, with a supervised head.
+      embeddings: [n, d].
+      multilabel: a sigmoid for each label, not a softmax.
+    """
     logits = model.classify(embeddings)
     return {
         "logits": logits,
@@ -79,7 +89,7 @@ def _projection(model: Model) -> list[keras.layers.Layer]:
 
 
 def facts(config: Config, model: Model, class_names, step: int, data: dict) -> dict[str, Any]:
-    """Returns what simclr_med.json says: how the network is built, and what it wants and gives.
+    """Returns the content of simclr_med.json: how the network is built, its input and its output.
 
     Args:
       config: of the run.

@@ -32,9 +32,9 @@ def check_installed() -> None:
 
 
 def write(model: Model, facts: dict[str, Any], folder: str) -> None:
-    """Writes model.onnx: images uint8 [n, H, W, 3] of any size to what `network.outputs` gives.
+    """Writes model.onnx: from images uint8 [n, H, W, 3] of any size to the result of `network.outputs`.
 
-    Its metadata hold what simclr_med.json says (class names, preprocessing), each value as JSON.
+    Its metadata hold the content of simclr_med.json (class names, preprocessing), each value as JSON.
 
     Args:
       model: from `network.portable`, with its weights.

@@ -57,7 +57,7 @@ def save(
 
 
 def write(model: Model, facts: dict[str, Any], path: str) -> None:
-    """Writes the SavedModel and simclr_med.json into the folder `path`, in place of what was there.
+    """Writes the SavedModel and simclr_med.json into the folder `path`, replacing its content.
 
     Images, uint8 or uint16 [n, H, W, 3], are cropped and resized as evaluation does; the result is
     that of `network.outputs`. The signature "serving_bytes" takes encoded JPEG or PNG images, string
@@ -70,13 +70,13 @@ def write(model: Model, facts: dict[str, Any], path: str) -> None:
       path: of the folder.
     """
     leftovers.remove(os.path.dirname(path))
-    unfinished = leftovers.temporary(path)
-    if gfile.exists(unfinished):  # of an attempt of this process
-        gfile.rmtree(unfinished)
+    temp_path = leftovers.temporary(path)
+    if gfile.exists(temp_path):  # of an attempt of this process
+        gfile.rmtree(temp_path)
     root, signatures = _reusable(model, facts)
-    retried(lambda: tf.saved_model.save(root, unfinished, signatures=signatures), f"Writing {path}")
-    run_folder.write_json(os.path.join(unfinished, FACTS), facts)
-    files.replace_folder(unfinished, path)
+    retried(lambda: tf.saved_model.save(root, temp_path, signatures=signatures), f"Writing {path}")
+    run_folder.write_json(os.path.join(temp_path, FACTS), facts)
+    files.replace_folder(temp_path, path)
 
 
 def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint, dict]:
@@ -100,14 +100,14 @@ def _reusable(model: Model, facts: dict[str, Any]) -> tuple[tf.train.Checkpoint,
         traced(dtype, True)
 
     @tf.function(autograph=False)
-    def of_bytes(encoded):
+    def call_bytes(encoded):
         decoded = functools.partial(
             decode_center_crop, size=facts["image_size"], antialias=facts["antialias"]
         )
         pixels = tf.map_fn(decoded, encoded, fn_output_signature=tf.float32)
         return network.outputs(model, pixels, False, multilabel)
 
-    signatures["serving_bytes"] = of_bytes.get_concrete_function(
+    signatures["serving_bytes"] = call_bytes.get_concrete_function(
         tf.TensorSpec([None], tf.string, "encoded")
     )
     if model.supervised_head is not None:

@@ -1,4 +1,4 @@
-"""Which weights go out: those of a run, or only the encoder of --checkpoint."""
+"""Which weights are exported: those of a run, or only the encoder of --checkpoint."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from simclr_med.run_folder import gfile
 
 
 def newest_or_chosen(config: Config, model_dir: str) -> str:
-    """Returns the checkpoint that --selection_split chose among all that are whole; else the newest.
+    """Returns the checkpoint that --selection_split chose among all complete ones; else the newest.
+
+    Args:
+      config: of the run.
+      model_dir: of the run.
 
     Raises:
-      UserError: there is none; or a choice is asked for, and was not made among these.
+      UserError: there is none; or --selection_split is set and has not chosen among these yet.
     """
     path = os.path.join(model_dir, "selection.json")
-    said = run_folder.read_json(path) if gfile.exists(path) else None
-    candidates = said and said.get("candidates")
+    selection = run_folder.read_json(path) if gfile.exists(path) else None
+    candidates = selection and selection.get("candidates")
     usable = checkpoint_files.usable(model_dir, at_most=None if candidates else 1)
     names = [os.path.basename(prefix) for prefix in usable]
     if not usable:
         raise UserError(f"--model_dir={model_dir}: no checkpoint yet; train it first.")
     latest = usable[-1]
-    if said and not candidates:  # by an older version: among which, nobody knows
+    if selection and not candidates:  # an older version did not store them
         return latest
     contents = {os.path.basename(p): checkpoint_files.identity(p) for p in usable}
-    if said and candidates == names and said.get("checkpoints", contents) == contents:
-        return os.path.join(model_dir, said["checkpoint"])
+    if selection and candidates == names and selection.get("checkpoints", contents) == contents:
+        return os.path.join(model_dir, selection["checkpoint"])
     if config.run.train_mode == "finetune" and config.data.selection_split:
         raise UserError(
             f"--model_dir={model_dir}: --selection_split={config.data.selection_split} has not yet "
@@ -41,7 +45,15 @@ def newest_or_chosen(config: Config, model_dir: str) -> str:
 
 
 def class_names_of(config: Config, model_dir: str) -> tuple[str, ...]:
-    """Returns the classes of a fine-tuned run's head; () of a pretrained one."""
+    """Returns the classes of a fine-tuned run's head; () of a pretrained one.
+
+    Args:
+      config: of the run.
+      model_dir: of the run.
+
+    Raises:
+      UserError: config.json has no class names.
+    """
     if config.run.train_mode != "finetune":
         return ()
     path = os.path.join(model_dir, "config.json")
@@ -55,7 +67,7 @@ def weights_only(config: Config) -> tuple[Config, Weights]:
     """Returns the configuration for a model that is the encoder of --checkpoint alone, and its weights.
 
     Raises:
-      UserError: another layer than the encoder's output is asked for.
+      UserError: --ft_proj_selector names another layer than the encoder's output.
     """
     if config.model.ft_proj_selector:
         raise UserError(
@@ -71,10 +83,15 @@ def weights_only(config: Config) -> tuple[Config, Weights]:
 
 
 def note_image_size(config: Config, weights: Weights) -> None:
-    """Prints a note where weights are not used at the size of images that they were trained at."""
-    made_at, size = weights.image_size, config.augment.image_size
-    if made_at not in (None, size):
+    """Prints a note where weights are used at another image size than they were trained at.
+
+    Args:
+      config: with --image_size.
+      weights: of --checkpoint.
+    """
+    trained_size, size = weights.image_size, config.augment.image_size
+    if trained_size not in (None, size):
         print(
-            f"Note: --image_size={size}, and {config.run.checkpoint} was trained at {made_at} px; "
-            f"--image_size={made_at} gives what its own evaluation saw."
+            f"Note: --image_size={size}, and {config.run.checkpoint} was trained at {trained_size} px; "
+            f"--image_size={trained_size} gives what its own evaluation saw."
         )

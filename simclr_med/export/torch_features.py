@@ -1,4 +1,4 @@
-"""A script, for a process without TensorFlow: what a network of timm gives, with weights from a file.
+"""A script for a process without TensorFlow: runs a network of timm with weights from a file.
 
     python -P torch_features.py ARCHITECTURE CLASSES WEIGHTS.safetensors PIXELS.npy OUT.npz
 
@@ -28,10 +28,10 @@ def main(name: str, num_classes: str, weights: str, pixels: str, out: str) -> No
             maps = network.forward_features(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
             features.append(network.forward_head(maps, pre_logits=True).numpy())
             logits.append(network.forward_head(maps).numpy())
-    found = {"features": np.concatenate(features)}
+    outputs = {"features": np.concatenate(features)}
     if int(num_classes):
-        found["logits"] = np.concatenate(logits)
-    np.savez(out, versions=f"torch {torch.__version__}, timm {timm.__version__}", **found)
+        outputs["logits"] = np.concatenate(logits)
+    np.savez(out, versions=f"torch {torch.__version__}, timm {timm.__version__}", **outputs)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The weights for PyTorch (the extra [torch]), written only where PyTorch gives the same features.
 
-That is found out here, each time: timm builds the network, loads the file strictly, and runs.
+Each export checks that: timm builds the network, loads the file strictly, and runs.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def check_installed() -> None:
 
 def write(model: Model, facts: dict[str, Any], folder: str) -> None:
     """Writes model.safetensors: the weights of timm's network of the same features, and prints how
-    equal these are.
+    much these differ.
 
-    Its metadata hold what simclr_med.json says, and besides `architecture` (in timm), `mean` and `std`
+    Its metadata hold the content of simclr_med.json, and `architecture` (in timm), `mean` and `std`
     (of RGB in [0, 1]), `largest_difference` and `checked_with`: each value as JSON, but for `format`. The
     classifier is among the weights where it takes the encoder's own output; else `class_names` is [].
 
@@ -84,7 +84,7 @@ def write(model: Model, facts: dict[str, Any], folder: str) -> None:
 
 
 def _compared(model: Model, path: str, about: dict[str, Any]) -> dict[str, Any]:
-    """Returns by how much PyTorch's features, and logits, differ, and which versions said so.
+    """Returns by how much PyTorch's features, and logits, differ, and in which versions.
 
     Args:
       model: simclr_med's.
@@ -96,10 +96,10 @@ def _compared(model: Model, path: str, about: dict[str, Any]) -> dict[str, Any]:
     """
     images = pictures(about["image_size"])
     pixels = (images - np.array(about["mean"])) / np.array(about["std"])
-    found = _of_torch(about["architecture"], len(about["class_names"]), path, pixels)
+    actual = _of_torch(about["architecture"], len(about["class_names"]), path, pixels)
     expected = _of_tensorflow(model, images, bool(about["class_names"]))
-    difference = max(largest_difference(expected[key], found[key]) for key in expected)
-    versions = str(found["versions"])
+    difference = max(largest_difference(expected[key], actual[key]) for key in expected)
+    versions = str(actual["versions"])
     if not difference <= LARGEST_DIFFERENCE:  # nan too
         raise UserError(
             f"--export_formats=torch: with these weights features of timm's {about['architecture']} "
@@ -109,13 +109,18 @@ def _compared(model: Model, path: str, about: dict[str, Any]) -> dict[str, Any]:
     return {"largest_difference": float(f"{difference:.1e}"), "checked_with": versions}
 
 
-def largest_difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """Returns the largest difference between two [n, d] over the largest |expected| of the same row,
-    at most over rows. A row of zeros agrees with zeros only: else inf."""
+def largest_difference(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Returns the largest relative difference of a row: max |actual - expected| / max |expected|.
+
+    A row of zeros agrees with zeros only: else inf.
+
+    Args:
+      expected, actual: [n, d].
+    """
     scale = np.abs(expected).max(axis=1)
-    off = np.abs(found.astype(np.float64) - expected).max(axis=1)
+    error = np.abs(actual.astype(np.float64) - expected).max(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.where(off == 0, 0.0, off / scale).max())
+        return float(np.where(error == 0, 0.0, error / scale).max())
 
 
 def pictures(size: int) -> np.ndarray:
@@ -133,10 +138,10 @@ def _of_tensorflow(model: Model, images: np.ndarray, with_head: bool) -> dict[st
     """Returns features, and logits if so, by TensorFlow on the CPU: a GPU may round to TF32."""
     with tf.device("/CPU:0"):
         features = tf.concat([model.encoder(image[None], training=False) for image in images], 0)
-        found = {"features": features.numpy()}
+        outputs = {"features": features.numpy()}
         if with_head:
-            found["logits"] = model.classify(features).numpy()
-    return found
+            outputs["logits"] = model.classify(features).numpy()
+    return outputs
 
 
 def _of_torch(name: str, num_classes: int, path: str, pixels: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from simclr_med.errors import UserError
 from simclr_med.models.input_range import IMAGENET_MEANS
 from simclr_med.models.resnet import SMALL_IMAGE
 
-# Mean and standard deviation that make of RGB in [0, 1] what input_range.py does. PyTorch code hands on
+# Mean and standard deviation that normalise RGB in [0, 1] as input_range.py does. PyTorch code passes
 # RGB: for BGR ("caffe") the first kernel is reversed instead.
 NORMALIZATION = {
     "unit": {"mean": [0.0] * 3, "std": [1.0] * 3},
@@ -81,7 +81,7 @@ def _difference(facts: dict[str, Any]) -> str | None:
     if size <= SMALL_IMAGE:
         return (
             f"for images up to {SMALL_IMAGE} px (--image_size={size}) this encoder has a stem that keeps "
-            "the resolution, timm's and torchvision's ResNets have none such"
+            "the resolution, timm's and torchvision's ResNets have no such stem"
         )
     if not _pools_alike(size):
         other = next(larger for larger in range(size, size + 4) if _pools_alike(larger))
@@ -107,15 +107,20 @@ def weights(encoder: Any) -> dict[str, np.ndarray]:
     Args:
       encoder: with a `twin`; float32.
     """
-    found = dict(_of_bit(encoder) if encoder.family == "bit" else _of_resnet(encoder))
+    tensors = dict(_of_bit(encoder) if encoder.family == "bit" else _of_resnet(encoder))
     if encoder.input_range == "caffe":
         first = "stem.conv.weight" if encoder.family == "bit" else "conv1.weight"
-        found[first] = np.ascontiguousarray(found[first][:, ::-1])
-    return found
+        tensors[first] = np.ascontiguousarray(tensors[first][:, ::-1])
+    return tensors
 
 
 def head_weights(dense: Any, twin_name: str) -> dict[str, np.ndarray]:
-    """Returns a classifier's weights, of Keras's Dense, by their names in a twin."""
+    """Returns a classifier's weights by their names in PyTorch.
+
+    Args:
+      dense: Keras's Dense layer.
+      twin_name: of the network in timm, from `twin`.
+    """
     weight, bias = dense.kernel.numpy().T, dense.bias.numpy()
     if twin_name.startswith("resnetv2"):  # a 1 x 1 convolution there
         return {
@@ -133,32 +138,32 @@ def _of_resnet(encoder) -> _Named:
     yield _kernel("conv1", convolution.conv2d)
     yield from _batch_norm("bn1", norm)
     for number, group in enumerate(encoder.groups, 1):
-        for place, block in enumerate(group):
-            at = f"layer{number}.{place}"
+        for index, block in enumerate(group):
+            prefix = f"layer{number}.{index}"
             pairs = zip(block.body[::2], block.body[1::2])
             for position, (convolution, norm) in enumerate(pairs, 1):
-                yield _kernel(f"{at}.conv{position}", convolution.conv2d)
-                yield from _batch_norm(f"{at}.bn{position}", norm)
+                yield _kernel(f"{prefix}.conv{position}", convolution.conv2d)
+                yield from _batch_norm(f"{prefix}.bn{position}", norm)
             if block.shortcut is not None:
-                yield _kernel(f"{at}.downsample.0", block.shortcut.conv.conv2d)
-                yield from _batch_norm(f"{at}.downsample.1", block.shortcut.norm)
+                yield _kernel(f"{prefix}.downsample.0", block.shortcut.conv.conv2d)
+                yield from _batch_norm(f"{prefix}.downsample.1", block.shortcut.norm)
             if block.se is not None:
                 for name, gate in (("fc1", block.se.reduce), ("fc2", block.se.expand)):
-                    yield _kernel(f"{at}.se.{name}", gate)
-                    yield f"{at}.se.{name}.bias", gate.bias.numpy()
+                    yield _kernel(f"{prefix}.se.{name}", gate)
+                    yield f"{prefix}.se.{name}.bias", gate.bias.numpy()
 
 
 def _of_bit(encoder) -> _Named:
     """Kernels as trained, before standardisation: PyTorch standardises them too."""
     yield _kernel("stem.conv", encoder.stem.conv)
     for number, group in enumerate(encoder.groups):
-        for place, unit in enumerate(group):
-            at = f"stages.{number}.blocks.{place}"
+        for index, unit in enumerate(group):
+            prefix = f"stages.{number}.blocks.{index}"
             for position, (norm, convolution) in enumerate(zip(unit.norms, unit.convs), 1):
-                yield from _scale_and_offset(f"{at}.norm{position}", norm)
-                yield _kernel(f"{at}.conv{position}", convolution)
+                yield from _scale_and_offset(f"{prefix}.norm{position}", norm)
+                yield _kernel(f"{prefix}.conv{position}", convolution)
             if unit.shortcut is not None:
-                yield _kernel(f"{at}.downsample.conv", unit.shortcut)
+                yield _kernel(f"{prefix}.downsample.conv", unit.shortcut)
     yield from _scale_and_offset("norm", encoder.norm)
 
 

@@ -1,4 +1,4 @@
-"""Whether a folder can be written, asked before minutes of computing rather than after."""
+"""Whether a folder can be written, checked before minutes of computing rather than after."""
 
 from __future__ import annotations
 

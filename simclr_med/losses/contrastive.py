@@ -43,7 +43,7 @@ def nt_xent(
       temperature: divides the similarities.
       normalize: similarities are cosines (True) or dot products.
       group_ids: int [b], or None. Views of different pairs with an equal id (two bags of one
-        patient) are no negatives of each other: they leave the denominator.
+        patient) are not negatives of each other: they are left out of the denominator.
 
     Returns:
       loss: float32 scalar.
@@ -72,7 +72,7 @@ def nt_xent(
         return (loss_a + loss_b, logits_ab), lambda up, _: [up * gradient for gradient in gradients]
 
     loss, logits_ab = value_of(z1, z2, keys)
-    labels = tf.one_hot(rows.places, tf.shape(keys)[0])
+    labels = tf.one_hot(rows.indices, tf.shape(keys)[0])
     return loss, tf.stop_gradient(logits_ab), labels
 
 
@@ -85,9 +85,11 @@ def nt_xent_in_chunks(
     group_ids: tf.Tensor | None = None,
     chunk: int,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns (loss, contrastive accuracy, contrastive entropy), scalars, as in one piece.
+    """Returns (loss, contrastive accuracy, contrastive entropy), scalars, equal to those of `nt_xent`.
 
-    Never holds more than `chunk` rows of logits. Arguments as of `nt_xent`.
+    Args:
+      z1, z2, temperature, normalize, group_ids: as in `nt_xent`.
+      chunk: maximum number of rows of logits in memory.
     """
     z1, z2, keys = _queries_and_keys(z1, z2, normalize)
     rows = _rows_of(z1, keys, temperature, group_ids)
@@ -137,8 +139,8 @@ def negative_pairs(b: int, group_ids: tf.Tensor | None = None) -> tf.Tensor:
     # Sorted, not compared with each other: [b, B] is what chunks are there to avoid.
     ordered = tf.sort(distribution.all_gather(group_ids))
     after = tf.searchsorted(ordered, group_ids, side="right")
-    same = after - tf.searchsorted(ordered, group_ids, side="left")  # itself among them
-    return tf.cast(B - same, tf.float32)
+    same_group = after - tf.searchsorted(ordered, group_ids, side="left")  # itself among them
+    return tf.cast(B - same_group, tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,37 +148,37 @@ class _Rows:
     """Computes rows of logits, and their part of the loss and of its gradient.
 
     Attributes:
-      places: number of each local pair in the global batch, int32 [b].
+      indices: of the local pairs in the global batch, int32 [b].
       groups: of the local pairs, int [b], or None.
       key_groups: of the keys, int [2B], or None.
       temperature: divides the similarities.
     """
 
-    places: tf.Tensor
+    indices: tf.Tensor
     groups: tf.Tensor | None
     key_groups: tf.Tensor | None
     temperature: float
 
-    def __call__(self, queries, keys, *, second: bool, at=None, weights=None):
+    def __call__(self, queries, keys, *, second: bool, index=None, weights=None):
         """Returns (logits [c, 2B], loss scalar, its gradients for queries [c, p] and keys [2B, p]).
 
         Args:
           queries: some of the local views of one side, [c, p].
           keys: [2B, p], all first views, then all second views.
           second: they are second views.
-          at: which ones, int32 [c]; None: all.
+          index: which ones, int32 [c]; None: all.
           weights: of each in the loss, [c]; None: 1/b, their mean.
         """
-        places = self.places if at is None else tf.gather(self.places, at)
+        indices = self.indices if index is None else tf.gather(self.indices, index)
         if weights is None:
-            weights = tf.fill(tf.shape(places), 1.0 / tf.cast(tf.shape(places)[0], keys.dtype))
+            weights = tf.fill(tf.shape(indices), 1.0 / tf.cast(tf.shape(indices)[0], keys.dtype))
         B = tf.shape(keys)[0] // 2
-        own, partner = (places + B, places) if second else (places, places + B)
+        own_column, partner = (indices + B, indices) if second else (indices, indices + B)
         columns = tf.range(2 * B)
         is_partner = columns == partner[:, tf.newaxis]  # [c, 2B]
-        masked = columns == own[:, tf.newaxis]
+        masked = columns == own_column[:, tf.newaxis]
         if self.groups is not None:
-            groups = self.groups if at is None else tf.gather(self.groups, at)
+            groups = self.groups if index is None else tf.gather(self.groups, index)
             masked |= (self.key_groups == groups[:, tf.newaxis]) & ~is_partner
         logits = tf.matmul(queries / self.temperature, keys, transpose_b=True)
         logits = tf.where(masked, tf.constant(_MASKED, logits.dtype), logits)  # [c, 2B]
@@ -202,27 +204,32 @@ def _over_chunks(rows: _Rows, queries: tf.Tensor, keys: tf.Tensor, chunk: int, *
     count = -(-b // chunk)
     B = tf.shape(keys)[0] // 2
 
-    def one(i, sums, gradients, by_keys):
-        at = i * chunk + tf.range(chunk)
-        weights = tf.cast(at < b, keys.dtype) / b
-        at = tf.minimum(at, b - 1)
-        some = tf.gather(queries, at)
+    def step(i, sums, gradients, by_keys):
+        index = i * chunk + tf.range(chunk)
+        weights = tf.cast(index < b, keys.dtype) / b
+        index = tf.minimum(index, b - 1)
+        chunk_queries = tf.gather(queries, index)
         logits, loss, gradient, by_keys_here = rows(
-            some, keys, second=second, at=at, weights=weights
+            chunk_queries, keys, second=second, index=index, weights=weights
         )
-        found = [loss, tf.zeros_like(loss), tf.zeros_like(loss)]
+        chunk_sums = [loss, tf.zeros_like(loss), tf.zeros_like(loss)]
         if not second:
             logits_ab = logits[:, B:]
-            hits = _hits(logits_ab, tf.gather(rows.places, at))
+            hits = _hits(logits_ab, tf.gather(rows.indices, index))
             hits = tf.cast(hits, keys.dtype)
-            found[1:] = [tf.reduce_sum(x * weights) for x in (hits, _entropies(logits_ab))]
-        return i + 1, sums + tf.stack(found), gradients.write(i, gradient), by_keys + by_keys_here
+            chunk_sums[1:] = [tf.reduce_sum(x * weights) for x in (hits, _entropies(logits_ab))]
+        return (
+            i + 1,
+            sums + tf.stack(chunk_sums),
+            gradients.write(i, gradient),
+            by_keys + by_keys_here,
+        )
 
     gradients = tf.TensorArray(keys.dtype, size=count, element_shape=[chunk, p])
     start = (0, tf.zeros([3], keys.dtype), gradients, tf.zeros_like(keys))
     # One at a time: TensorFlow would otherwise begin ten chunks at once, and hold their logits.
     _, sums, gradients, by_keys = tf.while_loop(
-        lambda i, *_: i < count, one, start, parallel_iterations=1, maximum_iterations=count
+        lambda i, *_: i < count, step, start, parallel_iterations=1, maximum_iterations=count
     )
     return sums, gradients.concat()[:b], by_keys
 
@@ -237,11 +244,11 @@ def _queries_and_keys(z1, z2, normalize: bool) -> tuple[tf.Tensor, tf.Tensor, tf
 
 def _rows_of(z1, keys, temperature: float, group_ids) -> _Rows:
     b = tf.shape(z1)[0]
-    places = distribution.replica_id() * b + tf.range(b)
+    indices = distribution.replica_id() * b + tf.range(b)
     key_groups = None
     if group_ids is not None:
         key_groups = tf.tile(distribution.all_gather(group_ids), [2])
-    return _Rows(places, group_ids, key_groups, temperature)
+    return _Rows(indices, group_ids, key_groups, temperature)
 
 
 def _hits(logits_ab: tf.Tensor, partner: tf.Tensor) -> tf.Tensor:

@@ -19,8 +19,9 @@ def supervised(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (loss, accuracy): of one class a bag (int labels [b]) or several labels (float [b, L]).
 
-    `class_weights` is as in `masked_cross_entropy`, or `masked_binary_cross_entropy`; `shares` as in
-    the first.
+    Args:
+      labels, logits, class_weights: as in `masked_cross_entropy`, or `masked_binary_cross_entropy`.
+      shares: as in `masked_cross_entropy`; not used with several labels.
     """
     if labels.dtype.is_floating:
         return masked_binary_cross_entropy(labels, logits, class_weights)
@@ -50,17 +51,17 @@ def masked_cross_entropy(
     logits = at_least_float32(logits)
     hits = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
     if shares is not None:
-        weighed = tf.cast(shares, logits.dtype)  # [b, classes]
+        weighted_shares = tf.cast(shares, logits.dtype)  # [b, classes]
         if class_weights is not None:
-            weighed *= tf.cast(class_weights, logits.dtype)
-        weights = tf.reduce_sum(weighed, axis=-1)
-        losses = -tf.reduce_sum(weighed * tf.nn.log_softmax(logits), axis=-1)
+            weighted_shares *= tf.cast(class_weights, logits.dtype)
+        weights = tf.reduce_sum(weighted_shares, axis=-1)
+        losses = -tf.reduce_sum(weighted_shares * tf.nn.log_softmax(logits), axis=-1)
         losses = tf.math.divide_no_nan(losses, weights)
         return _mean_over_known(labels >= 0, losses, hits, weights)
     classes = tf.maximum(labels, 0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
-    of_example = None if class_weights is None else tf.gather(class_weights, classes)
-    return _mean_over_known(labels >= 0, losses, hits, of_example)
+    example_weights = None if class_weights is None else tf.gather(class_weights, classes)
+    return _mean_over_known(labels >= 0, losses, hits, example_weights)
 
 
 def masked_binary_cross_entropy(
@@ -88,8 +89,8 @@ def masked_binary_cross_entropy(
 def _mean_over_known(known, losses, hits, weights) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the means of losses (weighted) and hits where `known`, over the global batch, times R."""
     counts = tf.cast(known, losses.dtype)
-    weighed = counts if weights is None else counts * tf.cast(weights, losses.dtype)
-    return _global_mean(losses, weighed), _global_mean(tf.cast(hits, losses.dtype), counts)
+    weighted = counts if weights is None else counts * tf.cast(weights, losses.dtype)
+    return _global_mean(losses, weighted), _global_mean(tf.cast(hits, losses.dtype), counts)
 
 
 def _global_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -79,31 +79,33 @@ def compare(
         _check_no_copies([runs[i] for i in side], [scores[i] for i in side])
     among = Averaged.of(first.truth, scores[0], first.class_names)
     patients = Patients(first.patients)
-    of_run = [
-        estimates(first.truth, one, first.class_names, patients, among=among, grades=grades).scalars
-        for one in scores
+    run_metrics = [
+        estimates(first.truth, s, first.class_names, patients, among=among, grades=grades).scalars
+        for s in scores
     ]
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
-    sides = [Side(of_run[: len(a)], names[0]), Side(of_run[len(a) :], names[1])]
+    sides = [Side(run_metrics[: len(a)], names[0]), Side(run_metrics[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
     data = _Data(first.truth, first.class_names, patients, among, grades)
     p_values = {}
     if not over_runs:
         p_values = _p_values(data, scores[: len(a)], scores[len(a) :], permutations, seed, only)
     result: dict[str, dict] = {}
-    for name in (name for name in of_run[0] if name in only):
-        one, other = (side.mean(name) for side in sides)
-        row = result[name] = {"a": one.value, "b": other.value}
+    for name in (name for name in run_metrics[0] if name in only):
+        a_mean, b_mean = (side.mean(name) for side in sides)
+        row = result[name] = {"a": a_mean.value, "b": b_mean.value}
         row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
-        row["difference"] = other.value - one.value
+        row["difference"] = b_mean.value - a_mean.value
         if over_runs:
             row |= _over_runs(name, sides, len(patients))
         else:
-            found = intervals.difference(one, other)
+            difference = intervals.difference(a_mean, b_mean)
             least = LEAST.get(name, 0.0)
-            row |= {f"{k}_95": _limits(estimate, least) for k, estimate in zip("ab", (one, other))}
-            limits = _limits_of_difference(found, name)
-            row |= {"difference_95": limits, "p": p_values[name], "why": found.why}
+            row |= {
+                f"{k}_95": _limits(estimate, least) for k, estimate in zip("ab", (a_mean, b_mean))
+            }
+            limits = _limits_of_difference(difference, name)
+            row |= {"difference_95": limits, "p": p_values[name], "why": difference.why}
         row["over"] = OVER_RUNS if over_runs else OVER_PATIENTS
     return result
 
@@ -126,8 +128,8 @@ def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
     why = next((mean.why for mean in means if mean.why), "")
     row |= {"difference_95": None, "p": float("nan"), "why": why}
     if not why:
-        moved = of_patients(means[1].influence - means[0].influence, num_patients)
-        variances = [moved, *(side.variance(name) for side in sides)]
+        patient_variance = of_patients(means[1].influence - means[0].influence, num_patients)
+        variances = [patient_variance, *(side.variance(name) for side in sides)]
         limits, p = t_interval(means[1].value - means[0].value, variances)
         widest = 1 - LEAST.get(name, 0.0)
         row |= {"difference_95": [max(-widest, limits[0]), min(widest, limits[1])], "p": p}
@@ -156,21 +158,21 @@ def _p_values(
     One pair is an exact test. Of more, each is swapped for the same patients.
     """
     pairs = [_Pair(data, one, other) for one in a for other in b]
-    found = {}
+    p_values = {}
     for name in names:
         functions = [f for f in (pair.difference(name) for pair in pairs) if f is not None]
         if not functions:
             continue
         if len(pairs) == 1 and name in ("top_1", "top_3"):
-            found[name] = permutation.p_value_of_sum(pairs[0].more_hits(int(name[-1])))
+            p_values[name] = permutation.p_value_of_sum(pairs[0].more_hits(int(name[-1])))
             continue
-        found[name] = permutation.p_value(
+        p_values[name] = permutation.p_value(
             functools.partial(_mean_of, functions),
             np.any([pair.differs(name) for pair in pairs], axis=0),
             permutations=permutations,
             seed=seed,
         )
-    return found
+    return p_values
 
 
 def _mean_of(functions: Sequence[Callable], swaps: np.ndarray) -> np.ndarray:
@@ -180,7 +182,7 @@ def _mean_of(functions: Sequence[Callable], swaps: np.ndarray) -> np.ndarray:
 class _Pair:
     """Two models on the same cases, and their differences after swapping some patients' outputs.
 
-    The cases are laid twice, once with the outputs of each model; weights of 0 and 1 choose.
+    Every case is there twice, once with the outputs of each model; weights of 0 and 1 choose.
     """
 
     def __init__(self, data: _Data, a: np.ndarray, b: np.ndarray):
@@ -217,12 +219,12 @@ class _Pair:
                 chosen = chosen & five
             ranked = metrics.rankings(self._truth, self._ranks)
             ranked = [ranked[c] for c in np.flatnonzero(chosen)]
-            which = int(name == "macro_ap")
+            area_index = int(name == "macro_ap")
 
             def area(weights: np.ndarray) -> np.ndarray:
                 if not ranked:
                     return np.full(len(weights), np.nan)
-                return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[which])
+                return metrics.mean_of_defined(metrics.per_class_areas(ranked, weights)[area_index])
 
             return area
         if name == KAPPA:
@@ -278,14 +280,19 @@ def _ranks(scores: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def correct(rows: Iterable[dict]) -> None:
-    """Adds "p_holm" to rows with "p": corrected for all of them together, the family."""
+    """Adds "p_holm" to rows with "p": Holm's correction over all rows as one family."""
     rows = list(rows)
     for row, p in zip(rows, permutation.holm(np.array([row["p"] for row in rows], float))):
         row["p_holm"] = float(p)
 
 
 def is_better(metric: str, difference: float) -> bool:
-    """Returns whether a difference b - a speaks for b; of the calibration error, less is better."""
+    """Returns whether a difference b - a favours b.
+
+    Args:
+      metric: one of `SCALARS`; a lower calibration error is better, a higher value of all others.
+      difference: b minus a.
+    """
     return (difference < 0) if metric == "ece" else (difference > 0)
 
 
@@ -296,8 +303,8 @@ def drop(
 
     The drop is inside minus outside, with the limits of the two independent sets squared and added
     (`intervals`); None where a set has no interval, with "why". Macro averages count only the classes
-    that have positives, negatives and scores in both sets, for an average over other classes is another
-    number; if that leaves some out, "over" names the rest.
+    that have positives, negatives and scores in both sets, so that both are over the same classes; if
+    that leaves some out, "over" names the rest.
 
     Args:
       inside, outside: the model's predictions.
@@ -309,25 +316,34 @@ def drop(
     check_same_classes(inside, outside)
     sets = [inside.labelled(), in_order_of(inside, outside).labelled()]
     names = inside.class_names
-    both = [Averaged.of(one.truth, one.scores, names) for one in sets]
+    both = [Averaged.of(predictions.truth, predictions.scores, names) for predictions in sets]
     among = Averaged(
         both[0].areas & both[1].areas,
         both[0].recalls & both[1].recalls,
         both[1].left_out | both[0].left_out,
     )
-    found = [
+    metrics_of_set = [
         estimates(
-            one.truth, one.scores, names, Patients(one.patients), among=among, grades=grades
+            predictions.truth,
+            predictions.scores,
+            names,
+            Patients(predictions.patients),
+            among=among,
+            grades=grades,
         ).scalars
-        for one in sets
+        for predictions in sets
     ]
     result: dict[str, dict] = {}
-    for name in found[0]:
-        one, other = found[0][name], found[1][name]
-        lost = intervals.difference_of_independent(other, one)
-        row = result[name] = {"inside": one.value, "outside": other.value, "drop": lost.value}
-        row["drop_95"] = _limits_of_difference(lost, name)
-        row["why"] = lost.why
+    for name in metrics_of_set[0]:
+        inside_estimate, outside_estimate = metrics_of_set[0][name], metrics_of_set[1][name]
+        decrease = intervals.difference_of_independent(outside_estimate, inside_estimate)
+        row = result[name] = {
+            "inside": inside_estimate.value,
+            "outside": outside_estimate.value,
+            "drop": decrease.value,
+        }
+        row["drop_95"] = _limits_of_difference(decrease, name)
+        row["why"] = decrease.why
         chosen = among.recalls if name == "balanced_accuracy" else among.areas
         if name in (*_AREAS, "balanced_accuracy") and not chosen.all():
             row["over"] = [

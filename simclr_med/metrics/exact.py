@@ -40,7 +40,11 @@ def average_precision(
 ) -> float | np.ndarray:
     """Returns the average precision, sum over thresholds of precision times the gain in recall.
 
-    Arguments and result as in `roc_auc`; NaN where there are no positives.
+    Args:
+      positive, scores, weights: as in `roc_auc`.
+
+    Returns:
+      float or [...]; NaN where there are no positives.
 
     Examples:
         >>> float(average_precision(np.array([True, False, True]), np.array([0.9, 0.5, 0.1])))
@@ -75,7 +79,12 @@ def rankings(truth: np.ndarray, scores: np.ndarray) -> list[Ranking]:
 
 
 def per_class_areas(ranked: list[Ranking], weights: np.ndarray | None = None):
-    """Returns (AUC, average precision) of all `rankings`, [classes, ...] each."""
+    """Returns (AUC, average precision) of each class, [classes, ...] each.
+
+    Args:
+      ranked: from `rankings`.
+      weights: as in `roc_auc`.
+    """
     aucs, aps = zip(*(ranking.areas(weights) for ranking in ranked))
     return np.stack(aucs), np.stack(aps)
 
@@ -94,7 +103,11 @@ def macro_roc_auc(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | N
 def macro_average_precision(
     truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
 ):
-    """Returns the mean average precision over classes or labels; arguments as `macro_roc_auc`."""
+    """Returns the mean average precision over the classes, or labels, for which it is defined.
+
+    Args:
+      truth, scores, weights: as in `macro_roc_auc`.
+    """
     return mean_of_defined(per_class_areas(rankings(truth, scores), weights)[1])
 
 
@@ -107,19 +120,34 @@ def mean_of_defined(values: np.ndarray) -> np.ndarray:
 def in_top_k(truth: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
     """Returns whether the true class is among the k highest scores, bool [n].
 
-    Of equal scores the class with the lower number ranks higher, as `argmax` has it.
+    Of equal scores the class with the lower number ranks higher, as in `argmax`.
+
+    Args:
+      truth: class numbers, int [n].
+      scores: float [n, classes].
+      k: number of highest scores that count.
     """
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return (best == truth[:, None]).any(axis=1)
 
 
 def top_k(truth: np.ndarray, scores: np.ndarray, k: int, weights: np.ndarray | None = None):
-    """Returns the share of cases `in_top_k`; weights as in `roc_auc`."""
+    """Returns the top-k accuracy, float or [...].
+
+    Args:
+      truth, scores, k: as in `in_top_k`.
+      weights: as in `roc_auc`.
+    """
     return share(in_top_k(truth, scores, k), weights)
 
 
 def share(hits: np.ndarray, weights: np.ndarray | None = None):
-    """Returns the weighted mean of `hits` [n]; NaN where all weights are 0."""
+    """Returns the weighted mean of hits, float or [...]; NaN where all weights are 0.
+
+    Args:
+      hits: bool [n].
+      weights: as in `roc_auc`.
+    """
     weights = as_weights(weights, len(hits))
     return ratio(weights @ hits.astype(float), weights.sum(-1))
 
@@ -132,13 +160,17 @@ def recalls(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = 
       scores, weights: as in `macro_roc_auc`.
     """
     weights = as_weights(weights, len(truth))
-    of_class = positives(truth, scores.shape[1])[0].astype(float)
-    hits = of_class * in_top_k(truth, scores, 1)[:, None]
-    return np.moveaxis(ratio(weights @ hits, weights @ of_class), -1, 0)
+    is_class = positives(truth, scores.shape[1])[0].astype(float)
+    hits = is_class * in_top_k(truth, scores, 1)[:, None]
+    return np.moveaxis(ratio(weights @ hits, weights @ is_class), -1, 0)
 
 
 def balanced_accuracy(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None):
-    """Returns the mean of `recalls` over the classes that are drawn."""
+    """Returns the mean recall over the classes that have a case, float or [...].
+
+    Args:
+      truth, scores, weights: as in `recalls`.
+    """
     return mean_of_defined(recalls(truth, scores, weights))
 
 
@@ -147,33 +179,40 @@ def quadratic_kappa(
 ):
     """Returns Cohen's kappa with quadratic weights (Cohen 1968), of the grades with the highest scores.
 
-    1 - sum_ij (i - j)^2 o_ij / sum_ij (i - j)^2 e_ij, with o_ij the share of cases of grade i that were
-    given j, and e_ij that share if truth and answer were independent: as scikit-learn's
+    1 - sum_ij (i - j)^2 o_ij / sum_ij (i - j)^2 e_ij, with o_ij the share of cases of grade i predicted
+    as j, and e_ij that share if truth and prediction were independent: as scikit-learn's
     `cohen_kappa_score(..., labels=all grades, weights="quadratic")`.
 
     Args:
       truth: class numbers, int [n].
-      scores: float [n, classes]; of equal ones the lower number is the answer, as `argmax` has it.
-      grades: of each class, its place in the order, int [classes].
+      scores: float [n, classes]; of equal ones the lower number is predicted, as in `argmax`.
+      grades: of each class, its position in the order, int [classes].
       weights: as in `roc_auc`.
 
     Returns:
       float or [...]; NaN where all cases that count have one grade: nothing can agree beyond chance.
     """
-    true, given = grades[truth].astype(float), grades[scores.argmax(axis=1)].astype(float)
+    true, predicted = grades[truth].astype(float), grades[scores.argmax(axis=1)].astype(float)
     weights = as_weights(weights, len(truth))
 
     def mean(values: np.ndarray) -> np.ndarray:
         return ratio(weights @ values, weights.sum(-1))
 
     spread = mean(true**2) - mean(true) ** 2
-    by_chance = spread + mean(given**2) - mean(given) ** 2 + (mean(true) - mean(given)) ** 2
+    by_chance = (
+        spread + mean(predicted**2) - mean(predicted) ** 2 + (mean(true) - mean(predicted)) ** 2
+    )
     one_grade = spread < 1e-9  # but for rounding, 0
-    return 1 - mean((true - given) ** 2) / np.where(one_grade, np.nan, by_chance)
+    return 1 - mean((true - predicted) ** 2) / np.where(one_grade, np.nan, by_chance)
 
 
 def confusion_matrix(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Returns the number of cases, int [classes, classes]: row truth, column highest score."""
+    """Returns the number of cases, int [classes, classes]: row truth, column highest score.
+
+    Args:
+      truth: class numbers, int [n].
+      scores: float [n, classes].
+    """
     counts = np.zeros((scores.shape[1],) * 2, int)
     np.add.at(counts, (truth, scores.argmax(axis=1)), 1)
     return counts
@@ -182,14 +221,14 @@ def confusion_matrix(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def calibration_gaps(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (gaps float [n, 15], counts [n]), of which `error_of_gaps` makes the ECE.
 
-    A case's gap is what happened minus the probability given, in the bin of that probability; bin
+    A case's gap is the outcome minus the predicted probability, in the bin of that probability; bin
     b is (b/15, (b+1)/15], and 0 belongs to the first.
 
     Args:
-      truth: as in `positives`. One class a case: what happened is whether the highest score is
-        right, and its probability is that score (Guo et al. 2017). Several labels: the binary
-        form; every known label of every case counts, what happened is the label, 1 or 0, and its
-        probability is its score, high or low.
+      truth: as in `positives`. One class a case: the outcome is whether the highest score is right,
+        and its probability is that score (Guo et al. 2017). Several labels: the binary form; every
+        known label of every case counts, the outcome is the label, 1 or 0, and its probability is
+        its score, high or low.
       scores: probabilities, float [n, classes]; a label with NaN does not count.
     """
     if truth.ndim == 1:
@@ -207,15 +246,22 @@ def calibration_gaps(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
 
 
 def error_of_gaps(gaps: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None):
-    """Returns the expected calibration error of `calibration_gaps`; NaN if these are."""
+    """Returns the expected calibration error, float or [...]; NaN if the gaps are.
+
+    Args:
+      gaps, counts: from `calibration_gaps`.
+      weights: as in `roc_auc`.
+    """
     weights = as_weights(weights, len(counts))
     return ratio(np.abs(weights @ gaps).sum(-1), weights @ counts.astype(float))
 
 
 def expected_calibration_error(truth, scores, weights: np.ndarray | None = None):
-    """Returns the mean gap between probability and what happened, see `calibration_gaps`.
+    """Returns the mean gap between probability and outcome; NaN where scores are no probabilities.
 
-    NaN where scores are no probabilities (below 0 or above 1).
+    Args:
+      truth, scores: as in `calibration_gaps`.
+      weights: as in `roc_auc`.
     """
     return error_of_gaps(*calibration_gaps(truth, scores), weights)
 

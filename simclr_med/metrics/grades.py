@@ -51,7 +51,12 @@ def _as_given(class_names: Sequence[str], class_order: str) -> tuple[str, ...]:
 
 
 def grades_of(config: Config, class_names: Sequence[str], multilabel: bool) -> np.ndarray | None:
-    """Returns the place of each class in the order of grades, int [classes]; None without --ordinal.
+    """Returns the position of each class in the order of grades, int [classes]; None without --ordinal.
+
+    Args:
+      config: with --ordinal and --class_order.
+      class_names: of the data or of a run.
+      multilabel: whether a case can have several labels.
 
     Raises:
       UserError: several labels a case, or as `order_of`.
@@ -68,7 +73,12 @@ def grades_of(config: Config, class_names: Sequence[str], multilabel: bool) -> n
 
 
 def in_words(order: Sequence[str], class_names: Sequence[str]) -> str:
-    """Returns the line that says which order grades have; arguments as `order_of` returns and takes."""
+    """Returns the line that says which order grades have.
+
+    Args:
+      order: the grades, from `order_of`.
+      class_names: that the data has; the line names grades of the order that are not among them.
+    """
     line = f"Grades, lowest first: {' < '.join(order)}"
     if absent := [name for name in order if name not in class_names]:
         line += f" (no class here: {', '.join(absent)})"

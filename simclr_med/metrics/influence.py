@@ -47,18 +47,18 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> tuple[float, 
     """
     m = int(positive.sum())
     steps, step = np.unique(scores, return_inverse=True)  # ascending
-    found_here = np.bincount(step, positive, len(steps))
+    positives_at_step = np.bincount(step, positive, len(steps))
     called = np.cumsum(np.bincount(step, minlength=len(steps))[::-1])[::-1].astype(float)
-    found = np.cumsum(found_here[::-1])[::-1]
-    precision = found / called
-    value = float(found_here @ precision / m)
-    helped = np.cumsum(found_here / called)  # of the positives at this step or below
-    hurt = np.cumsum(found_here * found / called**2)
-    own = np.where(positive, precision[step] - value + helped[step], 0.0)
-    return value, (own - hurt[step]) / m
+    true_positives = np.cumsum(positives_at_step[::-1])[::-1]
+    precision = true_positives / called
+    value = float(positives_at_step @ precision / m)
+    helped = np.cumsum(positives_at_step / called)  # of the positives at this step or below
+    hurt = np.cumsum(positives_at_step * true_positives / called**2)
+    own_effect = np.where(positive, precision[step] - value + helped[step], 0.0)
+    return value, (own_effect - hurt[step]) / m
 
 
-def quadratic_kappa(true: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
+def quadratic_kappa(true: np.ndarray, predicted: np.ndarray) -> tuple[float, np.ndarray]:
     """Returns (Cohen's kappa with quadratic weights, derivatives [n]); `true` has at least two grades.
 
     kappa = 1 - O / E, O the mean of (t_k - g_k)^2 over cases and E that over all pairs of a truth and an
@@ -67,16 +67,16 @@ def quadratic_kappa(true: np.ndarray, given: np.ndarray) -> tuple[float, np.ndar
     the variance of Fleiss, Cohen and Everitt (1969).
 
     Args:
-      true, given: places in the order of grades, [n].
+      true, predicted: grades, as positions in their order, [n].
     """
-    t, g = np.asarray(true, float), np.asarray(given, float)
-    apart = (t - g) ** 2
-    from_given = (t - g.mean()) ** 2 + g.var()
+    t, g = np.asarray(true, float), np.asarray(predicted, float)
+    squared_distance = (t - g) ** 2
+    from_predicted = (t - g.mean()) ** 2 + g.var()
     from_true = (g - t.mean()) ** 2 + t.var()
-    observed, chance = apart.mean(), from_given.mean()
-    moved = -(apart - observed) / chance
-    moved += observed * (from_given + from_true - 2 * chance) / chance**2
-    return float(1 - observed / chance), moved / len(t)
+    observed, chance = squared_distance.mean(), from_predicted.mean()
+    derivative = -(squared_distance - observed) / chance
+    derivative += observed * (from_predicted + from_true - 2 * chance) / chance**2
+    return float(1 - observed / chance), derivative / len(t)
 
 
 def share(hits: np.ndarray) -> tuple[float, np.ndarray]:

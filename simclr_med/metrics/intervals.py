@@ -82,7 +82,12 @@ class Patients:
         return len(self.names)
 
     def sums(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Returns the sum for each patient, [P], of the values of some cases, given by row number."""
+        """Returns the sum for each patient, float [P], of the values of some cases.
+
+        Args:
+          values: float [m].
+          rows: the cases that they belong to, int [m].
+        """
         return np.bincount(self.of_case[rows], values, len(self))
 
     def count(self, rows: np.ndarray) -> int:
@@ -91,25 +96,41 @@ class Patients:
 
 
 def undefined(patients: Patients, why: str) -> Estimate:
-    """Returns the estimate of what has no value."""
+    """Returns the estimate of an undefined metric, NaN throughout.
+
+    Args:
+      patients: of the cases.
+      why: why it is undefined.
+    """
     return Estimate(np.nan, np.nan, np.nan, np.zeros(len(patients)), why)
 
 
 def share(hits: np.ndarray, patients: Patients, among: np.ndarray | None = None) -> Estimate:
-    """Returns the share of hits, bool [n], among some of the cases, bool [n] (None: all)."""
+    """Returns the share of hits among some of the cases.
+
+    Args:
+      hits: bool [n].
+      patients: of the n cases.
+      among: which cases count, bool [n]; None: all.
+    """
     rows = np.arange(len(hits)) if among is None else np.flatnonzero(among)
     if not len(rows):
         return undefined(patients, "no such case")
     value, derivative = influence.share(np.asarray(hits, float)[rows])
     effect = _design_effect([np.asarray(hits, float)[rows]], [patients.of_case[rows]])
     low, high = wilson(value, len(rows) / effect)
-    found = Estimate(value, low, high, patients.sums(derivative, rows))
+    estimate = Estimate(value, low, high, patients.sums(derivative, rows))
     count = patients.count(rows)
-    return found if count >= FEWEST else found.without_interval(_too_few(count, "patient"))
+    return estimate if count >= FEWEST else estimate.without_interval(_too_few(count, "patient"))
 
 
 def wilson(value: float, n: float) -> tuple[float, float]:
-    """Returns the Wilson interval of a share `value` of `n` cases."""
+    """Returns the Wilson interval (low, high) of a share.
+
+    Args:
+      value: the share, in [0, 1].
+      n: effective number of cases, which need not be whole.
+    """
     centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -121,7 +142,14 @@ def roc_auc(
     patients: Patients,
     known: np.ndarray | None = None,
 ) -> Estimate:
-    """Returns the AUC of the known cases; arguments as in `metrics.roc_auc`, bool or float [n]."""
+    """Returns the AUC of the known cases.
+
+    Args:
+      positive: truth, bool [n].
+      scores: higher is more positive, float [n]; a NaN among them leaves the AUC undefined.
+      patients: of the n cases.
+      known: which cases count, bool [n]; None: all.
+    """
     rows = _known(positive, scores, known)
     y = positive[rows]
     if (why := _nothing_to_rank(y)) or np.isnan(scores[rows]).any():
@@ -129,15 +157,15 @@ def roc_auc(
     value, derivative = influence.auc(y, scores[rows])
     sides = [rows[y], rows[~y]]  # positives, negatives
     counts = [patients.count(side) for side in sides]
-    moved = [patients.sums(derivative[which], rows[which]) for which in (y, ~y)]
-    total = moved[0] + moved[1]
+    influences = [patients.sums(derivative[side_mask], rows[side_mask]) for side_mask in (y, ~y)]
+    total = influences[0] + influences[1]
     if why := _few_on_a_side(counts, FEWEST):
         return Estimate(value, np.nan, np.nan, total, why)
     sizes = np.array([len(side) for side in sides]) / _design_effect(
         [derivative[y] * len(sides[0]), derivative[~y] * len(sides[1])],
         [patients.of_case[side] for side in sides],
     )
-    variance, freedom = _observed(moved, counts)
+    variance, freedom = _observed(influences, counts)
     assumed = _newcombe(sizes)
     factor = _moved_towards(variance, assumed(value), freedom)
     quantile = float(scipy.stats.t.ppf(0.975, freedom + _PRIOR_FREEDOM))
@@ -151,7 +179,11 @@ def average_precision(
     patients: Patients,
     known: np.ndarray | None = None,
 ) -> Estimate:
-    """Returns the average precision of the known cases; arguments as in `roc_auc`."""
+    """Returns the average precision of the known cases.
+
+    Args:
+      positive, scores, patients, known: as in `roc_auc`.
+    """
     rows = _known(positive, scores, known)
     y = positive[rows]
     if not y.any() or np.isnan(scores[rows]).any():
@@ -159,12 +191,12 @@ def average_precision(
     value, derivative = influence.average_precision(y, scores[rows])
     for side in (y, ~y):  # what is left is the ranking, without how many positives were drawn
         derivative[side] -= derivative[side].sum() / max(side.sum(), 1)
-    moved = [patients.sums(derivative[which], rows[which]) for which in (y, ~y)]
-    total = moved[0] + moved[1]
+    influences = [patients.sums(derivative[side_mask], rows[side_mask]) for side_mask in (y, ~y)]
+    total = influences[0] + influences[1]
     counts = [patients.count(rows[y]), patients.count(rows[~y])]
     if why := _few_on_a_side(counts, FEWEST_FOR_AP):
         return Estimate(value, np.nan, np.nan, total, why)
-    variance, freedom = _observed(moved, counts)
+    variance, freedom = _observed(influences, counts)
     if value > 1 - 1e-12:  # all positives come first: each is a hit
         return Estimate(value, *wilson(value, counts[0]), total)
     spread = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance) / (value * (1 - value))
@@ -178,7 +210,7 @@ def balanced_accuracy(
     """Returns the mean over classes of the share of hits, bool [n], among the cases of a class.
 
     A score interval as Wilson's, of the variance t (1 - t) sum_c w^2 / n_c of equal shares t in all
-    classes, times what the observed shares make of it. To these two hits and two misses are added
+    classes, times its ratio at the observed shares. To these two hits and two misses are added
     (Agresti and Coull 1998): a class of which all are right is not known to be without error.
 
     Args:
@@ -191,42 +223,42 @@ def balanced_accuracy(
     parts = {name: share(hits, patients, among) for name, among in cases_of.items()}
     weight = 1 / len(parts)
     value = weight * sum(part.value for part in parts.values())
-    moved = weight * np.sum([part.influence for part in parts.values()], axis=0)
-    found = Estimate(value, np.nan, np.nan, moved)
+    patient_influence = weight * np.sum([part.influence for part in parts.values()], axis=0)
+    estimate = Estimate(value, np.nan, np.nan, patient_influence)
     if why := _why_none(parts):
-        return found.without_interval(why)
+        return estimate.without_interval(why)
     groups = list(cases_of.values())
     effect = _design_effect([hits[g] for g in groups], [patients.of_case[g] for g in groups])
     sizes = np.array([g.sum() for g in groups]) / effect
     shares = (np.array([part.value for part in parts.values()]) * sizes + 2) / (sizes + 4)
     observed = (shares * (1 - shares) / sizes).sum()
     equal = shares.mean() * (1 - shares.mean()) * (1 / sizes).sum()
-    of_one = weight**2 * (1 / sizes).sum() * observed / equal
-    low, high = _score(value, lambda t: t * (1 - t) * of_one, Z**2)
-    return dataclasses.replace(found, low=low, high=high)
+    variance_factor = weight**2 * (1 / sizes).sum() * observed / equal
+    low, high = _score(value, lambda t: t * (1 - t) * variance_factor, Z**2)
+    return dataclasses.replace(estimate, low=low, high=high)
 
 
-def quadratic_kappa(true: np.ndarray, given: np.ndarray, patients: Patients) -> Estimate:
+def quadratic_kappa(true: np.ndarray, predicted: np.ndarray, patients: Patients) -> Estimate:
     """Returns Cohen's kappa with quadratic weights; see `grades.quadratic_kappa`.
 
     Args:
-      true, given: places in the order of grades, int [n].
+      true, predicted: grades, as positions in their order, int [n].
       patients: of the cases.
     """
     if len(np.unique(true)) < 2:
         return undefined(patients, "all cases have one grade" if len(true) else "no such case")
-    value, derivative = influence.quadratic_kappa(true, given)
-    moved = patients.sums(derivative, np.arange(len(true)))
-    found = Estimate(value, np.nan, np.nan, moved)
+    value, derivative = influence.quadratic_kappa(true, predicted)
+    patient_influence = patients.sums(derivative, np.arange(len(true)))
+    estimate = Estimate(value, np.nan, np.nan, patient_influence)
     count = len(patients)
     if count < FEWEST_FOR_KAPPA:
-        return found.without_interval(_too_few(count, "patient"))
-    if np.array_equal(true, given):  # no spread to see
-        return found.without_interval("too few: 0 cases with a wrong grade")
-    variance = float(moved @ moved) * count / (count - 1)
+        return estimate.without_interval(_too_few(count, "patient"))
+    if np.array_equal(true, predicted):  # no spread to see
+        return estimate.without_interval("too few: 0 cases with a wrong grade")
+    variance = float(patient_influence @ patient_influence) * count / (count - 1)
     spread = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(variance) / (1 - value**2)
     low, high = np.tanh(np.arctanh(value) + np.array([-spread, spread]))
-    return dataclasses.replace(found, low=float(low), high=float(high))
+    return dataclasses.replace(estimate, low=float(low), high=float(high))
 
 
 def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
@@ -234,17 +266,21 @@ def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
 
     The distance to the lower limit is the root of sum_ij w_i w_j r_ij d_i d_j, with d_i the distance
     of part i to its lower limit (upper where w_i is negative) and r_ij the correlation of influences.
-    There is no interval if a part has none; the first part's reason is given.
+    There is no interval if a part has none; `why` is the reason of the first such part.
+
+    Args:
+      parts: on the same patients.
+      weights: one for each part.
     """
     w = np.asarray(weights, float)
     value = float(w @ [part.value for part in parts])
-    moved = np.stack([part.influence for part in parts])
-    total = w @ moved
+    influences = np.stack([part.influence for part in parts])
+    total = w @ influences
     if why := next((part.why for part in parts if part.why), ""):
         return Estimate(value, np.nan, np.nan, total, why)
-    size = np.sqrt((moved**2).sum(axis=1))
+    size = np.sqrt((influences**2).sum(axis=1))
     outer = np.outer(size, size)
-    r = np.divide(moved @ moved.T, outer, out=np.zeros_like(outer), where=outer > 0)
+    r = np.divide(influences @ influences.T, outer, out=np.zeros_like(outer), where=outer > 0)
     np.fill_diagonal(r, 1.0)
     below = np.array([p.value - p.low if x > 0 else p.high - p.value for p, x in zip(parts, w)])
     above = np.array([p.high - p.value if x > 0 else p.value - p.low for p, x in zip(parts, w)])
@@ -253,27 +289,32 @@ def combine(parts: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
 
 
 def mean(parts: dict[str, Estimate], patients: Patients) -> Estimate:
-    """Returns the mean over classes, {class: estimate}, within [0, 1]."""
+    """Returns the mean over classes, its interval cut to [0, 1].
+
+    Args:
+      parts: {class: estimate}.
+      patients: on whom all of them are.
+    """
     if not parts:
         return undefined(patients, "no class can be scored")
-    found = combine(list(parts.values()), [1 / len(parts)] * len(parts))
+    estimate = combine(list(parts.values()), [1 / len(parts)] * len(parts))
     if why := _why_none(parts):
-        return found.without_interval(why)
-    low, high = (float(np.clip(limit, 0, 1)) for limit in (found.low, found.high))
-    return dataclasses.replace(found, low=low, high=high)
+        return estimate.without_interval(why)
+    low, high = (float(np.clip(limit, 0, 1)) for limit in (estimate.low, estimate.high))
+    return dataclasses.replace(estimate, low=low, high=high)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """Returns b - a, on the same patients."""
+    """Returns the estimate of b - a, on the same patients."""
     return combine([b, a], [1.0, -1.0])
 
 
 def difference_of_independent(a: Estimate, b: Estimate) -> Estimate:
-    """Returns b - a, on different patients."""
-    others = np.zeros(len(b.influence)), np.zeros(len(a.influence))
+    """Returns the estimate of b - a, on different patients."""
+    zeros = np.zeros(len(b.influence)), np.zeros(len(a.influence))
     return difference(
-        dataclasses.replace(a, influence=np.concatenate([a.influence, others[0]])),
-        dataclasses.replace(b, influence=np.concatenate([others[1], b.influence])),
+        dataclasses.replace(a, influence=np.concatenate([a.influence, zeros[0]])),
+        dataclasses.replace(b, influence=np.concatenate([zeros[1], b.influence])),
     )
 
 
@@ -303,15 +344,15 @@ def _too_few(count: int, what: str) -> str:
     return f"too few: {count} {what}{'s' * (count != 1)}"
 
 
-def _observed(moved: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float, float]:
+def _observed(influences: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float, float]:
     """Returns (variance, degrees of freedom) of what the sides, or classes, contribute.
 
     Each side's sum of squares has the factor P / (P - 1) of its P patients; patients with cases on
     several sides add twice their product. Degrees of freedom after Satterthwaite (1946).
     """
-    sides = [float((m**2).sum()) * p / max(p - 1, 1) for m, p in zip(moved, counts)]
-    total = np.sum(moved, axis=0)
-    products = float(total @ total) - sum(float(m @ m) for m in moved)
+    sides = [float((m**2).sum()) * p / max(p - 1, 1) for m, p in zip(influences, counts)]
+    total = np.sum(influences, axis=0)
+    products = float(total @ total) - sum(float(m @ m) for m in influences)
     below = sum(v**2 / max(p - 1, 1) for v, p in zip(sides, counts))
     freedom = sum(sides) ** 2 / below if below > 0 else float(max(min(counts) - 1, 1))
     return max(sum(sides) + products, 0.0), freedom
@@ -320,8 +361,8 @@ def _observed(moved: Sequence[np.ndarray], counts: Sequence[int]) -> tuple[float
 def _newcombe(sizes: np.ndarray) -> Callable[[float], float]:
     """Returns the variance of an AUC of t for these positives and negatives (Newcombe 2006)."""
     m, n = sizes
-    more = max((m + n) / 2 - 1, 0.0)
-    return lambda t: t * (1 - t) * (1 + more * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
+    factor = max((m + n) / 2 - 1, 0.0)
+    return lambda t: t * (1 - t) * (1 + factor * ((1 - t) / (2 - t) + t / (1 + t))) / (m * n)
 
 
 def _moved_towards(observed: float, assumed: float, freedom: float) -> float:
@@ -347,7 +388,7 @@ def _score(value: float, variance: Callable[[float], float], scale: float) -> tu
 
 
 def _design_effect(values: Sequence[np.ndarray], patients: Sequence[np.ndarray]) -> float:
-    """Returns by how much cases of the same patients count less than as many of different ones.
+    """Returns the design effect: by how much repeated cases of patients inflate the variance.
 
     It is 1 + (k - 1) r, k the cases per patient (Kish 1965) and r the correlation within a patient, from
     a one-way analysis of variance pooled over groups, shrunk towards 1 where there are few patients:
@@ -355,7 +396,7 @@ def _design_effect(values: Sequence[np.ndarray], patients: Sequence[np.ndarray])
 
     Args:
       values: of the cases of each group, [n_g].
-      patients: theirs, numbers, [n_g].
+      patients: of these cases, as numbers, [n_g].
     """
     between = within = free_between = free_within = squares = cases = 0.0
     for value, patient in zip(values, patients):

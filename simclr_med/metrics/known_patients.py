@@ -4,33 +4,35 @@ from __future__ import annotations
 
 
 def part(result: dict) -> str:
-    """Returns how many of the dataset's cases were evaluated; "" of a result that does not say.
+    """Returns in words how many of the dataset's cases were evaluated; "" for a result that does not say.
 
     Example: "81 of 81 cases: all splits (train 60, validation 9, test 12)."
     """
-    found = result.get("evaluated")
-    if not found:
+    evaluated = result.get("evaluated")
+    if not evaluated:
         return ""
-    sizes = ", ".join(f"{name} {size:,}" for name, size in found["cases_of_splits"].items())
-    split = found["split"]
+    sizes = ", ".join(f"{name} {size:,}" for name, size in evaluated["cases_of_splits"].items())
+    split = evaluated["split"]
     where = f"all splits ({sizes})" if split == "all" else f"split '{split}' (there are {sizes}"
     if split != "all":
-        by_hash = "; by a hash of the patients' ids" if found["splits_from"] == "hash" else ""
+        by_hash = "; by a hash of the patients' ids" if evaluated["splits_from"] == "hash" else ""
         where += f"{by_hash})"
-    words = f"{found['cases']:,} of {found['of']:,} cases: {where}"
-    if found["cases"] < found["cases_of_split"]:
-        words += f", its first {found['cases']:,} of {found['cases_of_split']:,} by --eval_steps"
-    if found["probes_fitted_on"]:
-        fitted, cases = found["probes_fitted_on"]
+    words = f"{evaluated['cases']:,} of {evaluated['of']:,} cases: {where}"
+    if evaluated["cases"] < evaluated["cases_of_split"]:
+        words += (
+            f", its first {evaluated['cases']:,} of {evaluated['cases_of_split']:,} by --eval_steps"
+        )
+    if evaluated["probes_fitted_on"]:
+        fitted, cases = evaluated["probes_fitted_on"]
         words += f". Probes are fitted on '{fitted}', {cases:,} cases of the same data"
     return f"{words}."
 
 
 def warnings(result: dict) -> list[str]:
     """Returns a warning for each reason why the numbers are too good; [] if none is known."""
-    found = result.get("patients") or {"in_common": []}
-    said = []
-    for row in found["in_common"]:
+    overlap = result.get("patients") or {"in_common": []}
+    lines = []
+    for row in overlap["in_common"]:
         if not row["patients"] or row["with"] == "pretraining":
             continue
         reason = {
@@ -38,48 +40,48 @@ def warnings(result: dict) -> list[str]:
             "probe": f"the probes are fitted on their labels (split '{row['split']}')",
             "selection": f"they chose the run or its checkpoint (split '{row['split']}')",
         }[row["with"]]
-        said.append(
-            f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients are known to the "
+        lines.append(
+            f"{row['patients']:,} of the {overlap['evaluated']:,} evaluated patients are known to the "
             f"model: {reason}. These numbers say nothing about other patients."
         )
-    return said
+    return lines
 
 
 def notes(result: dict) -> list[str]:
-    """Returns what else there is to say about the evaluated patients; [] of a result that is silent."""
-    found = result.get("patients")
-    if not found:
+    """Returns notes on the evaluated patients, one line each; [] for a result that does not name them."""
+    overlap = result.get("patients")
+    if not overlap:
         return []
-    said = []
+    lines = []
     of = {"training": "trained on", "probe": "used to fit the probes", "selection": "chosen on"}
     clean = [
         f"{of[row['with']]} ('{row['split']}')"
-        for row in found["in_common"]
+        for row in overlap["in_common"]
         if row["patients"] == 0 and row["with"] in of
     ]
     if clean:
-        said.append(
-            f"None of the {found['evaluated']:,} evaluated patients was {' or '.join(clean)}; "
-            f"patients are told apart by {found['told_apart_by']}."
+        lines.append(
+            f"None of the {overlap['evaluated']:,} evaluated patients was {' or '.join(clean)}; "
+            f"patients are told apart by {overlap['told_apart_by']}."
         )
     unknown: dict[tuple[str, str], list[str]] = {}
-    for row in found["in_common"]:
+    for row in overlap["in_common"]:
         where = f"'{row['split']}' of {row['dataset']}"
         if row["patients"] is None:
             stage = f"the {row['with']} on '{row['split']}'"
             unknown.setdefault((row["dataset"], row["why"]), []).append(stage)
         elif row["with"] == "pretraining" and row["patients"]:
-            said.append(
-                f"{row['patients']:,} of the {found['evaluated']:,} evaluated patients were in the "
+            lines.append(
+                f"{row['patients']:,} of the {overlap['evaluated']:,} evaluated patients were in the "
                 f"pretraining on {where}, without their labels: legitimate, and to be said."
             )
         elif row["with"] == "pretraining":
-            said.append(f"No evaluated patient was in the pretraining on {where}.")
+            lines.append(f"No evaluated patient was in the pretraining on {where}.")
     for (dataset, why), stages in unknown.items():
-        said.append(
+        lines.append(
             f"Not known: patients in common with {', '.join(dict.fromkeys(stages))} of {dataset} "
             f"({why})."
         )
-    if found["not_known"]:
-        said.append(f"Not known: {found['not_known']}.")
-    return said
+    if overlap["not_known"]:
+        lines.append(f"Not known: {overlap['not_known']}.")
+    return lines

@@ -1,7 +1,7 @@
-"""Operating points: thresholds at a wanted specificity or sensitivity, and what they give elsewhere.
+"""Operating points: thresholds for a target specificity or sensitivity, and their values on other cases.
 
-A threshold is chosen on held-out cases and then measured on others; chosen and measured on the same
-cases it promises too much. A score at the threshold is a yes.
+A threshold is chosen on held-out cases and then measured on others; measured on the cases that it was
+chosen on, it looks too good. A score at the threshold is a yes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from simclr_med.metrics import intervals
 from simclr_med.metrics.intervals import Patients
 from simclr_med.run_folder import spreadsheet
 
-TARGETS = tuple((what, at) for what in ("specificity", "sensitivity") for at in (0.90, 0.95))
+TARGETS = tuple(
+    (what, target) for what in ("specificity", "sensitivity") for target in (0.90, 0.95)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Chosen:
     """A threshold of a class.
 
     Attributes:
-      what, target: what it keeps on the held-out cases: "specificity" or "sensitivity", at least this.
+      what, target: "specificity" or "sensitivity", and its least value on the held-out cases.
       threshold: of the probability; None where the class has too few held-out cases.
       positives, negatives: held-out cases that it was chosen on.
     """
@@ -46,8 +48,8 @@ class Chosen:
 def choose(truth: np.ndarray, scores: np.ndarray) -> list[list[Chosen]]:
     """Returns the operating points of each class, one for each of TARGETS.
 
-    At a specificity the threshold is the lowest that keeps it, which finds the most; at a sensitivity
-    the highest that keeps it, which alarms the least.
+    For a specificity the threshold is the lowest that keeps it, with the highest sensitivity; for a
+    sensitivity the highest that keeps it, with the fewest false alarms.
 
     Args:
       truth: of held-out cases, int [n], or float [n, L] with NaN for unknown.
@@ -56,23 +58,23 @@ def choose(truth: np.ndarray, scores: np.ndarray) -> list[list[Chosen]]:
     positive, known = metrics.positives(truth, scores.shape[1])
     return [
         [
-            _choose(positive[known[:, c], c], scores[known[:, c], c], what, at)
-            for what, at in TARGETS
+            _choose(positive[known[:, c], c], scores[known[:, c], c], what, target)
+            for what, target in TARGETS
         ]
         for c in range(scores.shape[1])
     ]
 
 
 def _choose(positive: np.ndarray, scores: np.ndarray, what: str, target: float) -> Chosen:
-    of = np.sort(scores[positive if what == "sensitivity" else ~positive])
+    side_scores = np.sort(scores[positive if what == "sensitivity" else ~positive])
     counts = int(positive.sum()), int((~positive).sum())
     if min(counts) < intervals.FEWEST or np.isnan(scores).any():
         return Chosen(what, target, None, *counts)
     # The number of them that may be on the wrong side; rounded, because 0.1 * 10 is a little less than 1.
-    wrong = int(np.floor(round((1 - target) * len(of), 9)))
+    wrong = int(np.floor(round((1 - target) * len(side_scores), 9)))
     if what == "sensitivity":
-        return Chosen(what, target, float(of[wrong]), *counts)
-    highest_right = of[len(of) - 1 - wrong]
+        return Chosen(what, target, float(side_scores[wrong]), *counts)
+    highest_right = side_scores[len(side_scores) - 1 - wrong]
     above = scores[scores > highest_right]
     threshold = above.min() if len(above) else np.nextafter(highest_right, np.inf)
     return Chosen(what, target, float(threshold), *counts)
@@ -85,7 +87,7 @@ def measure(
     class_names: tuple[str, ...],
     patients: Patients,
 ) -> list[dict]:
-    """Returns what thresholds give on other cases than those that they were chosen on.
+    """Returns sensitivity and specificity at the thresholds, on other cases than they were chosen on.
 
     Args:
       chosen: {class: its operating points}.
@@ -117,10 +119,13 @@ def measure(
                 ("sensitivity", yes, positive[:, c]),
                 ("specificity", ~yes, ~positive[:, c]),
             ):
-                found = intervals.share(right, patients, among & known[:, c])
-                row |= {what: found.value, f"{what}_95": None if found.why else found.interval}
-                if found.why:
-                    row["no_interval"][what] = found.why
+                estimate = intervals.share(right, patients, among & known[:, c])
+                row |= {
+                    what: estimate.value,
+                    f"{what}_95": None if estimate.why else estimate.interval,
+                }
+                if estimate.why:
+                    row["no_interval"][what] = estimate.why
             rows.append(row)
     return rows
 
@@ -128,13 +133,15 @@ def measure(
 def to_csv(rows: list[dict]) -> str:
     """Returns the rows of `measure` as a table; an empty cell where there is no interval."""
     header = ["class", "chosen_for", "threshold", "chosen_on_positives", "chosen_on_negatives"]
-    of_each = [(what, f"{what}_low", f"{what}_high") for what in ("sensitivity", "specificity")]
+    columns_of_rate = [
+        (what, f"{what}_low", f"{what}_high") for what in ("sensitivity", "specificity")
+    ]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *(name for names in of_each for name in names)])
+    writer.writerow([*header, *(name for names in columns_of_rate for name in names)])
     for row in rows:
         cells = [row[name] for name in header]
-        for what, *_ in of_each:
+        for what, *_ in columns_of_rate:
             limits = row[f"{what}_95"] or (None, None)
             cells += ["" if v is None or np.isnan(v) else f"{v:.4f}" for v in (row[what], *limits)]
         writer.writerow(spreadsheet.cells(cells))

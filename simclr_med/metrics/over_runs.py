@@ -49,7 +49,12 @@ class Side:
         return float(units.var(ddof=1)) / len(units), len(units) - 1
 
     def limits(self, name: str, num_patients: int) -> list[float] | None:
-        """Returns the 95 % interval of the mean over runs and patients; None if it has none."""
+        """Returns the 95 % interval of the mean over runs and patients; None if it has none.
+
+        Args:
+          name: of the metric.
+          num_patients: on whom the runs were evaluated.
+        """
         mean = self.mean(name)
         if mean.why:
             return None
@@ -89,25 +94,27 @@ def mean_over_runs(
         Averaged.of(first.truth, scores[0], first.class_names),
         Patients(first.patients),
     )
-    of_run = [
-        estimates(first.truth, one, first.class_names, patients, among=among, grades=grades).scalars
-        for one in scores
+    run_metrics = [
+        estimates(
+            first.truth, run_scores, first.class_names, patients, among=among, grades=grades
+        ).scalars
+        for run_scores in scores
     ]
-    side = Side(of_run, pretrainings or [str(i) for i in range(len(runs))])
-    found: dict[str, dict] = {}
-    for name in (name for name in of_run[0] if name in only):
-        mean, several = side.mean(name), len(runs) > 1
-        values = [run[name].value for run in of_run]
+    side = Side(run_metrics, pretrainings or [str(i) for i in range(len(runs))])
+    rows: dict[str, dict] = {}
+    for name in (name for name in run_metrics[0] if name in only):
+        mean, has_spread = side.mean(name), len(runs) > 1
+        values = [run[name].value for run in run_metrics]
         limits = None if mean.why else [max(LEAST.get(name, 0.0), mean.low), min(1.0, mean.high)]
-        found[name] = {
+        rows[name] = {
             "mean": mean.value,
-            "sd": float(np.std(values, ddof=1)) if several else None,
+            "sd": float(np.std(values, ddof=1)) if has_spread else None,
             "values": values,
-            "interval": side.limits(name, len(patients)) if several else limits,
+            "interval": side.limits(name, len(patients)) if has_spread else limits,
             "why": mean.why,
-            "over": OVER_RUNS if several else OVER_PATIENTS,
+            "over": OVER_RUNS if has_spread else OVER_PATIENTS,
         }
-    return found
+    return rows
 
 
 def of_patients(influence: np.ndarray, num_patients: int) -> tuple[float, int]:
@@ -121,9 +128,13 @@ def of_patients(influence: np.ndarray, num_patients: int) -> tuple[float, int]:
 
 
 def t_interval(value: float, variances: list[tuple[float, int]]) -> tuple[list[float], float]:
-    """Returns ([low, high], p) of a value with the sum of variances, each with its freedom.
+    """Returns ([low, high], p) of a value whose variance is a sum, from a t distribution.
 
-    Satterthwaite's freedom of the sum: total^2 / sum(variance^2 / freedom).
+    Degrees of freedom after Satterthwaite: total^2 / sum(variance^2 / freedom).
+
+    Args:
+      value: the estimate; p tests it against 0.
+      variances: (variance, degrees of freedom) of each part.
     """
     total = sum(v for v, _ in variances)
     if total == 0:

@@ -45,31 +45,31 @@ def p_value(
         return float("nan")
     least = abs(observed) * (1 - _TOLERANCE) - 1e-15
     count, total = 0, 0
-    places = np.flatnonzero(differs)
-    is_exact = 2 ** len(places) <= permutations
-    swaps = _all(len(places)) if is_exact else _drawn(len(places), permutations, seed)
-    for some in swaps:
-        full = np.zeros((len(some), len(differs)), bool)
-        full[:, places] = some
+    indices = np.flatnonzero(differs)
+    is_exact = 2 ** len(indices) <= permutations
+    swaps = _all(len(indices)) if is_exact else _drawn(len(indices), permutations, seed)
+    for chunk in swaps:
+        full = np.zeros((len(chunk), len(differs)), bool)
+        full[:, indices] = chunk
         count += int((np.abs(difference(full)) >= least).sum())
-        total += len(some)
+        total += len(chunk)
     return count / total if is_exact else (1 + count) / (1 + total)
 
 
-def p_value_of_sum(of_patient: np.ndarray) -> float:
+def p_value_of_sum(differences: np.ndarray) -> float:
     """Returns the exact two-sided p-value of a sum of differences, int [P], one of each patient.
 
-    Their signs are swapped; the distribution of the sum is found by convolution, so all 2^P swaps are
-    counted for any P. For a share of right answers it is how many more one model has right.
+    Their signs are swapped; the distribution of the sum comes from convolutions, so all 2^P swaps are
+    counted for any P. For accuracy, a patient's difference is how many more cases one model has right.
     """
-    sizes = np.abs(of_patient[of_patient != 0]).astype(int)
+    sizes = np.abs(differences[differences != 0]).astype(int)
     reach = int(sizes.sum())
     chance = np.zeros(2 * reach + 1)
     chance[reach] = 1.0
     for size in sizes:
         chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2
     sums = np.abs(np.arange(-reach, reach + 1))
-    return float(min(1.0, chance[sums >= abs(int(of_patient.sum()))].sum()))
+    return float(min(1.0, chance[sums >= abs(int(differences.sum()))].sum()))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

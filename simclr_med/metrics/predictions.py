@@ -69,7 +69,7 @@ def runs_of(text: str) -> list[str]:
     Raises:
       UserError: there is no such run, it was not evaluated yet, or it is given twice.
     """
-    paths = [path for one in items(text, "+") for path in _files_of(one)]
+    paths = [path for item in items(text, "+") for path in _files_of(item)]
     if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
         raise UserError(f"--runs: {twice[0]} is given twice on one side.")
     return paths
@@ -78,15 +78,19 @@ def runs_of(text: str) -> list[str]:
 def items(text: str, mark: str) -> list[str]:
     """Returns the parts of A+B+C, or A,B,C, without empty ones.
 
-    A mark in the name of a folder or file that exists is part of it.
+    A separator within the name of a folder or file that exists does not split it.
+
+    Args:
+      text: of a flag.
+      mark: the separator.
     """
     pieces, parts, start = text.split(mark), [], 0
     while start < len(pieces):
         end = start + 1
         if not _exists(pieces[start].strip()):
             longer = range(end + 1, len(pieces) + 1)
-            whole = (n for n in longer if _exists(mark.join(pieces[start:n]).strip()))
-            end = next(whole, end)
+            existing = (n for n in longer if _exists(mark.join(pieces[start:n]).strip()))
+            end = next(existing, end)
         parts.append(mark.join(pieces[start:end]).strip())
         start = end
     return [part for part in parts if part]
@@ -112,18 +116,20 @@ def _files_of(text: str) -> list[str]:
             f"--runs: there is no run in {folder}. Give the --model_dir of a run, "
             "MODEL_DIR:EVAL_NAME, or a predictions.csv."
         )
-    found = map(_SEED.search, (os.path.join(folder, n) for n in files.names(folder)))
-    seeds = [m.string for m in sorted(filter(None, found), key=lambda m: int(m[1]))]
+    seed_matches = map(_SEED.search, (os.path.join(folder, n) for n in files.names(folder)))
+    seeds = [m.string for m in sorted(filter(None, seed_matches), key=lambda m: int(m[1]))]
     name = f"predictions{suffix_of(eval_name)}.csv"
     paths = [os.path.join(path, name) for path in seeds or [folder]]
     for path in paths:
         if not gfile.exists(path):
-            where = os.path.dirname(path)
-            has = ", ".join(n for n in files.names(where) if re.fullmatch(r"predictions.*\.csv", n))
+            run_dir = os.path.dirname(path)
+            has = ", ".join(
+                n for n in files.names(run_dir) if re.fullmatch(r"predictions.*\.csv", n)
+            )
             raise UserError(
-                f"--runs: {where} holds no {name}"
+                f"--runs: {run_dir} holds no {name}"
                 + (f", but {has} (MODEL_DIR:EVAL_NAME names one)." if has else ".")
-                + f" Evaluate it first: --mode=eval --model_dir={where}"
+                + f" Evaluate it first: --mode=eval --model_dir={run_dir}"
                 + (f" --eval_name={eval_name}." if eval_name else ".")
             )
     return paths
@@ -186,7 +192,7 @@ def read_predictions(path: str) -> Predictions:
 
 
 def align(runs: list[Predictions]) -> list[Predictions]:
-    """Returns all with the cases, and the columns, in the order of the first.
+    """Returns all runs with the cases, and the classes, in the order of the first.
 
     Raises:
       UserError: other classes, other cases, or another truth or patient of a case.
@@ -195,7 +201,11 @@ def align(runs: list[Predictions]) -> list[Predictions]:
 
 
 def check_same_classes(first: Predictions, other: Predictions) -> None:
-    """Raises UserError where two runs have different classes, or one several labels a case."""
+    """Raises UserError where two runs have different classes, or only one is multi-label.
+
+    Args:
+      first, other: predictions of the runs.
+    """
     if set(first.class_names) != set(other.class_names) or first.multilabel != other.multilabel:
         kind = [f"{'labels' if p.multilabel else 'classes'}" for p in (first, other)]
         raise UserError(
@@ -205,28 +215,32 @@ def check_same_classes(first: Predictions, other: Predictions) -> None:
 
 
 def in_order_of(first: Predictions, other: Predictions) -> Predictions:
-    """Returns `other` with its classes in the order of the first; both have the same ones."""
+    """Returns `other` with its classes in the order of `first`.
+
+    Args:
+      first, other: predictions with the same classes.
+    """
     columns = [other.class_names.index(name) for name in first.class_names]
     if other.multilabel:
         truth = other.truth[:, columns]
     else:
-        place = np.argsort(columns)  # of each of its classes among the first's
-        truth = np.where(other.truth >= 0, place[other.truth], -1)
+        class_index = np.argsort(columns)  # of each of its classes among the first's
+        truth = np.where(other.truth >= 0, class_index[other.truth], -1)
     scores = other.scores[:, columns]
     return dataclasses.replace(other, truth=truth, scores=scores, class_names=first.class_names)
 
 
 def _as_in(first: Predictions, other: Predictions) -> Predictions:
     check_same_classes(first, other)
-    mine, theirs = set(first.ids), set(other.ids)
-    if mine != theirs:
+    first_ids, other_ids = set(first.ids), set(other.ids)
+    if first_ids != other_ids:
         raise UserError(
-            f"{first.path} and {other.path} hold different cases: {len(mine & theirs)} in common, "
-            f"{_some(mine - theirs)} only in the first, {_some(theirs - mine)} only in the second. "
-            "Evaluate both on the same --eval_split (and --eval_steps)."
+            f"{first.path} and {other.path} hold different cases: {len(first_ids & other_ids)} in "
+            f"common, {_some(first_ids - other_ids)} only in the first, {_some(other_ids - first_ids)} "
+            "only in the second. Evaluate both on the same --eval_split (and --eval_steps)."
         )
-    place = {case: i for i, case in enumerate(other.ids)}
-    other = in_order_of(first, other).take(np.array([place[case] for case in first.ids]))
+    row_of_case = {case: i for i, case in enumerate(other.ids)}
+    other = in_order_of(first, other).take(np.array([row_of_case[case] for case in first.ids]))
     same = (first.truth == other.truth) | ~(first.known | other.known)
     for what, equal in (
         ("truth", same.all(axis=1) if first.multilabel else same),

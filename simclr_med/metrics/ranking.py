@@ -39,26 +39,39 @@ class Ranking:
             return np.full(shape, np.nan)[()], np.full(shape, np.nan)[()]
         columns = weights.reshape(int(np.prod(shape)), self._num_cases).T
         sums = self._sums @ np.ascontiguousarray(columns)  # [m + m + 1 + tied steps, resamples]
-        here, ties = sums[:m], sums[2 * m + 1 :]
-        found, alarms = _cumulative(here), _cumulative(sums[m : 2 * m + 1])
-        num_positive, num_negative = found[-1], alarms[-1]
-        losses = np.einsum("kr,kr->r", here, alarms[:m])
-        losses -= 0.5 * np.einsum("kr,kr->r", here[self._tied_steps], ties)
+        positives_at_step, ties = sums[:m], sums[2 * m + 1 :]
+        true_positives, false_positives = (
+            _cumulative(positives_at_step),
+            _cumulative(sums[m : 2 * m + 1]),
+        )
+        num_positive, num_negative = true_positives[-1], false_positives[-1]
+        losses = np.einsum("kr,kr->r", positives_at_step, false_positives[:m])
+        losses -= 0.5 * np.einsum("kr,kr->r", positives_at_step[self._tied_steps], ties)
         auc = 1 - ratio(losses, num_positive * num_negative)
-        called = found + alarms[:m]
-        np.maximum(called, np.finfo(float).tiny, out=called)  # nothing called: nothing found either
-        precision = np.divide(found, called, out=called)
-        ap = ratio(np.einsum("kr,kr->r", here, precision), num_positive)
+        called = true_positives + false_positives[:m]
+        np.maximum(called, np.finfo(float).tiny, out=called)  # none called: no true positive either
+        precision = np.divide(true_positives, called, out=called)
+        ap = ratio(np.einsum("kr,kr->r", positives_at_step, precision), num_positive)
         return auc.reshape(shape)[()], ap.reshape(shape)[()]
 
 
 def as_weights(weights: np.ndarray | None, n: int) -> np.ndarray:
-    """Returns float [..., n]; None means each of n cases once."""
+    """Returns weights as float [..., n].
+
+    Args:
+      weights: of the cases, [..., n]; None means each case once.
+      n: number of cases.
+    """
     return np.ones(n) if weights is None else np.asarray(weights, float)
 
 
 def ratio(above: np.ndarray, below: np.ndarray):
-    """Returns above / below, NaN for 0 / 0; metrics divide nothing else by 0."""
+    """Returns above / below, NaN for 0 / 0 without a warning.
+
+    Args:
+      above: numerator; 0 wherever `below` is.
+      below: denominator, >= 0.
+    """
     with np.errstate(invalid="ignore"):
         return np.asarray(above, float) / below
 

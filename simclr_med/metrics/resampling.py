@@ -20,8 +20,8 @@ def draws(patients: np.ndarray, resamples: int, seed: Seed, chunk: int = 0) -> I
     """Yields the times that each case is drawn, float [r, n], until there are `resamples` of them.
 
     Each resample draws as many patients as there are, with replacement. It depends on the seed and
-    its number only, so two models compare on the same resamples. One patient, or none, tells
-    nothing about others: then there is a single chunk of no resamples.
+    its number only, so two models compare on the same resamples. With one patient, or none, there is
+    nothing to resample: a single chunk of no resamples.
 
     Args:
       patients: patient of each case, [n].

@@ -108,22 +108,22 @@ def estimates(
       among: the classes of averages.
       thresholds: of several labels, float [L]; NaN for a label that has none.
       differential: shares of the labels of a case's differential, float [n, classes]; None: none.
-      grades: of ordinal classes, the place of each in the order, int [classes]; None: of others.
+      grades: of ordinal classes, the position of each in the order, int [classes]; None: not ordinal.
     """
     positive, known = metrics.positives(truth, len(class_names))
     columns = [
         (positive[:, c], scores[:, c], patients, known[:, c]) for c in range(len(class_names))
     ]
-    found = {
+    scalars = {
         name: intervals.share(metrics.in_top_k(truth, scores, k), patients)
         for name, k in _top_ks(truth, scores).items()
     }
     if truth.ndim == 1:
         right = metrics.in_top_k(truth, scores, 1)
-        of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
-        found["balanced_accuracy"] = intervals.balanced_accuracy(right, of_class, patients)
+        cases_of_class = {class_names[c]: positive[:, c] for c in np.flatnonzero(among.recalls)}
+        scalars["balanced_accuracy"] = intervals.balanced_accuracy(right, cases_of_class, patients)
     if grades is not None:
-        found[KAPPA] = intervals.quadratic_kappa(
+        scalars[KAPPA] = intervals.quadratic_kappa(
             grades[truth], grades[scores.argmax(axis=1)], patients
         )
     areas = {
@@ -138,17 +138,17 @@ def estimates(
     ):
         if chosen is not None:
             averaged = {class_names[c]: parts[c] for c in np.flatnonzero(chosen)}
-            found[name] = intervals.mean(averaged, patients)
+            scalars[name] = intervals.mean(averaged, patients)
     ece = float(metrics.expected_calibration_error(truth, scores))
-    found["ece"] = Estimate(ece, np.nan, np.nan, np.zeros(len(patients)), _BIASED)
+    scalars["ece"] = Estimate(ece, np.nan, np.nan, np.zeros(len(patients)), _BIASED)
     for name, k in DIFFERENTIAL.items():
         if differential is not None and k < len(class_names):
             hits = metrics.in_differential(differential, scores, k)
-            found[name] = intervals.share(hits, patients)
+            scalars[name] = intervals.share(hits, patients)
     if thresholds is not None:
         areas |= _at_thresholds(positive, known, scores, thresholds, patients)
     names = (*SCALARS, *DIFFERENTIAL)
-    return Estimates({name: found[name] for name in names if name in found}, areas)
+    return Estimates({name: scalars[name] for name in names if name in scalars}, areas)
 
 
 def _at_thresholds(
@@ -160,19 +160,19 @@ def _at_thresholds(
 ) -> dict[str, list[Estimate]]:
     """Returns sensitivity and specificity of each label; a score at the threshold is a yes."""
     yes = scores >= thresholds
-    found: dict[str, list[Estimate]] = {"sensitivity": [], "specificity": []}
+    rates: dict[str, list[Estimate]] = {"sensitivity": [], "specificity": []}
     for c, threshold in enumerate(thresholds):
         for name, right, among in (
             ("sensitivity", yes[:, c], known[:, c] & positive[:, c]),
             ("specificity", ~yes[:, c], known[:, c] & ~positive[:, c]),
         ):
             missing = np.isnan(threshold) or np.isnan(scores[:, c]).any()
-            found[name].append(
+            rates[name].append(
                 intervals.undefined(patients, "no threshold")
                 if missing
                 else intervals.share(right, patients, among)
             )
-    return found
+    return rates
 
 
 def _top_ks(truth: np.ndarray, scores: np.ndarray) -> dict[str, int]:
@@ -215,7 +215,7 @@ def classification(
     patients = Patients(cases.patients[labelled])
     among = Averaged.of(truth, scores, class_names, untrained)
     differential = None if cases.differential is None else cases.differential[labelled]
-    found = estimates(
+    all_estimates = estimates(
         truth,
         scores,
         class_names,
@@ -225,7 +225,7 @@ def classification(
         differential=differential,
         grades=grades,
     )
-    row: dict = {"cases": len(truth), "patients": len(patients), **_row(found.scalars)}
+    row: dict = {"cases": len(truth), "patients": len(patients), **_row(all_estimates.scalars)}
     row["left_out"] = among.left_out
     positive, known = metrics.positives(truth, len(class_names))
     row["per_class"] = {}
@@ -234,26 +234,28 @@ def classification(
             "positives": int((positive & known)[:, c].sum()),
             "negatives": int((~positive & known)[:, c].sum()),
         }
-        at = {} if thresholds is None else {"threshold": float(thresholds[c])}
-        of_class = {name: values[c] for name, values in found.per_class.items()}
-        row["per_class"][class_name] = {**counts, **at, **_row(of_class)}
+        threshold = {} if thresholds is None else {"threshold": float(thresholds[c])}
+        class_estimates = {name: values[c] for name, values in all_estimates.per_class.items()}
+        row["per_class"][class_name] = {**counts, **threshold, **_row(class_estimates)}
     if truth.ndim == 1:
         row["confusion"] = metrics.confusion_matrix(truth, scores).tolist()
     return row
 
 
-def _row(found: dict[str, Estimate]) -> dict:
+def _row(metric_estimates: dict[str, Estimate]) -> dict:
     """Returns {NAME: value, NAME_95: limits or None, ..., "no_interval": {NAME: why}}."""
     row: dict = {}
-    for name, estimate in found.items():
+    for name, estimate in metric_estimates.items():
         row[name] = estimate.value
         row[f"{name}_95"] = None if estimate.why else estimate.interval
-    row["no_interval"] = {name: estimate.why for name, estimate in found.items() if estimate.why}
+    row["no_interval"] = {
+        name: estimate.why for name, estimate in metric_estimates.items() if estimate.why
+    }
     return row
 
 
 def choose_thresholds(cases: Cases, scores: np.ndarray) -> np.ndarray:
-    """Returns for each label the score from which on to say yes, float [L].
+    """Returns the threshold of each label, float [L]: a score at or above it is a yes.
 
     It has the highest sensitivity + specificity - 1 (Youden's J) among the scores that occur; of
     several such the highest. NaN for a label without positives or without negatives.
@@ -269,7 +271,7 @@ def choose_thresholds(cases: Cases, scores: np.ndarray) -> np.ndarray:
         if truth.all() or not truth.any() or np.isnan(score).any():
             continue
         steps, step = np.unique(-score, return_inverse=True)  # from the highest score on
-        found = np.cumsum(np.bincount(step, truth)) / truth.sum()
-        alarms = np.cumsum(np.bincount(step, ~truth)) / (~truth).sum()
-        thresholds[c] = -steps[np.argmax(found - alarms)]
+        sensitivity = np.cumsum(np.bincount(step, truth)) / truth.sum()
+        false_positive_rate = np.cumsum(np.bincount(step, ~truth)) / (~truth).sum()
+        thresholds[c] = -steps[np.argmax(sensitivity - false_positive_rate)]
     return thresholds

@@ -1,6 +1,6 @@
 """The metrics again, for the cases that share a value of a metadata column: sex, age band, view, ...
 
-What is said of a few patients is said of each of them, so groups below a number of patients are pooled.
+Numbers on a few patients reveal each of them, so groups below a minimum number of patients are pooled.
 Pooling a single group hides nothing: its numbers are those of all less those of the groups that are
 shown. So a pool takes in the smallest of the groups that are large enough until it is that large too
 (complementary suppression: Hundepool et al. 2012, Statistical Disclosure Control, chapter 4).
@@ -38,7 +38,7 @@ def subgroups(
     """Returns {"column", "value", "cases", "patients", metrics with intervals} of every group.
 
     Smallest number of cases first. "unknown" is a group too. Numbers (age, follow-up) are grouped:
-    ages by 20 years, others by quartiles; what is no number among numbers is unknown. With `columns`
+    ages by 20 years, others by quartiles; text among numbers is unknown. With `columns`
     "all", only the usual columns (`usual_columns.is_usual`) of at most 20 values are grouped by, and
     which are not is printed. A column that the data does not have is left out (see `check_columns`).
 
@@ -54,7 +54,7 @@ def subgroups(
       min_patients: of a group that is shown by itself; 1 shows all.
       grades: of ordinal classes, see `scoring.estimates`.
     """
-    found, labelled = [], cases.labelled
+    groups, labelled = [], cases.labelled
     for column in _named(columns, sorted(cases.metadata), say=True):
         if column not in cases.metadata:
             print(f"No subgroups by {column}: the data does not have that column.")
@@ -63,19 +63,19 @@ def subgroups(
         if columns == "all" and len(np.unique(values)) > _MOST_VALUES:
             print(f"No subgroups by {column}: it has more than {_MOST_VALUES} values.")
             continue
-        of_labelled, pool = pool_small(values[labelled], cases.patients[labelled], min_patients)
+        labelled_values, pool = pool_small(values[labelled], cases.patients[labelled], min_patients)
         values = values.astype(object)
-        values[labelled] = of_labelled
-        for value in np.unique(of_labelled):
+        values[labelled] = labelled_values
+        for value in np.unique(labelled_values):
             chosen = labelled & (values == value)
             row = classification(_only(cases, chosen), scores[chosen], class_names, grades=grades)
-            kept = {k: v for k, v in row.items() if k.removesuffix("_95") in _SHOWN}
+            shown = {k: v for k, v in row.items() if k.removesuffix("_95") in _SHOWN}
             # Without the class and the number: that few patients of it are in this group.
-            kept["no_interval"] = {k: "too few patients" for k in row["no_interval"] if k in kept}
+            shown["no_interval"] = {k: "too few patients" for k in row["no_interval"] if k in shown}
             size = {"cases": row["cases"], "patients": row["patients"]}
-            of_pool = pool if pool and value == pool["value"] else {}
-            found.append({"column": column, "value": str(value), **of_pool, **size, **kept})
-    return sorted(found, key=lambda group: (group["cases"], group["column"], group["value"]))
+            pool_fields = pool if pool and value == pool["value"] else {}
+            groups.append({"column": column, "value": str(value), **pool_fields, **size, **shown})
+    return sorted(groups, key=lambda group: (group["cases"], group["column"], group["value"]))
 
 
 def pool_small(
@@ -83,8 +83,8 @@ def pool_small(
 ) -> tuple[np.ndarray, dict]:
     """Returns the groups with the small ones pooled, and what the pool is; {} without one.
 
-    The groups of fewer than `min_patients` patients become one. While that one has fewer, it takes
-    in the smallest of the others: else its numbers would follow from theirs and those of all.
+    The groups of fewer than `min_patients` patients become one. While that one has fewer too, it takes
+    in the smallest of the larger groups: else its numbers would follow from theirs and those of all.
 
     Args:
       values: the group of each case, text [n].
@@ -93,37 +93,37 @@ def pool_small(
 
     Returns:
       The group of each case, text [n], and {"value": the pool's name, "pooled": number of small
-      groups, "pooled_with": the others in it}.
+      groups, "pooled_with": the larger ones in it}.
     """
     num_patients = {v: len(np.unique(patients[values == v])) for v in np.unique(values)}
     small = [v for v, n in num_patients.items() if n < min_patients]
     if not small:
         return values, {}
-    others = sorted((v for v in num_patients if v not in small), key=lambda v: (num_patients[v], v))
-    taken: list = []
-    inside = np.isin(values, small)
-    while len(np.unique(patients[inside])) < min_patients and others:
-        taken.append(others.pop(0))
-        inside = np.isin(values, small + taken)
-    pool = _pool(min_patients, len(small), taken)
-    return np.where(inside, pool["value"], values.astype(object)), pool
+    larger = sorted((v for v in num_patients if v not in small), key=lambda v: (num_patients[v], v))
+    added: list = []
+    in_pool = np.isin(values, small)
+    while len(np.unique(patients[in_pool])) < min_patients and larger:
+        added.append(larger.pop(0))
+        in_pool = np.isin(values, small + added)
+    pool = _pool(min_patients, len(small), added)
+    return np.where(in_pool, pool["value"], values.astype(object)), pool
 
 
 def publishable(groups: list[dict], columns: str, min_patients: int) -> list[dict]:
-    """Returns those rows of `subgroups` that may be handed on.
+    """Returns those rows of `subgroups` that may be published.
 
     A result may be older than the pooling of small groups, or made with a smaller `min_patients`.
-    From its rows nothing can be pooled any more: the small ones, and as many of the others as would
-    give them away, become one row without numbers.
+    Rows cannot be pooled afterwards: the small ones, and as many of the others as would reveal them,
+    become one row without numbers.
 
     Args:
       groups: rows as `subgroups` returns them.
       columns: "all" (the usual ones), "none", or names with commas.
       min_patients: of a group that is shown by itself.
     """
-    wanted = _named(columns, sorted({group["column"] for group in groups}))
+    shown_columns = _named(columns, sorted({group["column"] for group in groups}))
     shown = []
-    for column in wanted:
+    for column in shown_columns:
         rows = sorted((g for g in groups if g["column"] == column), key=lambda g: g["patients"])
         small = [row for row in rows if row["patients"] < min_patients]
         # The patients of two rows may be the same ones: at least as many as the larger row has.
@@ -136,46 +136,51 @@ def publishable(groups: list[dict], columns: str, min_patients: int) -> list[dic
     return sorted(shown, key=lambda g: (g["cases"] or 0, g["column"], str(g["value"])))
 
 
-def _pool(min_patients: int, num_small: int, taken: list) -> dict:
-    name = f"fewer than {min_patients}" + (f", with {', '.join(map(str, taken))}" if taken else "")
-    return {"value": name, "pooled": num_small, "pooled_with": [str(value) for value in taken]}
+def _pool(min_patients: int, num_small: int, added: list) -> dict:
+    name = f"fewer than {min_patients}" + (f", with {', '.join(map(str, added))}" if added else "")
+    return {"value": name, "pooled": num_small, "pooled_with": [str(value) for value in added]}
 
 
 def check_columns(columns: str, bags: Bags) -> None:
-    """Raises UserError for a column of `--subgroups` that bags, opened with metadata, do not have."""
-    there = sorted(bags.dataset.element_spec.get("metadata", {}))
-    for name in _named(columns, there):
-        if name not in there:
-            has = ", ".join(there) or "none"
+    """Raises UserError for a column of `--subgroups` that the data does not have.
+
+    Args:
+      columns: the flag.
+      bags: opened with metadata.
+    """
+    available = sorted(bags.dataset.element_spec.get("metadata", {}))
+    for name in _named(columns, available):
+        if name not in available:
+            has = ", ".join(available) or "none"
             raise UserError(
                 f"--subgroups={columns}: no metadata column {name!r}; there are: {has}. "
                 "(--keep_metadata says which columns of a table the prepared copy stores.)"
             )
 
 
-def _named(columns: str, there: list[str], say: bool = False) -> list[str]:
-    """Returns the columns that are named, or of those there the usual ones; may print the others."""
+def _named(columns: str, available: list[str], say: bool = False) -> list[str]:
+    """Returns the columns that are named, or the usual ones of those available; may print the others."""
     if columns == "none":
         return []
     if columns != "all":
         return [name.strip() for name in columns.split(",")]
-    unusual = [name for name in there if not is_usual(name)]
+    unusual = [name for name in available if not is_usual(name)]
     if unusual and say:
         print(
             f"No subgroups by {', '.join(unusual)}: --subgroups=all takes the usual columns (age, "
             "sex, site, skin type, view) alone; others have to be named."
         )
-    return [name for name in there if is_usual(name)]
+    return [name for name in available if is_usual(name)]
 
 
 def _groups(column: str, values: np.ndarray) -> np.ndarray:
     """Returns the group of each value, text [n]."""
-    told = (values != "") & (values != "several")
+    is_stated = (values != "") & (values != "several")
     numbers = np.array([_number(value) for value in values])
     numeric = ~np.isnan(numbers)
     ages = is_age(column)
-    few = len(np.unique(values[told])) <= _MOST_VALUES
-    if numeric.sum() <= told.sum() / 2 or (few and not ages):
+    few = len(np.unique(values[is_stated])) <= _MOST_VALUES
+    if numeric.sum() <= is_stated.sum() / 2 or (few and not ages):
         return np.where(values == "", "unknown", values)
     result = np.full(len(values), "unknown", dtype=object)
     if ages:
@@ -183,12 +188,12 @@ def _groups(column: str, values: np.ndarray) -> np.ndarray:
         result[numeric] = [f"{low:02d}-{low + _YEARS - 1}" for low in lower]
     else:
         edges = np.unique(np.quantile(numbers[numeric], [0, 0.25, 0.5, 0.75, 1]))
-        place = np.searchsorted(edges, numbers[numeric], side="right") - 1
-        place = np.clip(place, 0, len(edges) - 2)
+        bin_index = np.searchsorted(edges, numbers[numeric], side="right") - 1
+        bin_index = np.clip(bin_index, 0, len(edges) - 2)
         names = [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:])]
         if len(names) > 1:  # the least and the greatest value are those of single patients
             names[0], names[-1] = f"up to {edges[1]:g}", f"{edges[-2]:g} and above"
-        result[numeric] = [names[i] for i in place]
+        result[numeric] = [names[i] for i in bin_index]
     return result.astype(str)
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sure as they turn out to be right.
+"""Temperature scaling: one number that makes probabilities as confident as they are accurate.
 
 p_c(T) = p_c ** (1 / T) / sum_k p_k ** (1 / T), T with the least negative log likelihood on held-out cases
 (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2; their logits are log p up to a
@@ -26,14 +26,14 @@ def fit(truth: np.ndarray, scores: np.ndarray) -> float | None:
     """
     if len(truth) < FEWEST:
         return None
-    found = scipy.optimize.minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         lambda log_t: negative_log_likelihood(
             truth, scaled(scores, np.exp(log_t), truth.ndim == 2)
         ),
         bounds=np.log(_RANGE),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 def scaled(scores: np.ndarray, temperature: float, multilabel: bool) -> np.ndarray:
@@ -51,7 +51,11 @@ def scaled(scores: np.ndarray, temperature: float, multilabel: bool) -> np.ndarr
 
 
 def negative_log_likelihood(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the mean of -log of the probability of what was true; arguments as in `fit`."""
+    """Returns the mean of -log of the probability of the truth, over cases or known labels.
+
+    Args:
+      truth, scores: as in `fit`.
+    """
     p = np.clip(scores, _LEAST, 1 - _LEAST)
     if truth.ndim == 1:
         return float(-np.log(p[np.arange(len(p)), truth]).mean())

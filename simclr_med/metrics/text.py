@@ -24,17 +24,22 @@ TITLES = {
 
 def headline(result: dict) -> tuple[str, dict]:
     """Returns (evaluator, {"trained": row, ...}) that the page is about; ("", {}) without labels."""
-    found = result["classification"]
-    for name in ("supervised head", "linear probe", *found):
-        if name in found:
-            return name, found[name]
+    rows_of_evaluator = result["classification"]
+    for name in ("supervised head", "linear probe", *rows_of_evaluator):
+        if name in rows_of_evaluator:
+            return name, rows_of_evaluator[name]
     return "", {}
 
 
-def encoder_title(result: dict, which: str) -> str:
-    """Returns what an encoder of a result's rows is called: "untrained, BatchNorm calibrated"."""
-    calibrated = result.get("encoders", {}).get(which, {}).get("batch_norm_images")
-    return f"{which}, BatchNorm calibrated" if calibrated else which
+def encoder_title(result: dict, encoder: str) -> str:
+    """Returns the title of an encoder in a result's rows, such as "untrained, BatchNorm calibrated".
+
+    Args:
+      result: the content of result.json.
+      encoder: its key in the rows.
+    """
+    calibrated = result.get("encoders", {}).get(encoder, {}).get("batch_norm_images")
+    return f"{encoder}, BatchNorm calibrated" if calibrated else encoder
 
 
 def metrics_of(row: dict) -> list[str]:
@@ -52,7 +57,11 @@ def number(value: Any) -> str:
 def estimate(row: dict, name: str, between: str = " ", *, short: bool = False) -> str:
     """Returns `row[name]` with its 95 % interval: 0.853 [0.801, 0.902], or why there is none.
 
-    With `short` just that there is none for want of patients: narrow tables say why below.
+    Args:
+      row: of result.json.
+      name: of a metric; without it in the row, the result is a dash.
+      between: stands between the value and its interval.
+      short: write only "(too few)" where patients are too few: narrow tables say below which.
     """
     value = number(row.get(name))
     low, high = row.get(f"{name}_95") or (None, None)
@@ -65,7 +74,13 @@ def estimate(row: dict, name: str, between: str = " ", *, short: bool = False) -
 
 
 def signed(value: float | None, limits: list[float] | None, why: str = "") -> str:
-    """Returns a difference with its interval, or why there is none: +0.035 [+0.008, +0.063]."""
+    """Returns a difference with its interval, or why there is none: +0.035 [+0.008, +0.063].
+
+    Args:
+      value: the difference; None or NaN gives a dash.
+      limits: [low, high]; None without an interval.
+      why: why there is none.
+    """
     if number(value) == DASH:
         return DASH
     if limits is None:
@@ -74,12 +89,17 @@ def signed(value: float | None, limits: list[float] | None, why: str = "") -> st
 
 
 def _few(why: str, between: str = " ") -> str:
-    """Returns a reason that tells something about these cases; other reasons go without saying."""
+    """Returns the reason in brackets if it is about these cases; "" for the general ones."""
     return f"{between}({why})" if why.startswith(_TOO_FEW) else ""
 
 
 def reasons(row: dict, names: list[str]) -> str:
-    """Returns why some of the metrics have no interval for want of patients; "" if all have one."""
+    """Returns which metrics have no interval for lack of patients, and why; "" if none.
+
+    Args:
+      row: of result.json.
+      names: of metrics.
+    """
     why = {TITLES[n]: row.get("no_interval", {}).get(n, "") for n in names}
     return "; ".join(f"{title}: {text}" for title, text in why.items() if text.startswith(_TOO_FEW))
 

@@ -60,14 +60,14 @@ def build_encoder(
         >>> encoder(tf.zeros([2, 64, 64, 3]), training=False).shape.as_list()
         [2, 512]
     """
-    found = re.fullmatch(r"(resnet|keras_resnet|bit_r)(\d+)(?:x(\d+))?", name)
-    family, depth = (found[1].removesuffix("_r"), int(found[2])) if found else ("", 0)
+    match = re.fullmatch(r"(resnet|keras_resnet|bit_r)(\d+)(?:x(\d+))?", name)
+    family, depth = (match[1].removesuffix("_r"), int(match[2])) if match else ("", 0)
     depths = BLOCKS_PER_GROUP if family == "resnet" else UNITS_PER_GROUP
-    if not found or depth not in depths or (family == "bit") != bool(found[3]):
+    if not match or depth not in depths or (family == "bit") != bool(match[3]):
         raise ValueError(f"Unknown encoder {name!r}; there are {', '.join(ENCODERS)}.")
     shared: dict = dict(input_range=input_range or USUAL[family], remat=remat)
     if family == "bit":
-        return ResNetV2(depth, width=int(found[3]), **shared)
+        return ResNetV2(depth, width=int(match[3]), **shared)
     if family == "keras_resnet":
         norm = NormSpec(batch_norm_decay, global_bn, epsilon=KERAS_EPSILON)
         return ResNet(depth, norm=norm, keras_style=True, **shared)
@@ -142,9 +142,12 @@ class Model(keras.Model):
         While pretraining the supervised head sees features cut off from its gradient, so labels
         cannot reach the encoder. Without classes there are no logits.
 
-        With `case_of_image`, int [n], features and logits are those of cases instead, [num_cases,
-        ...]: the mean feature over a case's images, then classified. An image of case -1 is part of
-        none (padding).
+        Args:
+          images: float [n, H, W, 3] in [0, 1].
+          training: BatchNorm uses, and moves, its statistics.
+          case_of_image: int [n], -1 for padding: features and logits are those of cases, [num_cases,
+            ...], from the mean feature over a case's images. None: those of images.
+          num_cases: with `case_of_image`.
         """
         stages = self.projection_head(self.encoder(images, training=training), training=training)
         selected = stages[self.selected_stage]
@@ -156,8 +159,8 @@ class Model(keras.Model):
             "projection": at_least_float32(stages[-1]),
         }
         if self.supervised_head is not None:
-            seen = tf.stop_gradient(selected) if self.with_projection else selected
-            outputs["logits"] = self.supervised_head(seen)
+            head_input = tf.stop_gradient(selected) if self.with_projection else selected
+            outputs["logits"] = self.supervised_head(head_input)
         return outputs
 
     @property
@@ -173,7 +176,7 @@ class Model(keras.Model):
         return self.supervised_head(features)
 
     def build_weights(self, image_size: int) -> None:
-        """Creates the variables, in a fixed order, by showing the model one black image."""
+        """Creates the variables, in a fixed order, by a forward pass of one black image."""
         self(tf.zeros([1, image_size, image_size, 3]), training=False)
 
 

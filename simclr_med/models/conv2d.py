@@ -67,14 +67,14 @@ def _filter_gradient(x, dy, kernel_shape, stride, padding):
     """Returns the gradient of the kernel: for each tap, the pixels it saw times `dy`."""
     kh, kw, channels, filters = kernel_shape
     if padding == "SAME":
-        around = [[(k - 1) // 2, k - 1 - (k - 1) // 2] for k in (kh, kw)]
-        x = tf.pad(x, [[0, 0], *around, [0, 0]])
+        margins = [[(k - 1) // 2, k - 1 - (k - 1) // 2] for k in (kh, kw)]
+        x = tf.pad(x, [[0, 0], *margins, [0, 0]])
     height, width = (1 + stride * (side - 1) for side in dy.shape[1:3])
     dy = tf.reshape(dy, [-1, filters])  # [n h w, filters]
     taps = []
     for i in range(kh):
         for j in range(kw):
-            seen = x[:, i : i + height : stride, j : j + width : stride]
-            seen = tf.reshape(seen, [-1, channels])  # [n h w, C]
-            taps.append(tf.matmul(seen, dy, transpose_a=True))
+            pixels = x[:, i : i + height : stride, j : j + width : stride]
+            pixels = tf.reshape(pixels, [-1, channels])  # [n h w, C]
+            taps.append(tf.matmul(pixels, dy, transpose_a=True))
     return tf.reshape(tf.stack(taps), kernel_shape)

@@ -1,4 +1,4 @@
-"""What all encoders share: input range, stem, groups of blocks, the mean over the picture."""
+"""What all encoders share: input range, stem, groups of blocks, global average pooling."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from simclr_med.models.symbolic import Composite, is_symbolic, mean_over_image
 class Encoder(Composite):
     """RGB images [n, H, W, 3] in [0, 1] to features [n, d].
 
-    A subclass makes `family` (of --encoder), `stem`, `groups` (lists of blocks), `num_features`
-    and, if it needs it, `finish`.
+    A subclass sets `family` (of --encoder), `stem`, `groups` (lists of blocks), `num_features` and, if
+    needed, overrides `finish`.
 
     Args:
       input_range: what the first layer sees, see input_range.py.
@@ -46,7 +46,12 @@ class Encoder(Composite):
         return mean_over_image(self.feature_map(images, training))  # [n, d]
 
     def feature_map(self, images, training=False):
-        """Returns what the features are the mean of, [n, h, w, d]; images in [0, 1]."""
+        """Returns the last feature map, [n, h, w, d], of which the features are the mean.
+
+        Args:
+          images: RGB in [0, 1], [n, H, W, 3].
+          training: BatchNorm uses, and moves, its statistics.
+        """
         x = self.first_layer(images, training)
         for group in self.groups:
             for block in group:
@@ -54,7 +59,11 @@ class Encoder(Composite):
         return self.finish(x, training)
 
     def first_layer(self, images, training=False):
-        """Returns what the stem gives of images in [0, 1], [n, h, w, C]."""
+        """Returns the output of the stem, [n, h, w, C].
+
+        Args:
+          images, training: as in `feature_map`.
+        """
         return self.stem(to_range(images, self.input_range), training=training)
 
     def _run_block(self, block, x, training):

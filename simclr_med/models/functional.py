@@ -1,4 +1,4 @@
-"""An encoder as a functional Keras model of stock layers, which loads where our code is not."""
+"""An encoder as a functional Keras model of stock layers, which loads without simclr_med."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from simclr_med.models.encoder import Encoder
 def functional(encoder: Encoder) -> keras.Model:
     """Returns RGB images float32 [n, H, W, 3] in [0, 1] -> features [n, d], with its own weights.
 
-    The input range of the encoder is part of it. BiT's kernels come out as they are after
-    standardisation: the same features, but training them further is another thing.
+    The input range of the encoder is part of it. BiT's kernels are exported after standardisation: the
+    features are the same, but further training is not.
 
     Args:
       encoder: built, under the float32 policy.

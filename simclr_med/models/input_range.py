@@ -1,7 +1,7 @@
-"""What an encoder makes of pixels before its first layer: part of its weights, not of the data.
+"""The pixel range that an encoder's first layer expects: part of its weights, not of the data.
 
-Everything outside an encoder gives it RGB in [0, 1]. Each family was trained on its own range, and
-an encoder fed another one gives features that are plausible and wrong.
+All callers of an encoder pass RGB in [0, 1]. Each family was trained on its own range, and an encoder
+fed with another one gives features that are plausible and wrong.
 """
 
 from __future__ import annotations

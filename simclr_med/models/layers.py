@@ -2,7 +2,7 @@
 
 Parity: google-research/simclr tf2/resnet.py.
 
-On a symbolic Keras input every layer here dissolves into stock Keras layers: see symbolic.py.
+On a symbolic Keras input every layer here becomes stock Keras layers: see symbolic.py.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         return super().__call__(x, *args, **kwargs)
 
     def call(self, x, training=None):
-        alone = not self.synchronized or distribution.num_replicas() == 1
-        if training and self.trainable and alone and x.shape.rank == 4 and x.dtype in _FUSED:
+        local = not self.synchronized or distribution.num_replicas() == 1
+        if training and self.trainable and local and x.shape.rank == 4 and x.dtype in _FUSED:
             return self._fused_training(x)
         return super().call(x, training=training)
 

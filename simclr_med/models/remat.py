@@ -1,5 +1,5 @@
-"""Gradient checkpointing: a block keeps its input alone and computes the rest again (Chen et al.
-2016, arXiv:1604.06174).
+"""Gradient checkpointing: a block stores only its input and recomputes the rest in the backward pass
+(Chen et al. 2016, arXiv:1604.06174).
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ _thread = _Thread()
 
 
 def is_recomputing() -> bool:
-    """Returns whether this is the second run of a block, whose side effects were had already."""
+    """Returns whether this is the second run of a block, whose side effects have happened already."""
     return _thread.recomputing
 
 
 def remat(block: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    """Returns block(x), without keeping for the backward pass what the block computes inside."""
+    """Returns block(x), whose intermediate values are recomputed in the backward pass, not stored.
+
+    Args:
+      block: function of one tensor.
+      x: its input.
+    """
     is_first = True
 
     def run(x):
@@ -38,7 +43,7 @@ def remat(block: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 
 @contextlib.contextmanager
 def recomputing(value: bool = True):
-    """While entered, what is computed counts as computed before, or not."""
+    """Sets, while entered, whether what runs counts as a second run of a block."""
     before, _thread.recomputing = _thread.recomputing, value
     try:
         yield

@@ -1,6 +1,6 @@
-"""Layers that dissolve into stock Keras layers on a symbolic Keras input (`keras.Input`).
+"""Layers that become stock Keras layers on a symbolic Keras input (`keras.Input`).
 
-So a functional model made from them loads where our code is not: see functional.py.
+So a functional model made from them loads without simclr_med: see functional.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def is_symbolic(x) -> bool:
 
 
 class Composite(keras.layers.Layer):
-    """A layer that is nothing but others: on a symbolic input, those others."""
+    """A layer that only combines others: on a symbolic input it becomes those others."""
 
     def __call__(self, x, *args, **kwargs):
         if is_symbolic(x):
@@ -27,7 +27,12 @@ class Composite(keras.layers.Layer):
 
 
 def pad(x, before: int, after: int):
-    """Returns feature maps [n, H, W, C] padded with rows and columns of zeros."""
+    """Returns feature maps padded with zeros on both axes.
+
+    Args:
+      x: [n, H, W, C].
+      before, after: rows at the top and at the bottom, and columns at the left and at the right.
+    """
     sides = (before, after)
     if is_symbolic(x):
         return keras.layers.ZeroPadding2D((sides, sides))(x)
@@ -45,7 +50,7 @@ def add(x, y):
 
 
 def mean_over_image(x, keepdims: bool = False):
-    """Returns the mean over the places of feature maps [n, H, W, C]: [n, C], or [n, 1, 1, C]."""
+    """Returns the mean of feature maps [n, H, W, C] over H and W: [n, C], or [n, 1, 1, C]."""
     if is_symbolic(x):
         return keras.layers.GlobalAveragePooling2D(keepdims=keepdims)(x)
     return tf.reduce_mean(x, axis=[1, 2], keepdims=keepdims)
@@ -59,8 +64,13 @@ def scale_by(x, gate):
 
 
 def stock(kind: Any, layer: keras.layers.Layer, x):
-    """Returns what a layer of Keras's own class `kind` makes of `x`, with another's settings and
-    weights."""
+    """Returns the output of a stock Keras layer with the settings and weights of `layer`.
+
+    Args:
+      kind: class of the stock layer.
+      layer: built.
+      x: the input.
+    """
     copy = kind.from_config(layer.get_config())
     y = copy(x)
     copy.set_weights(layer.get_weights())

@@ -91,10 +91,15 @@ def make_head_optimizer(model, total_steps: int):
 
 
 def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
-    """Returns the decay that belongs into the loss, a scalar of the weights' dtype.
+    """Returns the weight decay to add to the loss, a scalar of the weights' dtype.
 
-    LARS: the supervised head's kernel. Others: everything but normalisation; biases decay too, as in
-    the reference.
+    LARS: of the supervised head's kernel. Others: of everything but normalisation layers; biases decay
+    too, as in the reference.
+
+    Args:
+      model: built.
+      optimizer_name: "lars", "momentum" or "adam".
+      weight_decay: factor of half the sum of squares.
     """
     if optimizer_name == "lars":
         decayed = [v for v in supervised_variables(model) if v.shape.rank > 1]
@@ -108,7 +113,7 @@ def l2_penalty(model, optimizer_name: str, weight_decay: float) -> tf.Tensor:
 def norm_variables(model) -> list[tf.Variable]:
     """Returns the trainable variables of BatchNorm and GroupNorm layers."""
     kinds = (keras.layers.BatchNormalization, keras.layers.GroupNormalization)
-    return [v for layer in _layers(model, kinds) for v in _own(layer)]
+    return [v for layer in _layers(model, kinds) for v in _scale_and_offset(layer)]
 
 
 def biases(model) -> list[tf.Variable]:
@@ -127,5 +132,5 @@ def _layers(model, kind) -> list:
     return [module for module in model.submodules if isinstance(module, kind)]
 
 
-def _own(layer) -> list[tf.Variable]:
+def _scale_and_offset(layer) -> list[tf.Variable]:
     return [v for v in (layer.gamma, layer.beta) if v is not None]

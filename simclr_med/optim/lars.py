@@ -60,8 +60,8 @@ class LARS(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable):
         """Applies one update of one variable."""
-        # Or else what needs no gradient, momentum * velocity and l2 * variable, is computed as the
-        # step begins and held to its end: twice the model's weights (benchmarks/remat.py).
+        # Without it the terms that need no gradient, momentum * velocity and l2 * variable, are computed
+        # as the step begins and kept to its end: twice the model's weights (benchmarks/remat.py).
         with tf.control_dependencies([gradient]):
             rate = tf.cast(self.learning_rate, variable.dtype)
             key = self._var_key(variable)

@@ -33,7 +33,7 @@ def rate_factors(model, decay: float) -> list[tuple[tf.Variable, float]]:
 
 
 class _ByVariable(keras.optimizers.Optimizer):
-    """Before one of Keras's optimisers: each update of a variable is made at a rate of its own.
+    """Mixin for Keras's optimisers: each variable is updated at its own learning rate.
 
     The rate is scaled, not the gradient, of whose scale Adam's updates do not depend.
     """

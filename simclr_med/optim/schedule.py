@@ -10,19 +10,37 @@ from simclr_med.keras_api import keras
 
 
 def scaled_learning_rate(learning_rate: float, batch_size: int, scaling: str) -> float:
-    """Returns learning_rate * batch / 256 ('linear') or learning_rate * sqrt(batch) ('sqrt')."""
+    """Returns learning_rate * batch / 256 ('linear') or learning_rate * sqrt(batch) ('sqrt').
+
+    Args:
+      learning_rate: the flag's value.
+      batch_size: global.
+      scaling: "linear" or "sqrt".
+    """
     if scaling == "linear":
         return learning_rate * batch_size / 256.0
     return learning_rate * math.sqrt(batch_size)
 
 
 def num_train_steps(num_examples: int, batch_size: int, train_epochs: int, train_steps: int) -> int:
-    """Returns `train_steps`, or where that is 0, examples * epochs // batch + 1."""
+    """Returns `train_steps`, or where that is 0, examples * epochs // batch + 1.
+
+    Args:
+      num_examples: in an epoch.
+      batch_size: global.
+      train_epochs, train_steps: the flags' values.
+    """
     return train_steps or num_examples * train_epochs // batch_size + 1
 
 
 def num_warmup_steps(num_examples: int, batch_size: int, warmup_epochs: float) -> int:
-    """Returns round(warmup_epochs * examples // batch), as SimCLR counts."""
+    """Returns round(warmup_epochs * examples // batch), as in SimCLR's code.
+
+    Args:
+      num_examples: in an epoch.
+      batch_size: global.
+      warmup_epochs: may be a fraction.
+    """
     return int(round(warmup_epochs * num_examples // batch_size))
 
 

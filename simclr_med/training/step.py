@@ -157,7 +157,7 @@ def _make_views(config: Config, method: Method, ops, optimizer, *, fixed_shapes:
             seed,
             replica=distribution.replica_id() * parts + part,
             num_replicas=distribution.num_replicas() * parts,
-            real=real,
+            valid=real,
         )
         return images, cases
 

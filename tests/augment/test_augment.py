@@ -82,8 +82,8 @@ def test_blur_equals_the_reference(golden, sigma, size, n):
     np.testing.assert_allclose(result[::5], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_jitter_applies_the_four_in_each_images_own_order(together):
+@pytest.mark.parametrize("batched", [True, False])
+def test_jitter_applies_the_four_in_each_images_own_order(batched):
     images = np.random.default_rng(0).uniform(size=(3, 5, 4, 3)).astype(np.float32)
     parameters = {
         "brightness": tf.constant([1.5, 0.6, 1.1]),
@@ -92,11 +92,11 @@ def test_jitter_applies_the_four_in_each_images_own_order(together):
         "hue": tf.constant([0.1, -0.15, 0.05]),
         "order": tf.constant([[3, 1, 0, 2], [0, 1, 2, 3], [2, 3, 1, 0]]),
     }
-    if together:
+    if batched:
         result = pixels(color.jitter(planes(*images), **parameters))
     else:
-        own = [{name: x[i : i + 1] for name, x in parameters.items()} for i in range(3)]
-        result = [pixels(color.jitter(planes(images[i]), **own[i]))[0] for i in range(3)]
+        parameters_of = [{name: x[i : i + 1] for name, x in parameters.items()} for i in range(3)]
+        result = [pixels(color.jitter(planes(images[i]), **parameters_of[i]))[0] for i in range(3)]
     for i in range(3):
         x = images[i]
         for op in parameters["order"].numpy()[i]:
@@ -205,10 +205,10 @@ def test_colour_ops_equal_colorsys_pixel_by_pixel():
     image = np.random.default_rng(1).uniform(size=(3, 4, 3)).astype(np.float32)
     image[0, 0], image[0, 1] = 0.5, 0.0  # grey and black have no hue
     expected = {"hue": np.empty_like(image), "saturation": np.empty_like(image)}
-    for at in np.ndindex(3, 4):
-        h, s, v = colorsys.rgb_to_hsv(*map(float, image[at]))
-        expected["hue"][at] = colorsys.hsv_to_rgb((h + 0.3) % 1, s, v)
-        expected["saturation"][at] = colorsys.hsv_to_rgb(h, min(1, s * 1.7), v)
+    for index in np.ndindex(3, 4):
+        h, s, v = colorsys.rgb_to_hsv(*map(float, image[index]))
+        expected["hue"][index] = colorsys.hsv_to_rgb((h + 0.3) % 1, s, v)
+        expected["saturation"][index] = colorsys.hsv_to_rgb(h, min(1, s * 1.7), v)
     np.testing.assert_allclose(apply("hue", image, 0.3), expected["hue"], atol=2e-6)
     np.testing.assert_allclose(apply("saturation", image, 1.7), expected["saturation"], atol=2e-6)
     np.testing.assert_allclose(apply("brightness", image, 1.4), 1.4 * image, rtol=1e-6)
@@ -276,7 +276,7 @@ def drawn_views(b, views, size=24):
     return tf.constant(coarse.repeat(4, axis=2).repeat(4, axis=3), tf.uint8)
 
 
-@pytest.mark.parametrize("one_by_one", [True, False], ids=["one by one", "together"])
+@pytest.mark.parametrize("one_by_one", [True, False], ids=["one by one", "batched"])
 @pytest.mark.parametrize("whole_step", [True, False], ids=["in a compiled step", "by itself"])
 def test_compiled_by_xla_the_views_are_those_of_plain_ops(monkeypatch, one_by_one, whole_step):
     images, seed = drawn_views(3, 2), tf.constant([5, 6])
@@ -288,26 +288,26 @@ def test_compiled_by_xla_the_views_are_those_of_plain_ops(monkeypatch, one_by_on
     assert np.abs(step(images, tf.constant([5, 7])) - plain).max() > 0.1
 
 
-def test_empty_places_are_left_out_on_an_accelerator(monkeypatch):
+def test_padding_is_left_out_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(distribution, "on_cpu", lambda: False)
     images, seed = drawn_views(2, 3), tf.constant([7, 8])
     whole = tf.reshape(augment_views(images, ALL, seed), [3, 2, 24, 24, 3])
-    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    step = tf.function(lambda valid: augment_views(images, ALL, seed, valid=valid))
     for counts in ([3, 1], [1, 1], [2, 3]):
-        real = np.arange(3) < np.array(counts)[:, np.newaxis]
-        np.testing.assert_allclose(step(tf.constant(real)), whole.numpy()[real.T], atol=1e-5)
+        valid = np.arange(3) < np.array(counts)[:, np.newaxis]
+        np.testing.assert_allclose(step(tf.constant(valid)), whole.numpy()[valid.T], atol=1e-5)
     assert step.experimental_get_tracing_count() == 1
 
 
-def test_empty_places_are_left_out_and_nothing_is_compiled_again_for_another_number():
+def test_padding_is_left_out_and_nothing_is_compiled_again_for_another_number():
     images, seed = drawn_views(4, 3), tf.constant([7, 8])
     whole = tf.reshape(augment_views(images, ALL, seed), [3, 4, 24, 24, 3])
-    step = tf.function(lambda real: augment_views(images, ALL, seed, real=real))
+    step = tf.function(lambda valid: augment_views(images, ALL, seed, valid=valid))
     for counts in ([3, 1, 2, 1], [1, 1, 1, 1], [3, 3, 3, 3]):
-        real = np.arange(3) < np.array(counts)[:, np.newaxis]  # [b, V]
-        expected = whole.numpy()[real.T]
-        np.testing.assert_allclose(step(tf.constant(real)), expected, atol=1e-4)
-        eager = augment_views(images, ALL, seed, real=tf.constant(real))
+        valid = np.arange(3) < np.array(counts)[:, np.newaxis]  # [b, V]
+        expected = whole.numpy()[valid.T]
+        np.testing.assert_allclose(step(tf.constant(valid)), expected, atol=1e-4)
+        eager = augment_views(images, ALL, seed, valid=tf.constant(valid))
         np.testing.assert_allclose(eager, expected, atol=1e-5)
     assert step.experimental_get_tracing_count() == 1
     graph = step.get_concrete_function(tf.TensorSpec([4, 3], tf.bool)).graph
@@ -316,7 +316,7 @@ def test_empty_places_are_left_out_and_nothing_is_compiled_again_for_another_num
     assert calls and all(shape.is_fully_defined() for shape in shapes)  # XLA compiles for a shape
 
 
-def test_the_compiled_program_is_the_same_whichever_images_are_real():
+def test_the_compiled_program_is_the_same_whichever_images_are_valid():
     images = tf.reshape(drawn_views(2, 3), [6, 24, 24, 3])
     parameters = {n: draw(tf.constant([1, 2]), 6) for n, (_, draw, _) in ALL.items()}
     compiled = tf.function(functools.partial(augment._one_by_one, ALL), jit_compile=True)

@@ -15,7 +15,7 @@ from simclr_med.export import matrices
 # Of a JPEG that is decoded at a half, a quarter or an eighth, in grey levels: mean and maximum, the
 # rounding to 8 bits (0.25 and 0.5) included.
 # The maximum is at hard edges, here of 50 and more.
-MEAN, MOST = 1.0, 12.0
+MEAN, MAXIMUM = 1.0, 12.0
 ROUNDED = 0.501
 
 
@@ -80,10 +80,12 @@ def train_shows(monkeypatch, encoded, windows, size, antialias=True):
 def test_resize_equals_a_loop_over_pixels(height, width, size, dtype, antialias):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(dtype)
     expected = slow_resize(pixels, size, antialias)
-    found = resize(tf.constant(pixels[np.newaxis]), size, antialias)[0]
-    np.testing.assert_allclose(np.clip(found, 0, 255), expected, atol=2e-3)
-    found = matrices.resize(tf.constant(pixels[np.newaxis].astype(np.float32)), size, antialias)[0]
-    np.testing.assert_allclose(np.clip(found, 0, 255), expected, atol=2e-3)
+    resized = resize(tf.constant(pixels[np.newaxis]), size, antialias)[0]
+    np.testing.assert_allclose(np.clip(resized, 0, 255), expected, atol=2e-3)
+    resized = matrices.resize(tf.constant(pixels[np.newaxis].astype(np.float32)), size, antialias)[
+        0
+    ]
+    np.testing.assert_allclose(np.clip(resized, 0, 255), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("height, width, size", [(301, 222, 56), (150, 203, 64), (50, 44, 64)])
@@ -99,21 +101,21 @@ def test_every_path_and_format_shows_the_window(monkeypatch, kind, height, width
     encoded, inside = file_of(picture(height, width), kind)
     window = centre(height, width)
     expected = show(inside, window, size)
-    found = {
+    views = {
         "evaluation": crop.decode_center_crop(encoded, size) * 255,
         "uint8": crop.evaluation_view(tf.constant(inside), size) * 255,
         "uint16": crop.evaluation_view(tf.constant(inside.astype(np.uint16) * 257), size) * 255,
     }
     top, left, side, _ = window
     cut = inside[np.newaxis, top : top + side, left : left + side].astype(np.float32)
-    found["onnx"] = np.clip(matrices.resize(tf.constant(cut), size, True)[0], 0, 255)
-    for path, pixels in found.items():
+    views["onnx"] = np.clip(matrices.resize(tf.constant(cut), size, True)[0], 0, 255)
+    for path, pixels in views.items():
         # Pillow's and TensorFlow's libjpeg may round a pixel's colours differently.
         of_file = path == "evaluation" and kind in ("jpeg", "jpeg 4:4:4", "progressive")
-        off = np.abs(pixels - expected)
-        assert off.max() < (1.0 if of_file else 2e-2) and off.mean() < 0.05, path
+        error = np.abs(pixels - expected)
+        assert error.max() < (1.0 if of_file else 2e-2) and error.mean() < 0.05, path
     trained = train_shows(monkeypatch, encoded, [window], size)[0]
-    assert np.abs(trained - np.array(found["evaluation"])).max() < ROUNDED
+    assert np.abs(trained - np.array(views["evaluation"])).max() < ROUNDED
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -140,9 +142,9 @@ def test_a_jpeg_decoded_smaller_shows_the_same_within_the_tolerance(monkeypatch,
         views = train_shows(monkeypatch, encoded, windows, size)
         assert calls.pop() == halvings
         for view, window in zip(views, windows):
-            off = np.abs(view - show(inside, window, size))
-            assert off.max() < (MOST if halvings else ROUNDED)
-            assert off.mean() < MEAN
+            error = np.abs(view - show(inside, window, size))
+            assert error.max() < (MAXIMUM if halvings else ROUNDED)
+            assert error.mean() < MEAN
             bias = (view - show(inside, window, size)).mean()
             assert abs(bias) < 0.2  # brightness is no cue to the file format
 
@@ -153,11 +155,11 @@ def test_a_photograph_looks_the_same_as_jpeg_and_as_png():
     pixels = picture(701, 900)
     jpeg, png = encode(pixels, "JPEG", quality=97, subsampling=0), encode(pixels, "PNG")
     seeds = tf.stack([tf.range(12), tf.range(12) + 5], axis=1)
-    one, other = (
+    of_jpeg, of_png = (
         crop.decode_random_crops(e, seeds, size).numpy().astype(float) for e in (jpeg, png)
     )
-    assert np.abs(one - other).mean() < 1.0
-    contrast = [np.abs(np.diff(views, axis=2)).mean() for views in (one, other)]
+    assert np.abs(of_jpeg - of_png).mean() < 1.0
+    contrast = [np.abs(np.diff(views, axis=2)).mean() for views in (of_jpeg, of_png)]
     assert contrast[0] == pytest.approx(contrast[1], rel=0.02)
     aliased = [crop.decode_random_crops(e, seeds, size, False).numpy() for e in (jpeg, png)]
     assert np.abs(np.diff(aliased[0].astype(float), axis=2)).mean() > 1.3 * contrast[0]

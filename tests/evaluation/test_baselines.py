@@ -36,35 +36,35 @@ def test_calibrated_statistics_are_those_of_all_images_together(tiny_data, strat
     every = evaluation_batches(bags, batch_size=IMAGES, max_bag_size=6, **as_read)
     at_once = make_model(config.replace(batch_norm_decay=0.0), 0)
     at_once(next(iter(every))["images"], training=True)
-    found, again = (make_model(config.replace(batch_norm_decay=0.0), 0) for _ in range(2))
-    assert baselines.calibrate(config, strategy, found, bags) == IMAGES
+    calibrated, again = (make_model(config.replace(batch_norm_decay=0.0), 0) for _ in range(2))
+    assert baselines.calibrate(config, strategy, calibrated, bags) == IMAGES
     expected = statistics(at_once)
-    for name, value, other in zip(("mean", "variance"), statistics(found)[0], expected[0]):
+    for name, value, other in zip(("mean", "variance"), statistics(calibrated)[0], expected[0]):
         np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6, err_msg=name)
     assert not np.allclose(expected[0][1], 1, atol=0.1)
     baselines.calibrate(config, strategy, again, bags)
-    for one, other in zip(statistics(found), statistics(again)):
+    for one, other in zip(statistics(calibrated), statistics(again)):
         np.testing.assert_array_equal(one, other)
     # Of a batch of all images each layer's statistics are exact.
     one_image_each = open_bags(config.replace(max_bag_size=1), tiny_data, "train")
     config = config.replace(max_bag_size=1, eval_batch_size=100)
-    alone = make_model(config.replace(batch_norm_decay=0.0), 0)
-    assert baselines.calibrate(config, strategy, alone, one_image_each) == 8
-    alone_again = make_model(config.replace(batch_norm_decay=0.0), 0)
+    of_one_batch = make_model(config.replace(batch_norm_decay=0.0), 0)
+    assert baselines.calibrate(config, strategy, of_one_batch, one_image_each) == 8
+    trained_once = make_model(config.replace(batch_norm_decay=0.0), 0)
     eight = evaluation_batches(bags, batch_size=8, max_bag_size=1, **as_read)
-    alone_again(next(iter(eight))["images"], training=True)
-    for one, other in zip(statistics(alone), statistics(alone_again)):
+    trained_once(next(iter(eight))["images"], training=True)
+    for one, other in zip(statistics(of_one_batch), statistics(trained_once)):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.usefixtures("one_block")
-def test_without_batch_norm_nothing_is_calibrated_and_nothing_said(tiny_data, strategy):
+def test_without_batch_norm_nothing_is_calibrated_or_reported(tiny_data, strategy):
     config = tiny_runs.BASE.replace(encoder="bit", resnet_depth=50)
     bags = open_bags(config, tiny_data, "train")
     with pytest.MonkeyPatch.context() as patch:
         encoders.shorten(patch)
-        model, said = baselines.untrained(config, tiny_data, bags, strategy, 0)
-    assert said == {} and text.encoder_title({"encoders": {"untrained": said}}, "untrained") == (
+        model, facts = baselines.untrained(config, tiny_data, bags, strategy, 0)
+    assert facts == {} and text.encoder_title({"encoders": {"untrained": facts}}, "untrained") == (
         "untrained"
     )
     assert model.encoder.family == "bit"
@@ -110,11 +110,11 @@ def test_a_run_that_began_at_weights_is_measured_beside_them(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [("gone", "are gone"), ("other", "not those that the run began with"), ("unknown", None)],
 )
-def test_weights_that_are_gone_or_changed_are_said_and_left_out(
-    went_on, tiny_data, strategy, capsys, change, said
+def test_weights_that_are_gone_or_changed_are_left_out_with_a_note(
+    went_on, tiny_data, strategy, capsys, change, problem
 ):
     run, began, config = went_on
     if change == "gone":
@@ -127,8 +127,8 @@ def test_weights_that_are_gone_or_changed_are_said_and_left_out(
     result = evaluate.evaluate(config, tiny_data, str(run), strategy, pictures=False)
     output = capsys.readouterr().out
     facts = result["encoders"]["before this run"]
-    if said:
-        assert said in facts["problem"] and "Note: no row 'before this run'" in output
+    if problem:
+        assert problem in facts["problem"] and "Note: no row 'before this run'" in output
         assert "before this run" not in result["classification"]["linear probe"]
         assert not (run / "predictions_before.csv").exists()
     else:

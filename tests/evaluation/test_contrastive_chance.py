@@ -20,14 +20,14 @@ def chance_of(folder, rows):
 
 
 def test_it_is_of_the_negatives_that_were_there(tmp_path):
-    there = {"contrast_negatives": 10.0, "contrast_chance_loss": 5.0, "contrast_chance_acc": 0.2}
-    found = chance_of(tmp_path, [ROW] * 3 + [{**ROW, **there}])
-    assert found["negatives"] == 10 and found["same_patient_negatives"] == "mask"
-    assert (found["loss"], found["chance_loss"], found["chance_accuracy"]) == (2.0, 2.5, 0.2)
+    counted = {"contrast_negatives": 10.0, "contrast_chance_loss": 5.0, "contrast_chance_acc": 0.2}
+    facts = chance_of(tmp_path, [ROW] * 3 + [{**ROW, **counted}])
+    assert facts["negatives"] == 10 and facts["same_patient_negatives"] == "mask"
+    assert (facts["loss"], facts["chance_loss"], facts["chance_accuracy"]) == (2.0, 2.5, 0.2)
 
 
 def test_a_run_that_did_not_count_them_had_all_other_views(tmp_path):
-    found = chance_of(tmp_path, [ROW])
-    assert found["negatives"] is None
-    assert found["chance_loss"] == pytest.approx(math.log(15))
-    assert found["chance_accuracy"] == 1 / 8
+    facts = chance_of(tmp_path, [ROW])
+    assert facts["negatives"] is None
+    assert facts["chance_loss"] == pytest.approx(math.log(15))
+    assert facts["chance_accuracy"] == 1 / 8

@@ -30,7 +30,7 @@ NAMES = {
 }
 
 
-def found_of(names, num_cases, *, multilabel=False):
+def measured_of(names, num_cases, *, multilabel=False):
     """Returns what `measure` would of random cases, scores and features."""
     rng = np.random.default_rng(0)
     labels = np.arange(num_cases) % len(names)
@@ -66,11 +66,11 @@ def found_of(names, num_cases, *, multilabel=False):
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """A function that writes all files of such an evaluation; returns result.json and their folder."""
-    monkeypatch.setattr(draw, "case_pictures", lambda bags, wanted, size: {})
+    monkeypatch.setattr(draw, "case_pictures", lambda bags, cases, size: {})
 
     def write(*args, **kwargs):
-        found = found_of(*args, **kwargs)
-        evaluate._write(CONFIG, str(tmp_path), found, True, None)
+        measured = measured_of(*args, **kwargs)
+        evaluate._write(CONFIG, str(tmp_path), measured, True, None)
         return json.loads((tmp_path / "result.json").read_text()), tmp_path
 
     return write
@@ -115,17 +115,17 @@ def test_the_map_says_what_it_is_and_shows_cases_in_the_colour_of_their_class(
     drawn = saved_figures(monkeypatch)
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 12 - 1  # one is no label
-    asked = []
+    requested = []
 
     def pictures_of(cases):
-        asked.extend(cases)
+        requested.extend(cases)
         return {i: rng.integers(0, 255, (9, 9, 3), np.uint8) for i in cases}
 
     features = {"trained": rng.normal(size=(60, 4)), "untrained": np.ones((60, 4))}
     names = tuple(f"k{i}" for i in range(11))
     embedding.save(str(tmp_path / "a.png"), features, labels, names, "val", pictures_of)
     (figure,) = drawn
-    number = len(asked)
+    number = len(requested)
     assert 3 < number <= 14
     assert figure.get_suptitle() == f"60 cases of split 'val', {number} of them as pictures"
     first, second = figure.axes
@@ -138,7 +138,7 @@ def test_the_map_says_what_it_is_and_shows_cases_in_the_colour_of_their_class(
     assert len({*looks}) == 12  # 8 colours, and again with another marker
     assert [colour for colour, _ in looks[1:9]] == list(charts.COLOURS)
     frames = [to_hex(box.patch.get_edgecolor()) for box in first.artists]
-    assert frames == [looks[labels[i] + 1][0] for i in asked]
+    assert frames == [looks[labels[i] + 1][0] for i in requested]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -168,13 +168,16 @@ def test_of_many_classes_those_that_are_mixed_up_most_are_shown(monkeypatch):
     text = findings.confusion({"confusion": counts}, [f"k{i}" for i in range(60)])
     ((matrix, names, cases),) = shown
     assert len(names) == 40 and {"k7", "k50", "k59"} <= set(names)
-    at = {name: i for i, name in enumerate(names)}
-    assert matrix[at["k7"], at["k50"]] == 4 and matrix[at["k50"], at["k59"]] == 2
-    assert cases[at["k7"]] == 7 and cases[at["k50"]] == 5
+    index_of = {name: i for i, name in enumerate(names)}
+    assert (
+        matrix[index_of["k7"], index_of["k50"]] == 4
+        and matrix[index_of["k50"], index_of["k59"]] == 2
+    )
+    assert cases[index_of["k7"]] == 7 and cases[index_of["k50"]] == 5
     assert "Of 60 classes the 40 that are in most mistakes are shown" in text
 
 
-def test_names_that_no_font_writes_are_numbered_and_that_is_said(tmp_path, monkeypatch, capsys):
+def test_names_that_no_font_writes_are_numbered_with_a_note(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(figures, "_families", lambda: ("DejaVu Sans",))
     figures._signs.cache_clear()
     labels, number = figures.writable(["nevus", "黑色素瘤", "naevus – é", "痣"])
@@ -241,19 +244,19 @@ def test_a_figure_that_fails_costs_a_warning(
 def test_training_cases_are_compared_where_they_are_known(
     run, tiny_data, strategy, monkeypatch, known
 ):
-    read, asked = training_cases.read, []
+    read, requested = training_cases.read, []
 
     def spy(*args):
-        asked.append(args[-1])
+        requested.append(args[-1])
         return read(*args)
 
     monkeypatch.setattr(training_cases, "read", spy)
-    monkeypatch.setattr(evaluate, "_knows_its_training", lambda found: known)
+    monkeypatch.setattr(evaluate, "_knows_its_training", lambda measured: known)
     evaluate.evaluate(tiny_runs.FINETUNE, tiny_data, str(run), strategy)
     page = (run / "report.html").read_text()
-    said = "all 4 evaluated cases compared with all 8 cases of split “train”"
-    assert (said in page, "Not compared:" in page) == (known, not known)
-    assert asked == ["train"] * known
+    sentence = "all 4 evaluated cases compared with all 8 cases of split “train”"
+    assert (sentence in page, "Not compared:" in page) == (known, not known)
+    assert requested == ["train"] * known
 
 
 class Died(BaseException):

@@ -78,8 +78,8 @@ def test_a_row_per_image_has_all_of_them_in_order(run, tiny_data):
         table.schema.field("embedding").type
     )
     names = ("case_id", "patient_id", "label", "image", "image_id")
-    found = list(zip(*(table[name].to_pylist() for name in names)))
-    assert found == [row[:5] for row in expected]
+    rows = list(zip(*(table[name].to_pylist() for name in names)))
+    assert rows == [row[:5] for row in expected]
     embeddings = np.array(table["embedding"].to_pylist())
     np.testing.assert_allclose(embeddings, [row[5] for row in expected], rtol=1e-4, atol=1e-5)
     stored = np.load(run / "embeddings_train.npz", allow_pickle=False)
@@ -162,11 +162,13 @@ def test_out_of_memory_names_what_helps(run, monkeypatch, capsys, mode, flags, n
         assert main(["run.py", f"--mode={mode}", *flags]) == 2
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     size = "1" if "--eval_batch_size=1" in flags else "4"
-    assert f"Out of memory at --eval_batch_size={size}, --image_size=34 on 1 replica(s)." in told
-    assert all(words in told for words in named) and not any(words in told for words in not_named)
-    assert "train_batch_size" not in told and "OOM when allocating tensor" in told
+    assert f"Out of memory at --eval_batch_size={size}, --image_size=34 on 1 replica(s)." in errors
+    assert all(words in errors for words in named) and not any(
+        words in errors for words in not_named
+    )
+    assert "train_batch_size" not in errors and "OOM when allocating tensor" in errors
 
 
 def test_what_a_reader_of_features_raises_is_its_own(run, tiny_data, strategy):
@@ -177,18 +179,18 @@ def test_what_a_reader_of_features_raises_is_its_own(run, tiny_data, strategy):
 
     bags = data.open_split(tiny_data, "validation")
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        case_features(BARE, strategy, {"m": model_of(run)}, bags, seen=full)
+        case_features(BARE, strategy, {"m": model_of(run)}, bags, on_batch=full)
 
 
-def test_a_read_only_folder_is_told_before_anything_is_computed(run, monkeypatch, capsys):
+def test_a_read_only_folder_is_reported_before_anything_is_computed(run, monkeypatch, capsys):
     def read_only(dir):
         raise OSError(errno.EROFS, "Read-only file system", dir)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     assert main(["run.py", "--mode=embed", f"--model_dir={run}", "--eval_split=dev"]) == 2
-    said = capsys.readouterr().err  # and nothing of the split, which is read later
-    assert f"{run} cannot be written (Read-only file system). Copy the run" in said
-    assert f"--checkpoint={run} --model_dir=ELSEWHERE" in said and len(said.splitlines()) == 1
+    errors = capsys.readouterr().err  # and nothing of the split, which is read later
+    assert f"{run} cannot be written (Read-only file system). Copy the run" in errors
+    assert f"--checkpoint={run} --model_dir=ELSEWHERE" in errors and len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_a_read_only_folder_is_told_before_anything_is_computed(run, monkeypatch
 def test_a_mistake_is_an_error_message(run, tmp_path, capsys, flags, message):
     if "--manual_dir=OTHER" in flags:
         tiny_runs.draw_folder(tmp_path / "OTHER", seed=1)
-    places = {"RUN": str(run), "OTHER": str(tmp_path / "OTHER")}
-    flags = [re.sub("RUN|OTHER", lambda found: places[found[0]], flag) for flag in flags]
+    folders = {"RUN": str(run), "OTHER": str(tmp_path / "OTHER")}
+    flags = [re.sub("RUN|OTHER", lambda match: folders[match[0]], flag) for flag in flags]
     assert main(["run.py", "--mode=embed", *flags]) == 2
     assert message in capsys.readouterr().err

@@ -24,11 +24,13 @@ def model_like(model, strategy, seed, **change):
     """Returns a model with the encoder of another, the rest being random."""
     with pytest.MonkeyPatch.context() as patch, strategy.scope():
         encoders.shorten(patch)
-        made = build.make_model(BASE.replace(seed=seed, **change), 2)
+        model_of_seed = build.make_model(BASE.replace(seed=seed, **change), 2)
         if model is not None:
-            for own, its in zip(made.encoder.variables, model.encoder.variables, strict=True):
-                own.assign(its)
-    return made
+            for variable, value in zip(
+                model_of_seed.encoder.variables, model.encoder.variables, strict=True
+            ):
+                variable.assign(value)
+    return model_of_seed
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,8 @@ def world(tiny_data, strategy, monkeypatch, tmp_path):
         monkeypatch.setattr(features, "evaluation_batches", spy)
         config = config.replace(features_dir=str(tmp_path / "kept"))
         bags = build.open_bags(config, tiny_data, split)
-        found = features.case_features(config, strategy, models, bags, cases)
-        return found, len(batches)
+        result = features.case_features(config, strategy, models, bags, cases)
+        return result, len(batches)
 
     return see
 
@@ -67,8 +69,8 @@ def test_they_are_those_that_were_computed(world, models, tiny_data, strategy, c
     assert passes == 1 and list(second) == ["b", "a"]  # for b
     third, passes = world(a=models[0], b=models[1])
     assert passes == 0 and "Features of 12 cases are read from" in capsys.readouterr().out
-    for found in (first, second, third):
-        for name, value in found.items():
+    for result in (first, second, third):
+        for name, value in result.items():
             np.testing.assert_array_equal(value, expected[name])
             assert type(value) is np.ndarray and value.dtype == np.float32
     with pytest.raises(ValueError, match="read-only"):
@@ -106,22 +108,22 @@ def test_weights_count_as_far_as_features_depend_on_them(world, models, strategy
     assert world(a=second)[1] == 1  # another encoder
     assert world(a=third)[1] == 0  # another projection head, which nothing passes
     behind = {"ft_proj_selector": 1}
-    found = []
+    features_behind = []
     for seed in (3, 4):
         model = model_like(first, strategy, seed, **behind)
         features_of_it, passes = world(BASE.replace(**behind), a=model)
         assert passes == 1 and world(BASE.replace(**behind), a=model)[1] == 0
-        found.append(features_of_it["a"])
-    assert not np.allclose(*found)
+        features_behind.append(features_of_it["a"])
+    assert not np.allclose(*features_behind)
     second.encoder.variables[0].assign_add(tf.ones_like(second.encoder.variables[0]))
     assert world(a=second)[1] == 1
 
 
 def test_other_cases_are_not_taken_for_these(world, models):
-    whole, _ = world(a=models[1])
+    all_features, _ = world(a=models[1])
     for split, cases in (("train", 0), ("validation", 0), ("all", 5), ("all:fold_1_of_2", 0)):
         part, passes = world(split=split, cases=cases, a=models[1])
-        assert passes == 1 and len(part["a"]) < len(whole["a"])
+        assert passes == 1 and len(part["a"]) < len(all_features["a"])
         again, passes = world(split=split, cases=cases, a=models[1])
         assert passes == 0
         np.testing.assert_array_equal(again["a"], part["a"])
@@ -141,9 +143,9 @@ def test_a_damaged_file_is_computed_again(world, models, tmp_path, damage, capsy
         facts.unlink()
     else:
         facts.write_text("{")
-    found, passes = world(a=models[0])
+    result, passes = world(a=models[0])
     assert passes == 1 and ("computed again" in capsys.readouterr().out) == (damage != "no_facts")
-    np.testing.assert_array_equal(found["a"], expected["a"])
+    np.testing.assert_array_equal(result["a"], expected["a"])
     assert world(a=models[0])[1] == 0
 
 
@@ -152,8 +154,8 @@ def test_a_full_disk_costs_a_note(world, models, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(feature_store.np, "save", full)
-    found, _ = world(a=models[0])
-    assert len(found["a"]) == 12
+    result, _ = world(a=models[0])
+    assert len(result["a"]) == 12
     assert "could not be kept" in capsys.readouterr().out
     assert world(a=models[0])[1] == 1
 
@@ -173,14 +175,14 @@ def test_an_evaluation_with_kept_features_says_the_same(
 
     def result(name, **change):
         options = config.replace(eval_name=name, eval_split="validation", **change)
-        found = evaluate.evaluate(
+        evaluated = evaluate.evaluate(
             options, tiny_data, str(tiny_pretrained), strategy, pictures=False
         )
         for key in ("provenance", "probes", "files"):  # when, how long and where
-            del found[key]
-        return json.dumps(found, default=str)
+            del evaluated[key]
+        return json.dumps(evaluated, default=str)
 
-    kept = {"features_dir": str(tmp_path / "kept")}
-    without, first = result("without"), result("first", **kept)
+    store = {"features_dir": str(tmp_path / "kept")}
+    without, first = result("without"), result("first", **store)
     monkeypatch.setattr(features, "evaluation_batches", lambda *_, **__: pytest.fail("a pass"))
-    assert without == first == result("second", **kept)
+    assert without == first == result("second", **store)

@@ -87,9 +87,9 @@ def symmetric(tmp_path_factory, builder, strategy, short_encoders):
     """A run of one step on few labels, with an explicit input range: (its folder, what it printed)."""
     folder = str(tmp_path_factory.mktemp("runs") / "symmetric")
     config = CONFIG.replace(train_steps=1, input_range="symmetric", label_fraction=0.25)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         train.train(config, builder, folder, strategy, {})
-    return folder, said.getvalue()
+    return folder, output.getvalue()
 
 
 def read(folder, name):
@@ -157,8 +157,8 @@ def test_temperature_and_operating_points_are_those_of_the_selection_split(
     scores = case_probabilities(model, features, False)
     assert chosen["temperature"] == pytest.approx(temperature.fit(cases.labels, scores), rel=1e-4)
     points = operating_points.choose(cases.labels, scores)[1]
-    for point, said in zip(points, chosen["operating_points"]["green"]):
-        assert said["threshold"] == pytest.approx(point.threshold, rel=1e-5)
+    for point, stored in zip(points, chosen["operating_points"]["green"]):
+        assert stored["threshold"] == pytest.approx(point.threshold, rel=1e-5)
     table = pd.read_csv(run / "predictions.csv")
     row = result["operating_points"][1]
     assert (row["class"], row["chosen_for"]) == (
@@ -304,8 +304,8 @@ def test_a_checkpoint_removed_between_two_looks_is_not_called_damaged(tuned, mon
 
 @pytest.mark.slow
 def test_fewer_labels_train_on_fewer_cases(symmetric):
-    said = symmetric[1]
-    assert "Labels of 6 of 18 labelled cases" in said and "finetune: 6 bags" in said
+    output = symmetric[1]
+    assert "Labels of 6 of 18 labelled cases" in output and "finetune: 6 bags" in output
 
 
 @pytest.mark.parametrize(
@@ -351,21 +351,21 @@ def test_refused_weights_leave_no_run_and_accepted_ones_bring_their_input_range(
     assert read(folder, "config.json")["se_ratio"] == 0.0
     assert read(folder, "config.json")["input_range"] == "symmetric"
     assert read(tuned, "config.json")["input_range"] == "unit"
-    made = []
+    models = []
     with pytest.MonkeyPatch.context() as patch:
         make = build.make_model
-        patch.setattr(measure, "make_model", lambda *a: made.append(make(*a)) or made[-1])
+        patch.setattr(measure, "make_model", lambda *a: models.append(make(*a)) or models[-1])
         evaluate.evaluate(config, builder, folder, strategy, pictures=False)
-    assert [model.encoder.input_range for model in made] == ["symmetric"]
+    assert [model.encoder.input_range for model in models] == ["symmetric"]
 
 
 def test_the_head_of_a_checkpoint_is_not_taken_over(tuned):
     """It has seen all labels; a fine-tuning on a tenth of them must not."""
     model = build.make_model(CONFIG.replace(seed=5), 3)
     before = [v.numpy() for v in model.supervised_head.variables]
-    said = checkpoints.load(model, tuned)
+    table = checkpoints.load(model, tuned)
     count = len(model.encoder.variables)
-    assert f"encoder {count}/{count}" in said
+    assert f"encoder {count}/{count}" in table
     assert all((a == b.numpy()).all() for a, b in zip(before, model.supervised_head.variables))
     saved = tf.train.load_checkpoint(tuned)
     key = "model/encoder/stem/body/0/conv2d/kernel/.ATTRIBUTES/VARIABLE_VALUE"

@@ -51,10 +51,10 @@ def test_the_scores_are_those_of_the_run_that_made_the_weights(
     out = tmp_path / "out"
     # SimCLR's own weights were trained without antialiasing; these were not.
     command = ["--mode=eval", *simclr, "--antialias=true", *of_data, *few(), f"--model_dir={out}"]
-    code, said, errors = run(*command)
+    code, output, errors = run(*command)
     assert code == 0, errors
-    assert "Assumed: its 2 classes are the dataset's, in this order: label0, label1" in said
-    assert "nothing is trained" in said and "supervised head" in said
+    assert "Assumed: its 2 classes are the dataset's, in this order: label0, label1" in output
+    assert "nothing is trained" in output and "supervised head" in output
     assert (out / "predictions.csv").read_text() == (tiny_tuned / "predictions.csv").read_text()
     result = json.loads((out / "result.json").read_text())
     assert result["global_step"] == 0 and "SimCLR TF2 checkpoint" in result["adopted_weights"]
@@ -104,9 +104,9 @@ def test_fine_tuning_goes_on_from_the_kept_head(simclr, of_data, tiny_tuned, tmp
     heads = {}
     for keep in ("--keep_head", "--nokeep_head"):
         out = tmp_path / keep
-        code, said, errors = run(*step, *simclr, *of_data, keep, f"--model_dir={out}")
+        code, output, errors = run(*step, *simclr, *of_data, keep, f"--model_dir={out}")
         assert code == 0, errors
-        hidden = "trained with labels that --label_fraction=0.9 hides" in said
+        hidden = "trained with labels that --label_fraction=0.9 hides" in output
         assert hidden == (keep == "--keep_head")
         heads[keep] = open_weights(str(out)).entries["supervised_head/dense/kernel"].read()
     original = open_weights(str(tiny_tuned)).entries["supervised_head/dense/kernel"].read()

@@ -22,8 +22,8 @@ def test_each_is_minimised_as_if_alone_and_all_are_evaluated_at_once():
         rounds.append(list(points))
         return {number: bowl(number, point) for number, point in points.items()}
 
-    found = lock_step.minimise([np.zeros(3 + number) for number in range(4)], evaluate, OPTIONS)
-    alone = [
+    results = lock_step.minimise([np.zeros(3 + number) for number in range(4)], evaluate, OPTIONS)
+    separate = [
         scipy.optimize.minimize(
             lambda p, number=number: bowl(number, p),
             np.zeros(3 + number),
@@ -33,9 +33,9 @@ def test_each_is_minimised_as_if_alone_and_all_are_evaluated_at_once():
         )
         for number in range(4)
     ]
-    for one, other in zip(found, alone, strict=True):
+    for one, other in zip(results, separate, strict=True):
         np.testing.assert_array_equal(one.x, other.x)
-    assert len(rounds) == max(one.nfev for one in alone)
+    assert len(rounds) == max(one.nfev for one in separate)
     assert rounds[0] == [0, 1, 2, 3] and all(number == sorted(number) for number in rounds)
     assert len(rounds[-1]) < 4  # the others were done
 

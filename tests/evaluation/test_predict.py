@@ -67,15 +67,15 @@ def test_scores_are_those_of_evaluation_whatever_the_batch(run, photos, tmp_path
     assert list(table["case_id"]) == [f"c{i}" for i in range(12)]
     assert list(table["patient_id"]) == [f"p{i}" for i in range(12)]
     assert list(table["num_images"]) == [1, 2, 3, 4] * 3
-    found = table.set_index("case_id").loc[evaluated.ids, CLASSES].to_numpy(float)
-    np.testing.assert_allclose(found, evaluated.scores, atol=1e-6)
+    scores = table.set_index("case_id").loc[evaluated.ids, CLASSES].to_numpy(float)
+    np.testing.assert_allclose(scores, evaluated.scores, atol=1e-6)
     best = table[CLASSES].to_numpy(float).argmax(axis=1)
     assert list(table["prediction"]) == [CLASSES[i] for i in best]
     assert list(table["top_2"]) == [f"{CLASSES[i]}; {CLASSES[1 - i]}" for i in best]
     assert "12 cases, 30 image files" in printed and re.search(r"images scored +│ +30", printed)
 
 
-def test_all_images_of_a_case_count_and_each_has_a_row_if_asked_for(run, photos, tmp_path):
+def test_all_images_of_a_case_count_and_each_has_a_row_on_request(run, photos, tmp_path):
     few = shutil.copytree(run, tmp_path / "run")
     values = json.loads((few / "config.json").read_text())
     (few / "config.json").write_text(json.dumps({**values, "max_bag_size": 1}))
@@ -111,8 +111,8 @@ def test_an_export_predicts_what_its_run_does(run, photos, tmp_path, monkeypatch
     export(tiny_runs.FINETUNE.replace(export_formats="saved_model"), str(there), of_run=True)
     expected, _ = predict(run, photos, tmp_path / "run_of_it")
     for i, folder in enumerate((there / "export", there / "export" / "saved_model")):
-        found, printed = predict(folder, photos, tmp_path / str(i))
-        a, b = (t[CLASSES].to_numpy(float) for t in (expected, found))
+        predictions, printed = predict(folder, photos, tmp_path / str(i))
+        a, b = (t[CLASSES].to_numpy(float) for t in (expected, predictions))
         np.testing.assert_allclose(a, b, atol=1e-6)
         assert "get no note" in printed  # an export does not know its training images
 
@@ -132,8 +132,8 @@ def test_calibrated_probabilities_and_the_verdict_of_operating_points(run, photo
     table, _ = predict(there, photos, tmp_path / "out", "--positive_class=label1")
     raw = table[CLASSES].to_numpy(float)
     root = np.sqrt(raw)  # temperature 2
-    found = table[[f"calibrated: {name}" for name in CLASSES]].to_numpy(float)
-    np.testing.assert_allclose(found, root / root.sum(1, keepdims=True), atol=1e-4)
+    calibrated = table[[f"calibrated: {name}" for name in CLASSES]].to_numpy(float)
+    np.testing.assert_allclose(calibrated, root / root.sum(1, keepdims=True), atol=1e-4)
     assert list(table["label1 at 90% specificity"]) == list((raw[:, 1] >= 0.5).astype(int))
     facts = json.loads((tmp_path / "out" / "predictions_new.json").read_text())
     assert facts["operating_points"] == {"90% specificity": 0.5}
@@ -144,13 +144,13 @@ def test_a_verdict_that_nobody_has_chosen_thresholds_for_is_refused(
 ):
     there = chosen(run, tmp_path)
     flags = (f"--manual_dir={photos}", f"--output_dir={tmp_path / 'out'}")
-    for models, name, said in (
+    for models, name, message in (
         (there, "mole", "is none of the classes label0, label1"),
         (there, "label0", "has no operating points for it"),
         (run, "label1", "has no operating points for it"),
         (f"{there},{other_run}", "label1", "chosen for one run"),
     ):
-        assert said in refused(f"--model_dir={models}", f"--positive_class={name}", *flags)
+        assert message in refused(f"--model_dir={models}", f"--positive_class={name}", *flags)
 
 
 def test_bad_images_cost_only_themselves(run, tmp_path):
@@ -268,13 +268,13 @@ def test_what_cannot_be_predicted_with_is_refused(run, tiny_pretrained, photos, 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"image_size": 40}, "was trained with --image_size=34"),
         ({"classes": 1}, "knows the classes"),
     ],
 )
-def test_runs_that_cannot_be_averaged_are_refused(run, photos, tmp_path, change, said):
+def test_runs_that_cannot_be_averaged_are_refused(run, photos, tmp_path, change, message):
     other = shutil.copytree(run, tmp_path / "other")
     values = json.loads((other / "config.json").read_text())
     if "classes" in change:
@@ -282,7 +282,7 @@ def test_runs_that_cannot_be_averaged_are_refused(run, photos, tmp_path, change,
     else:
         values |= change
     (other / "config.json").write_text(json.dumps(values))
-    assert said in refused(f"--model_dir={run},{other}", f"--manual_dir={photos}")
+    assert message in refused(f"--model_dir={run},{other}", f"--manual_dir={photos}")
 
 
 def written(tmp_path, *cases, members=1, **of_member):
@@ -311,9 +311,9 @@ def test_labels_of_which_a_case_can_have_several_get_the_verdict_of_their_thresh
         multilabel=True,
         thresholds={"a": 0.3, "b": 0.7, "c": 0.6},
     )
-    found = dict(zip(header, row))
-    assert [found[f"positive: {name}"] for name in "abc"] == ["0", "1", "0"]
-    assert "prediction" not in found and "top_3" not in found
+    cells = dict(zip(header, row))
+    assert [cells[f"positive: {name}"] for name in "abc"] == ["0", "1", "0"]
+    assert "prediction" not in cells and "top_3" not in cells
 
 
 def test_text_that_a_spreadsheet_would_execute_is_quoted(tmp_path):

@@ -34,7 +34,7 @@ def eager():
         tf.config.run_functions_eagerly(False)
 
 
-def drawn(classes, n=40, d=5, seed=0):
+def random_features(classes, n=40, d=5, seed=0):
     """Returns (features whose scales and means differ widely, labels, patients)."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(classes, n)
@@ -44,17 +44,17 @@ def drawn(classes, n=40, d=5, seed=0):
 
 @pytest.mark.parametrize("classes", [(0, 1), (1, 3), (0, 2, 3), (0, 1, 2, 3)])
 def test_the_logits_of_the_head_are_the_log_odds_of_the_probe(classes):
-    x, y, patients = drawn(classes)
-    elsewhere = drawn(classes, seed=1)[0]
+    x, y, patients = random_features(classes)
+    elsewhere = random_features(classes, seed=1)[0]
     kernel, bias, (c,) = linear_probe.head(x, y, patients, 4, 0)
     assert c in linear_probe.PENALTIES
     logits = elsewhere @ kernel + bias
     expected = np.log(
         linear_probe.fit_predict_proba(x, y, patients, elsewhere, 4, 0)[:, list(classes)]
     )
-    found = logits[:, list(classes)]
+    seen_logits = logits[:, list(classes)]
     np.testing.assert_allclose(
-        found - found[:, :1], expected - expected[:, :1], rtol=1e-6, atol=1e-6
+        seen_logits - seen_logits[:, :1], expected - expected[:, :1], rtol=1e-6, atol=1e-6
     )
     # Of all classes together, those without a case are improbable at every point.
     far = 3 * elsewhere @ kernel + bias
@@ -64,23 +64,23 @@ def test_the_logits_of_the_head_are_the_log_odds_of_the_probe(classes):
 
 
 def test_a_probe_of_one_class_is_a_constant():
-    x, _, patients = drawn((0, 1))
+    x, _, patients = random_features((0, 1))
     kernel, bias, _ = linear_probe.head(x, np.full(40, 2), patients, 3, 0)
     assert (kernel == 0).all()
     np.testing.assert_allclose(bias, [-math.log(41), -math.log(41), 0])
 
 
 def test_each_label_has_a_regression_of_its_own():
-    x, y, patients = drawn((0, 1))
+    x, y, patients = random_features((0, 1))
     labels = np.stack([y, 1.0 - y, np.ones(40), np.full(40, NAN), y], axis=1)
     labels[::3, 1] = labels[:20, 2] = labels[5:9, 4] = NAN
     kernel, bias, penalties = linear_probe.head(x, labels, patients, 5, 0)
-    found = tf.sigmoid(tf.constant(x @ kernel + bias)).numpy()
+    probabilities = tf.sigmoid(tf.constant(x @ kernel + bias)).numpy()
     expected = linear_probe.fit_predict_proba(x, labels, patients, x, 5, 0)
     for label in (0, 1, 4):
-        np.testing.assert_allclose(found[:, label], expected[:, label], rtol=1e-6)
-    np.testing.assert_allclose(found[:, 2], 21 / 22)  # 20 cases have it, none lacks it
-    np.testing.assert_allclose(found[:, 3], 0.5)  # nobody knows it
+        np.testing.assert_allclose(probabilities[:, label], expected[:, label], rtol=1e-6)
+    np.testing.assert_allclose(probabilities[:, 2], 21 / 22)  # 20 cases have it, none lacks it
+    np.testing.assert_allclose(probabilities[:, 3], 0.5)  # nobody knows it
     assert len(penalties) == 4
 
 
@@ -97,17 +97,17 @@ def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strateg
     with strategy.scope():
         model = make_model(CONFIG, 2)
     encoder = [v.numpy() for v in model.encoder.trainable_variables]
-    said = probe_head.start(CONFIG, tiny_data, bags, strategy, model)
+    lines = probe_head.start(CONFIG, tiny_data, bags, strategy, model)
     other, _ = baselines.untrained(CONFIG, tiny_data, bags, strategy, 2)
     x = case_features(CONFIG, strategy, {"": other}, bags)[""]
     cases = read_cases(bags, 0)
     expected = linear_probe.fit_predict_proba(
         x, cases.labels, cases.patients, x, 2, CONFIG.run.seed
     )
-    own = case_features(CONFIG, strategy, {"": model}, bags)[""]
-    found = model.classify(tf.constant(own)).numpy()
-    assert np.ptp(found[:, 1]) > 0.05
-    np.testing.assert_allclose(found - found[:, :1], log_odds(expected), atol=1e-4)
+    model_features = case_features(CONFIG, strategy, {"": model}, bags)[""]
+    model_logits = model.classify(tf.constant(model_features)).numpy()
+    assert np.ptp(model_logits[:, 1]) > 0.05
+    np.testing.assert_allclose(model_logits - model_logits[:, :1], log_odds(expected), atol=1e-4)
     images = np.random.default_rng(0).uniform(0, 1, (3, 34, 34, 3)).astype(np.float32)
     outputs = model(images, training=False)
     features = outputs["features"].numpy()
@@ -117,8 +117,8 @@ def test_a_model_starts_as_the_probe_of_the_untrained_encoder(tiny_data, strateg
     logits = outputs["logits"].numpy()
     np.testing.assert_allclose(logits - logits[:, :1], log_odds(expected), atol=1e-4)
     assert all((a == b.numpy()).all() for a, b in zip(encoder, model.encoder.trainable_variables))
-    assert said[0].startswith("The head starts as the linear probe: C = ")
-    assert " on 8 labelled cases, 64 features, in " in said[0] and len(said) == 1
+    assert lines[0].startswith("The head starts as the linear probe: C = ")
+    assert " on 8 labelled cases, 64 features, in " in lines[0] and len(lines) == 1
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_model_of_several_labels_starts_as_their_probes(tiny_data, strategy):
     with strategy.scope():
         model = make_model(config, 3)
     statistics = [v.numpy() for v in model.non_trainable_variables]
-    said = probe_head.start(config, None, bags, strategy, model)
+    lines = probe_head.start(config, None, bags, strategy, model)
     assert all((a == b.numpy()).all() for a, b in zip(statistics, model.non_trainable_variables))
     x = case_features(config, strategy, {"": model}, bags)[""]
     patients = read_cases(bags, 0).patients
@@ -146,7 +146,7 @@ def test_a_model_of_several_labels_starts_as_their_probes(tiny_data, strategy):
     odds = np.log(expected[:, :2] / (1 - expected[:, :2]))
     np.testing.assert_allclose(logits[:, :2], odds, atol=1e-4)
     np.testing.assert_allclose(logits[:, 2], math.log(7), rtol=1e-6)
-    assert said[1:] == ["Of c no probe can be fitted: a constant that training cases suggest."]
+    assert lines[1:] == ["Of c no probe can be fitted: a constant that training cases suggest."]
 
 
 def weights_of(folder, step):
@@ -186,11 +186,13 @@ def test_a_run_starts_as_the_probe_and_a_resumed_one_does_not_fit_again(
     train.train(idle, tiny_data, still, strategy, {}, probe_head.start)
     model = make_model(config, 2)
     probe_head.start(config, tiny_data, open_bags(config, tiny_data, "train"), strategy, model)
-    found = make_model(config, 2)
-    tf.train.Checkpoint(model=found).restore(f"{still}/ckpt-1").expect_partial()
-    for a, b in zip(found.supervised_head.variables, model.supervised_head.variables, strict=True):
+    restored = make_model(config, 2)
+    tf.train.Checkpoint(model=restored).restore(f"{still}/ckpt-1").expect_partial()
+    for a, b in zip(
+        restored.supervised_head.variables, model.supervised_head.variables, strict=True
+    ):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
-    assert found.supervised_head.dense.kernel.numpy().any()
+    assert restored.supervised_head.dense.kernel.numpy().any()
 
 
 def test_several_workers_are_refused(monkeypatch, strategy):
@@ -200,16 +202,16 @@ def test_several_workers_are_refused(monkeypatch, strategy):
 
 
 @pytest.mark.parametrize(
-    "also",
+    "flags",
     [
         {"init_head": "probe", "zero_init_logits_layer": True},
         {"init_head": "probe", "keep_head": True, "checkpoint": "x"},
         {"init_head": "zero", "keep_head": True, "checkpoint": "x"},
     ],
 )
-def test_two_ways_to_start_a_head_contradict(also):
-    with pytest.raises(UserError, match=f"--init_head={also['init_head']} and --.* in two ways"):
-        Config().replace(train_mode="finetune", **also).validate()
+def test_two_ways_to_start_a_head_contradict(flags):
+    with pytest.raises(UserError, match=f"--init_head={flags['init_head']} and --.* in two ways"):
+        Config().replace(train_mode="finetune", **flags).validate()
     Config().replace(
         train_mode="finetune", init_head="zero", zero_init_logits_layer=True
     ).validate()

@@ -20,7 +20,7 @@ def in_pieces(monkeypatch):
     monkeypatch.setattr(logistic, "_ROWS", 7)
 
 
-def drawn(n=300, d=12, seed=0, dtype=np.float32):
+def random_features(n=300, d=12, seed=0, dtype=np.float32):
     """Returns features of unequal scales and means, all correlated, one of them constant; patients."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)) / np.arange(1, d + 1) @ rng.normal(size=(d, d))
@@ -50,58 +50,60 @@ def by_sklearn(x, y, elsewhere, c, tol=1e-10):
 
 def penalty_by_sklearn(x, y, patients, seed):
     """Returns the C of the least log loss on held-out patients; every fit is scikit-learn's."""
-    fit, held = next(GroupShuffleSplit(1, test_size=0.25, random_state=seed).split(x, y, patients))
+    fit, held_out = next(
+        GroupShuffleSplit(1, test_size=0.25, random_state=seed).split(x, y, patients)
+    )
     losses = []
     for c in linear_probe.PENALTIES:
-        logits = by_sklearn(x[fit], y[fit], x[held], c)
-        losses.append(np.logaddexp(0, np.where(y[held] == 1, -logits, logits)).mean())
+        logits = by_sklearn(x[fit], y[fit], x[held_out], c)
+        losses.append(np.logaddexp(0, np.where(y[held_out] == 1, -logits, logits)).mean())
     return linear_probe.PENALTIES[int(np.argmin(losses))]
 
 
 def test_labels_have_the_log_odds_and_penalties_of_scikit_learn(in_pieces):
-    x, patients = drawn()
-    y, elsewhere = labelled(x), drawn(seed=2)[0]
-    said = {}
-    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said)
+    x, patients = random_features()
+    y, elsewhere = labelled(x), random_features(seed=2)[0]
+    facts = {}
+    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, facts)
     odds = np.log(scores / (1 - scores))
     assert scores.dtype == np.float64
-    assert said["fits"] == 3 * 5 and said["not_converged"] == 0
+    assert facts["fits"] == 3 * 5 and facts["not_converged"] == 0
     for label in range(3):
         known = ~np.isnan(y[:, label])
         c = penalty_by_sklearn(x[known], y[known, label], patients[known], 0)
-        assert said["penalties"][label] == c
+        assert facts["penalties"][label] == c
         expected = by_sklearn(x[known], y[known, label], elsewhere, c)
         np.testing.assert_allclose(odds[:, label], expected, atol=1e-4)
-    assert len(set(said["penalties"])) > 1  # or a C for all would do
+    assert len(set(facts["penalties"])) > 1  # or a C for all would do
 
 
 @pytest.mark.parametrize("c", linear_probe.PENALTIES)
 def test_classes_have_the_log_odds_of_scikit_learns_softmax(in_pieces, c, monkeypatch):
-    x, patients = drawn()
+    x, patients = random_features()
     y = np.nan_to_num(labelled(x, 4)).argmax(1)
     monkeypatch.setattr(linear_probe, "PENALTIES", (c,))
-    elsewhere = drawn(seed=2)[0]
+    elsewhere = random_features(seed=2)[0]
     odds = np.log(linear_probe.fit_predict_proba(x, y, patients, elsewhere, 4, 0))
     expected = by_sklearn(x, y, elsewhere, c)
     np.testing.assert_allclose(odds - odds[:, :1], expected - expected[:, :1], atol=1e-4)
 
 
 def test_few_features_are_fitted_by_scikit_learn_as_they_always_were():
-    x, patients = drawn()
-    y, elsewhere = labelled(x), drawn(seed=2)[0]
-    said = {}
-    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said)
-    assert said["fits"] == 15 and said["not_converged"] == 0
-    for label, c in enumerate(said["penalties"]):
+    x, patients = random_features()
+    y, elsewhere = labelled(x), random_features(seed=2)[0]
+    facts = {}
+    scores = linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, facts)
+    assert facts["fits"] == 15 and facts["not_converged"] == 0
+    for label, c in enumerate(facts["penalties"]):
         known = ~np.isnan(y[:, label])
         expected = by_sklearn(x[known], y[known, label], elsewhere, c, tol=1e-4)
         odds = np.log(scores[:, label] / (1 - scores[:, label]))
         np.testing.assert_allclose(odds, expected, atol=0.02)
     y = np.nan_to_num(y).argmax(1)
-    odds = np.log(linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, said))
-    expected = by_sklearn(x, y, elsewhere, said["penalties"][0], tol=1e-4)
-    found = odds - odds[:, :1]
-    np.testing.assert_allclose(found, expected - expected[:, :1], atol=0.02)
+    odds = np.log(linear_probe.fit_predict_proba(x, y, patients, elsewhere, 3, 0, facts))
+    expected = by_sklearn(x, y, elsewhere, facts["penalties"][0], tol=1e-4)
+    relative_odds = odds - odds[:, :1]
+    np.testing.assert_allclose(relative_odds, expected - expected[:, :1], atol=0.02)
 
 
 def test_correlated_features_need_few_passes(in_pieces, monkeypatch):
@@ -112,21 +114,21 @@ def test_correlated_features_need_few_passes(in_pieces, monkeypatch):
     x, y = x.astype(np.float32), labelled(x)
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 40)
     monkeypatch.setattr(logistic, "_ROWS", 1000)
-    said = {}
-    linear_probe.fit_predict_proba(x, y, np.arange(2000), x[:1], 3, 0, said)
-    assert said["not_converged"] == 0
+    facts = {}
+    linear_probe.fit_predict_proba(x, y, np.arange(2000), x[:1], 3, 0, facts)
+    assert facts["not_converged"] == 0
 
 
 @pytest.mark.parametrize("features", [0, 10**9])
-def test_fits_that_run_out_of_iterations_are_told(features, monkeypatch, capsys):
-    x, patients = drawn()
+def test_fits_that_run_out_of_iterations_are_reported(features, monkeypatch, capsys):
+    x, patients = random_features()
     monkeypatch.setattr(linear_probe, "_SMALL", features)
     monkeypatch.setattr(logistic, "MAX_ITERATIONS", 1)
     monkeypatch.setattr(small, "MAX_ITERATIONS", 1)
     monkeypatch.setattr(linear_probe, "MAX_ITERATIONS", 1)
-    said = {}
-    linear_probe.fit_predict_proba(x, labelled(x), patients, x, 3, 0, said)
-    assert said["not_converged"] == 15 and said["largest_gradient"] > 1e-3
+    facts = {}
+    linear_probe.fit_predict_proba(x, labelled(x), patients, x, 3, 0, facts)
+    assert facts["not_converged"] == 15 and facts["largest_gradient"] > 1e-3
     printed = capsys.readouterr().out
     assert printed.startswith(
         "Linear probe: 15 of 15 fits did not converge in 1 iterations; the largest gradient left is 0."
@@ -151,12 +153,12 @@ def test_neighbours_are_the_nearest_that_know_the_label(pieces, large, monkeypat
     monkeypatch.setattr(knn, "_COLUMNS", pieces[1])
     monkeypatch.setattr(knn, "_LARGE", large)  # 0: in bfloat16 first
     monkeypatch.setattr(knn, "_multiplies_bfloat16", lambda: True)
-    x, _ = drawn()
+    x, _ = random_features()
     y = labelled(x, 4)
     y[:, 2] = np.nan_to_num(y[:, 2])  # known of all
     y[12:, 3] = NAN  # of fewer than there are neighbours
     y = np.concatenate([y, np.full((300, 1), NAN)], axis=1)
-    test = drawn(n=50, seed=2)[0]
+    test = random_features(n=50, seed=2)[0]
     scores = knn.fit_predict_proba(x, y, None, test, 5, 0)
     for label in range(4):
         known = ~np.isnan(y[:, label])

@@ -58,8 +58,14 @@ def test_the_page_parses_reads_offline_and_holds_every_class_and_number(multilab
     for number in _numbers(row):
         assert number in page.words
     assert "0.457" in page.words  # the untrained encoder
-    for said in ("not a medical device", "1,234", "f00dfeed", "used41", "uncertain_policy: ignore"):
-        assert said in page.words
+    for expected in (
+        "not a medical device",
+        "1,234",
+        "f00dfeed",
+        "used41",
+        "uncertain_policy: ignore",
+    ):
+        assert expected in page.words
     assert "no picture" in page.words
 
 
@@ -201,10 +207,10 @@ def test_curves_say_which_classes_they_leave_out(monkeypatch, num_classes):
         named = {line.split(" ", 1)[1] for line in legend if line[0].isdigit()}
         assert len(named) == min(8, num_classes - 1)
         counts = {f"class {c}": (truth == c).sum() for c in range(num_classes)}
-        others = [count for name, count in counts.items() if name not in named]
-        assert max(others) <= min(counts[name] for name in named)
-        said = f"not drawn: the {rarest} rarest, see “Each class”"
-        assert (said in legend) == (rarest > 0)
+        counts_of_others = [count for name, count in counts.items() if name not in named]
+        assert max(counts_of_others) <= min(counts[name] for name in named)
+        expected = f"not drawn: the {rarest} rarest, see “Each class”"
+        assert (expected in legend) == (rarest > 0)
 
 
 def test_dots_of_too_few_patients_are_hollow(monkeypatch):
@@ -306,8 +312,8 @@ def test_neighbours_equal_a_slow_double_loop_and_share_no_patient(monkeypatch):
     features[5] = 0
     patients = rng.integers(0, 9, 45)
     queries = np.array([0, 5, 44, 17])
-    found, cosines = strips.nearest(features, patients, queries, 6)
-    for q, row, its_cosines in zip(queries, found, cosines):
+    neighbours, cosines = strips.nearest(features, patients, queries, 6)
+    for q, row, its_cosines in zip(queries, neighbours, cosines):
         slow = []
         for i in range(45):
             if patients[i] != patients[q]:
@@ -335,13 +341,13 @@ def test_worst_errors_are_those_of_the_highest_loss(multilabel):
         else:
             losses.append(-np.log(scores[label]) if label >= 0 else -1.0)
     slow = sorted(range(30), key=lambda i: -losses[i])[:7]
-    shown = strips.wanted(view.cases, view.scores, view.features, num_errors=7)
+    shown = strips.choose_cases(view.cases, view.scores, view.features, num_errors=7)
     assert list(shown.errors) == slow
 
 
 def test_queries_are_of_different_classes_and_repeat():
     _, view = made_case(n=60, num_classes=4)
-    first, second = (strips.wanted(view.cases, view.scores, view.features) for _ in range(2))
+    first, second = (strips.choose_cases(view.cases, view.scores, view.features) for _ in range(2))
     assert set(view.cases.labels[first.queries]) == {0, 1, 2, 3}
     assert len(set(first.queries)) == 6
     np.testing.assert_array_equal(first.neighbours, second.neighbours)
@@ -355,7 +361,7 @@ def test_queries_are_of_different_classes_and_repeat():
 
 def test_hits_are_the_surest_right_cases_of_each_class():
     _, view = made_case(n=90, num_classes=3)
-    hits = strips.wanted(view.cases, view.scores, view.features, num_hits=5).hits
+    hits = strips.choose_cases(view.cases, view.scores, view.features, num_hits=5).hits
     truth, scores = view.cases.labels, view.scores
     assert (scores[hits].argmax(1) == truth[hits]).all()
     assert sorted(truth[hits][:3]) == [0, 1, 2]  # one of each class first
@@ -365,21 +371,23 @@ def test_hits_are_the_surest_right_cases_of_each_class():
         of_class = [i for i in hits if truth[i] == c]
         assert of_class == slow[: len(of_class)]
     _, multilabel = made_case(multilabel=True)
-    assert not len(strips.wanted(multilabel.cases, multilabel.scores, multilabel.features).hits)
+    assert not len(
+        strips.choose_cases(multilabel.cases, multilabel.scores, multilabel.features).hits
+    )
 
 
 def test_maps_stand_beside_the_pictures_of_errors_and_hits():
     result, view = made_case(n=60)
     page = report.render(result, view)
     assert "class activation map" not in page
-    shown = strips.wanted(view.cases, view.scores, view.features)
+    shown = strips.choose_cases(view.cases, view.scores, view.features)
     with_picture = [int(i) for i in (*shown.errors, *shown.hits) if int(i) in view.pictures]
     maps = {i: ("class 1", np.eye(5)[:4]) for i in with_picture}
     page = Balanced(report.render(result, dataclasses.replace(view, maps=maps)))
     assert page.words.count("It does not show why") == 2  # in both sections
     assert page.words.count("4 × 5 places") == 2
     assert page.words.count("right: evidence for class 1") == len(with_picture)
-    coarse = {i: (name, found[:2]) for i, (name, found) in maps.items()}
+    coarse = {i: (name, class_map[:2]) for i, (name, class_map) in maps.items()}
     page = Balanced(report.render(result, dataclasses.replace(view, maps=coarse)))
     assert "No class activation maps: at this image size" in page.words
     assert "right: evidence" not in page.words
@@ -425,14 +433,14 @@ def _of_anna():
     cases = dataclasses.replace(
         view.cases, ids=ids, patients=np.array([f"{OWNER}-{p}" for p in view.cases.patients])
     )
-    told = {
+    private = {
         name: f"/home/{OWNER}/{name}"
         for name, field in FIELDS.items()
         if field.type.startswith("str") and not field.metadata["choices"]
     }
-    told = {name: value for name, value in told.items() if name not in _PUBLIC_TEXT}
-    assert len(told) > 10
-    config = {**view.config, **told, "flags": f"--x=/home/{OWNER}", "host": f"{OWNER}s-laptop"}
+    private = {name: value for name, value in private.items() if name not in _PUBLIC_TEXT}
+    assert len(private) > 10
+    config = {**view.config, **private, "flags": f"--x=/home/{OWNER}", "host": f"{OWNER}s-laptop"}
     result["skipped_images"] = [[3, f"/{OWNER}.png", f"broken image (of /home/{OWNER}/x.png)"]]
     result["files"] = {"result": f"/home/{OWNER}/result.json", "report": f"/home/{OWNER}/r.html"}
     return result, dataclasses.replace(view, cases=cases, config=config, **with_drawings(view))
@@ -450,7 +458,7 @@ def test_the_page_names_no_case_patient_file_folder_or_machine():
 
 def test_a_case_is_called_by_its_row_in_the_predictions():
     result, view = _of_anna()
-    shown = strips.wanted(view.cases, view.scores, view.features)
+    shown = strips.choose_cases(view.cases, view.scores, view.features)
     words = Balanced(report.render(result, view)).words
     table = predictions_csv(view.cases, view.scores, view.class_names).splitlines()
     for i in [*shown.errors, *shown.queries]:
@@ -458,12 +466,12 @@ def test_a_case_is_called_by_its_row_in_the_predictions():
         assert table[i + 1].startswith(f"{view.cases.ids[i]},")  # below the header
 
 
-def test_identifiers_are_kept_when_asked_for_and_the_page_says_so_first():
+def test_identifiers_are_kept_on_request_and_the_page_says_so_first():
     result, view = _of_anna()
     page = report.render(result, dataclasses.replace(view, identifiers=True))
     words = Balanced(page).words
     for text in (
-        str(view.cases.ids[strips.wanted(view.cases, view.scores, view.features).errors[0]]),
+        str(view.cases.ids[strips.choose_cases(view.cases, view.scores, view.features).errors[0]]),
         f"/home/{OWNER}/manual_dir",
         f"/home/{OWNER}/result.json",
         f"/{OWNER}.png",
@@ -475,11 +483,11 @@ def test_identifiers_are_kept_when_asked_for_and_the_page_says_so_first():
 
 def test_pictures_and_charts_in_the_page_hold_nothing_beside_their_pixels():
     result, view = _of_anna()
-    found = re.findall(
+    pictures = re.findall(
         r"data:image/([a-z+]+);base64,([A-Za-z0-9+/=]+)", report.render(result, view)
     )
-    assert {kind for kind, _ in found} == {"jpeg", "svg+xml"}
-    for kind, data in found:
+    assert {kind for kind, _ in pictures} == {"jpeg", "svg+xml"}
+    for kind, data in pictures:
         data = base64.b64decode(data)
         if kind == "jpeg":
             image = Image.open(io.BytesIO(data))
@@ -540,14 +548,14 @@ def test_near_duplicates_equal_a_slow_double_loop(monkeypatch):
             if patients[i] != patients[j] and cosine > 0.995:
                 slow.append((cosine, i, j))
     slow.sort(reverse=True)
-    found = near_duplicates.find(features, patients, 0.995, num_shown=9)
-    assert found.count == len(slow) > 9 and found.compared == 40
-    assert found.num_cases == len({k for _, *pair in slow for k in pair})
-    assert found.pairs.tolist() == [pair for _, *pair in slow[:9]]
-    np.testing.assert_allclose(found.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
+    duplicates = near_duplicates.find(features, patients, 0.995, num_shown=9)
+    assert duplicates.count == len(slow) > 9 and duplicates.compared == 40
+    assert duplicates.num_cases == len({k for _, *pair in slow for k in pair})
+    assert duplicates.pairs.tolist() == [pair for _, *pair in slow[:9]]
+    np.testing.assert_allclose(duplicates.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
 
 
-def test_near_duplicates_are_counted_and_shown_or_said_to_be_none():
+def test_near_duplicates_are_counted_and_shown_or_reported_as_none():
     result, view = made_case(n=30)
     features = np.eye(30)
     features[7] = features[20]  # of two patients
@@ -582,29 +590,29 @@ def test_near_duplicates_of_training_cases_equal_a_slow_double_loop(monkeypatch)
     monkeypatch.setattr(near_duplicates, "_CHUNK", 7)
     rng = np.random.default_rng(4)
     base = rng.normal(size=(12, 4))
-    features, theirs = (
+    features, training_features = (
         base[rng.integers(0, 12, n)] + 0.02 * rng.normal(size=(n, 4)) for n in (40, 29)
     )
-    patients, their_patients = (rng.integers(0, 25, n).astype(str) for n in (40, 29))
-    mean = theirs.mean(axis=0)
+    patients, training_patients = (rng.integers(0, 25, n).astype(str) for n in (40, 29))
+    mean = training_features.mean(axis=0)
     slow = []
     for i in range(40):
         for j in range(29):
-            a, b = features[i] - mean, theirs[j] - mean
+            a, b = features[i] - mean, training_features[j] - mean
             cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-            if patients[i] != their_patients[j] and cosine > 0.995:
+            if patients[i] != training_patients[j] and cosine > 0.995:
                 slow.append((cosine, i, j))
     slow.sort(reverse=True)
-    training = _training(theirs, their_patients, num_bags=500)
-    found = near_duplicates.find_in_training(features, patients, training, 0.995, num_shown=9)
-    assert found.count == len(slow) > 9 and found.compared == 40
-    assert (found.split, found.of_split) == ("train", (29, 500))
-    assert found.num_cases == len({i for _, i, _ in slow})
-    assert found.pairs.tolist() == [pair for _, *pair in slow[:9]]
-    np.testing.assert_allclose(found.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
+    training = _training(training_features, training_patients, num_bags=500)
+    duplicates = near_duplicates.find_in_training(features, patients, training, 0.995, num_shown=9)
+    assert duplicates.count == len(slow) > 9 and duplicates.compared == 40
+    assert (duplicates.split, duplicates.of_split) == ("train", (29, 500))
+    assert duplicates.num_cases == len({i for _, i, _ in slow})
+    assert duplicates.pairs.tolist() == [pair for _, *pair in slow[:9]]
+    np.testing.assert_allclose(duplicates.cosines, [cosine for cosine, *_ in slow[:9]], atol=1e-6)
 
 
-def test_at_most_so_many_are_compared_on_either_side(monkeypatch):
+def test_the_number_of_compared_cases_is_limited_on_either_side(monkeypatch):
     monkeypatch.setattr(near_duplicates, "MOST_CASES", 5)
     monkeypatch.setattr(training_cases, "MOST_CASES", 5)
     features, patients = np.eye(9)[[0, 0, 0, 0, 1, 2, 3, 4, 5]], np.arange(9)
@@ -612,8 +620,8 @@ def test_at_most_so_many_are_compared_on_either_side(monkeypatch):
     bags = types.SimpleNamespace(num_bags=9)
     training = training_cases.TrainingCases.of("train", bags, cases, features)
     assert [len(part) for part in (training.ids, training.patients, training.features)] == [5] * 3
-    found = near_duplicates.find_in_training(features, patients, training)
-    assert (found.count, found.compared, found.of_split) == (4 * 4 + 1, 5, (5, 9))
+    duplicates = near_duplicates.find_in_training(features, patients, training)
+    assert (duplicates.count, duplicates.compared, duplicates.of_split) == (4 * 4 + 1, 5, (5, 9))
 
 
 @pytest.mark.parametrize("identifiers", [False, True])
@@ -649,7 +657,7 @@ def test_training_cases_that_look_like_evaluated_ones_are_shown(identifiers):
     )
 
 
-def test_training_cases_that_nobody_compared_with_are_said():
+def test_the_reason_for_no_comparison_with_training_cases_is_shown():
     result, view = made_case()
     alike = near_duplicates.find(view.features, view.cases.patients)
     view = dataclasses.replace(view, near_duplicates=alike, no_training="it was trained elsewhere")

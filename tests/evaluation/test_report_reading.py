@@ -27,7 +27,7 @@ def whole_page(multilabel=False, identifiers=False):
     result["operating_points"] = [first, {**first, "class": "class 2"}]
     result["positive_class"] = "class 1"
     curve = [{"label_fraction": 0.1, "macro_auc": 0.6, "macro_auc_std": 0.1}]
-    shown = strips.wanted(view.cases, view.scores, view.features).pictures
+    shown = strips.choose_cases(view.cases, view.scores, view.features).pictures
     view = dataclasses.replace(
         view,
         label_efficiency=curve,

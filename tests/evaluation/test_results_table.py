@@ -95,8 +95,8 @@ def test_where_there_is_room_a_row_is_an_encoder(monkeypatch, capsys):
     (line,) = [line for line in wide.splitlines() if "kNN" in line and " trained" in line]
     assert f"{row['balanced_accuracy']:.3f}" in line and f"{row['macro_auc']:.3f}" in line
     (line,) = re.findall("│   macro-AUC.*", tall.split("kNN")[1])
-    others = result["classification"]["kNN"]["untrained"]
-    assert f"{row['macro_auc']:.3f}" in line and f"{others['macro_auc']:.3f}" in line
+    untrained_row = result["classification"]["kNN"]["untrained"]
+    assert f"{row['macro_auc']:.3f}" in line and f"{untrained_row['macro_auc']:.3f}" in line
 
 
 def test_paths_and_sentences_are_not_broken_in_a_file(monkeypatch, capsys):
@@ -104,8 +104,8 @@ def test_paths_and_sentences_are_not_broken_in_a_file(monkeypatch, capsys):
     text = printed(result, monkeypatch, capsys, 80)
     assert f"  {result['files']['result']}  all numbers" in text.splitlines()
     assert f"  row 3: /{'x' * 150}.png: broken image" in text.splitlines()
-    said = f"Left out of averages over classes: {LONG} (no training case)."
-    assert said in text.splitlines()
+    line = f"Left out of averages over classes: {LONG} (no training case)."
+    assert line in text.splitlines()
 
 
 def test_quiet_leaves_the_main_table_and_the_files(monkeypatch, capsys):

@@ -66,7 +66,7 @@ def test_a_choice_is_made_once(chosen):
         {"seed": 5},
     ],
 )
-def test_another_question_is_chosen_anew_and_that_is_printed(chosen, capsys, monkeypatch, change):
+def test_another_question_is_chosen_again_and_that_is_printed(chosen, capsys, monkeypatch, change):
     monkeypatch.setattr(selection, "open_bags", lambda *args: None)
     assert chosen(CONFIG.replace(**change))[1]
     assert f"--{next(iter(change))}" in capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_what_shapes_no_choice_makes_none(chosen, change):
     assert not chosen(CONFIG.replace(**change))[1]
 
 
-def test_other_data_under_the_same_name_is_chosen_anew(chosen, tiny_data, capsys, monkeypatch):
+def test_other_data_under_the_same_name_is_chosen_again(chosen, tiny_data, capsys, monkeypatch):
     monkeypatch.setitem(tiny_data.info.metadata, "fingerprint", "another")
     assert chosen()[1]
     assert "the data" in capsys.readouterr().out

@@ -67,8 +67,10 @@ class World:
     def train(self, name, config, *more):
         """Trains with a configuration; returns the folder of the run."""
         folder = self.root / name
-        given = flags_of(config.replace(dataset=None, data_dir=str(self.root / "tfds")))
-        code, _, errors = run("--mode=train", *self.data, *given, f"--model_dir={folder}", *more)
+        config_flags = flags_of(config.replace(dataset=None, data_dir=str(self.root / "tfds")))
+        code, _, errors = run(
+            "--mode=train", *self.data, *config_flags, f"--model_dir={folder}", *more
+        )
         assert code == 0, errors
         return folder
 
@@ -104,7 +106,7 @@ def in_common(result):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("arguments", "words"),
     [
         (
             [],
@@ -125,13 +127,19 @@ def in_common(result):
         (["--allow_patient_overlap"], "which chose the run or its checkpoint"),
     ],
 )
-def test_an_evaluation_on_known_patients_is_refused_and_told_the_splits(world, tuned, asked, words):
+def test_an_evaluation_on_known_patients_is_refused_and_names_the_splits(
+    world, tuned, arguments, words
+):
     before = sorted(os.listdir(tuned))
-    code, _, errors = world.eval(tuned, *asked)
+    code, _, errors = world.eval(tuned, *arguments)
     assert code == 2 and words in errors, errors
     assert "The splits are train (12 cases), validation (6 cases), test (6 cases)" in errors
-    free = "--eval_split: validation" if "--selection_split=test" in asked else "--eval_split: test"
-    if "--selection_split=train[:50%]" in asked:
+    free = (
+        "--eval_split: validation"
+        if "--selection_split=test" in arguments
+        else "--eval_split: test"
+    )
+    if "--selection_split=train[:50%]" in arguments:
         free = "--selection_split: validation"
     assert errors.rstrip().endswith(f"Free for {free}.")  # never train, which is trained on
     assert sorted(os.listdir(tuned)) == before and "Traceback" not in errors
@@ -141,7 +149,7 @@ def test_an_evaluation_on_known_patients_is_refused_and_told_the_splits(world, t
     "mode", ["train_then_eval", "sweep", "label_efficiency", "repeats", "study"]
 )
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         ["--selection_split=test", "--eval_split=test"],
         ["--selection_split=validation"],  # the default --eval_split
@@ -150,22 +158,22 @@ def test_an_evaluation_on_known_patients_is_refused_and_told_the_splits(world, t
     ],
 )
 def test_every_mode_that_chooses_finds_out_before_it_trains(
-    world, tmp_path, never_trained, mode, asked
+    world, tmp_path, never_trained, mode, arguments
 ):
     if mode == "study":
         (tmp_path / "some.flags").write_text("\n".join(flags_of(tiny_runs.BASE)) + "\n")
         (tmp_path / "tune.flags").write_text("\n".join(flags_of(TUNE)) + "\n")
         first = f"{tmp_path}/some.flags"
-        given = [f"--simclr_recipe={first}", f"--micle_recipe={first}", "--mode=study"]
-        given += [f"--finetune_recipe={tmp_path}/tune.flags", "--sweep_learning_rates=0.1"]
-        given += ["--sweep_weight_decays=0"]
+        config_flags = [f"--simclr_recipe={first}", f"--micle_recipe={first}", "--mode=study"]
+        config_flags += [f"--finetune_recipe={tmp_path}/tune.flags", "--sweep_learning_rates=0.1"]
+        config_flags += ["--sweep_weight_decays=0"]
     else:
-        given = flags_of(TUNE.replace(dataset=None))
-        given += (
+        config_flags = flags_of(TUNE.replace(dataset=None))
+        config_flags += (
             ["--mode=train_then_eval", "--repeats=2"] if mode == "repeats" else [f"--mode={mode}"]
         )
     data = [*world.data, f"--data_dir={world.root}/tfds"]
-    code, _, errors = run(*data, *given, *asked, f"--model_dir={tmp_path}/run")
+    code, _, errors = run(*data, *config_flags, *arguments, f"--model_dir={tmp_path}/run")
     assert code == 2 and "patients" in errors and "Free for --" in errors, errors
     assert not list((tmp_path).glob("run/**/config.json"))
 
@@ -187,15 +195,15 @@ def test_a_point_of_a_sweep_may_be_judged_on_what_it_is_chosen_by(world, tuned, 
         evaluate.evaluate(config, world.builder, str(tuned), strategy, pictures=False)
 
 
-@pytest.mark.parametrize("asked", ["--selection_split=", "--selection_split=test"])
+@pytest.mark.parametrize("arguments", ["--selection_split=", "--selection_split=test"])
 def test_what_a_sweep_chose_a_run_on_is_not_reported_by_another_choice(
-    world, tuned, tmp_path, asked
+    world, tuned, tmp_path, arguments
 ):
     run_of_sweep = tmp_path / "lr_0.1_wd_0"
     shutil.copytree(tuned, run_of_sweep)
     saved = json.loads((run_of_sweep / "config.json").read_text())
     (run_of_sweep / "config.json").write_text(json.dumps({**saved, "mode": "sweep"}))
-    code, _, errors = world.eval(run_of_sweep, asked, "--eval_split=validation")
+    code, _, errors = world.eval(run_of_sweep, arguments, "--eval_split=validation")
     assert code == 2 and "'validation', which chose the run or its checkpoint" in errors
 
 
@@ -203,20 +211,24 @@ def test_the_split_of_selection_json_counts_until_the_choice_is_made_again(world
     run_of_before = tmp_path / "run"
     shutil.copytree(tuned, run_of_before)
     (run_of_before / "selection.json").write_text('{"split": "validation", "checkpoint": "ckpt-1"}')
-    asked = ["--selection_split=", "--eval_split=validation"]
-    code, _, errors = world.eval(run_of_before, *asked)
+    arguments = ["--selection_split=", "--eval_split=validation"]
+    code, _, errors = world.eval(run_of_before, *arguments)
     assert code == 2 and "6 of its 6 patients are in 'validation'" in errors
     saved = json.loads((run_of_before / "config.json").read_text())
     config = TUNE.replace(selection_split="test", eval_split="validation")
     of_run = {**saved, "prepared_dataset": data_json.name_of(world.builder)}
-    found = splits.check(config, world.builder, of_run, str(run_of_before))  # test chooses again
-    assert found["in_common"][0]["split"] == "test" and len(found["in_common"]) == 2
+    overlap = splits.check(config, world.builder, of_run, str(run_of_before))  # test chooses again
+    assert overlap["in_common"][0]["split"] == "test" and len(overlap["in_common"]) == 2
 
 
 def test_training_alone_refuses_a_selection_split_that_it_trains_on(world, tmp_path, never_trained):
-    given = [*world.data, *flags_of(TUNE.replace(dataset=None)), f"--data_dir={world.root}/tfds"]
-    asked = ["--mode=train", "--selection_split=train[:50%]", f"--model_dir={tmp_path}/run"]
-    code, _, errors = run(*given, *asked)
+    config_flags = [
+        *world.data,
+        *flags_of(TUNE.replace(dataset=None)),
+        f"--data_dir={world.root}/tfds",
+    ]
+    arguments = ["--mode=train", "--selection_split=train[:50%]", f"--model_dir={tmp_path}/run"]
+    code, _, errors = run(*config_flags, *arguments)
     assert code == 2 and "--train_split=train share 6 patients" in errors
     config = TUNE.replace(selection_split="validation", eval_split="nowhere")  # not looked at yet
     splits.check_selection(config, world.builder, to_choose=True)
@@ -231,34 +243,34 @@ def test_probes_are_not_judged_on_the_patients_they_are_fitted_on(world, pretrai
 # Allowed and said
 
 
-def test_what_is_allowed_is_counted_and_said(world, tuned):
-    asked = ["--eval_split=train[50%:]", "--eval_name=known", "--allow_patient_overlap"]
-    code, said, errors = world.eval(tuned, *asked)
+def test_what_is_allowed_is_counted_and_reported(world, tuned):
+    arguments = ["--eval_split=train[50%:]", "--eval_name=known", "--allow_patient_overlap"]
+    code, output, errors = world.eval(tuned, *arguments)
     assert code == 0, errors
     result = result_of(tuned, "_known")
     assert in_common(result) == {"selection": 0, "training": 6}
     assert result["patients"]["allowed"] and result["patients"]["evaluated"] == 6
-    assert "Warning: 6 of the 6 evaluated patients are known to the model" in said
-    assert "Evaluated: 6 of 24 cases: split 'train[50%:]'" in said
+    assert "Warning: 6 of the 6 evaluated patients are known to the model" in output
+    assert "Evaluated: 6 of 24 cases: split 'train[50%:]'" in output
 
 
 def test_a_clean_evaluation_says_that_it_is(world, tuned):
-    code, said, errors = world.eval(tuned, "--eval_split=test")
+    code, output, errors = world.eval(tuned, "--eval_split=test")
     assert code == 0, errors
     assert in_common(result_of(tuned)) == {"selection": 0, "training": 0}
-    said = " ".join(said.split())
-    assert "None of the 6 evaluated patients was chosen on ('validation') or trained on" in said
-    assert "Evaluated: 6 of 24 cases" in said and "Warning" not in said
+    output = " ".join(output.split())
+    assert "None of the 6 evaluated patients was chosen on ('validation') or trained on" in output
+    assert "Evaluated: 6 of 24 cases" in output and "Warning" not in output
 
 
 def test_pretraining_on_the_evaluated_patients_is_a_note(world, pretrained):
     """The encoder saw all of train, without labels; the probes only half of it."""
-    asked = ["--train_split=train[:50%]", "--eval_split=train[50%:]", "--eval_name=half"]
-    code, said, errors = world.eval(pretrained, *asked)
+    arguments = ["--train_split=train[:50%]", "--eval_split=train[50%:]", "--eval_name=half"]
+    code, output, errors = world.eval(pretrained, *arguments)
     assert code == 0, errors
     assert in_common(result_of(pretrained, "_half")) == {"probe": 0, "pretraining": 6}
-    assert "6 of the 6 evaluated patients were in the pretraining" in said
-    assert "Probes are fitted on 'train[:50%]', 6 cases of the same data" in said
+    assert "6 of the 6 evaluated patients were in the pretraining" in output
+    assert "Probes are fitted on 'train[:50%]', 6 cases of the same data" in output
 
 
 # Slices and chains of runs
@@ -296,8 +308,8 @@ def pretend(folder, builder, **values):
 
 def chain(root, builder, simclr, **values):
     """SimCLR on `simclr`, then MICLe on validation from its checkpoint; returns the latter."""
-    one = pretend(root / "simclr", builder, train_split=simclr)
-    start = f"{one}/ckpt-7"
+    simclr_run = pretend(root / "simclr", builder, train_split=simclr)
+    start = f"{simclr_run}/ckpt-7"
     return pretend(
         root / "micle", builder, micle=True, checkpoint=start, train_split="validation", **values
     )
@@ -306,17 +318,17 @@ def chain(root, builder, simclr, **values):
 @pytest.mark.parametrize("end", ["", "/saved_model/12", "/export/saved_model", "/ckpt-12"])
 def test_a_chain_of_runs_is_followed_to_its_beginning(world, tmp_path, end):
     config = TUNE.replace(eval_split="test", checkpoint=chain(tmp_path, world.builder, "all") + end)
-    found = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
-    rows = [(row["with"], row["split"], row["patients"]) for row in found["in_common"]]
+    overlap = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
+    rows = [(row["with"], row["split"], row["patients"]) for row in overlap["in_common"]]
     assert rows == [
         ("training", "train", 0),
         ("pretraining", "validation", 0),
         ("pretraining", "all", 6),
     ]
-    assert found["not_known"] == ""
-    said = " ".join(known_patients.notes({"patients": found}))
-    assert "6 of the 6 evaluated patients were in the pretraining on 'all' of derm_bags/" in said
-    assert not known_patients.warnings({"patients": found})
+    assert overlap["not_known"] == ""
+    notes = " ".join(known_patients.notes({"patients": overlap}))
+    assert "6 of the 6 evaluated patients were in the pretraining on 'all' of derm_bags/" in notes
+    assert not known_patients.warnings({"patients": overlap})
 
 
 def test_labels_of_a_run_that_it_began_from_count_as_training(world, tmp_path):
@@ -331,10 +343,10 @@ def test_weights_from_elsewhere_are_not_known(world, tmp_path, weights):
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "config.json").write_text('{"model_type": "vit"}')  # a usual name
     config = TUNE.replace(eval_split="test", checkpoint=str(tmp_path / weights))
-    found = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
-    assert [row["with"] for row in found["in_common"]] == ["training"]
+    overlap = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
+    assert [row["with"] for row in overlap["in_common"]] == ["training"]
     assert "Not known: the images behind the weights" in " ".join(
-        known_patients.notes({"patients": found})
+        known_patients.notes({"patients": overlap})
     )
 
 
@@ -343,19 +355,19 @@ def test_runs_that_began_from_one_another_end_the_list(world, tmp_path):
     pretend(one, world.builder, checkpoint=str(two))
     pretend(two, world.builder, checkpoint=str(one))
     config = TUNE.replace(eval_split="test", checkpoint=str(one))
-    found = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
-    assert len(found["in_common"]) == 3 and found["not_known"]
+    overlap = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
+    assert len(overlap["in_common"]) == 3 and overlap["not_known"]
 
 
 def test_pretraining_on_another_dataset_is_not_known(world, tmp_path):
     other = world.prepared(draw_cases(tmp_path / "other", {"train": 6, "test": 6}, seed=5))
     start = pretend(tmp_path / "simclr", other)
     config = TUNE.replace(eval_split="test", checkpoint=start)
-    found = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
-    row = found["in_common"][-1]
+    overlap = splits.check(config, world.builder, splits.of_run(config, world.builder), None)
+    row = overlap["in_common"][-1]
     assert row["patients"] is None and "another dataset" in row["why"]
     assert "Not known: patients in common with the pretraining on 'train' of" in " ".join(
-        known_patients.notes({"patients": found})
+        known_patients.notes({"patients": overlap})
     )
 
 
@@ -391,7 +403,7 @@ def chosen(world, short_encoders, tuned):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words", "cases"),
+    ("arguments", "words", "cases"),
     [
         ([], "81 of 81 cases: all splits (train ", 81),
         (["--eval_split=validation"], " of 81 cases: split 'validation' (there are train ", None),
@@ -399,44 +411,48 @@ def chosen(world, short_encoders, tuned):
     ],
 )
 def test_data_never_seen_is_evaluated_whole_unless_a_part_is_named(
-    world, chosen, outside, asked, words, cases
+    world, chosen, outside, arguments, words, cases
 ):
-    code, said, errors = world.eval(chosen, f"--manual_dir={outside}", "--eval_name=out", *asked)
+    code, output, errors = world.eval(
+        chosen, f"--manual_dir={outside}", "--eval_name=out", *arguments
+    )
     assert code == 0, errors
     result = result_of(chosen, "_out")
-    assert f"Evaluated: {cases or result['evaluated']['cases']}" in said and words in said
+    assert f"Evaluated: {cases or result['evaluated']['cases']}" in output and words in output
     assert result["evaluated"]["of"] == 81
     if cases:
         assert result["evaluated"]["cases"] == cases
     else:  # the named split alone, by the hash of the ids
         assert 0 < result["evaluated"]["cases"] == result["evaluated"]["cases_of_split"] < 30
-        assert "by a hash of the patients' ids" in said
+        assert "by a hash of the patients' ids" in output
     if cases == 10:
-        assert "its first 10 of 81 by --eval_steps" in said
+        assert "its first 10 of 81 by --eval_steps" in output
     assert in_common(result) == {"selection": None, "training": None}
-    assert "the selection on 'validation', the training on 'train' of " in said
+    assert "the selection on 'validation', the training on 'train' of " in output
 
 
 def test_a_table_s_own_splits_are_kept(world, chosen, tmp_path):
     other = draw_cases(tmp_path / "other", {"train": 5, "test": 4}, seed=8)
-    asked = [f"--manual_dir={other}", "--eval_name=own_splits"]
-    code, _, errors = world.eval(chosen, *asked)  # --eval_split is the run's, validation
+    arguments = [f"--manual_dir={other}", "--eval_name=own_splits"]
+    code, _, errors = world.eval(chosen, *arguments)  # --eval_split is the run's, validation
     assert code == 2 and "has no split 'validation'; it has: " in errors
-    code, said, errors = world.eval(chosen, *asked, "--eval_split=test")
+    code, output, errors = world.eval(chosen, *arguments, "--eval_split=test")
     assert code == 0, errors
-    assert "Evaluated: 4 of 9 cases: split 'test' (there are train 5, test 4)." in said
+    assert "Evaluated: 4 of 9 cases: split 'test' (there are train 5, test 4)." in output
 
 
 def test_a_pretraining_run_needs_a_part_of_other_data_for_its_probes(world, pretrained, outside):
-    code, said, errors = world.eval(pretrained, f"--manual_dir={outside}", "--eval_name=out")
+    code, output, errors = world.eval(pretrained, f"--manual_dir={outside}", "--eval_name=out")
     assert code == 0, errors
-    found = result_of(pretrained, "_out")["evaluated"]
-    split, fitted = found["probes_fitted_on"]
-    assert (found["split"], split) == ("validation", "train")
-    assert found["cases"] == found["cases_of_splits"]["validation"] and found["of"] == 81
-    assert fitted == found["cases_of_splits"]["train"]
-    assert f"Evaluated: {found['cases']} of 81 cases: split 'validation'" in said
-    assert f"Probes are fitted on 'train', {fitted} cases of the same data." in said
+    evaluated = result_of(pretrained, "_out")["evaluated"]
+    split, fitted = evaluated["probes_fitted_on"]
+    assert (evaluated["split"], split) == ("validation", "train")
+    assert (
+        evaluated["cases"] == evaluated["cases_of_splits"]["validation"] and evaluated["of"] == 81
+    )
+    assert fitted == evaluated["cases_of_splits"]["train"]
+    assert f"Evaluated: {evaluated['cases']} of 81 cases: split 'validation'" in output
+    assert f"Probes are fitted on 'train', {fitted} cases of the same data." in output
 
 
 def test_the_run_s_own_folder_prepared_again_is_not_data_never_seen(world, outside, tmp_path):
@@ -453,14 +469,16 @@ def test_the_run_s_own_folder_prepared_again_is_not_data_never_seen(world, outsi
             table.write("\n")
         again = world.prepared(other)
         assert again.info.full_name != builder.info.full_name
-        asked = config.replace(manual_dir=str(other), eval_split="train", eval_name="again")
-        assert splits.whole_if_unseen(asked, again, of_run).data.eval_split == "train"
+        config_of_copy = config.replace(
+            manual_dir=str(other), eval_split="train", eval_name="again"
+        )
+        assert splits.whole_if_unseen(config_of_copy, again, of_run).data.eval_split == "train"
         count = len(patients_of(again, "train"))
         with pytest.raises(
             UserError, match=f": {count} of its {count} patients are in 'train', which"
         ):
-            splits.check(asked, again, of_run, None)
-        clean = splits.check(asked.replace(eval_split="test"), again, of_run, None)
+            splits.check(config_of_copy, again, of_run, None)
+        clean = splits.check(config_of_copy.replace(eval_split="test"), again, of_run, None)
         assert clean["in_common"][0]["patients"] == 0
 
 
@@ -511,16 +529,18 @@ LAYOUTS = {  # name: (package, draws a folder, options, who divided it)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_of_every_layout_it_is_known_who_divided_it(tmp_path, layout):
     """Also of one that was prepared before that was written down."""
-    package, draw, options, who = LAYOUTS[layout]
+    package, draw, options, divided_by = LAYOUTS[layout]
     draw(tmp_path / "photos")
     config = package.folder_config(str(tmp_path / "photos"), **options)
     builder = package.Builder(config=config, data_dir=tmp_path / "tfds")
-    assert splits.divided_by_hash(builder) == (who == "hash")  # its metadata is not there yet
+    assert splits.divided_by_hash(builder) == (
+        divided_by == "hash"
+    )  # its metadata is not there yet
     builder.download_and_prepare()
-    assert splits.divided_by_hash(builder) == (who == "hash")
+    assert splits.divided_by_hash(builder) == (divided_by == "hash")
     again = package.Builder(config=config, data_dir=tmp_path / "tfds")
     assert again.info.metadata["splits_from"] in ("hash", "table", "official lists")
-    assert splits.divided_by_hash(again) == (who == "hash")
+    assert splits.divided_by_hash(again) == (divided_by == "hash")
 
 
 def test_two_copies_of_a_published_dataset_have_the_same_patients(tmp_path):
@@ -546,8 +566,10 @@ def test_two_copies_of_a_published_dataset_have_the_same_patients(tmp_path):
 
 @pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "flags").glob("*.flags")))
 def test_no_recipe_is_caught(world, recipe):
-    given = flags.parse(["", f"--flagfile={recipe}"]).given
-    is_study = given.get("mode") == "study"
-    for config in of_study(given).values() if is_study else [flags.config_from(given)]:
+    recipe_flags = flags.parse(["", f"--flagfile={recipe}"]).given
+    is_study = recipe_flags.get("mode") == "study"
+    for config in (
+        of_study(recipe_flags).values() if is_study else [flags.config_from(recipe_flags)]
+    ):
         config = config.replace(label_set="all", selection_metric="macro_auc")
         evaluate.check_splits(config, world.builder)

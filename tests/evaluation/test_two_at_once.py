@@ -26,8 +26,8 @@ def test_both_end_well_and_the_files_are_of_one(tiny_tuned, tmp_path, names):
         log = tmp_path / f"log{number}"
         processes.append(start([script, *flags], environments(1)[0], log, tmp_path))
     codes = finish(processes, timeout=240)
-    said = "\n".join((tmp_path / f"log{number}").read_text() for number in (0, 1))
-    assert codes == [0, 0], said
+    logs = "\n".join((tmp_path / f"log{number}").read_text() for number in (0, 1))
+    assert codes == [0, 0], logs
     for name in set(names):
         suffix = f"_{name}" if name else ""
         result = json.loads((folder / f"result{suffix}.json").read_text())

@@ -75,10 +75,10 @@ def photos(n, height, width, dtype=np.uint8):
     return np.random.default_rng(1).integers(0, high, (n, height, width, 3)).astype(dtype)
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     scale = np.abs(expected).max()
     assert scale > 1e-3  # zeros would agree with anything
-    np.testing.assert_allclose(found, expected, atol=1e-5 * scale, rtol=0)
+    np.testing.assert_allclose(actual, expected, atol=1e-5 * scale, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["pretrained", "tuned"])
@@ -91,16 +91,16 @@ def test_the_saved_model_equals_evaluation(world, load, name, size):
         tf.stack([decode_center_crop(image, 34) for image in encoded]), training=False
     )
     loaded = load(name)
-    for found in (
+    for outputs in (
         loaded(tf.constant(images)),
         loaded.signatures["serving_default"](images=tf.constant(images)),
         loaded.signatures["serving_bytes"](encoded=tf.stack(encoded)),
     ):
-        assert_close(found["embeddings"], expected["features"])
-        assert ("logits" in found) == ("probabilities" in found) == (name == "tuned")
+        assert_close(outputs["embeddings"], expected["features"])
+        assert ("logits" in outputs) == ("probabilities" in outputs) == (name == "tuned")
         if name == "tuned":
-            assert_close(found["logits"], expected["logits"])
-            assert_close(found["probabilities"], tf.nn.softmax(expected["logits"]))
+            assert_close(outputs["logits"], expected["logits"])
+            assert_close(outputs["probabilities"], tf.nn.softmax(expected["logits"]))
 
 
 def test_16_bit_images_give_what_their_fractions_of_white_are(world, load):
@@ -110,8 +110,8 @@ def test_16_bit_images_give_what_their_fractions_of_white_are(world, load):
     pixels = tf.image.resize(crop.astype(np.float32), [34, 34], "area")
     expected = of_the_run(world, "tuned")(pixels, training=False)
     loaded = load("tuned")
-    found = loaded.signatures["serving_uint16"](images=tf.constant(images))
-    assert_close(found["embeddings"], expected["features"])
+    outputs = loaded.signatures["serving_uint16"](images=tf.constant(images))
+    assert_close(outputs["embeddings"], expected["features"])
     assert_close(loaded(tf.constant(images))["logits"], expected["logits"])
 
 
@@ -122,19 +122,19 @@ def test_a_case_is_classified_by_the_mean_of_its_embeddings(world, load):
     expected = model(pixels, case_of_image=tf.zeros(3, tf.int32), num_cases=1)["logits"]
     loaded = load("tuned")
     case = tf.reduce_mean(loaded(tf.constant(images))["embeddings"], axis=0, keepdims=True)
-    found = loaded.signatures["classify"](embeddings=case)
-    assert_close(found["logits"], expected)
-    assert_close(found["probabilities"], tf.nn.softmax(expected))
+    outputs = loaded.signatures["classify"](embeddings=case)
+    assert_close(outputs["logits"], expected)
+    assert_close(outputs["probabilities"], tf.nn.softmax(expected))
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_probabilities_of_several_labels_are_sigmoids(multilabel):
     model = make_model(tiny_runs.FINETUNE, 2)
     embeddings = tf.random.stateless_uniform([5, 64], (0, 0))
-    found = network.classified(model, embeddings, multilabel)
-    of_one = (tf.sigmoid if multilabel else tf.nn.softmax)(found["logits"])
-    assert_close(found["probabilities"], of_one)
-    assert bool(np.allclose(tf.reduce_sum(of_one, 1), 1)) != multilabel
+    outputs = network.classified(model, embeddings, multilabel)
+    probabilities = (tf.sigmoid if multilabel else tf.nn.softmax)(outputs["logits"])
+    assert_close(outputs["probabilities"], probabilities)
+    assert bool(np.allclose(tf.reduce_sum(probabilities, 1), 1)) != multilabel
 
 
 @pytest.mark.parametrize("name", ["pretrained", "tuned"])
@@ -160,9 +160,9 @@ def test_gradients_reach_every_variable_and_statistics_move(world, load, name):
     network.outputs(model, evaluation_view(images, 34), training=True)
     moving = {v.ref() for v in loaded.variables} - {v.ref() for v in loaded.trainable_variables}
     expected = [v for part in network.parts(model) for v in part.non_trainable_variables]
-    found = [v for v in loaded.variables if v.ref() in moving]
-    assert len(found) == len(expected) > 0
-    for v, e in zip(found, expected):
+    statistics = [v for v in loaded.variables if v.ref() in moving]
+    assert len(statistics) == len(expected) > 0
+    for v, e in zip(statistics, expected):
         np.testing.assert_allclose(v, e, rtol=1e-4, atol=1e-6)
 
 
@@ -199,7 +199,7 @@ def test_a_run_in_mixed_precision_or_frozen_is_exported_in_float32_and_trainable
 
 
 @pytest.mark.slow
-def test_the_code_of_the_model_card_runs_without_ours(world):
+def test_the_code_of_the_model_card_runs_without_simclr_med(world):
     """All snippets; "Training it further" is 10 steps of fine-tuning, and the only one to print."""
     script = []
     for name, num_snippets in (("pretrained", 2), ("tuned", 4)):
@@ -329,8 +329,8 @@ def test_evaluation_exports_the_weights_it_has_without_their_checkpoint(
     expected = network.portable(config, len(classes))
     restore(expected, checkpoint)
     assert len(written[0].variables) == len(expected.variables)
-    for found, value in zip(written[0].variables, expected.variables):
-        np.testing.assert_array_equal(found.numpy(), value.numpy(), value.name)
+    for variable, value in zip(written[0].variables, expected.variables):
+        np.testing.assert_array_equal(variable.numpy(), value.numpy(), value.name)
 
 
 def test_the_checkpoint_that_validation_chose_is_exported(world, tmp_path):
@@ -339,23 +339,23 @@ def test_the_checkpoint_that_validation_chose_is_exported(world, tmp_path):
     selecting = tiny_runs.FINETUNE.replace(selection_split="test")
     pretraining = selecting.replace(train_mode="pretrain")  # there it is for sweeps
 
-    def taken(config, **said):
-        if said:
-            (tmp_path / "selection.json").write_text(json.dumps(said))
+    def exported(config, **selection_values):
+        if selection_values:
+            (tmp_path / "selection.json").write_text(json.dumps(selection_values))
         return os.path.basename(source.newest_or_chosen(config, str(tmp_path)))
 
-    assert taken(tiny_runs.FINETUNE) == taken(pretraining) == "ckpt-2"
+    assert exported(tiny_runs.FINETUNE) == exported(pretraining) == "ckpt-2"
     with pytest.raises(UserError, match="Run --mode=eval first"):
-        taken(selecting)
-    assert taken(selecting, checkpoint="ckpt-1") == "ckpt-2"  # an older version's
+        exported(selecting)
+    assert exported(selecting, checkpoint="ckpt-1") == "ckpt-2"  # an older version's
     for config in (selecting, tiny_runs.FINETUNE):  # evaluation may have been given a split
-        assert taken(config, checkpoint="ckpt-1", candidates=["ckpt-1", "ckpt-2"]) == "ckpt-1"
+        assert exported(config, checkpoint="ckpt-1", candidates=["ckpt-1", "ckpt-2"]) == "ckpt-1"
     early = dict(checkpoint="ckpt-1", candidates=["ckpt-1"])  # while training went on
-    assert taken(tiny_runs.FINETUNE, **early) == "ckpt-2"
+    assert exported(tiny_runs.FINETUNE, **early) == "ckpt-2"
     with pytest.raises(UserError, match="--selection_split=test has not yet chosen"):
-        taken(selecting)
+        exported(selecting)
     (tmp_path / "ckpt-2.index").write_bytes(b"half")  # then ckpt-1 is all there was to choose from
-    assert taken(selecting) == "ckpt-1"
+    assert exported(selecting) == "ckpt-1"
 
 
 def test_the_model_card_tells_data_metrics_and_what_is_unknown(world, tmp_path):
@@ -405,8 +405,8 @@ def test_other_peoples_weights_are_exported_without_a_run(world, tmp_path, monke
     assert "exported as they are" in card
     assert "The weights of a file or folder whose name is left out here, not trained" in card
     assert str(world) not in card
-    (kept,) = [f"--model_dir={tmp_path / 'kept'}"]
-    assert main(["run.py", "--mode=export", "--keep_identifiers", kept, *flags]) == 0
+    (out,) = [f"--model_dir={tmp_path / 'kept'}"]
+    assert main(["run.py", "--mode=export", "--keep_identifiers", out, *flags]) == 0
     card = (tmp_path / "kept" / "export" / "README.md").read_text()
     assert card.index("Not to hand on") < card.index("What it is")
     assert f"The weights of {world / 'pretrained'}, not trained further" in card
@@ -439,9 +439,14 @@ def test_the_model_card_says_what_was_trained_and_from_what_but_no_folder(
     published = config.replace(checkpoint="/home/anna/BiT-M-R50x1.npz")
     card = model_card.model_card(published, facts, str(tmp_path), [])
     assert "Initial weights: BiT-M-R50x1.npz (input range unit)" in card and "anna" not in card
-    kept = model_card.model_card(config.replace(keep_identifiers=True), facts, str(tmp_path), [])
-    assert kept.count("/home/anna/x") == len(folders) and "/home/anna/of_anna/" in kept
-    assert kept.index("Not to hand on") < kept.index("What it is")
+    with_identifiers = model_card.model_card(
+        config.replace(keep_identifiers=True), facts, str(tmp_path), []
+    )
+    assert (
+        with_identifiers.count("/home/anna/x") == len(folders)
+        and "/home/anna/of_anna/" in with_identifiers
+    )
+    assert with_identifiers.index("Not to hand on") < with_identifiers.index("What it is")
 
 
 def _with_groups(folder, groups, **more):
@@ -493,9 +498,9 @@ def test_the_model_card_shows_usual_or_named_subgroups_and_no_small_one(world, t
 
 def test_exported_files_hold_no_path_name_or_machine(world):
     """All bytes of the SavedModel, the Keras files and simclr_med.json; the model card too."""
-    told = {str(world), os.path.expanduser("~"), socket.gethostname(), "manual_dir", "photos"}
-    told = {text for text in told if len(text) > 4}  # less may be there by chance
-    told |= {os.path.dirname(os.path.dirname(model_card.__file__))}  # of the code
+    private = {str(world), os.path.expanduser("~"), socket.gethostname(), "manual_dir", "photos"}
+    private = {text for text in private if len(text) > 4}  # less may be there by chance
+    private |= {os.path.dirname(os.path.dirname(model_card.__file__))}  # of the code
     files = [path for path in (world / "tuned" / "export").rglob("*") if path.is_file()]
     assert len(files) >= 6
     for path in files:
@@ -503,12 +508,12 @@ def test_exported_files_hold_no_path_name_or_machine(world):
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 parts += [archive.read(name) for name in archive.namelist()]
-        for text in told:
+        for text in private:
             assert not any(text.encode() in part for part in parts), (path, text)
 
 
 @pytest.mark.parametrize("flag", ["--model_dir", "--checkpoint"])
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_computed(
     world, tmp_path, monkeypatch, capsys, flag
 ):
     monkeypatch.setattr(network, "portable", None)  # nothing is built
@@ -526,8 +531,8 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
         advice = "Give another --model_dir"
     before = sorted(tmp_path.rglob("*"))
     assert main(["run.py", "--mode=export", *flags]) == 2
-    said = capsys.readouterr().err
-    assert "cannot be written (Not a directory)" in said and advice in said
+    errors = capsys.readouterr().err
+    assert "cannot be written (Not a directory)" in errors and advice in errors
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -28,8 +28,8 @@ for name in stored:
     if name != "images":
         model = keras.models.load_model(f"{sys.argv[2]}/{name}/encoder_keras3.keras")
         assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
-        found = np.asarray(model(stored["images"]))
-        print(name, np.abs(found - stored[name]).max() / np.abs(stored[name]).max())
+        features = np.asarray(model(stored["images"]))
+        print(name, np.abs(features - stored[name]).max() / np.abs(stored[name]).max())
 """
 
 
@@ -76,9 +76,9 @@ def test_keras_3_gives_the_same_features(written):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = dict(line.split() for line in done.stdout.splitlines())
-    assert set(found) == set(ENCODERS)
-    assert all(float(difference) < 1e-5 for difference in found.values()), found
+    differences = dict(line.split() for line in done.stdout.splitlines())
+    assert set(differences) == set(ENCODERS)
+    assert all(float(difference) < 1e-5 for difference in differences.values()), differences
 
 
 def test_selective_kernels_are_refused(tmp_path):

@@ -58,23 +58,23 @@ def test_onnx_equals_the_model_in_memory(monkeypatch, tmp_path, name):
         images = photos(*size)
         pixels = evaluation_view(tf.constant(images), config.augment.image_size)
         expected = model(pixels, training=False)
-        found = dict(zip(names, session.run(names, {"images": images})))
-        for of_onnx, of_model in (("embeddings", "features"), ("logits", "logits")):
-            if of_model in expected:
-                scale = np.abs(expected[of_model]).max()
+        outputs = dict(zip(names, session.run(names, {"images": images})))
+        for onnx_name, model_name in (("embeddings", "features"), ("logits", "logits")):
+            if model_name in expected:
+                scale = np.abs(expected[model_name]).max()
                 assert scale > 1e-3
                 np.testing.assert_allclose(
-                    found[of_onnx], expected[of_model], atol=1e-5 * scale, rtol=0
+                    outputs[onnx_name], expected[model_name], atol=1e-5 * scale, rtol=0
                 )
-                if of_onnx == "logits":
-                    probabilities = tf.nn.softmax(expected[of_model])
-                    np.testing.assert_allclose(found["probabilities"], probabilities, atol=1e-5)
+                if onnx_name == "logits":
+                    probabilities = tf.nn.softmax(expected[model_name])
+                    np.testing.assert_allclose(outputs["probabilities"], probabilities, atol=1e-5)
     assert names == ["embeddings", *(["logits", "probabilities"] if classes else [])]
     (images,) = session.get_inputs()
     assert images.shape == ["batch", "height", "width", 3]
     assert all(output.shape[0] == "batch" for output in session.get_outputs())
-    told = session.get_modelmeta().custom_metadata_map
-    assert {key: json.loads(value) for key, value in told.items()} == facts
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert {key: json.loads(value) for key, value in metadata.items()} == facts
     if name != "tuned":  # the model card has the same code for all
         return
     card = model_card_loading.snippets(facts, ["model.onnx"])

@@ -43,7 +43,7 @@ REFUSED = {
 }
 
 
-def made(config, classes=CLASSES):
+def random_model(config, classes=CLASSES):
     """Returns a model with random scales and statistics, and its facts."""
     model = network.portable(config, len(classes))
     rng = np.random.default_rng(0)
@@ -74,22 +74,22 @@ pixels = torch.from_numpy(np.load(folder + "/pixels.npy")).permute(0, 3, 1, 2)
 networks = {"timm": timm.create_model(name, num_classes=3)}
 if name in ("resnet50", "resnet101"):
     networks["torchvision"] = getattr(torchvision.models, name)(num_classes=3)
-found = {}
+outputs = {}
 with torch.no_grad():
     for library, network in networks.items():
         network.load_state_dict(tensors)  # strictly
-        found[library] = network.eval()(pixels).numpy()
+        outputs[library] = network.eval()(pixels).numpy()
     encoder = timm.create_model(name, num_classes=0)
     encoder.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(("fc.", "head."))})
-    found["features"] = encoder.eval()(pixels).numpy()
-np.savez(folder + "/found.npz", **found)
+    outputs["features"] = encoder.eval()(pixels).numpy()
+np.savez(folder + "/outputs.npz", **outputs)
 """
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     scale = np.abs(expected).max()
     assert scale > 1e-3  # zeros would agree with anything
-    np.testing.assert_allclose(found, expected, atol=1e-4 * scale, rtol=0)
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * scale, rtol=0)
 
 
 @needs_torch
@@ -97,7 +97,7 @@ def assert_close(found, expected):
 @pytest.mark.one_stack
 @pytest.mark.parametrize("name", TWINS)
 def test_pytorch_gives_the_features_and_logits(tmp_path, capsys, name):
-    model, facts = made(TWINS[name])
+    model, facts = random_model(TWINS[name])
     torch_file.write(model, facts, str(tmp_path))
     _, about = read(tmp_path / "model.safetensors")
     size = facts["image_size"]
@@ -106,13 +106,13 @@ def test_pytorch_gives_the_features_and_logits(tmp_path, capsys, name):
     normalised = (pixels - np.float32(about["mean"])) / np.float32(about["std"])
     np.save(tmp_path / "pixels.npy", normalised)
     subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path), name], check=True, timeout=300)
-    found = np.load(tmp_path / "found.npz")
-    assert ("torchvision" in found) == (name in ("resnet50", "resnet101"))
-    for key in found:
-        assert_close(found[key], expected["features" if key == "features" else "logits"])
+    outputs = np.load(tmp_path / "outputs.npz")
+    assert ("torchvision" in outputs) == (name in ("resnet50", "resnet101"))
+    for key in outputs:
+        assert_close(outputs[key], expected["features" if key == "features" else "logits"])
     assert about["architecture"] == name and 0 < about["largest_difference"] <= 1e-4
-    said = capsys.readouterr().out
-    assert f"timm's {name}; in PyTorch features and logits differ by at most" in said
+    output = capsys.readouterr().out
+    assert f"timm's {name}; in PyTorch features and logits differ by at most" in output
     assert {key: about[key] for key in facts} == facts  # nothing else of them
     assert "torch" in about["checked_with"]
 
@@ -127,7 +127,7 @@ def test_features_that_differ_are_refused(tmp_path, monkeypatch, config):
     """SAME padding, and strides elsewhere: weights that fit by name and shape, loaded strictly."""
     monkeypatch.setattr(torch_names, "twin", lambda facts: "resnet50")
     with pytest.raises(UserError, match=r"differ by [1-9]\.\de-0[12] of the largest"):
-        torch_file.write(*made(config), str(tmp_path))
+        torch_file.write(*random_model(config), str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -178,38 +178,38 @@ def test_sizes_are_those_at_which_both_paddings_are_the_same(size):
     alike = same.shape == padded.shape and bool(tf.reduce_all(same == padded))
     facts = {"encoder": "resnet", "resnet_depth": 50, "width_multiplier": 1, "sk_ratio": 0.0}
     try:
-        found = torch_names.twin({**facts, "se_ratio": 0.0, "image_size": size}) == "resnet50"
+        has_twin = torch_names.twin({**facts, "se_ratio": 0.0, "image_size": size}) == "resnet50"
     except UserError:
-        found = False
-    assert found == alike
+        has_twin = False
+    assert has_twin == alike
 
 
 def test_names_and_axes(one_block):
     """Names as in torchvision and timm; kernels [out, in, height, width]."""
-    model, _ = made(BASE.replace(se_ratio=0.25))
-    found = torch_names.weights(model.encoder)
+    model, _ = random_model(BASE.replace(se_ratio=0.25))
+    tensors = torch_names.weights(model.encoder)
     norm = {"weight", "bias", "running_mean", "running_var"}
     block = {f"conv{n}.weight" for n in (1, 2, 3)} | {f"bn{n}.{p}" for n in (1, 2, 3) for p in norm}
     block |= {"downsample.0.weight", *(f"downsample.1.{part}" for part in norm)}
     block |= {f"se.{name}.{part}" for name in ("fc1", "fc2") for part in ("weight", "bias")}
-    assert {name.removeprefix("layer1.0.") for name in found if "layer1.0." in name} == block
-    assert {name for name in found if "layer" not in name} == {
+    assert {name.removeprefix("layer1.0.") for name in tensors if "layer1.0." in name} == block
+    assert {name for name in tensors if "layer" not in name} == {
         "conv1.weight",
         *(f"bn1.{part}" for part in norm),
     }
     kernel = model.encoder.stem.body[0].conv2d.kernel.numpy()
-    assert found["conv1.weight"][5, 2, 3, 1] == kernel[3, 1, 2, 5]
-    assert found["layer1.0.conv2.weight"].shape == (64, 64, 3, 3)
-    bit, _ = made(BASE.replace(encoder="bit", input_range="caffe"))
-    found = torch_names.weights(bit.encoder)
+    assert tensors["conv1.weight"][5, 2, 3, 1] == kernel[3, 1, 2, 5]
+    assert tensors["layer1.0.conv2.weight"].shape == (64, 64, 3, 3)
+    bit, _ = random_model(BASE.replace(encoder="bit", input_range="caffe"))
+    tensors = torch_names.weights(bit.encoder)
     unit = {f"norm{n}.{part}" for n in (1, 2, 3) for part in ("weight", "bias")}
     unit |= {f"conv{n}.weight" for n in (1, 2, 3)} | {"downsample.conv.weight"}
-    at = "stages.0.blocks.0."
-    assert {name.removeprefix(at) for name in found if name.startswith(at)} == unit
-    others = {name for name in found if not name.startswith("stages")}
-    assert others == {"stem.conv.weight", "norm.weight", "norm.bias"}
+    prefix = "stages.0.blocks.0."
+    assert {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)} == unit
+    outside_stages = {name for name in tensors if not name.startswith("stages")}
+    assert outside_stages == {"stem.conv.weight", "norm.weight", "norm.bias"}
     kernel = bit.encoder.stem.conv.kernel.numpy()  # of BGR: PyTorch's sees RGB
-    assert found["stem.conv.weight"][5, 0, 3, 1] == kernel[3, 1, 2, 5]
+    assert tensors["stem.conv.weight"][5, 0, 3, 1] == kernel[3, 1, 2, 5]
 
 
 @pytest.mark.parametrize("input_range", ["unit", "symmetric", "caffe"])
@@ -219,19 +219,19 @@ def test_mean_and_deviation_are_the_input_range(input_range):
     images = np.random.default_rng(0).random((2, 4, 4, 3)).astype(np.float32)
     expected = to_range(tf.constant(images), input_range).numpy()
     about = torch_names.NORMALIZATION[input_range]
-    found = (images - about["mean"]) / about["std"]
-    found = found[..., ::-1] if input_range == "caffe" else found
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    normalised = (images - about["mean"]) / about["std"]
+    normalised = normalised[..., ::-1] if input_range == "caffe" else normalised
+    np.testing.assert_allclose(normalised, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_the_difference_is_that_of_the_worst_image():
     expected = np.float32([[1, -2], [100, 0], [0, 0]])
-    found = expected + np.float32([[0, 0.02], [0.5, 0], [0, 0]])
-    assert abs(torch_file.largest_difference(expected, found) - 0.01) < 1e-6
-    found[2, 0] = 1e-9
-    assert torch_file.largest_difference(expected, found) == np.inf
-    found[0, 0] = np.nan
-    assert np.isnan(torch_file.largest_difference(expected, found))
+    actual = expected + np.float32([[0, 0.02], [0.5, 0], [0, 0]])
+    assert abs(torch_file.largest_difference(expected, actual) - 0.01) < 1e-6
+    actual[2, 0] = 1e-9
+    assert torch_file.largest_difference(expected, actual) == np.inf
+    actual[0, 0] = np.nan
+    assert np.isnan(torch_file.largest_difference(expected, actual))
 
 
 def test_pictures_are_of_the_range_and_differ():

@@ -68,7 +68,7 @@ def case_step(net):
             tf.constant([3, 4]),
             replica=replica,
             num_replicas=replicas,
-            real=real,
+            valid=real,
         )
         with tf.GradientTape() as tape:
             logits = net(tf.cast(images, tf.float64), training=True, **case_of_image(real, real))

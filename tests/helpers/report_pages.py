@@ -118,7 +118,7 @@ def made_case(n=40, num_classes=3, multilabel=False, seed=0, names=None):
     labelled = cases.labelled
     rows = {"trained": row_of(truth[labelled], scores[labelled], names)}
     rows["untrained"] = {**rows["trained"], "macro_auc": 0.4567}
-    shown = strips.wanted(cases, scores, features).pictures
+    shown = strips.choose_cases(cases, scores, features).pictures
     pictures = {i: rng.integers(0, 255, (20, 30, 3), np.uint8) for i in shown[1:]}  # one is missing
     config = {**Config().replace(dataset="a<b", micle=True).to_dict(), "class_names": list(names)}
     view = report.View(cases, scores, names, features, pictures, config)

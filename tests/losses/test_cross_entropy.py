@@ -43,8 +43,10 @@ def test_soft_targets_equal_a_loop(weights):
     logits = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
     labels = np.array([2, -1, 0, 1])
     shares = np.array([[0.4, 0, 0.6], [0, 0, 0], [1, 0, 0], [0.2, 0.5, 0.3]], np.float32)
-    given = None if weights is None else tf.constant(weights)
-    loss, accuracy = losses.supervised(tf.constant(labels), tf.constant(logits), given, shares)
+    class_weights = None if weights is None else tf.constant(weights)
+    loss, accuracy = losses.supervised(
+        tf.constant(labels), tf.constant(logits), class_weights, shares
+    )
     total = norm = 0.0
     for case in range(4):
         for c in range(3):
@@ -60,7 +62,7 @@ def test_soft_targets_equal_a_loop(weights):
 def test_shares_of_one_label_are_that_label(weights):
     logits = tf.constant(np.random.default_rng(4).normal(size=(5, 3)).astype(np.float32))
     labels = tf.constant([2, -1, 0, 1, 1])
-    given = None if weights is None else tf.constant(weights)
-    hard = losses.supervised(labels, logits, given)
-    soft = losses.supervised(labels, logits, given, tf.one_hot(labels, 3))
+    class_weights = None if weights is None else tf.constant(weights)
+    hard = losses.supervised(labels, logits, class_weights)
+    soft = losses.supervised(labels, logits, class_weights, tf.one_hot(labels, 3))
     np.testing.assert_allclose(soft, hard, rtol=1e-6)

@@ -87,9 +87,9 @@ def test_chance_is_the_loss_of_views_that_are_all_alike(patients, chunk):
         nt_xent_chunk=chunk,
     )
     np.testing.assert_allclose(metrics["contrast_chance_loss"], loss, rtol=1e-6, atol=1e-6)
-    others = [sum(p != q for q in patients) for p in patients]
-    assert float(metrics["contrast_negatives"]) == pytest.approx(2 * np.mean(others))
-    chance = np.mean([1 / (1 + n) for n in others])
+    num_negatives = [sum(p != q for q in patients) for p in patients]
+    assert float(metrics["contrast_negatives"]) == pytest.approx(2 * np.mean(num_negatives))
+    chance = np.mean([1 / (1 + n) for n in num_negatives])
     assert float(metrics["contrast_chance_acc"]) == pytest.approx(chance)
 
 
@@ -109,7 +109,7 @@ def test_nt_xent_is_computed_in_float32(dtype):
     np.testing.assert_allclose(loss, exact, rtol=1e-6)
 
 
-def value_and_slopes(loss_of, z1, z2):
+def value_and_gradient(loss_of, z1, z2):
     """Returns what `loss_of` returns, and the gradient of its first result, as NumPy."""
     z = tf.constant(np.stack([z1, z2]), tf.float32)
     with tf.GradientTape() as tape:
@@ -135,12 +135,12 @@ def test_in_chunks_the_loss_is_that_of_one_piece(chunk, patients, compiled):
     def in_chunks(z1, z2):
         return losses.nt_xent_in_chunks(z1, z2, **options, chunk=chunk)
 
-    expected, slopes = value_and_slopes(in_one_piece, z1, z2)
-    found, found_slopes = value_and_slopes(in_chunks, z1, z2)
+    expected, gradient = value_and_gradient(in_one_piece, z1, z2)
+    chunked, chunked_gradient = value_and_gradient(in_chunks, z1, z2)
     assert 0 < expected[1] < 1
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    np.testing.assert_allclose(found_slopes, slopes, atol=1e-6 * np.abs(slopes).max())
-    np.testing.assert_allclose(found[0], slow_nt_xent(z1, z2, 0.4, patients), rtol=1e-6)
+    np.testing.assert_allclose(chunked, expected, rtol=1e-6)
+    np.testing.assert_allclose(chunked_gradient, gradient, atol=1e-6 * np.abs(gradient).max())
+    np.testing.assert_allclose(chunked[0], slow_nt_xent(z1, z2, 0.4, patients), rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -153,12 +153,12 @@ def test_in_chunks_nt_xent_equals_the_reference(golden, case):
             z1, z2, temperature=options["temperature"], normalize=options["hidden_norm"], chunk=3
         )
 
-    found, slopes = value_and_slopes(in_chunks, *np.split(numbers[f"{case}/hidden"], 2))
-    np.testing.assert_allclose(found[0], numbers[f"{case}/loss"], rtol=2e-6, atol=2e-6)
-    np.testing.assert_allclose(found[1], numbers[f"{case}/contrast_acc"], atol=1e-6)
-    np.testing.assert_allclose(found[2], numbers[f"{case}/contrast_entropy"], atol=1e-5)
-    expected = numbers[f"{case}/grad"].reshape(slopes.shape)
-    assert np.abs(slopes - expected).max() <= 2e-6 * max(np.abs(expected).max(), 1e-6)
+    values, gradient = value_and_gradient(in_chunks, *np.split(numbers[f"{case}/hidden"], 2))
+    np.testing.assert_allclose(values[0], numbers[f"{case}/loss"], rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(values[1], numbers[f"{case}/contrast_acc"], atol=1e-6)
+    np.testing.assert_allclose(values[2], numbers[f"{case}/contrast_entropy"], atol=1e-5)
+    expected = numbers[f"{case}/grad"].reshape(gradient.shape)
+    assert np.abs(gradient - expected).max() <= 2e-6 * max(np.abs(expected).max(), 1e-6)
 
 
 def largest_tensor(loss_of, b):
@@ -183,10 +183,10 @@ def largest_tensor(loss_of, b):
     return max(shape.num_elements() or 0 for shape in shapes)
 
 
-def test_in_chunks_no_more_rows_are_held_than_asked_for():
+def test_in_chunks_no_more_rows_are_in_memory_than_requested():
     options = dict(temperature=0.1, group_ids=tf.range(64))
-    whole = largest_tensor(lambda z1, z2: losses.nt_xent(z1, z2, **options), 64)
-    assert whole == 64 * 128
+    unchunked = largest_tensor(lambda z1, z2: losses.nt_xent(z1, z2, **options), 64)
+    assert unchunked == 64 * 128
     chunked = lambda z1, z2: losses.nt_xent_in_chunks(z1, z2, **options, chunk=8)  # noqa: E731
     assert largest_tensor(chunked, 64) == 8 * 128
 
@@ -203,15 +203,15 @@ def test_a_method_shows_the_same_metrics_with_and_without_chunks():
     z = tf.random.stateless_normal([10, 3], [3, 4])
     batch = {"patient": tf.constant([1, 2, 1, 3, 4])}
     for name in ("simclr", "micle"):
-        (_, expected), (_, found) = (
+        (_, expected), (_, chunked) = (
             METHODS[name].loss(
                 {"projection": z}, batch, temperature=0.5, hidden_norm=True, nt_xent_chunk=chunk
             )
             for chunk in (0, 2)
         )
-        assert list(found) == list(expected)
+        assert list(chunked) == list(expected)
         for metric, value in expected.items():
-            np.testing.assert_allclose(found[metric], value, rtol=1e-6, err_msg=metric)
+            np.testing.assert_allclose(chunked[metric], value, rtol=1e-6, err_msg=metric)
 
 
 def test_masked_cross_entropy_is_the_mean_over_labelled_examples():
@@ -237,12 +237,12 @@ def test_gradient_equals_finite_differences_of_equation_1():
         loss, _, _ = losses.nt_xent(a, b, temperature=0.5, group_ids=tf.constant(groups))
     gradients = tape.gradient(loss, [a, b])
     for side, gradient in enumerate(gradients):
-        for at in np.ndindex(3, 4):
+        for index in np.ndindex(3, 4):
             up, down = np.stack([z1, z2]), np.stack([z1, z2])
-            up[side][at] += step
-            down[side][at] -= step
-            slope = slow_nt_xent(*up, 0.5, groups) - slow_nt_xent(*down, 0.5, groups)
-            assert gradient.numpy()[at] == pytest.approx(slope / (2 * step), abs=2e-6)
+            up[side][index] += step
+            down[side][index] -= step
+            difference = slow_nt_xent(*up, 0.5, groups) - slow_nt_xent(*down, 0.5, groups)
+            assert gradient.numpy()[index] == pytest.approx(difference / (2 * step), abs=2e-6)
 
 
 def test_accuracy_and_entropy_equal_numpy():

@@ -1,4 +1,4 @@
-"""Paired differences against loops, p-values under the null, and sentences for what cannot be."""
+"""Paired differences against loops, p-values under the null, and errors for what cannot be compared."""
 
 import dataclasses
 import itertools
@@ -78,7 +78,7 @@ HEAD = "case_id,patient_id,truth,prediction,a,b\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ("", "lacks the column case_id"),
         ("case_id,truth,prediction,a\n1,a,a,1\n", "lacks the column patient_id"),
@@ -94,10 +94,10 @@ HEAD = "case_id,patient_id,truth,prediction,a,b\n"
         ("\0", "cannot be read as a table|lacks the column"),
     ],
 )
-def test_a_damaged_table_is_refused_with_its_place(tmp_path, text, sentence):
+def test_a_damaged_table_is_refused_with_its_place(tmp_path, text, message):
     path = tmp_path / "predictions.csv"
     path.write_text(text)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=message):
         read_predictions(str(path))
     path.write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(UserError, match="cannot be read as a table"):
@@ -114,7 +114,7 @@ def test_what_an_item_of_runs_means(tmp_path):
     assert runs_of(str(tmp_path / "plain:nih")) == [named]
     assert runs_of(named) == [named]
     assert runs_of(str(tmp_path / "many")) == seeds  # by number, not by letters
-    for text, sentence in (
+    for text, message in (
         (str(tmp_path / "none"), "there is no run in .*none"),
         (str(tmp_path / "none.csv"), "there is no file .*none.csv"),
         (
@@ -124,7 +124,7 @@ def test_what_an_item_of_runs_means(tmp_path):
         (str(tmp_path / "many:nih"), "seed_2 holds no predictions_nih.csv"),
         (str(tmp_path), "--mode=eval --model_dir="),
     ):
-        with pytest.raises(UserError, match=sentence):
+        with pytest.raises(UserError, match=message):
             runs_of(text)
 
 
@@ -163,16 +163,16 @@ def test_p_values_equal_a_loop_over_all_swaps_of_patients():
         "macro_ap": (lambda r: metrics.macro_average_precision(r.truth, r.scores), ranked),
         "ece": (lambda r: metrics.expected_calibration_error(r.truth, r.scores), (a, b)),
     }
-    found = compare.compare([a], [b], seed=0)
-    assert set(found) == set(values)
+    compared = compare.compare([a], [b], seed=0)
+    assert set(compared) == set(values)
     for name, (metric, (one, other)) in values.items():
         slow = []
         for mask in itertools.product((False, True), repeat=len(names)):
             x, y = swapped(one, other, names[list(mask)])
             slow.append(metric(y) - metric(x))
-        assert found[name]["difference"] == pytest.approx(slow[0]), name
+        assert compared[name]["difference"] == pytest.approx(slow[0]), name
         expected = np.mean(np.abs(slow) >= abs(slow[0]) - 1e-12)
-        assert found[name]["p"] == pytest.approx(expected), name
+        assert compared[name]["p"] == pytest.approx(expected), name
 
 
 def test_scores_on_another_scale_make_no_difference_to_areas():
@@ -214,12 +214,12 @@ def test_pairing_makes_differences_more_certain_than_their_numbers():
 
 
 def test_p_values_of_equally_good_models_are_roughly_uniform():
-    found = []
+    comparisons = []
     for seed in range(200):
         runs = [predictions(seed, n=90, patients=60, noise_seed=i) for i in (0, 1)]
-        found.append(compare.compare(runs[:1], runs[1:], seed=seed, permutations=199))
+        comparisons.append(compare.compare(runs[:1], runs[1:], seed=seed, permutations=199))
     for name in ("macro_auc", "macro_ap"):
-        p = np.array([row[name]["p"] for row in found])
+        p = np.array([row[name]["p"] for row in comparisons])
         assert 0.01 <= (p < 0.05).mean() <= 0.10, name  # binomial: 0.05 +- 3 x 0.015
         for level in (0.25, 0.5, 0.75):
             assert abs((p < level).mean() - level) < 0.11, name  # 3 x 0.035
@@ -318,29 +318,29 @@ def test_cases_and_classes_in_another_order_are_the_same():
         class_names=tuple(NAMES[c] for c in columns),
     )
     expected = compare.compare([a], [b], seed=0, permutations=100)
-    found = compare.compare([a], [shuffled], seed=0, permutations=100)
+    compared = compare.compare([a], [shuffled], seed=0, permutations=100)
     for name, row in expected.items():
-        assert found[name]["b"] == pytest.approx(row["b"])
-        assert found[name]["difference_95"] == pytest.approx(row["difference_95"])
-        assert found[name]["p"] == pytest.approx(row["p"])
+        assert compared[name]["b"] == pytest.approx(row["b"])
+        assert compared[name]["difference_95"] == pytest.approx(row["difference_95"])
+        assert compared[name]["p"] == pytest.approx(row["p"])
 
 
 def test_a_label_that_one_run_could_not_learn_counts_for_neither():
     a, b = multilabel(1), multilabel(2)
     scores = b.scores.copy()
     scores[:, 1] = NAN
-    found = compare.compare([a], [dataclasses.replace(b, scores=scores)], seed=0)
+    compared = compare.compare([a], [dataclasses.replace(b, scores=scores)], seed=0)
     aucs = metrics.per_class_areas(metrics.rankings(a.truth, a.scores))[0]
-    assert found["macro_auc"]["a"] == pytest.approx(aucs[[0, 2]].mean())
+    assert compared["macro_auc"]["a"] == pytest.approx(aucs[[0, 2]].mean())
     ece = metrics.expected_calibration_error(a.truth[:, [0, 2]], a.scores[:, [0, 2]])
-    assert found["ece"]["a"] == pytest.approx(ece)
+    assert compared["ece"]["a"] == pytest.approx(ece)
 
 
 def test_what_cannot_be_compared_is_refused():
     a = predictions(0, path="A.csv")
-    some = dataclasses.replace(a.take(np.arange(50)), path="B.csv")
+    subset = dataclasses.replace(a.take(np.arange(50)), path="B.csv")
     with pytest.raises(UserError, match=r"A.csv and B.csv hold different cases: 50 in common, 10 "):
-        compare.compare([a], [some], seed=0)
+        compare.compare([a], [subset], seed=0)
     truth = a.truth.copy()
     truth[7] = (truth[7] + 1) % 3
     with pytest.raises(UserError, match=r"agree on the truth of 1 \(case007\) cases"):
@@ -359,8 +359,8 @@ def test_what_cannot_be_compared_is_refused():
 
 def test_drop_adds_the_uncertainty_of_two_independent_sets():
     inside, outside = predictions(0, 2.0, n=80), predictions(1, 0.5, n=80)
-    found = compare.drop(inside, outside)
-    row = found["macro_auc"]
+    drops = compare.drop(inside, outside)
+    row = drops["macro_auc"]
     assert row["inside"] == pytest.approx(metrics.macro_roc_auc(inside.truth, inside.scores))
     assert row["outside"] == pytest.approx(metrics.macro_roc_auc(outside.truth, outside.scores))
     assert row["drop"] == pytest.approx(row["inside"] - row["outside"])
@@ -377,12 +377,12 @@ def test_drop_adds_the_uncertainty_of_two_independent_sets():
 def test_drop_averages_the_classes_that_both_sets_have():
     inside, outside = predictions(0, n=80), predictions(1, n=80)
     outside = outside.take(outside.truth != 1)
-    found = compare.drop(inside, outside)
-    assert found["macro_auc"]["over"] == ["acne", "mole, other"] and "over" not in found["top_1"]
+    drops = compare.drop(inside, outside)
+    assert drops["macro_auc"]["over"] == ["acne", "mole, other"] and "over" not in drops["top_1"]
     aucs = metrics.per_class_areas(metrics.rankings(inside.truth, inside.scores))[0]
-    assert found["macro_auc"]["inside"] == pytest.approx(aucs[[0, 2]].mean())
+    assert drops["macro_auc"]["inside"] == pytest.approx(aucs[[0, 2]].mean())
     recalls = metrics.recalls(inside.truth, inside.scores)
-    assert found["balanced_accuracy"]["inside"] == pytest.approx(recalls[[0, 2]].mean())
+    assert drops["balanced_accuracy"]["inside"] == pytest.approx(recalls[[0, 2]].mean())
 
 
 def config_of(runs, **values):
@@ -401,8 +401,8 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
     text = " ".join(capsys.readouterr().out.split())  # a long path breaks a line anywhere
     assert "macro-AUC" in text and "60 cases of" in text and "mean of 2 runs" in text
     assert "corrected for the 10 p-values shown" in text
-    found = json.loads((out / "compare.json").read_text())
-    assert [(f["a"], f["b"], f["repeats_b"]) for f in found] == [
+    comparisons = json.loads((out / "compare.json").read_text())
+    assert [(f["a"], f["b"], f["repeats_b"]) for f in comparisons] == [
         (runs[0], runs[1], 1),
         (runs[0], runs[2], 2),
     ]
@@ -413,9 +413,9 @@ def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
         permutations=100,
     )
     for name, row in again.items():
-        kept = {key: found[0]["metrics"][name][key] for key in row}
-        assert kept == row
-    rows = [row for comparison in found for row in comparison["metrics"].values()]
+        stored = {key: comparisons[0]["metrics"][name][key] for key in row}
+        assert stored == row
+    rows = [row for comparison in comparisons for row in comparison["metrics"].values()]
     p_values = [row["p"] for row in rows]
     assert min(row["p_holm"] for row in rows) == pytest.approx(min(1, 10 * min(p_values)))
     lines = (out / "compare.csv").read_text().splitlines()

@@ -49,15 +49,22 @@ def row(what, patients, split="train", why=""):
 
 
 def result(*rows, not_known=""):
-    found = {"evaluated": 7, "told_apart_by": "patient_id", "allowed": True, "not_known": not_known}
-    return {"patients": {**found, "in_common": list(rows)}, "evaluated": PART}
+    overlap = {
+        "evaluated": 7,
+        "told_apart_by": "patient_id",
+        "allowed": True,
+        "not_known": not_known,
+    }
+    return {"patients": {**overlap, "in_common": list(rows)}, "evaluated": PART}
 
 
 def test_only_labels_and_choices_make_numbers_too_good():
     rows = [row(what, 3) for what in ("selection", "probe", "training", "pretraining")]
-    said = known_patients.warnings(result(*rows))
-    assert len(said) == 3 and all(s.startswith("3 of the 7 evaluated patients") for s in said)
-    assert ["they chose the run" in s for s in said] == [True, False, False]
+    warnings = known_patients.warnings(result(*rows))
+    assert len(warnings) == 3 and all(
+        s.startswith("3 of the 7 evaluated patients") for s in warnings
+    )
+    assert ["they chose the run" in s for s in warnings] == [True, False, False]
     assert known_patients.warnings(result(row("training", 0), row("selection", None))) == []
 
 

@@ -128,8 +128,8 @@ def test_calibration_error_equals_a_loop_over_bins(multilabel):
         if inside:
             confidence, happened = np.mean(inside, axis=0)
             expected += len(inside) / len(pairs) * abs(happened - confidence)
-    found = metrics.expected_calibration_error(truth, scores)
-    assert found == pytest.approx(expected, rel=1e-12)
+    error = metrics.expected_calibration_error(truth, scores)
+    assert error == pytest.approx(expected, rel=1e-12)
 
 
 def test_calibration_error_is_undefined_for_what_is_no_probability():
@@ -183,17 +183,19 @@ def test_a_weight_counts_like_repeated_rows(multilabel):
     n = 25
     scores = rng.integers(0, 6, (n, 4)) / 6
     truth = rng.choice([0.0, 1.0, NAN], size=(n, 4)) if multilabel else rng.integers(0, 4, n)
-    of = multilabel_metrics if multilabel else one_class_metrics
+    metrics_of = multilabel_metrics if multilabel else one_class_metrics
     weights = rng.integers(0, 4, (2, 5, n))
     weights[0, 0] = 0  # nothing drawn: all undefined
     weights[0, 1, 3:] = 0
-    weighted = np.array(of(truth, scores, weights))
+    weighted = np.array(metrics_of(truth, scores, weights))
     assert weighted.shape[1:] == (2, 5)
     assert np.isnan(weighted[:, 0, 0]).all()
     for i, j in np.ndindex(2, 5):
         rows = np.repeat(np.arange(n), weights[i, j])
-        np.testing.assert_allclose(weighted[:, i, j], of(truth[rows], scores[rows]), rtol=1e-12)
-    np.testing.assert_allclose(of(truth, scores), of(truth, scores, np.ones(n)))
+        np.testing.assert_allclose(
+            weighted[:, i, j], metrics_of(truth[rows], scores[rows]), rtol=1e-12
+        )
+    np.testing.assert_allclose(metrics_of(truth, scores), metrics_of(truth, scores, np.ones(n)))
 
 
 def test_fractions_as_weights_keep_ratios():

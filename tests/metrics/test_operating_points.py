@@ -10,7 +10,7 @@ from simclr_med.metrics import operating_points
 from simclr_med.metrics.intervals import Patients, share
 
 
-def drawn(seed, n=200, ties=False):
+def random_cases(seed, n=200, ties=False):
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
     scores = rng.dirichlet(np.ones(3), n) + 0.5 * np.eye(3)[truth]
@@ -21,12 +21,12 @@ def drawn(seed, n=200, ties=False):
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_no_threshold_keeps_the_target_and_is_better(seed, ties):
-    truth, scores = drawn(seed, ties=ties)
-    for c, of_class in enumerate(operating_points.choose(truth, scores)):
+    truth, scores = random_cases(seed, ties=ties)
+    for c, points in enumerate(operating_points.choose(truth, scores)):
         positive, score = truth == c, scores[:, c]
-        for point in of_class:
+        for point in points:
             grid = np.unique([*score, *(score + 1e-9), *(score - 1e-9)])
-            kept = {}
+            other_at_threshold = {}
             for t in grid:
                 sensitivity, specificity = (
                     (score[positive] >= t).mean(),
@@ -35,14 +35,14 @@ def test_no_threshold_keeps_the_target_and_is_better(seed, ties):
                 pair = {"sensitivity": sensitivity, "specificity": specificity}
                 if pair[point.what] >= point.target - 1e-12:
                     other = {"sensitivity": specificity, "specificity": sensitivity}[point.what]
-                    kept[t] = other
-            mine = (
+                    other_at_threshold[t] = other
+            measured = (
                 (score[positive] >= point.threshold).mean(),
                 (score[~positive] < point.threshold).mean(),
             )
-            at = mine[0] if point.what == "sensitivity" else mine[1]
-            assert at >= point.target - 1e-12
-            assert mine[point.what == "sensitivity"] == max(kept.values())
+            target_value = measured[0] if point.what == "sensitivity" else measured[1]
+            assert target_value >= point.target - 1e-12
+            assert measured[point.what == "sensitivity"] == max(other_at_threshold.values())
             assert (point.positives, point.negatives) == (positive.sum(), (~positive).sum())
 
 
@@ -55,7 +55,7 @@ def test_all_negatives_above_a_positive_leave_a_threshold_above_all():
 
 
 def test_few_cases_and_unknown_labels():
-    truth, scores = drawn(0)
+    truth, scores = random_cases(0)
     truth[truth == 2] = 0
     truth[:9] = 2
     assert all(p.threshold is None for p in operating_points.choose(truth, scores)[2])
@@ -66,18 +66,18 @@ def test_few_cases_and_unknown_labels():
 
 
 def test_they_are_measured_on_other_cases_with_intervals_over_patients(tmp_path):
-    truth, scores = drawn(0)
+    truth, scores = random_cases(0)
     names = ("=a", "b", "c")
     chosen = dict(zip(names, operating_points.choose(truth, scores)))
-    other, its = drawn(1)
+    other_truth, other_scores = random_cases(1)
     patients = Patients(np.arange(200) // 2)
-    rows = operating_points.measure(chosen, other, its, names, patients)
+    rows = operating_points.measure(chosen, other_truth, other_scores, names, patients)
     assert len(rows) == 12
     row = rows[5]
     point = chosen["b"][1]
     assert (row["class"], row["chosen_for"]) == ("b", "95% specificity")
     assert (row["threshold"], row["chosen_on_positives"]) == (point.threshold, point.positives)
-    yes, positive = its[:, 1] >= point.threshold, other == 1
+    yes, positive = other_scores[:, 1] >= point.threshold, other_truth == 1
     assert row["sensitivity"] == yes[positive].mean()
     assert row["specificity_95"] == share(~yes, patients, ~positive).interval
     table = list(csv.DictReader(io.StringIO(operating_points.to_csv(rows))))

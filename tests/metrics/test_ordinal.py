@@ -23,7 +23,7 @@ from simclr_med.metrics.predictions import Predictions
 
 NAMES = ("0", "10", "2", "absent")  # as the builder sorts them
 ORDINAL = Config().replace(ordinal=True, class_order="0,2,absent,10")
-PLACES = np.array([0, 3, 1, 2])
+RANKS = np.array([0, 3, 1, 2])
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def no_warnings():
         yield
 
 
-def drawn(seed, n=60, classes=4, skill=1.0):
+def random_cases(seed, n=60, classes=4, skill=1.0):
     """Returns (truth [n] without the last class, scores [n, classes] with ties in some)."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes - 1, n)
@@ -42,7 +42,7 @@ def drawn(seed, n=60, classes=4, skill=1.0):
 
 
 def predictions(seed, skill=1.0, n=120):
-    truth, _ = drawn(0, n)
+    truth, _ = random_cases(0, n)
     noise = np.random.default_rng([1, seed]).normal(size=(n, 4))
     scores = np.exp(skill * np.eye(4)[truth] + noise)
     ids = np.arange(n).astype(str)
@@ -54,21 +54,23 @@ def predictions(seed, skill=1.0, n=120):
 def test_kappa_is_that_of_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     classes = int(rng.integers(2, 7))
-    truth, scores = drawn(seed, int(rng.integers(5, 80)), classes + 1, rng.uniform(-1, 3))
-    places = rng.permutation(classes + 1)
-    true, given = places[truth], places[scores.argmax(1)]
-    want = cohen_kappa_score(true, given, labels=np.arange(classes + 1), weights="quadratic")
-    found = metrics.quadratic_kappa(truth, scores, places)
+    truth, scores = random_cases(seed, int(rng.integers(5, 80)), classes + 1, rng.uniform(-1, 3))
+    ranks = rng.permutation(classes + 1)
+    true, predicted = ranks[truth], ranks[scores.argmax(1)]
+    expected = cohen_kappa_score(
+        true, predicted, labels=np.arange(classes + 1), weights="quadratic"
+    )
+    kappa = metrics.quadratic_kappa(truth, scores, ranks)
     if len(set(true)) < 2:
-        assert np.isnan(found)
+        assert np.isnan(kappa)
     else:
-        assert found == pytest.approx(want, abs=1e-12)
+        assert kappa == pytest.approx(expected, abs=1e-12)
         # Weights are repetitions, of many draws at once.
         times = rng.integers(0, 3, (4, len(truth)))
         slow = [
             cohen_kappa_score(
                 np.repeat(true, t),
-                np.repeat(given, t),
+                np.repeat(predicted, t),
                 labels=range(classes + 1),
                 weights="quadratic",
             )
@@ -76,39 +78,41 @@ def test_kappa_is_that_of_scikit_learn(seed):
             else np.nan
             for t in times
         ]
-        np.testing.assert_allclose(metrics.quadratic_kappa(truth, scores, places, times), slow)
+        np.testing.assert_allclose(metrics.quadratic_kappa(truth, scores, ranks, times), slow)
 
 
 def test_a_grade_that_nobody_has_keeps_its_place():
     """Without it neighbours move together, and kappa with them."""
-    truth, answers = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
+    truth, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
     near, apart = np.array([0, 1, 2]), np.array([0, 1, 3])
-    for places in (near, apart):
-        want = cohen_kappa_score(
-            places[truth], places[answers], labels=[0, 1, 2, 3], weights="quadratic"
+    for ranks in (near, apart):
+        expected = cohen_kappa_score(
+            ranks[truth], ranks[predicted], labels=[0, 1, 2, 3], weights="quadratic"
         )
-        assert metrics.quadratic_kappa(truth, np.eye(3)[answers], places) == pytest.approx(want)
-    assert metrics.quadratic_kappa(truth, np.eye(3)[answers], near) != pytest.approx(
-        metrics.quadratic_kappa(truth, np.eye(3)[answers], apart)
+        assert metrics.quadratic_kappa(truth, np.eye(3)[predicted], ranks) == pytest.approx(
+            expected
+        )
+    assert metrics.quadratic_kappa(truth, np.eye(3)[predicted], near) != pytest.approx(
+        metrics.quadratic_kappa(truth, np.eye(3)[predicted], apart)
     )
 
 
 def test_influence_is_the_derivative_by_each_weight():
     for seed in range(6):
-        truth, scores = drawn(seed, 30)
-        value, found = influence.quadratic_kappa(PLACES[truth], PLACES[scores.argmax(1)])
-        assert value == pytest.approx(metrics.quadratic_kappa(truth, scores, PLACES))
+        truth, scores = random_cases(seed, 30)
+        value, derivative = influence.quadratic_kappa(RANKS[truth], RANKS[scores.argmax(1)])
+        assert value == pytest.approx(metrics.quadratic_kappa(truth, scores, RANKS))
         step = 1e-6 * np.eye(30)
-        ends = [metrics.quadratic_kappa(truth, scores, PLACES, 1 + sign * step) for sign in (1, -1)]
-        np.testing.assert_allclose(found, (ends[0] - ends[1]) / 2e-6, atol=1e-8)
+        ends = [metrics.quadratic_kappa(truth, scores, RANKS, 1 + sign * step) for sign in (1, -1)]
+        np.testing.assert_allclose(derivative, (ends[0] - ends[1]) / 2e-6, atol=1e-8)
 
 
 def test_variance_is_that_of_fleiss_cohen_and_everitt():
     """Their formula of 1969 for weighted kappa, written out over cells (with agreement weights)."""
-    truth, scores = drawn(3, 200)
-    true, given = PLACES[truth], PLACES[scores.argmax(1)]
+    truth, scores = random_cases(3, 200)
+    true, predicted = RANKS[truth], RANKS[scores.argmax(1)]
     p = np.zeros((4, 4))
-    np.add.at(p, (true, given), 1 / 200)
+    np.add.at(p, (true, predicted), 1 / 200)
     w = 1 - np.subtract.outer(range(4), range(4)) ** 2 / 9
     row, column = p.sum(1), p.sum(0)
     observed, chance = (w * p).sum(), (w * np.outer(row, column)).sum()
@@ -118,17 +122,17 @@ def test_variance_is_that_of_fleiss_cohen_and_everitt():
         total += p[i, j] * (w[i, j] * (1 - chance) - means * (1 - observed)) ** 2
     total -= (observed * chance - 2 * chance + observed) ** 2
     slow = total / (200 * (1 - chance) ** 4)
-    _, derivative = influence.quadratic_kappa(true, given)
+    _, derivative = influence.quadratic_kappa(true, predicted)
     assert derivative @ derivative == pytest.approx(slow)
 
 
 def test_interval_is_by_patient():
     """Cases of one patient that say the same are one case."""
-    truth, scores = drawn(1, 60)
-    true, given = PLACES[truth], PLACES[scores.argmax(1)]
-    one = intervals.quadratic_kappa(true, given, Patients(np.arange(60)))
+    truth, scores = random_cases(1, 60)
+    true, predicted = RANKS[truth], RANKS[scores.argmax(1)]
+    one = intervals.quadratic_kappa(true, predicted, Patients(np.arange(60)))
     three = intervals.quadratic_kappa(
-        np.repeat(true, 3), np.repeat(given, 3), Patients(np.repeat(np.arange(60), 3))
+        np.repeat(true, 3), np.repeat(predicted, 3), Patients(np.repeat(np.arange(60), 3))
     )
     assert one.interval == pytest.approx(three.interval) and not one.why
     sd = np.sqrt((one.influence**2).sum() * 60 / 59) * scipy.stats.t.ppf(0.975, 59)
@@ -139,19 +143,19 @@ def test_interval_is_by_patient():
 
 
 def test_why_there_is_no_kappa_or_no_interval():
-    def found(true, given):
+    def kappa_of(true, predicted):
         patients = Patients(np.arange(len(true)))
-        return intervals.quadratic_kappa(np.array(true), np.array(given), patients)
+        return intervals.quadratic_kappa(np.array(true), np.array(predicted), patients)
 
-    one_grade = found([1] * 50, [0, 1] * 25)
+    one_grade = kappa_of([1] * 50, [0, 1] * 25)
     assert np.isnan(one_grade.value) and one_grade.why == "all cases have one grade"
-    few = found([0, 1, 2] * 13, [0, 1, 1] * 13)
+    few = kappa_of([0, 1, 2] * 13, [0, 1, 1] * 13)
     assert few.why == "too few: 39 patients" and few.value > 0
-    right = found([0, 1] * 30, [0, 1] * 30)
+    right = kappa_of([0, 1] * 30, [0, 1] * 30)
     assert (right.value, right.why) == (1.0, "too few: 0 cases with a wrong grade")
-    constant = found([0, 1] * 30, [1] * 60)
+    constant = kappa_of([0, 1] * 30, [1] * 60)
     assert constant.value == 0 and not constant.why  # as scikit-learn has it
-    worst = found([0, 1] * 30, [1, 0] * 29 + [0, 1])
+    worst = kappa_of([0, 1] * 30, [1, 0] * 29 + [0, 1])
     assert -1 <= worst.low < worst.value < worst.high < 0
 
 
@@ -169,13 +173,13 @@ def test_interval_covers_the_truth(patients, each, noise):
         )
         return np.searchsorted(cuts, latent), np.searchsorted(cuts, latent + noise * error)
 
-    want, _ = influence.quadratic_kappa(*draw(np.random.default_rng(0), 200_000, 1))
+    true_kappa, _ = influence.quadratic_kappa(*draw(np.random.default_rng(0), 200_000, 1))
     rng, covered = np.random.default_rng(1), []
-    who = Patients(np.repeat(np.arange(patients), each))
+    patients_of_cases = Patients(np.repeat(np.arange(patients), each))
     for _ in range(1000):
-        found = intervals.quadratic_kappa(*draw(rng, patients, each), who)
-        if not found.why:
-            covered.append(found.low <= want <= found.high)
+        estimate = intervals.quadratic_kappa(*draw(rng, patients, each), patients_of_cases)
+        if not estimate.why:
+            covered.append(estimate.low <= true_kappa <= estimate.high)
     assert 0.915 < np.mean(covered) < 0.985 and len(covered) > 950
 
 
@@ -183,7 +187,7 @@ def test_interval_covers_the_truth(patients, each, noise):
 
 
 @pytest.mark.parametrize(
-    ("names", "order", "want"),
+    ("names", "order", "expected"),
     [
         (("10", "0", "1"), "", ("0", "1", "10")),
         (("2", "-1", "0,5", "1.5"), "", ("-1", "0,5", "1.5", "2")),
@@ -191,11 +195,11 @@ def test_interval_covers_the_truth(patients, each, noise):
         (("0", "1", "3"), "3,2,1,0", ("3", "2", "1", "0")),
     ],
 )
-def test_the_order(names, order, want):
-    assert grades.order_of(names, order) == want
+def test_the_order(names, order, expected):
+    assert grades.order_of(names, order) == expected
     config = Config().replace(ordinal=True, class_order=order)
-    places = grades.grades_of(config, names, False)
-    assert [want[i] for i in places] == list(names)
+    ranks = grades.grades_of(config, names, False)
+    assert [expected[i] for i in ranks] == list(names)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +230,12 @@ def test_several_labels_have_no_grades():
 
 
 def test_the_order_in_words():
-    said = grades.in_words(("0", "1", "3"), ("0", "1", "3"))
-    assert said.startswith(
+    line = grades.in_words(("0", "1", "3"), ("0", "1", "3"))
+    assert line.startswith(
         "Grades, lowest first: 0 < 1 < 3. Without a class between them 1 and 3 count as neighbours; "
     )
-    said = grades.in_words(("0", "1", "2", "3"), ("0", "1", "3"))
-    assert said == (
+    line = grades.in_words(("0", "1", "2", "3"), ("0", "1", "3"))
+    assert line == (
         "Grades, lowest first: 0 < 1 < 2 < 3 (no class here: 2). The grade given to a case is that of "
         "its highest score."
     )
@@ -250,19 +254,21 @@ def test_in_the_row_of_a_result_its_subgroups_and_the_report():
         np.ones(120, int),
         metadata={"sex": np.array(["f", "m"])[np.arange(120) // 2 % 2]},
     )
-    row = scoring.classification(cases, run.scores, NAMES, grades=PLACES)
-    true, given = PLACES[run.truth], PLACES[run.scores.argmax(1)]
-    want = cohen_kappa_score(true, given, labels=range(4), weights="quadratic")
-    assert row["quadratic_kappa"] == pytest.approx(want)
+    row = scoring.classification(cases, run.scores, NAMES, grades=RANKS)
+    true, predicted = RANKS[run.truth], RANKS[run.scores.argmax(1)]
+    expected = cohen_kappa_score(true, predicted, labels=range(4), weights="quadratic")
+    assert row["quadratic_kappa"] == pytest.approx(expected)
     assert (
         row["quadratic_kappa_95"]
-        == intervals.quadratic_kappa(true, given, Patients(run.patients)).interval
+        == intervals.quadratic_kappa(true, predicted, Patients(run.patients)).interval
     )
     assert "quadratic_kappa" not in scoring.classification(cases, run.scores, NAMES)
-    groups = subgroups.subgroups(cases, run.scores, NAMES, "sex", grades=PLACES)
+    groups = subgroups.subgroups(cases, run.scores, NAMES, "sex", grades=RANKS)
     for group in groups:
         chosen = cases.metadata["sex"] == group["value"]
-        slow = cohen_kappa_score(true[chosen], given[chosen], labels=range(4), weights="quadratic")
+        slow = cohen_kappa_score(
+            true[chosen], predicted[chosen], labels=range(4), weights="quadratic"
+        )
         assert group["quadratic_kappa"] == pytest.approx(slow)
     result = {"classification": {"supervised head": {"trained": row}}, "subgroups": groups}
     result |= {"min_subgroup": 10, "grades": ["0", "2", "absent", "10"], "encoders": {}}
@@ -275,19 +281,21 @@ def test_in_the_row_of_a_result_its_subgroups_and_the_report():
 def test_compared_models_against_loops(tmp_path):
     """The p-value: of all swaps of two models on twelve patients, how many differ as much."""
     a, b = (predictions(seed, skill, n=24) for seed, skill in ((1, 0.5), (2, 3.0)))
-    row = compare.compare([a], [b], seed=0, grades=PLACES)["quadratic_kappa"]
-    true = PLACES[a.truth]
-    given = [PLACES[run.scores.argmax(1)] for run in (a, b)]
+    row = compare.compare([a], [b], seed=0, grades=RANKS)["quadratic_kappa"]
+    true = RANKS[a.truth]
+    predicted = [RANKS[run.scores.argmax(1)] for run in (a, b)]
 
-    def kappa(answers):
-        return cohen_kappa_score(true, answers, labels=range(4), weights="quadratic")
+    def kappa(grades_of_cases):
+        return cohen_kappa_score(true, grades_of_cases, labels=range(4), weights="quadratic")
 
-    assert row["difference"] == pytest.approx(kappa(given[1]) - kappa(given[0]))
+    assert row["difference"] == pytest.approx(kappa(predicted[1]) - kappa(predicted[0]))
     patient = np.unique(a.patients, return_inverse=True)[1]
     observed, count = abs(row["difference"]), 0
     for swap in itertools.product([False, True], repeat=12):
         of_case = np.array(swap)[patient]
-        difference = kappa(np.where(of_case, *given)) - kappa(np.where(of_case, *given[::-1]))
+        difference = kappa(np.where(of_case, *predicted)) - kappa(
+            np.where(of_case, *predicted[::-1])
+        )
         count += abs(difference) >= observed - 1e-12
     assert row["p"] == pytest.approx(count / 2**12)
     assert "quadratic_kappa" not in compare.compare([a], [b], seed=0)
@@ -295,14 +303,12 @@ def test_compared_models_against_loops(tmp_path):
 
 def test_over_runs_and_on_other_data():
     runs = [predictions(seed) for seed in (1, 2, 3)]
-    found = mean_over_runs(runs, grades=PLACES)["quadratic_kappa"]
-    values = [metrics.quadratic_kappa(r.truth, r.scores, PLACES) for r in runs]
-    assert found["mean"] == pytest.approx(np.mean(values)) and found["values"] == pytest.approx(
-        values
-    )
-    assert found["interval"][0] < found["mean"] < found["interval"][1]
+    row = mean_over_runs(runs, grades=RANKS)["quadratic_kappa"]
+    values = [metrics.quadratic_kappa(r.truth, r.scores, RANKS) for r in runs]
+    assert row["mean"] == pytest.approx(np.mean(values)) and row["values"] == pytest.approx(values)
+    assert row["interval"][0] < row["mean"] < row["interval"][1]
     other = dataclasses.replace(runs[1], ids=runs[1].ids)
-    drop = compare.drop(runs[0], other, PLACES)["quadratic_kappa"]
+    drop = compare.drop(runs[0], other, RANKS)["quadratic_kappa"]
     assert drop["drop"] == pytest.approx(values[0] - values[1])
     assert drop["drop_95"][0] < drop["drop"] < drop["drop_95"][1]
 
@@ -310,7 +316,7 @@ def test_over_runs_and_on_other_data():
 def test_limits_below_zero_are_kept():
     """Kappa may be negative, and a difference of two as large as 2."""
     bad, good = (predictions(seed, skill) for seed, skill in ((1, -3.0), (2, 2.5)))
-    row = compare.compare([bad], [good], seed=0, grades=PLACES)["quadratic_kappa"]
+    row = compare.compare([bad], [good], seed=0, grades=RANKS)["quadratic_kappa"]
     assert row["a"] < 0 and row["a_95"][0] < row["a"]
     assert row["difference"] > 1 and row["difference_95"][1] > row["difference"]
 
@@ -322,9 +328,9 @@ def test_the_command_compares_grades_and_says_their_order(tmp_path, capsys):
         cases = Cases(run.ids, run.patients, run.truth, np.ones(120, int))
         paths.append(tmp_path / f"{seed}.csv")
         paths[-1].write_text(results.predictions_csv(cases, run.scores, NAMES))
-    asked = ORDINAL.replace(runs=f"{paths[0]},{paths[1]}", model_dir=str(tmp_path))
-    compare_runs(asked.replace(bootstrap_resamples=200))
+    config = ORDINAL.replace(runs=f"{paths[0]},{paths[1]}", model_dir=str(tmp_path))
+    compare_runs(config.replace(bootstrap_resamples=200))
     out = capsys.readouterr().out
     assert "quadratic kappa" in out and "Grades, lowest first: 0 < 2 < absent < 10." in out
-    (found,) = json.loads((tmp_path / "compare.json").read_text())
-    assert found["metrics"]["quadratic_kappa"]["p"] <= 1
+    (comparison,) = json.loads((tmp_path / "compare.json").read_text())
+    assert comparison["metrics"]["quadratic_kappa"]["p"] <= 1

@@ -14,14 +14,14 @@ def runs(count, seed, strength=1.0, cases=60):
     rng = np.random.default_rng(0)
     truth, ids = rng.integers(0, 2, cases), np.arange(cases).astype(str)
     patients = np.array([f"p{i // 2}" for i in range(cases)])
-    shared, own = rng.normal(size=cases), np.random.default_rng(seed)
-    found = []
+    shared, rng_of_runs = rng.normal(size=cases), np.random.default_rng(seed)
+    predictions = []
     for _ in range(count):
-        score = strength * truth + shared + 0.5 * own.normal(size=cases)
-        two = np.stack([-score, score], axis=1)
-        scores = np.exp(two) / np.exp(two).sum(1, keepdims=True)
-        found.append(Predictions(ids, patients, truth, scores, ("a", "b")))
-    return found
+        score = strength * truth + shared + 0.5 * rng_of_runs.normal(size=cases)
+        logits = np.stack([-score, score], axis=1)
+        scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        predictions.append(Predictions(ids, patients, truth, scores, ("a", "b")))
+    return predictions
 
 
 def auc(predictions):
@@ -31,28 +31,28 @@ def auc(predictions):
 
 def test_the_interval_is_that_of_a_t_with_both_variances_and_satterthwaite_s_freedom():
     """By hand: the jackknife's influences of patients on the mean AUC, and the runs' own variance."""
-    made = runs(4, seed=1)
+    predictions = runs(4, seed=1)
     pretrainings = ["x", "x", "y", "z"]
-    row = mean_over_runs(made, pretrainings=pretrainings)["macro_auc"]
-    values = np.array([auc(run) for run in made])
+    row = mean_over_runs(predictions, pretrainings=pretrainings)["macro_auc"]
+    values = np.array([auc(run) for run in predictions])
     assert row["values"] == pytest.approx(values)
     assert row["mean"] == pytest.approx(values.mean())
     assert row["sd"] == pytest.approx(values.std(ddof=1))
     units = np.array([values[:2].mean(), values[2], values[3]])
-    of_runs = units.var(ddof=1) / 3
+    run_variance = units.var(ddof=1) / 3
     # Of patients: placement values of each case (DeLong 1988) less their mean, summed by patient.
-    truth, patients = made[0].truth, made[0].patients
+    truth, patients = predictions[0].truth, predictions[0].patients
     moved = np.zeros(30)
-    for run in made:
+    for run in predictions:
         score = run.scores[:, 1]
         for case in range(60):
-            others = score[truth != truth[case]]
-            better = (score[case] > others) if truth[case] else (score[case] < others)
+            opposite = score[truth != truth[case]]
+            better = (score[case] > opposite) if truth[case] else (score[case] < opposite)
             share = (better.mean() - auc(run)) / (truth == truth[case]).sum()
             moved[int(patients[case][1:])] += share / 4
-    of_patients = (moved**2).sum() * 30 / 29
-    total = of_runs + of_patients
-    freedom = total**2 / (of_runs**2 / 2 + of_patients**2 / 29)
+    patient_variance = (moved**2).sum() * 30 / 29
+    total = run_variance + patient_variance
+    freedom = total**2 / (run_variance**2 / 2 + patient_variance**2 / 29)
     half = scipy.stats.t.ppf(0.975, freedom) * total**0.5
     low, high = values.mean() - half, min(1.0, values.mean() + half)
     assert row["interval"] == pytest.approx([low, high])

@@ -16,16 +16,16 @@ def difference_of(values):
 
 def test_all_swaps_are_counted_where_there_are_few():
     values = np.array([0.3, -0.1, 0.7, 0.2, 0.0])
-    found = permutation.p_value(difference_of(values), values != 0, permutations=100, seed=0)
+    p = permutation.p_value(difference_of(values), values != 0, permutations=100, seed=0)
     sums = [abs(np.dot(s, values)) for s in itertools.product((1, -1), repeat=5)]
-    assert found == np.mean(np.array(sums) >= abs(values.sum()) - 1e-12)
+    assert p == np.mean(np.array(sums) >= abs(values.sum()) - 1e-12)
 
 
 def test_drawn_swaps_agree_with_all_and_are_never_zero():
     values = np.random.default_rng(0).normal(0.4, size=12)
-    whole = permutation.p_value(difference_of(values), values != 0, permutations=5000, seed=0)
+    exact = permutation.p_value(difference_of(values), values != 0, permutations=5000, seed=0)
     drawn = permutation.p_value(difference_of(values), values != 0, permutations=4000, seed=0)
-    assert drawn != whole and drawn == pytest.approx(whole, abs=0.02)
+    assert drawn != exact and drawn == pytest.approx(exact, abs=0.02)
     apart = permutation.p_value(
         difference_of(np.ones(40)), np.ones(40, bool), permutations=999, seed=1
     )
@@ -58,16 +58,16 @@ def test_sums_of_several_cases_a_patient_equal_enumeration():
 
 
 def test_an_undefined_difference_has_no_p_value():
-    found = permutation.p_value(
+    p = permutation.p_value(
         lambda swaps: np.full(len(swaps), np.nan), np.ones(3, bool), permutations=9, seed=0
     )
-    assert np.isnan(found)
+    assert np.isnan(p)
 
 
 def test_holm_equals_an_example_by_hand_and_the_definition():
     # 0.01 x 4, 0.02 x 3, 0.03 x 2 (which is not below 0.02 x 3), 0.5 x 1
-    found = permutation.holm(np.array([0.5, 0.01, 0.03, 0.02]))
-    np.testing.assert_allclose(found, [0.5, 0.04, 0.06, 0.06])
+    corrected = permutation.holm(np.array([0.5, 0.01, 0.03, 0.02]))
+    np.testing.assert_allclose(corrected, [0.5, 0.04, 0.06, 0.06])
     rng = np.random.default_rng(0)
     for m in (1, 2, 6, 9):
         p = rng.uniform(size=m) ** 2

@@ -33,7 +33,7 @@ def test_bootstrap_equals_a_loop_over_the_same_draws():
     rng = np.random.default_rng(2)
     patients = rng.integers(0, 7, size=25)
     truth, scores = rng.uniform(size=25) < 0.3, rng.integers(0, 9, size=25) / 4
-    found = metrics.bootstrap(
+    interval = metrics.bootstrap(
         lambda w: metrics.roc_auc(truth, scores, w), patients, resamples=60, seed=3, chunk=25
     )
     names, slow = np.unique(patients), []
@@ -41,9 +41,9 @@ def test_bootstrap_equals_a_loop_over_the_same_draws():
     for _ in range(60):
         drawn = names[draws.integers(len(names), size=len(names), dtype=np.uint32)]
         rows = np.concatenate([np.flatnonzero(patients == name) for name in drawn])
-        both = 0 < truth[rows].mean() < 1
-        slow.append(roc_auc_score(truth[rows], scores[rows]) if both else np.nan)
-    assert found == pytest.approx(tuple(np.nanpercentile(slow, [2.5, 97.5])))
+        has_both = 0 < truth[rows].mean() < 1
+        slow.append(roc_auc_score(truth[rows], scores[rows]) if has_both else np.nan)
+    assert interval == pytest.approx(tuple(np.nanpercentile(slow, [2.5, 97.5])))
 
 
 def test_intervals_by_patient_are_wider_where_cases_of_a_patient_are_alike():

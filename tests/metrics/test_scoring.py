@@ -50,13 +50,15 @@ def test_a_row_of_one_class_a_case():
         "macro_ap": metrics.macro_average_precision(truth, scores),
         "ece": metrics.expected_calibration_error(truth, scores),
     }
-    others = {"cases", "patients", "per_class", "confusion", "left_out", "no_interval"}
-    assert set(row) == others | {name + end for name in expected for end in ("", "_95")}
+    other_keys = {"cases", "patients", "per_class", "confusion", "left_out", "no_interval"}
+    assert set(row) == other_keys | {name + end for name in expected for end in ("", "_95")}
     for name, value in expected.items():
         assert row[name] == pytest.approx(value)
         assert (row[f"{name}_95"] is None) == (name in row["no_interval"])
-    of = intervals.Patients(patients)
-    assert row["top_1_95"] == intervals.share(metrics.in_top_k(truth, scores, 1), of).interval
+    of_patients = intervals.Patients(patients)
+    assert (
+        row["top_1_95"] == intervals.share(metrics.in_top_k(truth, scores, 1), of_patients).interval
+    )
     assert row["ece_95"] is None and "biased" in row["no_interval"]["ece"]
     few = row["no_interval"]["macro_auc"]  # says which class
     assert re.fullmatch(r"too few: \d positive patients \([a-d]\)", few)
@@ -169,8 +171,8 @@ def test_answers_are_measured_against_the_differential_too():
         slow = [
             any(s[c] > 0 for c in np.argsort(-x)[:k]) for s, x in zip(shares[known], scores[known])
         ]
-        found = row[f"top_{k}_differential"]
-        assert found == pytest.approx(np.mean(slow)) and found >= row[f"top_{k}"]
+        measured = row[f"top_{k}_differential"]
+        assert measured == pytest.approx(np.mean(slow)) and measured >= row[f"top_{k}"]
     plain = scoring.classification(cases_of(labels), scores, list("abcd"))
     assert "top_1_differential" not in plain
 

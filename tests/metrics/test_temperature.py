@@ -8,7 +8,7 @@ from simclr_med import metrics
 from simclr_med.metrics import temperature
 
 
-def drawn(seed, n=20000, classes=4, spread=2.0):
+def random_cases(seed, n=20000, classes=4, spread=2.0):
     """Returns logits, and labels that are as likely as the logits say."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (n, classes))
@@ -18,22 +18,22 @@ def drawn(seed, n=20000, classes=4, spread=2.0):
 
 @pytest.mark.parametrize("put_in", [0.4, 1.0, 3.0])
 def test_the_temperature_that_was_put_in_is_found(put_in):
-    logits, truth = drawn(0)
+    logits, truth = random_cases(0)
     scores = scipy.special.softmax(logits * put_in, axis=1)  # too sure where it is above 1
-    found = temperature.fit(truth, scores)
-    assert found == pytest.approx(put_in, rel=0.05)
-    after = temperature.scaled(scores, found, False)
-    assert (after.argmax(1) == scores.argmax(1)).all()
+    fitted = temperature.fit(truth, scores)
+    assert fitted == pytest.approx(put_in, rel=0.05)
+    scaled = temperature.scaled(scores, fitted, False)
+    assert (scaled.argmax(1) == scores.argmax(1)).all()
     error = metrics.expected_calibration_error
-    assert error(truth, after) < 0.012
+    assert error(truth, scaled) < 0.012
     if put_in != 1:
         assert error(truth, scores) > 0.06
         nll = temperature.negative_log_likelihood
-        assert nll(truth, after) < nll(truth, scores)
+        assert nll(truth, scaled) < nll(truth, scores)
 
 
 def test_it_is_the_best_of_a_scan():
-    logits, truth = drawn(1, n=300)
+    logits, truth = random_cases(1, n=300)
     scores = scipy.special.softmax(logits * 2.3, axis=1)
     grid = np.exp(np.linspace(np.log(0.5), np.log(6), 4001))
     losses = []
@@ -48,8 +48,8 @@ def test_of_several_labels_each_has_its_sigmoid_and_unknown_ones_do_not_count():
     logits = rng.normal(0, 2, (20000, 3))
     truth = (rng.random((20000, 3)) < scipy.special.expit(logits)).astype(float)
     scores = scipy.special.expit(logits * 2.5)
-    found = temperature.fit(truth, scores)
-    assert found == pytest.approx(2.5, rel=0.05)
+    fitted = temperature.fit(truth, scores)
+    assert fitted == pytest.approx(2.5, rel=0.05)
     np.testing.assert_allclose(
         temperature.scaled(scores, 2.5, True), scipy.special.expit(logits), rtol=1e-6
     )

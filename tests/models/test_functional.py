@@ -1,4 +1,4 @@
-"""An encoder as a functional model of stock layers: the same features, loaded without our code."""
+"""An encoder as a functional model of stock layers: the same features, loaded without simclr_med."""
 
 import os
 import subprocess
@@ -80,8 +80,8 @@ def test_the_functional_model_gives_the_same_features_and_trains_as_the_encoder(
 
 def statistics(model, part):
     """The sorted moving statistics of a model; [0] where it has none."""
-    found = [v.numpy() for v in model.non_trainable_variables if part in v.name]
-    return np.sort(np.concatenate([[0.0], *found]))
+    moving = [v.numpy() for v in model.non_trainable_variables if part in v.name]
+    return np.sort(np.concatenate([[0.0], *moving]))
 
 
 @pytest.mark.slow

@@ -28,16 +28,16 @@ def test_batch_norm_of_one_replica_equals_its_formula(center):
     before = norm.moving_mean.numpy(), norm.moving_variance.numpy()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        ours = norm(x, training=True)
+        actual = norm(x, training=True)
         mean = tf.reduce_mean(x, [0, 1, 2])
         variance = tf.reduce_mean((x - mean) ** 2, [0, 1, 2])
-        slow = (x - mean) / tf.sqrt(variance + 1e-5) * norm.gamma
+        expected = (x - mean) / tf.sqrt(variance + 1e-5) * norm.gamma
         if center:
-            slow += norm.beta
-        losses = tf.reduce_sum(ours * weights), tf.reduce_sum(slow * weights)
-    np.testing.assert_allclose(ours, slow, rtol=1e-5, atol=1e-5)
-    for of in [x, *norm.trainable_variables]:
-        a, b = (tape.gradient(loss, of) for loss in losses)
+            expected += norm.beta
+        losses = tf.reduce_sum(actual * weights), tf.reduce_sum(expected * weights)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    for variable in [x, *norm.trainable_variables]:
+        a, b = (tape.gradient(loss, variable) for loss in losses)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(norm.moving_mean, 0.9 * before[0] + 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, 0.9 * before[1] + 0.1 * variance, rtol=1e-5)
@@ -54,16 +54,16 @@ def test_batch_norm_keeps_its_digits_where_examples_are_alike():
     exact = tf.constant(x, tf.float64)
     norm = BatchNorm(epsilon=1e-5, synchronized=True)
     with tf.GradientTape(persistent=True) as tape:
-        given = tf.constant(x)
-        tape.watch([given, exact])
-        ours = norm(given, training=True)
+        features = tf.constant(x)
+        tape.watch([features, exact])
+        actual = norm(features, training=True)
         mean = tf.reduce_mean(exact, 0)
         slow = (exact - mean) / tf.sqrt(tf.reduce_mean((exact - mean) ** 2, 0) + 1e-5)
-        loss = tf.reduce_sum(ours * tf.cast(weights, tf.float32))
+        loss = tf.reduce_sum(actual * tf.cast(weights, tf.float32))
         slow_loss = tf.reduce_sum(slow * weights)
-    np.testing.assert_allclose(ours, slow, atol=2e-4)  # an image is known to 3e-7 / 3e-3
+    np.testing.assert_allclose(actual, slow, atol=2e-4)  # an image is known to 3e-7 / 3e-3
     expected = tape.gradient(slow_loss, exact).numpy()
-    error = np.abs(tape.gradient(loss, given) - expected).max()
+    error = np.abs(tape.gradient(loss, features) - expected).max()
     assert error < 1e-3 * np.abs(expected).max()
 
 
@@ -91,13 +91,13 @@ def test_filter_gradient_by_taps_equals_tensorflows(stride, padding, kernel_size
     kernel = tf.constant(draws.normal(size=(*kernel_size, 4, 7)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([x, kernel])
-        ours = conv2d.convolve(x, kernel, stride, padding)
-        theirs = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], padding)
-        weights = tf.constant(draws.normal(size=ours.shape), tf.float32)
-        losses = tf.reduce_sum(ours * weights), tf.reduce_sum(theirs * weights)
-    np.testing.assert_array_equal(ours, theirs)
-    for of in (x, kernel):
-        a, b = (tape.gradient(loss, of) for loss in losses)
+        actual = conv2d.convolve(x, kernel, stride, padding)
+        expected = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], padding)
+        weights = tf.constant(draws.normal(size=actual.shape), tf.float32)
+        losses = tf.reduce_sum(actual * weights), tf.reduce_sum(expected * weights)
+    np.testing.assert_array_equal(actual, expected)
+    for tensor in (x, kernel):
+        a, b = (tape.gradient(loss, tensor) for loss in losses)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 

@@ -45,9 +45,9 @@ def test_training_pass_and_moving_statistics_equal_the_reference(golden, golden_
     assert relative_error(outputs["projection"], numbers["train/proj"]) < 1e-4
     assert relative_error(outputs["logits"], numbers["train/sup"]) < 1e-4
     first = model.encoder.stem.body[-1].bn
-    at = "after_train/resnet/batch_norm_relu/sync_batch_normalization"
-    assert relative_error(first.moving_mean, numbers[f"{at}/moving_mean:0"]) < 1e-5
-    assert relative_error(first.moving_variance, numbers[f"{at}/moving_variance:0"]) < 1e-5
+    prefix = "after_train/resnet/batch_norm_relu/sync_batch_normalization"
+    assert relative_error(first.moving_mean, numbers[f"{prefix}/moving_mean:0"]) < 1e-5
+    assert relative_error(first.moving_variance, numbers[f"{prefix}/moving_variance:0"]) < 1e-5
 
 
 GOLDEN_NAMES = [f"names_{n}" for n in ("r18_w1", "r50_w1", "r50_w1_sk", "r50_w4", "r152_w2")]
@@ -126,8 +126,8 @@ def test_input_ranges(input_range, of_black, of_red):
 
 def test_caffe_range_is_that_of_keras_applications():
     images = np.random.default_rng(0).random((2, 5, 4, 3), np.float32)
-    theirs = keras.applications.imagenet_utils.preprocess_input(255 * images, mode="caffe")
-    np.testing.assert_allclose(to_range(tf.constant(images), "caffe"), theirs, atol=1e-4)
+    expected = keras.applications.imagenet_utils.preprocess_input(255 * images, mode="caffe")
+    np.testing.assert_allclose(to_range(tf.constant(images), "caffe"), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "keras_resnet50", "bit_r50x1"])
@@ -197,11 +197,11 @@ def test_frozen_groups_keep_weights_and_statistics():
 
 def norms_in_order_of_creation(model):
     """The BatchNorms in the reference's numbering: a block's shortcut comes before its body."""
-    found = [model.encoder.stem.body[-1].bn]
+    norms = [model.encoder.stem.body[-1].bn]
     for block in [block for group in model.encoder.groups for block in group]:
-        found += [block.shortcut.norm.bn] if block.shortcut else []
-        found += [layer.bn for layer in block.body if hasattr(layer, "bn")]
-    return found + [block.norm.bn for block in model.projection_head.blocks]
+        norms += [block.shortcut.norm.bn] if block.shortcut else []
+        norms += [layer.bn for layer in block.body if hasattr(layer, "bn")]
+    return norms + [block.norm.bn for block in model.projection_head.blocks]
 
 
 def test_all_moving_statistics_equal_the_reference_after_a_training_pass(golden, golden_checkpoint):
@@ -283,13 +283,13 @@ def size(name):
 
 @pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.slow)])
 def test_keras_style_has_the_weights_of_keras_applications_less_the_biases(depth):
-    theirs = in_a_graph(
+    reference = in_a_graph(
         lambda: getattr(keras.applications, f"ResNet{depth}")(include_top=False, weights=None)
     )
-    biases = [v for v in theirs.trainable_variables if "conv/bias" in v.name]
+    biases = [v for v in reference.trainable_variables if "conv/bias" in v.name]
     assert len(biases) == depth + 3  # a block group's shortcut has one too, the classifier is out
-    kept = [v.shape for v in theirs.trainable_variables if "conv/bias" not in v.name]
-    assert sorted(map(tuple, kept)) == sorted(shapes(f"keras_resnet{depth}")[0])
+    expected = [v.shape for v in reference.trainable_variables if "conv/bias" not in v.name]
+    assert sorted(map(tuple, expected)) == sorted(shapes(f"keras_resnet{depth}")[0])
 
 
 def test_squeeze_excite_adds_two_convolutions_to_each_block():

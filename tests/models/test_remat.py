@@ -79,8 +79,8 @@ def test_the_graph_of_the_backward_pass_runs_each_convolution_again():
         graph = step.get_concrete_function(tf.TensorSpec([2, 32, 32, 3])).graph
         return sum(op.type == "Conv2D" for op in graph.get_operations())
 
-    kept, again = convolutions(False), convolutions(True)
-    assert again - kept == kept - 1  # all but the stem's
+    plain, recomputed = convolutions(False), convolutions(True)
+    assert recomputed - plain == plain - 1  # all but the stem's
 
 
 def test_a_step_is_the_same_in_mixed_precision():

@@ -175,9 +175,9 @@ def test_layer_decay_is_another_learning_rate_for_each_group(name, graph):
     def schedule(factor):
         return optim.WarmupCosine(peak=0.5 * factor, warmup_steps=2, total_steps=9)
 
-    mine = optim.make_optimizer(name, schedule(1), **options, layer_decay=0.5)
+    by_layer = optim.make_optimizer(name, schedule(1), **options, layer_decay=0.5)
     variables = [v for part in factors for v in model.variables_of(part)]
-    mine.build(variables)
+    by_layer.build(variables)
     copies = {part: [tf.Variable(v) for v in model.variables_of(part)] for part in factors}
     plain = {
         part: optim.make_optimizer(name, schedule(f), **options) for part, f in factors.items()
@@ -185,10 +185,10 @@ def test_layer_decay_is_another_learning_rate_for_each_group(name, graph):
     for part, optimizer in plain.items():
         optimizer.build(copies[part])
     rng = np.random.default_rng(0)
-    step = tf.function(mine.apply_gradients) if graph else mine.apply_gradients
+    step = tf.function(by_layer.apply_gradients) if graph else by_layer.apply_gradients
     for number in range(5):
         gradients = {v.ref(): tf.constant(rng.normal(size=v.shape), tf.float32) for v in variables}
-        rate = float(tf.convert_to_tensor(mine.learning_rate))  # as the log reads it
+        rate = float(tf.convert_to_tensor(by_layer.learning_rate))  # as the log reads it
         assert number == 0 or rate == float(schedule(1)(number - 1))
         step([(gradients[v.ref()], v) for v in variables])
         for part, optimizer in plain.items():
@@ -205,7 +205,7 @@ def test_the_groups_of_each_encoder_are_told_apart():
     ):
         model = Model(config, image_size=34, num_classes=3, with_projection=False)
         model.build_weights(34)
-        found = {v.ref(): f for v, f in optim.rate_factors(model, 0.5)}
+        factors = {v.ref(): f for v, f in optim.rate_factors(model, 0.5)}
         encoder = model.encoder
         parts = {"stem": encoder.stem.trainable_variables}
         for i, group in enumerate(encoder.groups):
@@ -214,10 +214,10 @@ def test_the_groups_of_each_encoder_are_told_apart():
         parts["finish"] = [v for v in encoder.trainable_variables if v.ref() not in inside]
         assert bool(parts["finish"]) == ("finish" in k_of)
         for part, variables in parts.items():
-            assert {found.pop(v.ref()) for v in variables} == (
+            assert {factors.pop(v.ref()) for v in variables} == (
                 {0.5 ** k_of[part]} if variables else set()
             )
-        assert not found
+        assert not factors
 
 
 def test_lars_has_no_rates_by_layer():

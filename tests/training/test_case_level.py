@@ -50,7 +50,7 @@ def outputs(model, images, real, fixed_shapes=False, training=False):
     left = real
     if fixed_shapes:
         images, left = fill_places(images, real), None
-    views = augment_views(images, {}, tf.constant([0, 0]), real=left)
+    views = augment_views(images, {}, tf.constant([0, 0]), valid=left)
     return model(views, training=training, **case_of_image(real, left))
 
 

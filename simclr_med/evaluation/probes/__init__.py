@@ -1,10 +1,10 @@
 """Evaluators of frozen features: one file each, listed in EVALUATORS.
 
 Each is a function (train_x float [n, d], train_y, train_patients [n], test_x [m, d], num_classes, seed,
-said=None) to scores float [m, num_classes]. Of one label a case train_y is int [n], all >= 0, and rows
-of scores sum to 1. Of several it is float [n, L], each 1, 0 or NaN: unknown, so that case does not train
-that label; scores are the probabilities of the labels, NaN of one that no training case knows. `said`
-is a dict that gets what result.json is to say of the fit.
+facts=None) to scores float [m, num_classes]. With one label a case train_y is int [n], all >= 0, and
+rows of scores sum to 1. With several it is float [n, L], each 1, 0 or NaN: unknown, so that case does not
+train that label; scores are the probabilities of the labels, NaN for one that no training case knows.
+`facts` is a dict that receives result.json's entries on the fit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def all_scores(
     num_classes: int,
     seed: int,
 ) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, dict[str, dict]]]:
-    """Returns scores of every evaluator on every encoder's features, and what is said of the fits.
+    """Returns scores of every evaluator on every encoder's features, and facts about the fits.
 
     The first is {(evaluator, encoder): scores [m, classes]}, the second {evaluator: {encoder: facts}}.
 
@@ -38,11 +38,11 @@ def all_scores(
       seed: of the evaluators.
     """
     scores: dict = {}
-    said: dict = {}
+    facts: dict = {}
     for name, evaluator in EVALUATORS.items():
-        for which, x in train_x.items():
-            of_fit = said.setdefault(name, {}).setdefault(which, {})
-            scores[name, which] = evaluator(
-                x, train_y, train_patients, test_x[which], num_classes, seed, of_fit
+        for encoder, x in train_x.items():
+            fit_facts = facts.setdefault(name, {}).setdefault(encoder, {})
+            scores[name, encoder] = evaluator(
+                x, train_y, train_patients, test_x[encoder], num_classes, seed, fit_facts
             )
-    return scores, said
+    return scores, facts

@@ -24,25 +24,27 @@ _LARGE = 1e11  # multiplications: from here on bfloat16 pays, about a second of 
 
 
 def fit_predict_proba(
-    train_x, train_y, train_patients, test_x, num_classes: int, seed: int, said: dict | None = None
+    train_x, train_y, train_patients, test_x, num_classes: int, seed: int, facts: dict | None = None
 ) -> np.ndarray:
     """Returns the shares of the weighted vote, float [m, num_classes].
 
     Args: as `linear_probe.fit_predict_proba`, with its NaN.
     """
     del train_patients, seed
-    if said is not None:
-        said |= {"neighbours": NEIGHBOURS}
+    if facts is not None:
+        facts |= {"neighbours": NEIGHBOURS}
     result = np.zeros((len(test_x), num_classes))
     if train_y.ndim == 1:
         nearest, weights = _neighbours(train_x, test_x, np.ones((1, len(train_y)), bool))[0]
         np.add.at(result, (np.arange(len(test_x))[:, np.newaxis], train_y[nearest]), weights)
         return result / result.sum(axis=1, keepdims=True)
-    known = {its.tobytes(): its for its in ~np.isnan(train_y.T)}  # often the same of all labels
-    found = dict(zip(known, _neighbours(train_x, test_x, np.array([*known.values()])), strict=True))
+    known = {mask.tobytes(): mask for mask in ~np.isnan(train_y.T)}  # often the same of all labels
+    neighbours_of_mask = dict(
+        zip(known, _neighbours(train_x, test_x, np.array([*known.values()])), strict=True)
+    )
     for label, values in enumerate(train_y.T):
-        nearest, weights = found[(~np.isnan(values)).tobytes()]
-        total = weights.sum(axis=1) if nearest.shape[1] else np.nan  # nobody knows the label
+        nearest, weights = neighbours_of_mask[(~np.isnan(values)).tobytes()]
+        total = weights.sum(axis=1) if nearest.shape[1] else np.nan  # no case knows the label
         result[:, label] = (weights * train_y[nearest, label]).sum(axis=1) / total
     return result
 
@@ -103,7 +105,7 @@ def _search(train_x, test_x, known: np.ndarray, k: int, product: _Exact) -> list
       k: how many neighbours.
       product: how similarities are computed.
     """
-    groups = [_Nearest(len(test_x), min(k, int(its.sum()))) for its in known]
+    groups = [_Nearest(len(test_x), min(k, int(mask.sum()))) for mask in known]
     starts = range(0, len(test_x), _ROWS)
     tests = [product.of_test(_unit(test_x[start : start + _ROWS])) for start in starts]
     first, size = 0, min(_FIRST_COLUMNS, _COLUMNS)
@@ -193,26 +195,26 @@ def _multiplies_bfloat16() -> bool:
 def _add(
     groups: list[_Nearest], similarity: np.ndarray, start: int, first: int, known: np.ndarray
 ) -> None:
-    """Shows to each group the similarities [r, c] of the rows from `start` to the cases from `first` on.
+    """Merges into each group the similarities [r, c] of the rows from `start` to the cases from `first`.
 
-    One comparison finds what may be new to any of the groups; `known` is bool [g, c].
+    One comparison selects what may be new to any of the groups; `known` is bool [g, c].
     """
     limits = [group.limit(start, len(similarity)) for group in groups]
     lowest = np.min(limits, axis=0, initial=np.inf, where=np.isfinite(limits))
     near = similarity > lowest.astype(similarity.dtype)[:, np.newaxis]
     row, column = np.divmod(np.flatnonzero(near), similarity.shape[1])
-    found = similarity[row, column]
-    for group, its, limit in zip(groups, known, limits, strict=True):
+    similarities = similarity[row, column]
+    for group, mask, limit in zip(groups, known, limmask, strict=True):
         if np.isfinite(limit).all():
-            new = its[column] & (found > limit[row])
-            group.merge(start + row[new], first + column[new], found[new])
-        elif its.any():  # the beginning: the best of these cases
-            columns = np.flatnonzero(its)
-            some = similarity if its.all() else similarity[:, columns]
+            new = mask[column] & (similarities > limit[row])
+            group.merge(start + row[new], first + column[new], similarities[new])
+        elif mask.any():  # the beginning: the best of these cases
+            columns = np.flatnonzero(mask)
+            candidates = similarity if mask.all() else similarity[:, columns]
             k = min(group.k, len(columns))
-            nearest = np.argpartition(some, len(columns) - k, axis=1)[:, len(columns) - k :]
-            rows = np.repeat(np.arange(len(some)), k)
-            best = np.take_along_axis(some, nearest, 1).ravel()
+            nearest = np.argpartition(candidates, len(columns) - k, axis=1)[:, len(columns) - k :]
+            rows = np.repeat(np.arange(len(candidates)), k)
+            best = np.take_along_axis(candidates, nearest, 1).ravel()
             group.merge(start + rows, first + columns[nearest.ravel()], best)
 
 
@@ -234,18 +236,24 @@ class _Nearest:
         return self.similarity[start : start + count].min(axis=1, initial=np.inf)
 
     def merge(self, row: np.ndarray, index: np.ndarray, similarity: np.ndarray) -> None:
-        """Keeps the k best of what there is and of new cases, [j] each."""
+        """Keeps the k most similar of the cases so far and of new ones.
+
+        Args:
+          row: that each new case belongs to, int [j].
+          index: of the new cases, int [j].
+          similarity: of the new cases, float [j].
+        """
         if not len(row):
             return
-        touched, place = np.unique(row, return_inverse=True)
-        there = np.arange(len(touched))
-        place = np.concatenate([np.repeat(there, self.k), place])
+        touched, slot = np.unique(row, return_inverse=True)
+        slots = np.arange(len(touched))
+        slot = np.concatenate([np.repeat(slots, self.k), slot])
         index = np.concatenate([self.index[touched].ravel(), index])
         similarity = np.concatenate([self.similarity[touched].ravel(), similarity])
-        order = np.lexsort((-similarity, place))
-        begins = np.array(np.searchsorted(place[order], there))
-        kept = order[begins[:, np.newaxis] + np.arange(self.k)]
-        self.index[touched], self.similarity[touched] = index[kept], similarity[kept]
+        order = np.lexsort((-similarity, slot))
+        begins = np.array(np.searchsorted(slot[order], slots))
+        best = order[begins[:, np.newaxis] + np.arange(self.k)]
+        self.index[touched], self.similarity[touched] = index[best], similarity[best]
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ class Probe:
     Attributes:
       kernel: float [d, classes].
       bias: float [classes]; x @ kernel + bias are the logits of the classes, or the log-odds of the
-        labels. Infinite where the training cases leave no doubt, NaN where they say nothing.
+        labels. Infinite where all training cases agree, NaN where none knows the label.
       penalties: C of each fit: of the classes one; of the labels each, NaN of one without a fit.
       facts: for result.json: {"fits": how many, "not_converged": how many of them,
         "largest_gradient": of all, "penalties"}.
@@ -56,7 +56,7 @@ class Probe:
 
 
 def fit_predict_proba(
-    train_x, train_y, train_patients, test_x, num_classes: int, seed: int, said: dict | None = None
+    train_x, train_y, train_patients, test_x, num_classes: int, seed: int, facts: dict | None = None
 ) -> np.ndarray:
     """Returns probabilities, float [m, num_classes]; classes not seen in training get 0.
 
@@ -71,11 +71,11 @@ def fit_predict_proba(
       test_x: features, float [m, d].
       num_classes: classes, seen or not, or labels.
       seed: decides which patients are held out.
-      said: gets the `Probe.facts`.
+      facts: receives the `Probe.facts`.
     """
     probe = fit(train_x, train_y, train_patients, num_classes, seed)
-    if said is not None:
-        said |= probe.facts
+    if facts is not None:
+        facts |= probe.facts
     return probe.scores(test_x)
 
 
@@ -103,8 +103,15 @@ def head(
 def fit(train_x, train_y, train_patients, num_classes: int, seed: int) -> Probe:
     """Returns the probe of `fit_predict_proba`, fitted; prints a line if a fit has not converged.
 
-    BLAS gets one thread: products of a piece are so small that its others wait by spinning, and a fit
-    of 716 x 512 takes 0.09 s in place of 0.02 (two cores).
+    BLAS gets one thread: the products of a piece are so small that its other threads only spin, and a
+    fit of 716 x 512 takes 0.09 s instead of 0.02 (two cores).
+
+    Args:
+      train_x: features, float [n, d].
+      train_y: int [n], >= 0; or 1, 0 or NaN (that case does not train that label), float [n, L].
+      train_patients: [n].
+      num_classes: classes, seen or not, or labels.
+      seed: decides which patients are held out.
     """
     patients = np.unique(train_patients, return_inverse=True)[1]
     with threadpool_limits(1):
@@ -132,9 +139,9 @@ def _fit_labels(
 ) -> Probe:
     known, truth = ~np.isnan(train_y), np.nan_to_num(train_y)
     fitted, parts = np.zeros_like(known), {}
-    for label, its in enumerate(known.T):
-        if (key := its.tobytes()) not in parts:
-            parts[key] = _part_to_fit(its, patients, seed)
+    for label, known_cases in enumerate(known.T):
+        if (key := known_cases.tobytes()) not in parts:
+            parts[key] = _part_to_fit(known_cases, patients, seed)
         fitted[:, label] = parts[key]
     best = np.where(known.any(0), PENALTIES[0], np.nan)
     fits: list[Fit] = []
@@ -154,9 +161,9 @@ def _fit_labels(
     both = np.flatnonzero(_both_kinds(truth, known))
     if len(both):
         last = make(truth[:, both], known[:, both], softmax=False)
-        found = last.fit(best[both], start[:, both])
-        kernel[:, both], bias[both] = found.kernel, found.bias
-        fits = [*fits, found]
+        final_fit = last.fit(best[both], start[:, both])
+        kernel[:, both], bias[both] = final_fit.kernel, final_fit.bias
+        fits = [*fits, final_fit]
     return Probe(kernel, bias, best, _facts(fits, best), multilabel=True)
 
 
@@ -181,11 +188,11 @@ def _fit_classes(
         bias[seen] = 0.0
     else:
         same = np.array_equal(seen, seen_in_part)
-        found = _of_classes(make, train_y, seen, everyone).fit(
+        final_fit = _of_classes(make, train_y, seen, everyone).fit(
             np.array([best]), start if same else None
         )
-        path = [*path, found]
-        kernel[:, seen], bias[seen] = _centred(found.kernel), _centred(found.bias)
+        path = [*path, final_fit]
+        kernel[:, seen], bias[seen] = _centred(final_fit.kernel), _centred(final_fit.bias)
     penalties = np.array([best])
     return Probe(kernel, bias, penalties, _facts(path, penalties), multilabel=False)
 
@@ -218,7 +225,7 @@ def _path(regressions: _Regressions, loss_of) -> tuple[list[Fit], np.ndarray]:
 def _part_to_fit(known: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
     """Returns which of the known cases fit, bool [n]: all but those of the patients held out.
 
-    All of them where nobody can be held out: then the strongest penalty stands.
+    All of them where no patient can be held out: then the strongest penalty is used.
     """
     rows = np.flatnonzero(known)
     if len(np.unique(patients[rows])) < 2:
@@ -234,11 +241,11 @@ def _both_kinds(truth: np.ndarray, used: np.ndarray) -> np.ndarray:
     return ((truth == 1) & used).any(0) & ((truth == 0) & used).any(0)
 
 
-def _losses_of_labels(logits, truth, held, chosen) -> np.ndarray:
+def _losses_of_labels(logits, truth, held_out, chosen) -> np.ndarray:
     """Returns the mean -log p of what each chosen label is in the cases held out, float [k]."""
     right = scipy.special.expit(np.where(truth[:, chosen] == 1, logits, -logits))
-    lost = -np.log(np.maximum(right, _LEAST))
-    return (lost * held[:, chosen]).sum(0) / held[:, chosen].sum(0)
+    losses = -np.log(np.maximum(right, _LEAST))
+    return (losses * held_out[:, chosen]).sum(0) / held_out[:, chosen].sum(0)
 
 
 def _loss_of_classes(logits: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> float:

@@ -19,10 +19,10 @@ Values = dict[int, tuple[float, np.ndarray]]
 def minimise(
     starts: list[np.ndarray], evaluate: Callable[[dict[int, np.ndarray]], Values], options: dict
 ) -> list[scipy.optimize.OptimizeResult]:
-    """Returns what L-BFGS-B finds from each start, float [p], whose function has a value everywhere.
+    """Returns the optimum that L-BFGS-B reaches from each start; functions have a value everywhere.
 
     Args:
-      starts: one for each function.
+      starts: float [p], one for each function.
       evaluate: of {number of a function: point}, of those that still go on, gives {number: (value,
         gradient [p])}. It is never called twice at the same time.
       options: of `scipy.optimize.minimize`.
@@ -30,25 +30,25 @@ def minimise(
     Raises:
       whatever `evaluate` raises.
     """
-    meeting = _Meeting(evaluate, len(starts))
+    barrier = _Barrier(evaluate, len(starts))
 
-    def one(number: int) -> scipy.optimize.OptimizeResult:
+    def run(number: int) -> scipy.optimize.OptimizeResult:
         try:
             return scipy.optimize.minimize(
-                lambda point: meeting.value(number, point),
+                lambda point: barrier.value(number, point),
                 starts[number],
                 jac=True,
                 method="L-BFGS-B",
                 options=options,
             )
         except BaseException:
-            meeting.end()
+            barrier.end()
             raise
         finally:
-            meeting.leave()
+            barrier.remove()
 
     with ThreadPoolExecutor(len(starts)) as threads:
-        waiting = [threads.submit(one, number) for number in range(len(starts))]
+        waiting = [threads.submit(run, number) for number in range(len(starts))]
         try:
             return [future.result() for future in waiting]
         except _EndedError:
@@ -56,7 +56,7 @@ def minimise(
             first = next(e for e in errors if e is not None and not isinstance(e, _EndedError))
             raise first from None
         except BaseException:  # Ctrl-C too: the others are waiting
-            meeting.end()
+            barrier.end()
             raise
 
 
@@ -64,8 +64,8 @@ class _EndedError(Exception):
     """Another minimisation has failed."""
 
 
-class _Meeting:
-    """Where the minimisations wait until all have asked.
+class _Barrier:
+    """Where the minimisations wait until all have requested a value.
 
     Args:
       evaluate: see `minimise`.
@@ -75,34 +75,39 @@ class _Meeting:
     def __init__(self, evaluate: Callable[[dict[int, np.ndarray]], Values], size: int):
         self._evaluate, self._size = evaluate, size
         self._points: dict[int, np.ndarray] = {}
-        self._found: Values = {}
+        self._values: Values = {}
         self._ended = False
         self._changed = threading.Condition()
 
     def value(self, number: int, point: np.ndarray) -> tuple[float, np.ndarray]:
-        """Returns value and gradient; the last to ask computes those of all."""
+        """Returns value and gradient; the last to call computes those of all.
+
+        Args:
+          number: of the minimisation.
+          point: float [p].
+        """
         with self._changed:
             self._points[number] = point.copy()
             self._answer()
-            self._changed.wait_for(lambda: number in self._found or self._ended)
+            self._changed.wait_for(lambda: number in self._values or self._ended)
             if self._ended:
                 raise _EndedError
-            return self._found.pop(number)
+            return self._values.pop(number)
 
-    def leave(self) -> None:
-        """One of them is done, or has failed."""
+    def remove(self) -> None:
+        """Takes out a minimisation that is done, or has failed."""
         with self._changed:
             self._size -= 1
             self._answer()
 
     def end(self) -> None:
-        """Lets all that wait fail."""
+        """Makes all that wait fail."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def _answer(self) -> None:
         if self._points and len(self._points) == self._size and not self._ended:
-            points, self._points = dict(sorted(self._points.items())), {}  # whoever was first
-            self._found |= self._evaluate(points)
+            points, self._points = dict(sorted(self._points.items())), {}  # in any order of arrival
+            self._values |= self._evaluate(points)
             self._changed.notify_all()

@@ -77,17 +77,17 @@ class Features:
         """Returns eigenvalues [r] and eigenvectors [d, r] of the features' correlations."""
         n, d = self.x.shape
         if n >= d:
-            some = self.x[:: max(1, n // (_ROWS_PER_FEATURE * d))]
+            sample = self.x[:: max(1, n // (_ROWS_PER_FEATURE * d))]
             products = np.zeros((d, d))
-            for start in range(0, len(some), d):
-                z = (some[start : start + d] - self.mean) / self.scale
+            for start in range(0, len(sample), d):
+                z = (sample[start : start + d] - self.mean) / self.scale
                 products += z.T @ z
-            return scipy.linalg.eigh(products / len(some))
-        some = (self.x - self.mean) / self.scale
-        values, vectors = scipy.linalg.eigh(some @ some.T / len(some))
-        kept = values > values[-1] * 1e-10
-        values, vectors = values[kept], vectors[:, kept]
-        return values, some.T @ (vectors / np.sqrt(values * len(some)))
+            return scipy.linalg.eigh(products / len(sample))
+        sample = (self.x - self.mean) / self.scale
+        values, vectors = scipy.linalg.eigh(sample @ sample.T / len(sample))
+        positive = values > values[-1] * 1e-10
+        values, vectors = values[positive], vectors[:, positive]
+        return values, sample.T @ (vectors / np.sqrt(values * len(sample)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,17 +126,20 @@ class Regressions:
         self._loss = _of_classes if softmax else _of_labels
         self._count = used.sum(0)
         self._mean, self._scale = features.moments(used)
-        # These regressions standardise z, in which the features come, as z * slope + shift.
-        self._slope = 1 / self._scale
+        # These regressions standardise z, in which the features come, as z * factor + shift.
+        self._factor = 1 / self._scale
         self._shift = (features.mean[:, np.newaxis] - self._mean) / self._scale
         rate = (truth * used).sum(0) / self._count
         self._curvature = rate * (1 - rate)
         self.num_fits = used.shape[1]
 
     def fit(self, c: np.ndarray, start: np.ndarray | None = None, *, rough: bool = False) -> Fit:
-        """Returns the fit with inverse penalties c, float [g], begun at the weights of another.
+        """Returns the fit with the given penalties.
 
-        A rough one still has to converge.
+        Args:
+          c: inverse penalty of each regression, float [g].
+          start: weights of another fit to begin at, float [d + 1, k]; None: zeros.
+          rough: stop at a larger gradient, still within TOLERANCE: enough to choose the penalty.
         """
         d, k = self._features.x.shape[1], self._truth.shape[1]
         penalty = np.broadcast_to(1 / (c * self._count), k)
@@ -147,13 +150,13 @@ class Regressions:
         def evaluate(points: dict[int, np.ndarray]) -> lock_step.Values:
             columns = np.concatenate([groups[number] for number in points])
             scaled = np.hstack([point.reshape(d + 1, -1) for point in points.values()])
-            some = scaling.of(columns)
-            values, gradient = self._objective(some(scaled), penalty[columns], columns)
-            parts = np.split(some(gradient), len(points), axis=1)
+            column_scaling = scaling.of(columns)
+            values, gradient = self._objective(column_scaling(scaled), penalty[columns], columns)
+            parts = np.split(column_scaling(gradient), len(points), axis=1)
             sums = values.reshape(len(points), -1).sum(axis=1)
             return {i: (float(v), g.ravel()) for i, v, g in zip(points, sums, parts, strict=True)}
 
-        found = lock_step.minimise(
+        results = lock_step.minimise(
             [begin[:, columns].ravel() for columns in groups],
             evaluate,
             {
@@ -163,12 +166,12 @@ class Regressions:
                 "maxcor": 20,
             },
         )
-        # Rounding can end a line search first: what counts is the gradient that is left.
-        weights = scaling(np.hstack([one.x.reshape(d + 1, -1) for one in found]))
-        left = np.hstack([one.jac.reshape(d + 1, -1) for one in found])
-        of_groups = (self.num_fits, -1)
-        step = (np.square(left).sum(axis=0) / self._curvature).reshape(of_groups).sum(axis=1)
-        largest = np.abs(scaling.undo(left)).max(axis=0).reshape(of_groups).max(axis=1)
+        # Rounding can end a line search early: convergence is judged by the remaining gradient.
+        weights = scaling(np.hstack([one.x.reshape(d + 1, -1) for one in results]))
+        gradients = np.hstack([one.jac.reshape(d + 1, -1) for one in results])
+        group_shape = (self.num_fits, -1)
+        step = (np.square(gradients).sum(axis=0) / self._curvature).reshape(group_shape).sum(axis=1)
+        largest = np.abs(scaling.undo(gradients)).max(axis=0).reshape(group_shape).max(axis=1)
         kernel = weights[:-1] / self._scale
         bias = weights[-1] - (kernel * self._mean).sum(axis=0)
         return Fit(weights, kernel, bias, largest, np.sqrt(step) <= TOLERANCE)
@@ -182,25 +185,28 @@ class Regressions:
         self, weights: np.ndarray, penalty: np.ndarray, columns: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the objectives' shares of some columns, float [c], and gradients [d + 1, c]."""
-        own = columns if self.num_fits > 1 else slice(None)  # of what each group has
-        kernel, bias = self._on_pieces(weights, own)
-        of_kernel, of_bias = np.zeros_like(kernel), np.zeros_like(bias)
+        used_columns = columns if self.num_fits > 1 else slice(None)  # of what each group has
+        kernel, bias = self._on_pieces(weights, used_columns)
+        kernel_gradient, bias_gradient = np.zeros_like(kernel), np.zeros_like(bias)
         values = penalty * np.square(weights[:-1]).sum(axis=0) / 2
-        share = 1 / self._count[own]
+        share = 1 / self._count[used_columns]
         for rows, z in self._features.pieces():
             losses, residual = self._loss(z @ kernel + bias, self._truth[rows, columns])
-            weight = self._used[rows, own] * share
+            weight = self._used[rows, used_columns] * share
             values += (losses * weight).sum(axis=0)
             residual *= weight
-            of_kernel += z.T @ residual
-            of_bias += residual.sum(axis=0)
-        of_weights = self._slope[:, own] * of_kernel + self._shift[:, own] * of_bias
-        return values, np.vstack([of_weights + penalty * weights[:-1], of_bias])
+            kernel_gradient += z.T @ residual
+            bias_gradient += residual.sum(axis=0)
+        weight_gradient = (
+            self._factor[:, used_columns] * kernel_gradient
+            + self._shift[:, used_columns] * bias_gradient
+        )
+        return values, np.vstack([weight_gradient + penalty * weights[:-1], bias_gradient])
 
-    def _on_pieces(self, weights: np.ndarray, own) -> tuple[np.ndarray, np.ndarray]:
+    def _on_pieces(self, weights: np.ndarray, used_columns) -> tuple[np.ndarray, np.ndarray]:
         """Returns kernel [d, c] and bias [c] for the features as `Features.pieces` has them."""
-        moved = (self._shift[:, own] * weights[:-1]).sum(axis=0)
-        return self._slope[:, own] * weights[:-1], weights[-1] + moved
+        shift = (self._shift[:, used_columns] * weights[:-1]).sum(axis=0)
+        return self._factor[:, used_columns] * weights[:-1], weights[-1] + shift
 
 
 class _Scaling:

@@ -1,6 +1,6 @@
 """Logistic regressions by scikit-learn: for few cases what `logistic.Regressions` is for many.
 
-Of few features scikit-learn's own tolerance is reached in a fraction of the time.
+With few features scikit-learn reaches its own tolerance in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -26,16 +26,24 @@ class SmallRegressions:
     def __init__(self, x: np.ndarray, truth: np.ndarray, used: np.ndarray, *, softmax: bool):
         self._x, self.num_fits = x, used.shape[1]
         self._parts = []
-        for which, rows in enumerate(used.T):
+        for index, rows in enumerate(used.T):
             scaler = StandardScaler().fit(x[rows])
-            y = truth[rows].argmax(axis=1) if softmax else truth[rows, which]
+            y = truth[rows].argmax(axis=1) if softmax else truth[rows, index]
             self._parts.append((scaler, scaler.transform(x[rows]), y))
 
     def fit(self, c: np.ndarray, start: np.ndarray | None = None, *, rough: bool = False) -> Fit:
-        """Returns the fit with inverse penalties c, float [g]; `start` and `rough` change nothing."""
+        """Returns the fit with the given penalties.
+
+        Args:
+          c: inverse penalty of each regression, float [g].
+          start, rough: have no effect; they are there for `logistic.Regressions`.
+        """
         del start, rough
-        found = [self._fit(*part, float(of)) for part, of in zip(self._parts, c, strict=True)]
-        kernels, biases, gradients, converged = zip(*found, strict=True)
+        fits = [
+            self._fit(*part, float(c_of_part))
+            for part, c_of_part in zip(self._parts, c, strict=True)
+        ]
+        kernels, biases, gradients, converged = zip(*fits, strict=True)
         kernel, bias = np.hstack(kernels), np.concatenate(biases)
         weights = np.vstack([kernel, bias])
         return Fit(weights, kernel, bias, np.array(gradients), np.array(converged))
@@ -53,10 +61,10 @@ class SmallRegressions:
             )  # the probe says so, once for all fits
             model.fit(z, y)
         weights = np.asarray(model.coef_, float)
-        missed = model.predict_proba(z) - (y[:, np.newaxis] == model.classes_)
-        missed = missed[:, -len(weights) :]  # of two classes the second
-        gradient = missed.T @ z / len(z) + weights / (c * len(z))
-        largest = max(np.abs(gradient).max(), np.abs(missed.mean(axis=0)).max())
+        residual = model.predict_proba(z) - (y[:, np.newaxis] == model.classes_)
+        residual = residual[:, -len(weights) :]  # of two classes the second
+        gradient = residual.T @ z / len(z) + weights / (c * len(z))
+        largest = max(np.abs(gradient).max(), np.abs(residual.mean(axis=0)).max())
         kernel = (weights / scaler.scale_).T
         bias = np.asarray(model.intercept_, float) - scaler.mean_ @ kernel
         return kernel, bias, float(largest), bool(model.n_iter_.max() < MAX_ITERATIONS)

@@ -1,8 +1,8 @@
 """The charts of report.html, each a data: URI of an SVG.
 
 An SVG inside an <img> shares no ids with its neighbours, runs nothing, and looks the same wherever
-the page is opened. Colours are told apart by colour-blind readers (Okabe & Ito; Tol), and lines by
-their dashes too.
+the page is opened. The colours suit colour-blind readers (Okabe & Ito; Tol), and lines differ by their
+dashes too.
 """
 
 from __future__ import annotations
@@ -77,7 +77,12 @@ def roc(
 def precision_recall(
     curves: dict[str, tuple[np.ndarray, np.ndarray]], mean: tuple | None = None, left_out: int = 0
 ) -> str:
-    """Returns precision-recall curves; arguments as in `roc`, of (recall, precision)."""
+    """Returns precision-recall curves.
+
+    Args:
+      curves: {legend: (recall, precision)}, at most eight.
+      mean, left_out: as in `roc`.
+    """
     figure = Figure(
         figsize=(4.4, 3.9 + _legend_inches(len(curves), left_out)), layout="constrained"
     )
@@ -159,12 +164,12 @@ def confusion(counts: np.ndarray, class_names: list[str], cases: np.ndarray) -> 
 
 
 @matplotlib.rc_context(_STYLE)
-def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str) -> str:
+def dots(rows: list[tuple[str, float, float, float]], overall: float, xlabel: str) -> str:
     """Returns a dot and an interval for each subgroup, from the top down.
 
     Args:
       rows: (name, value, low, high); NaN draws nothing. A dot without an interval is hollow.
-      whole: the value of all cases, a dotted line.
+      overall: the value of all cases, a dashed line.
       xlabel: what is measured.
     """
     figure = Figure(figsize=(6.6, 0.75 + 0.2 * len(rows)), layout="constrained")
@@ -173,14 +178,16 @@ def dots(rows: list[tuple[str, float, float, float]], whole: float, xlabel: str)
     value, low, high = np.array([row[1:] for row in rows], float).T
     axis.hlines(y, low, high, color=_BLUE, linewidth=1.4)
     few = np.isnan(low) | np.isnan(high)
-    for which, colour, name in (
+    for rows_drawn, colour, name in (
         (~few, _BLUE, "with its interval"),
         (few, "white", "too few patients for an interval"),
     ):
-        if which.any():
-            (dot,) = axis.plot(value[which], y[which], "o", color=_BLUE, markersize=4.5, label=name)
+        if rows_drawn.any():
+            (dot,) = axis.plot(
+                value[rows_drawn], y[rows_drawn], "o", color=_BLUE, markersize=4.5, label=name
+            )
             dot.set_markerfacecolor(colour)
-    axis.axvline(whole, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
+    axis.axvline(overall, color=_ORANGE, linestyle="--", linewidth=1, label="all cases")
     axis.set_yticks(y, [_short(row[0], 40) for row in rows])
     axis.set(xlabel=xlabel, ylim=(len(rows) - 0.4, -0.6))
     axis.grid(axis="y", visible=False)
@@ -251,9 +258,9 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     before, after = np.diff(xy, axis=0)[:-1], np.diff(xy, axis=0)[1:]
     straight = before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]
     onward = (before * after).sum(1) > 0
-    kept = np.ones(len(xy), bool)
-    kept[1:-1] = ~(straight & onward)
-    return xy[kept, 0] / 400, xy[kept, 1] / 400
+    is_corner = np.ones(len(xy), bool)
+    is_corner[1:-1] = ~(straight & onward)
+    return xy[is_corner, 0] / 400, xy[is_corner, 1] / 400
 
 
 def _short(name: str, length: int) -> str:

@@ -19,7 +19,7 @@ from simclr_med.run_folder.files import writing
 MAX_CASES = 2000
 _MAX_NAMES, _MAX_LETTERS = 24, 40  # of the legend
 _MARKERS = (
-    "os^DvP*X"  # a form beside the colour, for who sees no colours; after 8 the pairs are others
+    "os^DvP*X"  # a marker beside the colour, for colour-blind readers; after 8 other pairs follow
 )
 _NONE = "#b0b0b0"  # of cases without a label
 _PICTURES = 14  # at most
@@ -35,7 +35,7 @@ def save(
     split: str = "",
     pictures_of: Callable[[set[int]], dict[int, np.ndarray]] = lambda cases: {},
 ) -> None:
-    """Writes one map for each entry of `features`, coloured by label; pictures stand on the first one.
+    """Writes one map for each entry of `features`, coloured by label; pictures are on the first one.
 
     Args:
       path: of the PNG.
@@ -45,7 +45,7 @@ def save(
       class_names: their names. The commonest 24 are in the legend; colours and forms repeat after 8,
         pairs of them after 64.
       split: its name, for the title.
-      pictures_of: returns {case: uint8 [H, W, 3]} of some of the cases asked for.
+      pictures_of: returns {case: uint8 [H, W, 3]} of some of the cases requested.
     """
     if labels.ndim == 2:
         labels = np.where((labels == 1).any(1), (labels == 1).argmax(1), -1)
@@ -119,13 +119,13 @@ def _put_pictures(axis: Axes, points: np.ndarray, labels: np.ndarray, pictures: 
 def _legend(figure: Figure, dots: dict, labels: np.ndarray, names: list[str]) -> None:
     counts = {c: int((labels == c).sum()) for c in dots}
     commonest = sorted(sorted(dots, key=lambda c: (-counts[c], c))[:_MAX_NAMES])
-    more = len(dots) - len(commonest)
+    num_hidden = len(dots) - len(commonest)
     figure.legend(
         [dots[c] for c in commonest],  # not by label=: one that begins with _ would be left out
         [_short(names[c]) if c >= 0 else "no label" for c in commonest],
         loc="outside right center",
         fontsize=8,
-        title=f"the {_MAX_NAMES} commonest; {more} more" if more else None,
+        title=f"the {_MAX_NAMES} commonest; {num_hidden} more" if num_hidden else None,
         title_fontsize=8,
     )
 
@@ -141,10 +141,10 @@ def spread(points: np.ndarray) -> list[int]:
     size = np.ptp(points, axis=0)
     unit = (points - points.min(axis=0)) / np.where(size > 0, size, 1)
     chosen = [int(np.argmin(((unit - 0.5) ** 2).sum(axis=1)))]
-    apart = np.abs(unit - unit[chosen[0]]).max(axis=1)
-    while len(chosen) < _PICTURES and apart.max() >= _APART:
-        chosen.append(int(apart.argmax()))
-        apart = np.minimum(apart, np.abs(unit - unit[chosen[-1]]).max(axis=1))
+    distance = np.abs(unit - unit[chosen[0]]).max(axis=1)
+    while len(chosen) < _PICTURES and distance.max() >= _APART:
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.abs(unit - unit[chosen[-1]]).max(axis=1))
     return chosen
 
 

@@ -23,27 +23,27 @@ _POOLED = (
 def results(result: dict) -> str:
     """Returns the table of every evaluator and encoder."""
     rows = [
-        (evaluator, which, row)
+        (evaluator, encoder, row)
         for evaluator, encoders in result["classification"].items()
-        for which, row in encoders.items()
+        for encoder, row in encoders.items()
     ]
     if not rows:
         return page.paragraph("No labelled cases: nothing was measured.")
     names = [name for name in TITLES if any(name in row for *_, row in rows)]
-    said = ""
+    order_line = ""
     if order := result.get("grades"):
-        said = page.paragraph(in_words(order, list(rows[0][2]["per_class"])))
-    return said + page.table(
+        order_line = page.paragraph(in_words(order, list(rows[0][2]["per_class"])))
+    return order_line + page.table(
         "Results",
         ["evaluator, encoder", "cases", "patients", *(TITLES[name] for name in names)],
         [
             [
-                f"{evaluator}, {text.encoder_title(result, which)}",
+                f"{evaluator}, {text.encoder_title(result, encoder)}",
                 f"{row['cases']}",
                 f"{row['patients']}",
             ]
             + [text.estimate(row, name, "\n", short=True) for name in names]
-            for evaluator, which, row in rows
+            for evaluator, encoder, row in rows
         ],
         "Each number with its 95 % interval over patients. “Too few”: patients for an interval; of "
         "which class, the summary says.",
@@ -55,9 +55,9 @@ def per_class(result: dict) -> str:
     evaluator, rows = headline(result)
     classes, left_out = rows["trained"]["per_class"], rows["trained"].get("left_out", {})
     columns = ["class", "with it", "without it", "AUC", "average precision"]
-    said = f"{evaluator}, trained encoder, with 95 % intervals over patients."
+    caption = f"{evaluator}, trained encoder, with 95 % intervals over patients."
     if any(row["auc"] is None or np.isnan(row["auc"]) for row in classes.values()):
-        said += f" {text.DASH}: not measurable."
+        caption += f" {text.DASH}: not measurable."
     return page.table(
         "Each class",
         columns + ["left out of averages"] * bool(left_out),
@@ -67,7 +67,7 @@ def per_class(result: dict) -> str:
             + [left_out.get(name, "")] * bool(left_out)
             for name, row in classes.items()
         ],
-        said,
+        caption,
     )
 
 
@@ -90,19 +90,21 @@ def operating_points(result: dict) -> str:
     ]
     if not rows:
         return ""
-    said = page.paragraph(
+    intro = page.paragraph(
         "A condition is called present from its threshold on. The thresholds were chosen on the "
         "selection split, never on the cases evaluated here; so what was asked of them there, they "
         "keep here only about, and the less so the fewer cases they were chosen on."
     )
     first = [row for row in rows if row[0] == result.get("positive_class")]
     if not first:
-        return said + page.table("Operating points", columns, rows)
-    others = page.table(
+        return intro + page.table("Operating points", columns, rows)
+    other_classes = page.table(
         "Operating points of the other classes", columns, [r for r in rows if r not in first]
     )
     name = f"Operating points of {first[0][0]}"
-    return said + page.table(name, columns, first) + page.details("The other classes", others)
+    return (
+        intro + page.table(name, columns, first) + page.details("The other classes", other_classes)
+    )
 
 
 def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
@@ -116,24 +118,26 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
     positive, known = metrics.positives(truth, scores.shape[1])
     drawn = {}
     for c, name in enumerate(class_names):
-        of_class, its_scores = positive[known[:, c], c], scores[known[:, c], c]
-        if of_class.any() and not of_class.all() and not np.isnan(its_scores).any():
-            drawn[name] = (of_class, its_scores)
+        is_positive, class_scores = positive[known[:, c], c], scores[known[:, c], c]
+        if is_positive.any() and not is_positive.all() and not np.isnan(class_scores).any():
+            drawn[name] = (is_positive, class_scores)
     if not drawn:
         return page.paragraph("No class has both cases with it and cases without it.")
     roc = {name: points.roc_points(*pair) for name, pair in drawn.items()}
     pr = {name: points.pr_points(*pair) for name, pair in drawn.items()}
-    several = len(drawn) > 1
+    has_mean = len(drawn) > 1
     commonest = sorted(drawn, key=lambda name: -drawn[name][0].sum())[:_MAX_CURVES]
     rarest = len(drawn) - len(commonest)
-    whole = f" The black line is the mean of all {len(drawn)} classes." if several else ""
+    mean_caption = f" The black line is the mean of all {len(drawn)} classes." if has_mean else ""
     if rarest:
-        whole += (
+        mean_caption += (
             f" Drawn of them are the {_MAX_CURVES} commonest; the {rarest} rarest are in the table "
             "“Each class”, as all are."
         )
     if without := len(class_names) - len(drawn):
-        whole += f" {without} of {len(class_names)} classes cannot be measured and have no curve."
+        mean_caption += (
+            f" {without} of {len(class_names)} classes cannot be measured and have no curve."
+        )
     legends: dict[str, dict] = {"roc": {}, "pr": {}}
     for name in commonest:
         auc, ap = metrics.roc_auc(*drawn[name]), metrics.average_precision(*drawn[name])
@@ -141,20 +145,20 @@ def curves(truth: np.ndarray, scores: np.ndarray, class_names) -> str:
         legends["pr"][f"{ap:.3f}  {name}"] = pr[name]
     left = page.figure(
         charts.roc(
-            legends["roc"], points.macro_roc(list(roc.values())) if several else None, rarest
+            legends["roc"], points.macro_roc(list(roc.values())) if has_mean else None, rarest
         ),
         "ROC curves. Area under the curve: " + "; ".join(legends["roc"]),
         "ROC curves: the share of cases with a condition that are found, against the share of "
         "cases without it that are called. The dotted diagonal is guessing; numbers are AUCs."
-        + whole,
+        + mean_caption,
     )
     right = page.figure(
         charts.precision_recall(
-            legends["pr"], points.macro_pr(list(pr.values())) if several else None, rarest
+            legends["pr"], points.macro_pr(list(pr.values())) if has_mean else None, rarest
         ),
         "Precision-recall curves. Average precision: " + "; ".join(legends["pr"]),
         "Precision-recall curves: of the cases called, the share that has the condition, against "
-        "the share of those with it that are found. Numbers are average precisions." + whole,
+        "the share of those with it that are found. Numbers are average precisions." + mean_caption,
     )
     return page.pair(left, right)
 
@@ -171,8 +175,8 @@ def calibration(truth: np.ndarray, scores: np.ndarray, row: dict, scaling: dict 
     if not scaling:
         return raw
     fitted = scaling["temperature"]
-    after = temperature.scaled(scores, fitted, truth.ndim == 2)
-    scaled = _reliability(truth, after, {"ece": scaling["ece_scaled"]})
+    scaled_scores = temperature.scaled(scores, fitted, truth.ndim == 2)
+    scaled = _reliability(truth, scaled_scores, {"ece": scaling["ece_scaled"]})
     surer = "less sure" if fitted > 1 else "surer"
     return page.pair(raw, scaled) + page.paragraph(
         f"Left: probabilities as the model states them. Right: at temperature {fitted:.2f}, which makes "
@@ -185,14 +189,14 @@ def calibration(truth: np.ndarray, scores: np.ndarray, row: dict, scaling: dict 
 def _reliability(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
     """Returns the reliability diagram; arguments as in `curves`, `row` has the error."""
     if truth.ndim == 2:
-        seen = ~np.isnan(truth) & ~np.isnan(scores)
-        probability, true = scores[seen], truth[seen] == 1
-        unit, said = "labels", "Each known label of each case is one prediction."
+        known_labels = ~np.isnan(truth) & ~np.isnan(scores)
+        probability, true = scores[known_labels], truth[known_labels] == 1
+        unit, unit_text = "labels", "Each known label of each case is one prediction."
     else:
         known = ~np.isnan(scores).all(1)
         filled = np.where(np.isnan(scores), -1, scores)[known]
         probability, true = filled.max(1), filled.argmax(1) == truth[known]
-        unit, said = "cases", "Each case's highest probability is one prediction."
+        unit, unit_text = "cases", "Each case's highest probability is one prediction."
     if not len(probability) or probability.min() < 0 or probability.max() > 1:
         return page.paragraph("The scores are no probabilities: there is nothing to check.")
     bins = points.calibration_bins(probability, true)
@@ -202,7 +206,7 @@ def _reliability(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
         if count
     )
     caption = (
-        f"{said} Points below the diagonal: the model is surer than it should be; above: less sure "
+        f"{unit_text} Points below the diagonal: the model is surer than it should be; above: less sure "
         f"than it could be. Bars below: how many {unit} had such a probability."
     )
     if "ece" in row:
@@ -211,7 +215,12 @@ def _reliability(truth: np.ndarray, scores: np.ndarray, row: dict) -> str:
 
 
 def confusion(row: dict, class_names) -> str:
-    """Returns the confusion matrix and its commonest mistakes; "" where the row has none."""
+    """Returns the confusion matrix and its commonest mistakes; "" where the row has none.
+
+    Args:
+      row: of result.json.
+      class_names: in the order of the matrix.
+    """
     if "confusion" not in row:
         return ""
     counts = np.array(row["confusion"], int)
@@ -222,12 +231,12 @@ def confusion(row: dict, class_names) -> str:
         for i, j in zip(*np.unravel_index(order, wrong.shape))
         if wrong[i, j]
     )
-    said = f"Commonest mistakes: {mistakes}." if mistakes else "No mistakes."
+    mistakes_text = f"Commonest mistakes: {mistakes}." if mistakes else "No mistakes."
     shown = np.arange(len(counts))
     if len(counts) > _MAX_CONFUSED:
         most = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
         shown = np.sort(most[:_MAX_CONFUSED])
-        said += (
+        mistakes_text += (
             f" Of {len(counts)} classes the {_MAX_CONFUSED} that are in most mistakes are shown; "
             "the whole matrix is in result.json."
         )
@@ -240,21 +249,21 @@ def confusion(row: dict, class_names) -> str:
     return page.wide_figure(
         "Confusion matrix",
         charts.confusion(drawn, names, counts.sum(1)[shown]),
-        f"Confusion matrix. {said} Truth, and how many cases were taken for what: {rows}.",
+        f"Confusion matrix. {mistakes_text} Truth, and how many cases were taken for what: {rows}.",
         f"Rows: the truth; columns: what the model said. Numbers are cases; colour is the share of "
-        f"the row. {said}",
+        f"the row. {mistakes_text}",
     )
 
 
 def shift(result: dict) -> str:
     """Returns the table of a distribution shift."""
-    found = result["shift"]
-    inside = found["inside"]
+    result_shift = result["shift"]
+    inside = result_shift["inside"]
     rows = [
         [TITLES.get(name, name)]
         + [text.number(row["inside"]), text.number(row["outside"])]
         + [text.signed(row["drop"], row["drop_95"], row.get("why", ""))]
-        for name, row in found["metrics"].items()
+        for name, row in result_shift["metrics"].items()
     ]
     return page.paragraph(
         "The same model, with nothing trained or tuned again, on data like its own and on the "

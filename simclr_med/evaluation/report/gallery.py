@@ -13,59 +13,74 @@ from simclr_med.evaluation.report.strips import Strips
 
 _SIDE = 192  # px of a picture's longer side in the page
 _SHOWN_LABELS = 3
-_FEWEST_PLACES = 4  # in a row or column of a class activation map: of fewer it shows nothing
+_FEWEST_PLACES = 4  # in a row or column of a class activation map: a smaller one shows nothing
 
 
 def errors(view, strips: Strips) -> str:
-    """Returns the cases of the highest loss: what they have, and what the model said."""
-    said = page.paragraph(
+    """Returns the cases of the highest loss, each with its truth and the prediction.
+
+    Args:
+      view: `html.View`.
+      strips: the cases to show.
+    """
+    text = page.paragraph(
         "The cases whose truth the model thought least likely, the worst first: look here for "
         "wrong labels, unusual images, and what the model has not learnt. Shown is the first image of "
         "each case; all of its images counted." + _numbers(view)
     )
     if view.no_maps:
-        said += page.paragraph(f"No class activation maps: {view.no_maps}.")
-    return said + _maps_said(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
+        text += page.paragraph(f"No class activation maps: {view.no_maps}.")
+    return text + _about_maps(view, strips.errors) + page.strip(_with_maps(view, strips.errors))
 
 
 def hits(view, strips: Strips) -> str:
-    """Returns the cases that the model is right about and surest of."""
-    said = page.paragraph(
+    """Returns the correctly classified cases of the highest confidence.
+
+    Args:
+      view: `html.View`.
+      strips: the cases to show.
+    """
+    text = page.paragraph(
         "The cases that the model is right about and surest of, class after class. Shown is the first "
         "image of each case; all of its images counted." + _numbers(view)
     )
-    return said + _maps_said(view, strips.hits) + page.strip(_with_maps(view, strips.hits))
+    return text + _about_maps(view, strips.hits) + page.strip(_with_maps(view, strips.hits))
 
 
 def _with_maps(view, cases: np.ndarray) -> list[dict]:
-    """Returns the items of cases: a picture with what was said and, where there is one, the map."""
+    """Returns the items of cases: a picture with truth, prediction and, where there is one, the map."""
     items = []
     for i in map(int, cases):
-        lines = [view.name_of(i), f"truth: {_label(view, i)}", *_said(view, i)]
-        pixels, found = view.pictures.get(i), view.maps.get(i)
+        lines = [view.name_of(i), f"truth: {_label(view, i)}", *_prediction_lines(view, i)]
+        pixels, class_map = view.pictures.get(i), view.maps.get(i)
         alt = f"First image of {view.name_of(i)}"
         item: dict = {"picture": _picture(pixels), "alt": alt, "lines": lines}
-        if pixels is not None and _can_be_drawn(found):
-            name, evidence = found
-            both = np.concatenate([pixels, _overlay(pixels, evidence)], axis=1)
+        if pixels is not None and _can_be_drawn(class_map):
+            name, evidence = class_map
+            side_by_side = np.concatenate([pixels, _overlay(pixels, evidence)], axis=1)
             alt += f"; on the right, where in it the evidence for {name} is"
             lines = [*lines, f"right: evidence for {name}"]
-            item = {"picture": _picture(both, 2 * _SIDE), "alt": alt, "lines": lines, "wide": True}
+            item = {
+                "picture": _picture(side_by_side, 2 * _SIDE),
+                "alt": alt,
+                "lines": lines,
+                "wide": True,
+            }
         items.append(item)
     return items
 
 
-def _can_be_drawn(found: tuple[str, np.ndarray] | None) -> bool:
-    return found is not None and min(found[1].shape) >= _FEWEST_PLACES
+def _can_be_drawn(class_map: tuple[str, np.ndarray] | None) -> bool:
+    return class_map is not None and min(class_map[1].shape) >= _FEWEST_PLACES
 
 
-def _maps_said(view, cases: np.ndarray) -> str:
-    """Returns what the maps show and do not show; "" where there are none."""
-    found = [view.maps[int(i)] for i in cases if int(i) in view.maps]
-    if not found:
+def _about_maps(view, cases: np.ndarray) -> str:
+    """Returns a paragraph on what the maps show and do not show; "" where there are none."""
+    maps = [view.maps[int(i)] for i in cases if int(i) in view.maps]
+    if not maps:
         return ""
-    height, width = found[0][1].shape
-    if not any(map(_can_be_drawn, found)):
+    height, width = maps[0][1].shape
+    if not any(map(_can_be_drawn, maps)):
         return page.paragraph(
             f"No class activation maps: at this image size the network's last layer has {height} × "
             f"{width} places, too few to say where in an image something is."
@@ -90,13 +105,18 @@ def _overlay(pixels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def neighbours(view, strips: Strips) -> str:
-    """Returns a row for each query: the case, and the nearest ones of other patients."""
+    """Returns a row for each query: the case, and the nearest ones of other patients.
+
+    Args:
+      view: `html.View`.
+      strips: the cases to show.
+    """
     rows = []
-    for query, others, cosines in zip(strips.queries, strips.neighbours, strips.cosines):
+    for query, neighbour_cases, cosines in zip(strips.queries, strips.neighbours, strips.cosines):
         items = [_neighbour(view, query, "the case", query=True)]
         items += [
             _neighbour(view, i, f"similarity {cosine:.3f}")
-            for i, cosine in zip(others, cosines)
+            for i, cosine in zip(neighbour_cases, cosines)
             if i >= 0
         ]
         rows.append(page.strip(items))
@@ -109,42 +129,43 @@ def neighbours(view, strips: Strips) -> str:
 
 def near_duplicates(view) -> str:
     """Returns the pairs of cases of different patients that the encoder takes for one, with counts."""
-    said = page.paragraph(
+    text = page.paragraph(
         "Pairs that the encoder takes for one. A copy of an image, or a patient with two ids, would look "
         "like this; but an encoder that has learnt little finds everything alike: look before you remove "
         "anything. --mode=verify compares the pixels of all splits." + _numbers(view)
     )
     with_training = _with_training(view)
     among = page.subheading("Among the evaluated cases") + _among(view)
-    return said + page.subheading("With training cases") + with_training + among
+    return text + page.subheading("With training cases") + with_training + among
 
 
 def _with_training(view) -> str:
-    """Returns the pairs of an evaluated and a training case, or why nobody looked."""
-    found = view.near_training
-    if found is None:
+    """Returns the pairs of an evaluated and a training case, or why they were not compared."""
+    duplicates = view.near_training
+    if duplicates is None:
         return page.paragraph(
             f"Not compared: {view.no_training or 'there are no training cases here'}."
         )
-    compared, size = found.of_split
-    evaluated = _first(found.compared, len(view.cases.ids))
+    compared, size = duplicates.of_split
+    evaluated = _first(duplicates.compared, len(view.cases.ids))
     among = (
         f"{evaluated} evaluated cases compared with {_first(compared, size)} cases of "
-        f"split “{found.split}”"
+        f"split “{duplicates.split}”"
     )
-    alike = (
-        f"different patients whose features, less their mean, have a cosine above {found.limit:g}"
-    )
-    if not found.count:
+    limit = f"{duplicates.limit:g}"
+    alike = f"different patients whose features, less their mean, have a cosine above {limit}"
+    if not duplicates.count:
         return page.paragraph(f"No pair of {alike}: {among}.")
-    many = f" The {len(found.pairs)} most alike are shown." * (found.count > len(found.pairs))
+    many = f" The {len(duplicates.pairs)} most alike are shown." * (
+        duplicates.count > len(duplicates.pairs)
+    )
     items = [
-        _both(view, i, cosine, view.name_of_training(j), view.training_pictures.get(int(j)))
-        for (i, j), cosine in zip(found.pairs.tolist(), found.cosines)
+        _pair_item(view, i, cosine, view.name_of_training(j), view.training_pictures.get(int(j)))
+        for (i, j), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines)
     ]
     return page.paragraph(
-        f"Pairs of {alike}: {found.count:,}, {among}. Evaluated cases in such a pair: "
-        f"{found.num_cases:,}.{many} Where these are copies, the numbers on this page are too good. "
+        f"Pairs of {alike}: {duplicates.count:,}, {among}. Evaluated cases in such a pair: "
+        f"{duplicates.num_cases:,}.{many} Where these are copies, the numbers on this page are too good. "
         "On the left the evaluated case, on the right the training case."
     ) + page.strip(items)
 
@@ -156,34 +177,40 @@ def _first(compared: int, size: int) -> str:
 
 def _among(view) -> str:
     """Returns the pairs of two evaluated cases."""
-    found = view.near_duplicates
-    first = f"the first {found.compared:,} of " if found.compared < len(view.cases.ids) else ""
+    duplicates = view.near_duplicates
+    first = (
+        f"the first {duplicates.compared:,} of "
+        if duplicates.compared < len(view.cases.ids)
+        else ""
+    )
     among = f"among {first}{len(view.cases.ids):,} evaluated cases"
-    alike = f"features, less their mean, have a cosine above {found.limit:g}"
-    if not found.count:
+    alike = f"features, less their mean, have a cosine above {duplicates.limit:g}"
+    if not duplicates.count:
         return page.paragraph(f"No two cases of different patients whose {alike}, {among}.")
     many = (
-        f" The {len(found.pairs)} most alike are shown." if found.count > len(found.pairs) else ""
+        f" The {len(duplicates.pairs)} most alike are shown."
+        if duplicates.count > len(duplicates.pairs)
+        else ""
     )
     return page.paragraph(
-        f"Pairs of cases of different patients whose {alike}: {found.count:,}, {among}, of which "
-        f"{found.num_cases:,} are in such a pair.{many}"
+        f"Pairs of cases of different patients whose {alike}: {duplicates.count:,}, {among}, of which "
+        f"{duplicates.num_cases:,} are in such a pair.{many}"
     ) + page.strip(
         [
-            _both(view, i, cosine, view.name_of(j), view.pictures.get(j), _label(view, j))
-            for (i, j), cosine in zip(found.pairs.tolist(), found.cosines)
+            _pair_item(view, i, cosine, view.name_of(j), view.pictures.get(j), _label(view, j))
+            for (i, j), cosine in zip(duplicates.pairs.tolist(), duplicates.cosines)
         ]
     )
 
 
-def _both(
-    view, i: int, cosine: float, other: str, its_picture: np.ndarray | None, its_label: str = ""
+def _pair_item(
+    view, i: int, cosine: float, other: str, other_picture: np.ndarray | None, other_label: str = ""
 ) -> dict:
     """Returns the item of a pair, an evaluated case and another: both pictures side by side."""
     names = f"{view.name_of(i)} and {other}"
-    label = f"{_label(view, i)} | {its_label}" if its_label else _label(view, i)
+    label = f"{_label(view, i)} | {other_label}" if other_label else _label(view, i)
     lines = [names, f"similarity {cosine:.4f}", label]
-    pictures = [view.pictures.get(i), its_picture]
+    pictures = [view.pictures.get(i), other_picture]
     item = {"picture": "", "alt": f"First images of {names}", "lines": lines, "wide": True}
     if all(picture is not None for picture in pictures):
         item["picture"] = _picture(np.concatenate(pictures, axis=1), 2 * _SIDE)
@@ -191,7 +218,7 @@ def _both(
 
 
 def _numbers(view) -> str:
-    """Returns what the numbers of cases mean, where no ids are shown."""
+    """Returns a sentence on what the numbers of cases mean, where no ids are shown."""
     if view.identifiers:
         return ""
     return (
@@ -200,17 +227,17 @@ def _numbers(view) -> str:
     )
 
 
-def _neighbour(view, i: int, said: str, query: bool = False) -> dict:
+def _neighbour(view, i: int, line: str, query: bool = False) -> dict:
     return {
         "picture": _picture(view.pictures.get(int(i))),
         "alt": f"First image of {view.name_of(i)}",
-        "lines": [_label(view, i), said, view.name_of(i)],
+        "lines": [_label(view, i), line, view.name_of(i)],
         "query": query,
     }
 
 
 def _label(view, i: int) -> str:
-    """Returns the names of what a case has."""
+    """Returns the name of a case's class, or of its positive labels."""
     label = view.cases.labels[i]
     if not view.cases.labelled[i]:
         return "no label"
@@ -221,8 +248,8 @@ def _label(view, i: int) -> str:
     return ", ".join(names[:_SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "") or "none"
 
 
-def _said(view, i: int) -> list[str]:
-    """Returns what the model said of a case; of several labels, where it was furthest off."""
+def _prediction_lines(view, i: int) -> list[str]:
+    """Returns the lines on a case's prediction; of several labels, on the one that is furthest off."""
     label, scores = view.cases.labels[i], view.scores[i]
     if np.ndim(label) == 0:
         best = int(np.nanargmax(scores))

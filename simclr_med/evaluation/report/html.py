@@ -42,22 +42,22 @@ class View:
         [n, C]; None without any labels.
       class_names: C of them.
       features: of the trained encoder, float [n, d]; None where there are several encoders.
-      pictures: {case index: uint8 [H, W, 3]} of `strips.wanted(cases, scores, features).pictures`;
+      pictures: {case index: uint8 [H, W, 3]} of `strips.choose_cases(cases, scores, features).pictures`;
         one that is missing is left grey.
       maps: {case index: (class, its activation map, float [h, w])} of errors and hits, see `activation`;
         {} of a model that has none.
-      no_maps: why there are none; "" where there are, or nothing is to be said.
+      no_maps: why there are none; "" where there are, or no reason is shown.
       config: `Config.to_dict()`, and whatever else config.json holds.
       label_efficiency: rows as in `findings.label_efficiency`; None without a curve.
-      identifiers: whether to show ids of cases, names of files and folders, which are for whoever
-        made the run; else a case is called by its row in predictions.csv.
-      near_duplicates: among the cases; None: nobody looked.
-      near_training: of the cases with training cases; None: nobody looked.
-      no_training: why nobody did.
+      identifiers: whether to show ids of cases, names of files and folders, which are for the owner of
+        the run only; else a case is called by its row in predictions.csv.
+      near_duplicates: among the cases; None: not searched.
+      near_training: of the cases with training cases; None: not searched.
+      no_training: why training cases were not searched.
       training_ids: ids of these training cases.
       training_pictures: {index of the training case: uint8 [H, W, 3]}.
       curves: of the run's training; [] without any.
-      drawings: {"views" | "embedding": bytes of the PNG}, as far as it is there. They name no case,
+      drawings: {"views" | "embedding": bytes of the PNG}, those that exist. They name no case,
         file or folder (curves.png, which names the run's folder, is drawn again from `curves`).
     """
 
@@ -89,12 +89,12 @@ class View:
 
 
 def save(path: str, result: dict, view: View) -> dict[str, str]:
-    """Writes the page; returns {part of it that could not be made: why}.
+    """Writes the page; returns {section that could not be made: why}.
 
     Args:
       path: of the HTML file.
-      result: what result.json holds; an undefined number is NaN or None.
-      view: what else is shown.
+      result: the content of result.json; an undefined number is NaN or None.
+      view: what the page shows beside it.
     """
     failures: dict[str, str] = {}
     run_folder.write_atomically(path, render(result, view, failures))
@@ -109,7 +109,7 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
         the error is raised.
     """
 
-    def made(heading: str, make, *args) -> tuple[str, str]:
+    def make_section(heading: str, make, *args) -> tuple[str, str]:
         try:
             return heading, make(*args)
         except Exception as error:
@@ -123,30 +123,32 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
     num_patients = len(np.unique(view.cases.patients))
     box = functools.partial(summary.box, identifiers=view.identifiers)
     sections = [
-        made("", box, result, len(view.cases.ids), num_patients),
-        made("", patients.box, result),
-        made("Results", findings.results, result),
+        make_section("", box, result, len(view.cases.ids), num_patients),
+        make_section("", patients.box, result),
+        make_section("Results", findings.results, result),
     ]
     if view.identifiers:
         sections.insert(0, ("", page.box(page.paragraph(_NOT_TO_HAND_ON), "warning", "Warning")))
-    sections += _of_classes(result, view, made)
+    sections += _of_classes(result, view, make_section)
     if view.label_efficiency:
-        sections.append(made("Fewer labels", findings.label_efficiency, view.label_efficiency))
+        sections.append(
+            make_section("Fewer labels", findings.label_efficiency, view.label_efficiency)
+        )
     if result.get("shift"):
-        sections.append(made("On other data", findings.shift, result))
+        sections.append(make_section("On other data", findings.shift, result))
     if result.get("subgroups"):
-        sections.append(made("Subgroups", findings.subgroups, result))
-    shown = strips.wanted(view.cases, view.scores, view.features)
+        sections.append(make_section("Subgroups", findings.subgroups, result))
+    shown = strips.choose_cases(view.cases, view.scores, view.features)
     if len(shown.errors):
-        sections.append(made("Worst errors", gallery.errors, view, shown))
+        sections.append(make_section("Worst errors", gallery.errors, view, shown))
     if len(shown.hits):
-        sections.append(made("Surest hits", gallery.hits, view, shown))
+        sections.append(make_section("Surest hits", gallery.hits, view, shown))
     if view.features is not None:
-        sections.append(made("Nearest neighbours", gallery.neighbours, view, shown))
-    sections += _of_pictures(result, view, made)
+        sections.append(make_section("Nearest neighbours", gallery.neighbours, view, shown))
+    sections += _of_pictures(result, view, make_section)
     sections += [
-        made("Configuration", provenance.configuration, view.config, view.identifiers),
-        made(
+        make_section("Configuration", provenance.configuration, view.config, view.identifiers),
+        make_section(
             "Data, seeds, versions, files", provenance.data_and_versions, result, view.identifiers
         ),
     ]
@@ -158,39 +160,43 @@ def render(result: dict, view: View, failures: dict[str, str] | None = None) -> 
     return page.document(f"Evaluation of {result['dataset']}", lead, sections)
 
 
-def _of_pictures(result: dict, view: View, made) -> list[tuple[str, str]]:
+def _of_pictures(result: dict, view: View, make_section) -> list[tuple[str, str]]:
     """Returns near-duplicates, the map of the cases and training, of which there is something."""
     sections = []
     if view.near_duplicates:
-        sections.append(made("Near-duplicates", gallery.near_duplicates, view))
+        sections.append(make_section("Near-duplicates", gallery.near_duplicates, view))
     if "embedding" in view.drawings:
         num_cases = len(view.cases.ids)
         picture = view.drawings["embedding"]
-        sections.append(made("Map of the cases", overview.map_of_cases, result, num_cases, picture))
+        sections.append(
+            make_section("Map of the cases", overview.map_of_cases, result, num_cases, picture)
+        )
     if view.curves or "views" in view.drawings:
         views = view.drawings.get("views")
-        sections.append(made("How training went", overview.training, result, view.curves, views))
+        sections.append(
+            make_section("How training went", overview.training, result, view.curves, views)
+        )
     return sections
 
 
-def _of_classes(result: dict, view: View, made) -> list[tuple[str, str]]:
-    """Returns the sections about classes; none where nothing was measured. `made`: see `render`."""
+def _of_classes(result: dict, view: View, make_section) -> list[tuple[str, str]]:
+    """Returns the sections about classes; none where nothing was measured."""
     rows = headline(result)[1]
     if not rows:
         return []
     row = rows["trained"]
-    sections = [made("Each class", findings.per_class, result)]
+    sections = [make_section("Each class", findings.per_class, result)]
     labelled = view.cases.labelled
     if view.scores is not None and labelled.any():
         truth, scores = view.cases.labels[labelled], view.scores[labelled]
         sections += [
-            made("Curves", findings.curves, truth, scores, view.class_names),
-            made(
+            make_section("Curves", findings.curves, truth, scores, view.class_names),
+            make_section(
                 "Calibration", findings.calibration, truth, scores, row, result.get("calibration")
             ),
         ]
     sections += [
-        made("Which classes are mixed up", findings.confusion, row, view.class_names),
-        made("Operating points", findings.operating_points, result),
+        make_section("Which classes are mixed up", findings.confusion, row, view.class_names),
+        make_section("Operating points", findings.operating_points, result),
     ]
     return [(heading, body) for heading, body in sections if body]

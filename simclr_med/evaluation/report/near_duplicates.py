@@ -20,7 +20,7 @@ _CHUNK = 1024
 
 @dataclasses.dataclass(frozen=True)
 class NearDuplicates:
-    """What was found.
+    """Pairs of nearly identical cases of different patients.
 
     Attributes:
       count: pairs of cases of different patients whose features have a centred cosine above `limit`.
@@ -59,7 +59,7 @@ def find(
       num_shown: maximum number of pairs to name.
     """
     rows, patients = _unit(features, _mean(features)), np.asarray(patients)[:MOST_CASES]
-    return _search(rows, patients, rows, patients, limit, num_shown, among=True)
+    return _search(rows, patients, rows, patients, limit, num_shown, same_rows=True)
 
 
 def find_in_training(
@@ -76,14 +76,14 @@ def find_in_training(
       training: `training_cases.TrainingCases`.
     """
     mean = _mean(training.features)
-    rows, theirs = _unit(features, mean), _unit(training.features, mean)
-    found = _search(
+    rows, training_rows = _unit(features, mean), _unit(training.features, mean)
+    duplicates = _search(
         *(rows, np.asarray(patients)[:MOST_CASES]),
-        *(theirs, training.patients[:MOST_CASES]),
+        *(training_rows, training.patients[:MOST_CASES]),
         *(limit, num_shown),
     )
-    of_split = (len(theirs), training.bags.num_bags)
-    return dataclasses.replace(found, split=training.split, of_split=of_split)
+    of_split = (len(training_rows), training.bags.num_bags)
+    return dataclasses.replace(duplicates, split=training.split, of_split=of_split)
 
 
 def _mean(features: np.ndarray) -> np.ndarray:
@@ -102,27 +102,27 @@ def _unit(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def _search(
     rows: np.ndarray,
     patients: np.ndarray,
-    others: np.ndarray,
-    their_patients: np.ndarray,
+    other_rows: np.ndarray,
+    other_patients: np.ndarray,
     limit: float,
     num_shown: int,
-    among: bool = False,
+    same_rows: bool = False,
 ) -> NearDuplicates:
-    """Returns the pairs of a row [n, d] and another one [m, d]; `among`: they are the same rows."""
-    _, patient = np.unique(np.concatenate([patients, their_patients]), return_inverse=True)
-    patient, their_patient = patient[: len(rows)], patient[len(rows) :]
+    """Returns the pairs of one of `rows` [n, d] and one of `other_rows` [m, d], which may be the same."""
+    _, patient = np.unique(np.concatenate([patients, other_patients]), return_inverse=True)
+    patient, other_patient = patient[: len(rows)], patient[len(rows) :]
     count, is_in = 0, np.zeros(len(rows), bool)
     pairs, best = np.zeros((0, 2), int), np.zeros(0)
     for start in range(0, len(rows), _CHUNK):
-        first = start if among else 0  # of the others: each pair once
-        cosines = rows[start : start + _CHUNK] @ others[first:].T  # [c, m - first]
+        first = start if same_rows else 0  # of the others: each pair once
+        cosines = rows[start : start + _CHUNK] @ other_rows[first:].T  # [c, m - first]
         above = cosines > limit
-        i, j = np.nonzero(np.triu(above, k=1) if among else above)
-        differ = patient[start + i] != their_patient[first + j]
+        i, j = np.nonzero(np.triu(above, k=1) if same_rows else above)
+        differ = patient[start + i] != other_patient[first + j]
         i, j = i[differ], j[differ]
         count += len(i)
         is_in[start + i] = True
-        if among:
+        if same_rows:
             is_in[start + j] = True
         pairs = np.concatenate([pairs, np.stack([start + i, first + j], axis=1)])
         best = np.concatenate([best, cosines[i, j]])

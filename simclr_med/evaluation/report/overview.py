@@ -27,15 +27,15 @@ def training(result: dict, panels: list[Panel], views: bytes | None) -> str:
     """Returns how long training took, its curves, and the picture of what it saw.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       panels: of the run's metrics; [] without any.
       views: views.png; None without it.
     """
-    took = provenance.in_words((result.get("provenance") or {}).get("training") or {})
-    said = f"Evaluated after {result['global_step']:,} steps."
-    if took:
-        said = f"Training took {took}. {said}"
-    body = page.paragraph(said)
+    duration = provenance.in_words((result.get("provenance") or {}).get("training") or {})
+    summary = f"Evaluated after {result['global_step']:,} steps."
+    if duration:
+        summary = f"Training took {duration}. {summary}"
+    body = page.paragraph(summary)
     if panels:
         body += page.pair(
             *(
@@ -58,7 +58,7 @@ def map_of_cases(result: dict, num_cases: int, embedding: bytes) -> str:
     """Returns the map of the evaluated cases.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       num_cases: that were evaluated.
       embedding: embedding.png.
     """
@@ -82,11 +82,11 @@ def _alt(panel: Panel) -> str:
     if not len(known):
         return f"{panel.title} over the steps of training"
     (first, last), steps = panel.values[known[[0, -1]]], panel.steps[known[[0, -1]]]
-    said = f"from {first:.3g} at step {steps[0]:,.0f} to {last:.3g} at step {steps[1]:,.0f}"
+    values_text = f"from {first:.3g} at step {steps[0]:,.0f} to {last:.3g} at step {steps[1]:,.0f}"
     if panel.has_chance:
         chance = panel.chance[np.isfinite(panel.chance)][-1]
-        said += f"; {panel.chance_title} gives {chance:.3g}"
-    return f"{panel.title} over the steps of training: {said}"
+        values_text += f"; {panel.chance_title} gives {chance:.3g}"
+    return f"{panel.title} over the steps of training: {values_text}"
 
 
 def _caption(panel: Panel) -> str:

@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 _MANY = 9  # columns of numbers, above which paper is too narrow for an interval in a line
-# The page loads nothing and runs nothing, whatever stands in it.
+# The page loads nothing and runs nothing, whatever its text.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
@@ -90,9 +90,12 @@ summary { cursor: pointer; color: #00517f; }
 
 
 def document(title: str, lead: str, sections: list[tuple[str, str]]) -> str:
-    """Returns the whole page: its title, what stands below it, and (heading, HTML) sections.
+    """Returns the whole page.
 
-    A section without a heading stands above the table of contents.
+    Args:
+      title: of the page.
+      lead: a line of text below it.
+      sections: (heading, HTML); those without a heading stand above the table of contents.
     """
     headed = [(i, heading) for i, (heading, _) in enumerate(sections) if heading]
     links = "".join(f'<a href="#s{i}">{html.escape(heading)}</a> ' for i, heading in headed)
@@ -123,10 +126,10 @@ def paragraph(text: str) -> str:
 
 
 def bullets(items: list[tuple[str, str]]) -> str:
-    """Returns a list of (what, said about it); `what` is bold and may be empty."""
+    """Returns a list of (term, text); the term is bold and may be empty."""
     lines = (
-        (f"<strong>{html.escape(what)}</strong> " if what else "") + html.escape(said)
-        for what, said in items
+        (f"<strong>{html.escape(term)}</strong> " if term else "") + html.escape(text)
+        for term, text in items
     )
     return "<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>"
 
@@ -136,15 +139,20 @@ def box(inside: str, kind: str = "", title: str = "") -> str:
 
     Args:
       inside: the HTML.
-      kind: "warning", about numbers that mislead; "notice", what holds for every page; "": an answer.
-      title: stands above it, as a colour alone tells nothing to who cannot see it.
+      kind: "warning", about numbers that mislead; "notice", what holds for every page; "": results.
+      title: stands above it, as readers who cannot see the colour need it.
     """
     above = f'<p class="title">{html.escape(title)}</p>' if title else ""
     return f'<div class="{f"box {kind}".strip()}">{above}{inside}</div>'
 
 
 def details(summary: str, inside: str) -> str:
-    """Returns HTML that the reader opens, and that is open in print."""
+    """Returns HTML that is folded on screen and open in print.
+
+    Args:
+      summary: the text to click on.
+      inside: the HTML.
+    """
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
 
 
@@ -173,27 +181,44 @@ def table(
         for row in rows
     )
     kind = "words" if words else "numbers wide" if len(columns) > _MANY else "numbers"
-    whole = _scrolled(
+    scrolling = _scrolled(
         f'<table class="{kind}" aria-label="{html.escape(name)}">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
         f"{name}, table",
     )
-    return f'<figure class="table">{_said(caption)}{whole}</figure>' if caption else whole
+    return (
+        f'<figure class="table">{_figcaption(caption)}{scrolling}</figure>'
+        if caption
+        else scrolling
+    )
 
 
 def figure(data: str, alt: str, caption: str = "", narrow: bool = False) -> str:
-    """Returns a picture, a data: URI, with its description for those who cannot see it."""
+    """Returns a picture with its caption.
+
+    Args:
+      data: a data: URI.
+      alt: its description for those who cannot see it.
+      caption: below it.
+      narrow: keep it at the width of half a page.
+    """
     kind = ' class="narrow"' if narrow else ""
-    return f"<figure{kind}>{_image(data, alt)}{_said(caption)}</figure>"
+    return f"<figure{kind}>{_image(data, alt)}{_figcaption(caption)}</figure>"
 
 
 def wide_figure(name: str, data: str, alt: str, caption: str) -> str:
     """Returns a picture that a narrow screen scrolls, so that what is written in it can be read.
 
-    Its caption, like that of a table, stands outside the box that scrolls. `name`: as of `table`.
+    Its caption, like that of a table, stands outside the box that scrolls.
+
+    Args:
+      name: what a screen reader calls it; another one for each picture of the page.
+      data: a data: URI.
+      alt: its description for those who cannot see it.
+      caption: below it.
     """
     scrolled = _scrolled(_image(data, alt), f"{name}, picture")
-    return f'<figure class="broad">{scrolled}{_said(caption)}</figure>'
+    return f'<figure class="broad">{scrolled}{_figcaption(caption)}</figure>'
 
 
 def _scrolled(inside: str, name: str) -> str:
@@ -206,7 +231,7 @@ def _image(data: str, alt: str) -> str:
     return f'<img src="{html.escape(data)}" alt="{html.escape(alt)}">'
 
 
-def _said(caption: str) -> str:
+def _figcaption(caption: str) -> str:
     return f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
 
 
@@ -222,7 +247,7 @@ def strip(items: list[dict[str, Any]]) -> str:
         picture = '<div class="absent">no picture</div>'
         if item["picture"]:
             picture = f'<img src="{html.escape(item["picture"])}" alt="{html.escape(item["alt"])}">'
-        first, *others = map(html.escape, item["lines"])
+        first, *other_lines = map(html.escape, item["lines"])
         kind = "".join(f' class="{name}"' for name in ("query", "wide") if item.get(name))
-        cells.append(f"<li{kind}>{picture}<b>{first}</b>{'<br>'.join(others)}</li>")
+        cells.append(f"<li{kind}>{picture}<b>{first}</b>{'<br>'.join(other_lines)}</li>")
     return f'<ul class="strip">{"".join(cells)}</ul>'

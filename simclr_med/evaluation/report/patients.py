@@ -8,10 +8,10 @@ from simclr_med.metrics import known_patients
 
 def box(result: dict) -> str:
     """Returns a warning where numbers are too good, and what else is known; "" of an older result."""
-    found = ""
+    boxes = ""
     if warnings := known_patients.warnings(result):
         title = "Warning: patients that the model knows"
-        found += page.box("".join(map(page.paragraph, warnings)), "warning", title)
-    said = [f"Evaluated: {words}" for words in [known_patients.part(result)] if words]
-    said += known_patients.notes(result)
-    return found + (page.box("".join(map(page.paragraph, said))) if said else "")
+        boxes += page.box("".join(map(page.paragraph, warnings)), "warning", title)
+    lines = [f"Evaluated: {words}" for words in [known_patients.part(result)] if words]
+    lines += known_patients.notes(result)
+    return boxes + (page.box("".join(map(page.paragraph, lines))) if lines else "")

@@ -27,7 +27,11 @@ def pr_points(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     """Returns (recall, precision), each float [k], recall rising.
 
     Precision holds from the previous recall up to its own: the steps' area is
-    `metrics.average_precision`. Arguments as in `roc_points`.
+    `metrics.average_precision`.
+
+    Args:
+      positive: truth, bool [n], with a True.
+      scores: float [n].
     """
     with_it, called = _called(positive, scores)
     return with_it / with_it[-1], with_it / called
@@ -43,11 +47,11 @@ def macro_roc(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
 def macro_pr(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean of precision-recall curves, precision averaged at 500 recalls."""
     grid = np.arange(1, 501) / 500
-    at = [
+    precisions = [
         precision[np.minimum(np.searchsorted(recall, grid - 1e-9), len(recall) - 1)]
         for recall, precision in curves
     ]
-    return grid, np.mean(at, axis=0)
+    return grid, np.mean(precisions, axis=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from simclr_med.evaluation.report import page
 from simclr_med.metrics import text
 from simclr_med.run_folder import provenance
 
-# What else config.json holds that says nothing of people, files or machines.
+# Further keys of config.json that reveal nothing about people, files or machines.
 _WRITTEN_BY_THE_RUN = ("class_names", "prepared_dataset")
 
 
@@ -15,11 +15,11 @@ def configuration(config: dict, identifiers: bool = False) -> str:
     """Returns the fields that differ from their defaults, and the others, both to open.
 
     Args:
-      config: what config.json holds.
+      config: the content of config.json.
       identifiers: whether to show folders, files and machines too; else their flags are named.
     """
     changed: list[list[str]] = []
-    others: list[list[str]] = []
+    defaults: list[list[str]] = []
     left_out: list[str] = []
     for name, value in config.items():
         if not identifiers and (
@@ -32,22 +32,24 @@ def configuration(config: dict, identifiers: bool = False) -> str:
             changed.append([name, text.plain(value), text.DASH, "written by the run"])
             continue
         field = FIELDS[name]
-        row, said = [name, text.plain(value)], field.metadata["help"]
+        row, help_text = [name, text.plain(value)], field.metadata["help"]
         if value == field.default:
-            others.append([*row, said])
+            defaults.append([*row, help_text])
         else:
-            changed.append([*row, text.plain(field.default), said])
-    said = f"Set, and left out here as they name folders, files or machines: {', '.join(left_out)}."
+            changed.append([*row, text.plain(field.default), help_text])
+    help_text = (
+        f"Set, and left out here as they name folders, files or machines: {', '.join(left_out)}."
+    )
     return (
         page.details(
             f"The {len(changed)} fields that were set",
             page.table("Fields set", ["field", "value", "default", "meaning"], changed, words=True),
         )
-        + (page.paragraph(said) if left_out else "")
+        + (page.paragraph(help_text) if left_out else "")
         + page.details(
-            f"The {len(others)} fields at their defaults",
+            f"The {len(defaults)} fields at their defaults",
             page.table(
-                "Fields at their defaults", ["field", "value", "meaning"], others, words=True
+                "Fields at their defaults", ["field", "value", "meaning"], defaults, words=True
             ),
         )
     )
@@ -57,7 +59,7 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     """Returns what the data was, how labels were read, seeds, versions, and files.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       identifiers: whether to show paths; else rows of the table, and files by kind alone.
     """
     rows = [
@@ -77,18 +79,18 @@ def data_and_versions(result: dict, identifiers: bool = False) -> str:
     ):
         if result.get(key) not in (None, {}, ""):
             rows.append([title, text.plain(result[key])])
-    if made := result.get("provenance"):
-        versions = ", ".join(f"{name} {version}" for name, version in made["software"].items())
+    if evaluated := result.get("provenance"):
+        versions = ", ".join(f"{name} {version}" for name, version in evaluated["software"].items())
         rows += [
             ["evaluated with", versions],
-            ["evaluated on", provenance.hardware_in_words(made["hardware"])],
+            ["evaluated on", provenance.hardware_in_words(evaluated["hardware"])],
         ]
-        if trained := provenance.in_words(made["training"]):
+        if trained := provenance.in_words(evaluated["training"]):
             rows.append(["training took", trained])
-        if commits := made["training"].get("commits"):
+        if commits := evaluated["training"].get("commits"):
             rows.append(["trained at commit", ", ".join(commits)])
         if identifiers:
-            rows.append(["host", made["host"]])
+            rows.append(["host", evaluated["host"]])
     body = page.table("Data, seeds and versions", ["what", "value"], rows, words=True)
     body += _skipped(result.get("skipped_images") or [], identifiers)
     files = result.get("files") or {}

@@ -1,4 +1,4 @@
-"""What an evaluation found, for people: the table on the terminal, and predictions.csv."""
+"""The results of an evaluation for people: the table on the terminal, and predictions.csv."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
         columns["prediction"] = [class_names[best] for best in scores.argmax(axis=1)]
     table = pd.DataFrame({name: spreadsheet.cells(values) for name, values in columns.items()})
     # Beside, not into: a class may be called "truth".
-    of_classes = pd.DataFrame(scores, columns=spreadsheet.cells(class_names))
-    written = pd.concat([table, of_classes], axis=1)
+    score_table = pd.DataFrame(scores, columns=spreadsheet.cells(class_names))
+    written = pd.concat([table, score_table], axis=1)
     options = dict(index=False, float_format="%.9g", lineterminator="\n")
     text = written.to_csv(**options)
     if "\r" in text:  # Python's csv module, before 3.13, quotes no carriage return
@@ -69,7 +69,7 @@ def predictions_csv(cases: Cases, scores: np.ndarray, class_names) -> str:
 
 
 def print_table(result: dict) -> None:
-    """Prints what result.json holds: the table, what was left out, and the output files."""
+    """Prints a result: the table, what was left out, and the output files."""
     if line := _contrastive(result):
         terminal.say(line)
     with printing.result():
@@ -96,8 +96,8 @@ def print_table(result: dict) -> None:
             f"{calibration['temperature']:.2f} {calibration['ece_scaled']:.3f}."
         )
     if result["labels"]:
-        said = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
-        terminal.say(f"Labels: {said}")
+        policies = ", ".join(f"{name} {value}" for name, value in result["labels"].items())
+        terminal.say(f"Labels: {policies}")
     _print_files(result)
 
 
@@ -125,14 +125,14 @@ def _print_patients(result: dict) -> None:
 
 def _contrastive(result: dict) -> str:
     """Returns the line about the contrastive loss at the end; "" of a run without."""
-    found = result["contrastive"]
-    if not found:
+    facts = result["contrastive"]
+    if not facts:
         return ""
-    negatives = found.get("negatives")  # of a view; not counted by older runs
+    negatives = facts.get("negatives")  # of a view; not counted by older runs
     among = f"among {negatives:,.1f} negatives" if negatives is not None else "ln(2N-1)"
     return (
-        f"Contrastive loss {found['loss']:.3f} (chance, {among}: {found['chance_loss']:.3f}), "
-        f"accuracy {found['accuracy']:.3f} (chance: {found['chance_accuracy']:.3f}), on training "
+        f"Contrastive loss {facts['loss']:.3f} (chance, {among}: {facts['chance_loss']:.3f}), "
+        f"accuracy {facts['accuracy']:.3f} (chance: {facts['chance_accuracy']:.3f}), on training "
         "batches at the end."
     )
 
@@ -140,27 +140,27 @@ def _contrastive(result: dict) -> str:
 def _table(result: dict, out: rich.console.Console) -> rich.table.Table:
     """Returns a row for each evaluator and encoder; where that is too wide, one for each metric."""
     evaluators = result["classification"]
-    some = next(iter(evaluators.values()))["trained"]
+    trained_row = next(iter(evaluators.values()))["trained"]
     title = (
-        f"{result['dataset']} {result['eval_split']}: {some['cases']} cases of "
-        f"{some['patients']} patients, step {result['global_step']}; [95 % over patients]"
+        f"{result['dataset']} {result['eval_split']}: {trained_row['cases']} cases of "
+        f"{trained_row['patients']} patients, step {result['global_step']}; [95 % over patients]"
     )
-    metrics = [name for name in _OF_TABLE if name in some]
-    encoders = list(dict.fromkeys(which for rows in evaluators.values() for which in rows))
-    star = {which: " *" * (encoder_title(result, which) != which) for which in encoders}
+    metrics = [name for name in _OF_TABLE if name in trained_row]
+    encoders = list(dict.fromkeys(encoder for rows in evaluators.values() for encoder in rows))
+    star = {encoder: " *" * (encoder_title(result, encoder) != encoder) for encoder in encoders}
 
     def text(row: dict, name: str) -> str:
         return estimate(row, name, short=True) if row else ""
 
     wide = [
-        [evaluator, which + star[which], *(text(row, name) for name in metrics)]
+        [evaluator, encoder + star[encoder], *(text(row, name) for name in metrics)]
         for evaluator, rows in evaluators.items()
-        for which, row in rows.items()
+        for encoder, row in rows.items()
     ]
     columns = ["", "encoder", *(TITLES[name] for name in metrics)]
-    made = terminal.table(out, title, columns, wide, 2, "left")
-    if terminal.fits(out, made):
-        return made
+    wide_table = terminal.table(out, title, columns, wide, 2, "left")
+    if terminal.fits(out, wide_table):
+        return wide_table
     tall: list[list[str]] = []
     for evaluator, rows in evaluators.items():
         tall += [[], [evaluator, *[""] * len(encoders)]]
@@ -177,12 +177,12 @@ def _grades(result: dict) -> list[str]:
 
 
 def _calibrated(result: dict) -> list[str]:
-    """Returns what the star in the table means, if there is one."""
+    """Returns the lines that explain the star in the table; [] without one."""
     return [
-        f"* BatchNorm calibrated on {said['batch_norm_images']:,} images of split "
-        f"'{said['batch_norm_split']}': random weights, right statistics."
-        for said in result.get("encoders", {}).values()
-        if said.get("batch_norm_images")
+        f"* BatchNorm calibrated on {facts['batch_norm_images']:,} images of split "
+        f"'{facts['batch_norm_split']}': random weights, right statistics."
+        for facts in result.get("encoders", {}).values()
+        if facts.get("batch_norm_images")
     ]
 
 
@@ -218,8 +218,8 @@ def _shift_table(result: dict) -> list[tuple]:
         for name, value in shift["metrics"].items()
         if name in _OF_TABLE
     ]
-    here = f"{result['dataset']} {result['eval_split']}"
-    return [("Without further training on other data", ["", inside, here, "drop"], rows)]
+    outside = f"{result['dataset']} {result['eval_split']}"
+    return [("Without further training on other data", ["", inside, outside, "drop"], rows)]
 
 
 def _subgroup_table(result: dict) -> list[tuple]:
@@ -262,8 +262,8 @@ def _too_small(result: dict) -> str:
 
 def _undefined(result: dict) -> list[str]:
     """Returns lines that say which metrics have no interval, which classes no average, and why."""
-    some = next(iter(result["classification"].values()))["trained"]
-    few = reasons(some, [name for name in _OF_TABLE if name in some])
+    trained_row = next(iter(result["classification"].values()))["trained"]
+    few = reasons(trained_row, [name for name in _OF_TABLE if name in trained_row])
     lines = [f"No interval: {few}."] if few else []
-    names = [f"{name} ({why})" for name, why in some.get("left_out", {}).items()]
+    names = [f"{name} ({why})" for name, why in trained_row.get("left_out", {}).items()]
     return lines + ([f"Left out of averages over classes: {', '.join(names)}."] if names else [])

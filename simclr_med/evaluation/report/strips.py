@@ -20,7 +20,7 @@ class Strips:
       hits: cases of one class that the model is right about and surest of, surest first, int [h].
       queries: cases whose neighbours are shown, int [q].
       neighbours: the nearest cases of other patients, nearest first, int [q, k]; k is smaller
-        than asked for where there are too few, and -1 fills up a row.
+        than requested where there are too few, and -1 fills up a row.
       cosines: of a query's and its neighbour's features, float [q, k]; NaN where there is none.
     """
 
@@ -37,7 +37,7 @@ class Strips:
         return [int(i) for i in np.unique(shown) if i >= 0]
 
 
-def wanted(
+def choose_cases(
     cases: Cases,
     scores: np.ndarray | None,
     features: np.ndarray | None,
@@ -48,7 +48,7 @@ def wanted(
     num_neighbours: int = 5,
     seed: int = 0,
 ) -> Strips:
-    """Returns which cases to show; equal arguments give equal cases.
+    """Returns the cases to show; equal arguments give equal cases.
 
     Args:
       cases: the evaluated cases, n of them.
@@ -79,8 +79,8 @@ def _hits(cases: Cases, scores: np.ndarray | None, loss: np.ndarray, number: int
     order = right[np.argsort(loss[right], kind="stable")]
     turn = np.zeros(len(order), int)  # place within its class
     for c in np.unique(cases.labels[order]):
-        of_class = cases.labels[order] == c
-        turn[of_class] = np.arange(of_class.sum())
+        in_class = cases.labels[order] == c
+        turn[in_class] = np.arange(in_class.sum())
     return order[np.lexsort((loss[order], turn))][:number]
 
 
@@ -95,10 +95,10 @@ def losses(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     tiny = float(np.finfo(float).tiny)
     if truth.ndim == 1:
-        of_truth = scores[np.arange(len(truth)), np.maximum(truth, 0)]
-        return np.where(truth >= 0, -np.log(np.maximum(of_truth, tiny)), np.nan)
-    of_truth = np.where(truth == 1, scores, 1 - scores)
-    terms = np.where(np.isnan(truth), np.nan, -np.log(np.maximum(of_truth, tiny)))
+        true_probability = scores[np.arange(len(truth)), np.maximum(truth, 0)]
+        return np.where(truth >= 0, -np.log(np.maximum(true_probability, tiny)), np.nan)
+    true_probability = np.where(truth == 1, scores, 1 - scores)
+    terms = np.where(np.isnan(truth), np.nan, -np.log(np.maximum(true_probability, tiny)))
     known = np.isfinite(terms)
     with np.errstate(invalid="ignore"):
         return np.where(known, terms, 0).sum(1) / known.sum(1)
@@ -109,8 +109,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (neighbours int [q, k], cosines float [q, k]), as `Strips` holds them.
 
-    Equal cosines go by the cases' order. Works through `features` in chunks of rows, so that no
-    second copy of them is held.
+    Equal cosines go by the cases' order. Works through `features` in chunks of rows, so that they are
+    never copied whole.
 
     Args:
       features: float [n, d]; a row of zeros has a cosine of 0 with all.
@@ -125,11 +125,11 @@ def nearest(
     cosines[patients[queries][:, None] == patients[None]] = -np.inf
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :num_neighbours]
     cosines = np.take_along_axis(cosines, order, axis=1)
-    none = np.isneginf(cosines)
-    columns = ~none.all(axis=0)
+    missing = np.isneginf(cosines)
+    columns = ~missing.all(axis=0)
     return (
-        np.where(none, -1, order)[:, columns],
-        np.where(none, np.nan, cosines)[:, columns],
+        np.where(missing, -1, order)[:, columns],
+        np.where(missing, np.nan, cosines)[:, columns],
     )
 
 
@@ -150,6 +150,6 @@ def _queries(cases: Cases, number: int, seed: int) -> np.ndarray:
         np.empty(len(label)),
     )  # place in its class, cases of its class
     for c in np.unique(label):
-        of_class = shuffled[label[shuffled] == c]
-        turn[of_class], size[of_class] = np.arange(len(of_class)), len(of_class)
+        class_cases = shuffled[label[shuffled] == c]
+        turn[class_cases], size[class_cases] = np.arange(len(class_cases)), len(class_cases)
     return np.lexsort((label, -size, turn, label < 0))[:number]

@@ -20,7 +20,7 @@ def box(result: dict, num_cases: int, num_patients: int, *, identifiers: bool = 
     """Returns the summary of a result, over `num_cases` cases of `num_patients` patients.
 
     Args:
-      result: what result.json holds.
+      result: the content of result.json.
       num_cases, num_patients: that were looked at.
       identifiers: whether the page holds ids, names of files and folders.
     """
@@ -54,16 +54,18 @@ def box(result: dict, num_cases: int, num_patients: int, *, identifiers: bool = 
     )
     if "untrained" in rows:
         # Not the calibration error: who knows nothing, and says so, has a small one.
-        kept = [name for name in names if name != "ece"]
-        said = "; ".join(f"{TITLES[n]} {text.estimate(rows['untrained'], n)}" for n in kept)
+        shown = [name for name in names if name != "ece"]
+        values = "; ".join(f"{TITLES[n]} {text.estimate(rows['untrained'], n)}" for n in shown)
         body += page.paragraph(
-            f"For comparison, the same network before any training reaches: {said}. What the "
+            f"For comparison, the same network before any training reaches: {values}. What the "
             "training is worth is the distance from there, not from zero."
         )
     if "before this run" in rows:
-        said = "; ".join(f"{TITLES[n]} {text.estimate(rows['before this run'], n)}" for n in names)
+        values = "; ".join(
+            f"{TITLES[n]} {text.estimate(rows['before this run'], n)}" for n in names
+        )
         body += page.paragraph(
-            f"The run began with weights that were trained before. They reach: {said}. What this run "
+            f"The run began with weights that were trained before. They reach: {values}. What this run "
             "alone added is the distance from there."
         )
     elif "before this run" in result.get("encoders", {}):  # no path: it may name people
@@ -109,15 +111,19 @@ def _caution(row: dict) -> str:
         for name, counts in row["per_class"].items()
         if 0 < counts["positives"] < _FEW and counts["negatives"]
     ]
-    said = []
+    sentences = []
     if left_out:
-        said.append(f"The averages over classes leave out: {', '.join(left_out)}.")
+        sentences.append(f"The averages over classes leave out: {', '.join(left_out)}.")
     if few:
-        said.append(
+        sentences.append(
             f"Fewer than {_FEW} cases have: {', '.join(few)}. Their numbers are guesses without an "
             "interval, and so are the averages over classes that contain them."
         )
-    return page.box("".join(map(page.paragraph, said)), "warning", "Few cases") if said else ""
+    return (
+        page.box("".join(map(page.paragraph, sentences)), "warning", "Few cases")
+        if sentences
+        else ""
+    )
 
 
 def _disclaimer(identifiers: bool) -> str:
