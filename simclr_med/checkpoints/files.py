@@ -22,7 +22,7 @@ from simclr_med.transient import is_transient
 
 _PIECE = 1 << 24  # bytes
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
-_UNFINISHED = "unfinished-"
+_TEMPORARY = "unfinished-"
 
 
 def list_prefixes(model_dir: str) -> list[str]:
@@ -37,8 +37,8 @@ def newest_usable(model_dir: str) -> str | None:
 
     See `usable`.
     """
-    found = usable(model_dir, at_most=1)
-    return found[0] if found else None
+    prefixes = usable(model_dir, at_most=1)
+    return prefixes[0] if prefixes else None
 
 
 def usable(model_dir: str, at_most: int | None = None) -> list[str]:
@@ -118,35 +118,35 @@ def find_damage(prefix: str) -> str | None:
         ) from error
 
 
-def commit(unfinished: str, prefix: str) -> None:
+def commit(temporary: str, prefix: str) -> None:
     """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
 
     Args:
-      unfinished: prefix of its files now.
+      temporary: prefix of its files now.
       prefix: their prefix from now on; what was there before is removed.
     """
-    folder, name = os.path.split(unfinished)
+    folder, name = os.path.split(temporary)
     suffixes = [n.removeprefix(name) for n in files.names(folder) if n.startswith(f"{name}.")]
-    said = {suffix: _size_and_crc(unfinished + suffix) for suffix in suffixes}
+    seal = {suffix: _size_and_crc(temporary + suffix) for suffix in suffixes}
     for suffix in suffixes:
-        files.sync(unfinished + suffix)
+        files.sync(temporary + suffix)
     remove(prefix)
     for suffix in suffixes:  # .index after .data: where it is, all is
-        gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
-    files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")
+        gfile.rename(temporary + suffix, prefix + suffix, overwrite=True)
+    files.write_atomically(f"{prefix}.json", json.dumps(seal) + "\n")
 
 
 def temp_prefix(prefix: str) -> str:
     """Returns the prefix under which a checkpoint is written."""
     folder, name = os.path.split(prefix)
-    return os.path.join(folder, f"{_UNFINISHED}{name}")
+    return os.path.join(folder, f"{_TEMPORARY}{name}")
 
 
 def remove(prefix: str) -> None:
     """Removes a checkpoint's files: what makes them one goes first."""
     folder, name = os.path.split(prefix)
-    found = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
-    for n in sorted(found, key=lambda n: (not n.endswith(".index"), n)):
+    names = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
+    for n in sorted(names, key=lambda n: (not n.endswith(".index"), n)):
         _remove(os.path.join(folder, n))
 
 
@@ -154,8 +154,8 @@ def remove_leftovers(model_dir: str) -> None:
     """Removes what a process has left that died while it wrote or removed a checkpoint."""
     whole = {os.path.basename(prefix) for prefix in list_prefixes(model_dir)}
     for name in files.names(model_dir):
-        found = re.match(rf"({_UNFINISHED})?(ckpt-\d+)[._]", name)
-        if found and (found[1] or found[2] not in whole):
+        match = re.match(rf"({_TEMPORARY})?(ckpt-\d+)[._]", name)
+        if match and (match[1] or match[2] not in whole):
             _remove(os.path.join(model_dir, name))
 
 
@@ -210,15 +210,15 @@ def _size_and_crc(path: str) -> list[int]:
 def _broken_seal(prefix: str) -> str | None:
     """Compares the files of a checkpoint with its seal."""
     try:
-        said = json.loads(files.read_text(f"{prefix}.json"))
+        seal = json.loads(files.read_text(f"{prefix}.json"))
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or ".index" not in said:
+        seal = None
+    if not isinstance(seal, dict) or ".index" not in seal:
         return f"{os.path.basename(prefix)}.json is not what was written"
-    for suffix in said:
+    for suffix in seal:
         size, crc = _size_and_crc(prefix + suffix)
-        if [size, crc] != said[suffix]:
-            name, expected = os.path.basename(prefix) + suffix, said[suffix][0]
+        if [size, crc] != seal[suffix]:
+            name, expected = os.path.basename(prefix) + suffix, seal[suffix][0]
             return (
                 f"{name} has {size:,} bytes, not {expected:,}"
                 if size != expected

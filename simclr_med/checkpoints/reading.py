@@ -76,9 +76,9 @@ def _link(source: str, link: str) -> None:
 def _folder_of_links() -> str:
     if _links and os.path.isdir(_links[0]):
         return _links[0]
-    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", os.path.expanduser("~")):
-        if os.path.isdir(place) and os.access(place, os.W_OK) and not is_pattern(place):
-            _links[:] = [tempfile.mkdtemp(prefix="simclr_med_links", dir=place)]
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp", os.path.expanduser("~")):
+        if os.path.isdir(folder) and os.access(folder, os.W_OK) and not is_pattern(folder):
+            _links[:] = [tempfile.mkdtemp(prefix="simclr_med_links", dir=folder)]
             atexit.register(shutil.rmtree, _links[0], ignore_errors=True)
             return _links[0]
     raise UserError(

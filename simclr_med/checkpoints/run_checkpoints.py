@@ -36,9 +36,9 @@ class RunCheckpoints:
         parts = dict(model=model, optimizer=optimizer, global_step=optimizer.iterations)
         # Without the head's optimiser: what runs of before it was there have saved.
         self._older = tf.train.Checkpoint(**parts)
-        others = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
-        self._checkpoint = tf.train.Checkpoint(**parts, **others)
-        self._has_head_optimizer = bool(others)
+        extra = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
+        self._checkpoint = tf.train.Checkpoint(**parts, **extra)
+        self._has_head_optimizer = bool(extra)
         self._copy: _HostCopy | None = None
         self._latest: str | None = None
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -83,15 +83,15 @@ class RunCheckpoints:
         """
         self._latest = checkpoint_files.newest_usable(self.model_dir)
         if self._latest:
-            held = self._checkpoint
+            checkpoint = self._checkpoint
             if self._has_head_optimizer and not _names_below(self._latest, "head_optimizer"):
-                held = self._older
+                checkpoint = self._older
                 print(
                     "Note: until now --learning_rate was the supervised head's too (it is trained "
                     "beside and reaches no other weight). From here on it has an optimiser of its "
                     "own, which begins afresh."
                 )
-            reading.restore(held, self._latest).assert_existing_objects_matched()
+            reading.restore(checkpoint, self._latest).assert_existing_objects_matched()
         if tidy:
             self._tidy()
         return self.step
@@ -147,13 +147,13 @@ class RunCheckpoints:
 
     def _write(self, copy: tf.train.Checkpoint, prefix: str) -> None:
         """Writes the copy, in the thread; then lists it, and only then removes an old one."""
-        unfinished = checkpoint_files.temp_prefix(prefix)
+        temporary = checkpoint_files.temp_prefix(prefix)
         try:
-            retried(lambda: copy.write(unfinished), f"Writing checkpoint {prefix}")
+            retried(lambda: copy.write(temporary), f"Writing checkpoint {prefix}")
         except Exception:
-            checkpoint_files.remove(unfinished)  # room for who frees some
+            checkpoint_files.remove(temporary)  # room for who frees some
             raise
-        checkpoint_files.commit(unfinished, prefix)
+        checkpoint_files.commit(temporary, prefix)
         prefixes = checkpoint_files.list_prefixes(self.model_dir)
         old, new = prefixes[: -self._max_to_keep], prefixes[-self._max_to_keep :]
         checkpoint_files.write_list(self.model_dir, new)

@@ -56,19 +56,23 @@ def with_encoder_of_checkpoint(given: dict) -> tuple[dict, list[str]]:
     """
     path = (given.get("checkpoint") or "").rstrip("/")
     inside = (path, os.path.join(path, "saved_model"), os.path.dirname(path))
-    names = [os.path.join(at, name) for at in inside for name in ("config.json", "simclr_med.json")]
-    found = [name for name in names if path and _exists(name)]
-    if not found:
+    names = [
+        os.path.join(folder, name)
+        for folder in inside
+        for name in ("config.json", "simclr_med.json")
+    ]
+    existing = [name for name in names if path and _exists(name)]
+    if not existing:
         return given, []
-    from simclr_med.checkpoints.weights import ours
+    from simclr_med.checkpoints.weights import simclr_med_weights
 
-    saved = ours.json_of(found[0])
+    saved = simclr_med_weights.json_of(existing[0])
     if not isinstance(saved, dict) or "resnet_depth" not in saved:  # somebody else's
         return given, []
-    taken = {name: saved[name] for name in _OF_WEIGHTS if name in saved and name not in given}
-    changed = [f"--{name}={v}" for name, v in taken.items() if v != FIELDS[name].default]
+    adopted = {name: saved[name] for name in _OF_WEIGHTS if name in saved and name not in given}
+    changed = [f"--{name}={v}" for name, v in adopted.items() if v != FIELDS[name].default]
     note = f"Note: as the run in --checkpoint: {' '.join(changed)}."
-    return {**taken, **given}, [note] if changed else []
+    return {**adopted, **given}, [note] if changed else []
 
 
 def models_of(given: dict) -> list[str]:
@@ -82,14 +86,14 @@ def models_of(given: dict) -> list[str]:
     text = given.get("model_dir") or ""
     whole = text and _exists(text)
     named = [text] if whole else [part.strip() for part in text.split(",") if part.strip()]
-    found = [path for one in named for path in _runs_below(one) or [one]]
-    if not found:
+    paths = [path for one in named for path in _runs_below(one) or [one]]
+    if not paths:
         raise UserError(
             "--mode=predict needs the --model_dir of a fine-tuned run, or of an export."
         )
-    if twice := [path for i, path in enumerate(found) if path in found[:i]]:
+    if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
         raise UserError(f"--model_dir: {twice[0]} is given twice.")
-    return found
+    return paths
 
 
 def _runs_below(folder: str) -> list[str]:
@@ -98,8 +102,8 @@ def _runs_below(folder: str) -> list[str]:
 
     if not gfile.isdir(folder) or _exists(os.path.join(folder, "config.json")):
         return []
-    found = [match for name in files.names(folder) if (match := _MEMBER.fullmatch(name))]
-    return [os.path.join(folder, m[0]) for m in sorted(found, key=lambda m: (m[1], int(m[2])))]
+    matches = [match for name in files.names(folder) if (match := _MEMBER.fullmatch(name))]
+    return [os.path.join(folder, m[0]) for m in sorted(matches, key=lambda m: (m[1], int(m[2])))]
 
 
 def config_of_model(given: dict, path: str) -> Config:

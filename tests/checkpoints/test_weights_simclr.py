@@ -12,7 +12,7 @@ from helpers.weights_checks import differing, make
 from simclr_med import checkpoints
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
-from simclr_med.checkpoints.weights.simclr_tf2 import our_names, pools_shortcuts
+from simclr_med.checkpoints.weights.simclr_tf2 import pools_shortcuts, translate_names
 from simclr_med.config import ModelConfig
 from simclr_med.models import Model
 from simclr_med.optim import make_optimizer
@@ -154,7 +154,7 @@ def test_all_names_of_the_reference_are_names_of_ours(golden, name, monkeypatch)
     theirs = [
         key.removesuffix(suffix).removeprefix("model/") for key in document["checkpoint_keys"]
     ]
-    names = our_names(theirs)
+    names = translate_names(theirs)
     assert set(names.values()) == set(names_of_variables(model)) and len(theirs) == len(set(theirs))
     assert len(set(names.values())) == len(theirs)
     assert pools_shortcuts(theirs) == (document["sk_ratio"] > 0)
@@ -163,8 +163,8 @@ def test_all_names_of_the_reference_are_names_of_ours(golden, name, monkeypatch)
 def test_a_layer_that_we_have_not_is_no_silent_loss():
     """It keeps a name below the encoder, so the encoder counts as another."""
     path = "resnet_model/block_groups/0/layers/0/novel_layer/kernel"
-    assert our_names([path])[path] == "encoder/groups/0/0/novel_layer/kernel"
-    assert our_names(["resnet_model/novel/kernel"]) == {
+    assert translate_names([path])[path] == "encoder/groups/0/0/novel_layer/kernel"
+    assert translate_names(["resnet_model/novel/kernel"]) == {
         "resnet_model/novel/kernel": "encoder/resnet_model/novel/kernel"
     }
 

@@ -50,11 +50,11 @@ def entries(model, weights: Weights, classes: Classes, projection: list[str]) ->
         )
     _check_classes(start, weights, classes, kernel.shape[-1])
     width = model.supervised_head.dense.kernel.shape[0]
-    said = weights.ft_proj_selector
-    if kernel.shape[-2] != width or said not in (None, model.selected_stage):
+    selector = weights.ft_proj_selector
+    if kernel.shape[-2] != width or selector not in (None, model.selected_stage):
         raise UserError(
             f"{start}: its head sees {kernel.shape[-2]:,} features"
-            f"{f' (--ft_proj_selector={said})' if said is not None else ''}, and "
+            f"{f' (--ft_proj_selector={selector})' if selector is not None else ''}, and "
             f"--ft_proj_selector={model.selected_stage} gives {width:,}. Give the "
             "--ft_proj_selector, --num_proj_layers and --proj_out_dim that it was trained with."
         )
@@ -94,10 +94,10 @@ def _check_classes(start: str, weights: Weights, classes: Classes, num_classes: 
         )
     if there is not None and there != classes.names:
         differ = (i for i, (a, b) in enumerate(zip(there, classes.names)) if a != b)
-        at = next(differ, 0)
+        index = next(differ, 0)
         raise UserError(
             f"{start}: its head is for other classes than the dataset's, or in another order: "
-            f"number {at + 1} is '{there[at]}' there and '{classes.names[at]}' here. {todo}"
+            f"number {index + 1} is '{there[index]}' there and '{classes.names[index]}' here. {todo}"
         )
     if weights.multilabel not in (None, classes.multilabel):
         kinds = {False: "one class a case (softmax)", True: "several labels a case (sigmoids)"}

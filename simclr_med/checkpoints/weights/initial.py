@@ -15,12 +15,12 @@ FILE = "initial_weights.json"
 
 def digest(model, parts: tuple[str, ...] = ("encoder/",)) -> str:
     """Returns SHA-256 of the names and values of the variables whose names begin with one of `parts`."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name, variable in sorted(names_of_variables(model).items()):
         if name.startswith(parts):
-            found.update(name.encode())
-            found.update(tf.convert_to_tensor(variable).numpy().tobytes())
-    return found.hexdigest()
+            sha256.update(name.encode())
+            sha256.update(tf.convert_to_tensor(variable).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def write(model_dir: str, model, checkpoint: str) -> None:

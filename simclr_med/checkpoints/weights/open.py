@@ -8,7 +8,7 @@ import re
 
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints import reading
-from simclr_med.checkpoints.weights import bit, keras_h5, ours, simclr_tf2
+from simclr_med.checkpoints.weights import bit, keras_h5, simclr_med_weights, simclr_tf2
 from simclr_med.checkpoints.weights.content import (
     Entry,
     Weights,
@@ -66,7 +66,8 @@ def _folder(path: str) -> Weights:
         # Its name within the folder: the folder may have been moved.
         prefix = os.path.join(path, newest)
         if any(
-            gfile.exists(f"{kept}.json") for kept in checkpoint_files.list_prefixes(path)
+            gfile.exists(f"{path_prefix}.json")
+            for path_prefix in checkpoint_files.list_prefixes(path)
         ):  # ours
             prefix = checkpoint_files.newest_usable(path) or prefix
         if not gfile.exists(f"{prefix}.index"):
@@ -118,53 +119,53 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
 
     if graph and (root := graph.find("resnet_model")) is not None:
         keys = graph.variables(root)
-        names = simclr_tf2.our_names(keys)
-        found = entries({names[there]: key for there, key in keys.items()})
+        names = simclr_tf2.translate_names(keys)
+        matched = entries({names[there]: key for there, key in keys.items()})
         return Weights(
             path,
             f"SimCLR TF2 {what}",
-            found,
+            matched,
             encoder="resnet",
             input_range="unit",
             pooled_shortcuts=simclr_tf2.pools_shortcuts(keys),
             antialias="false",  # tf2/data_util.py: tf.image.resize(..., BICUBIC)
-            num_other=_num_other(shapes, len(found)),
+            num_other=_num_other(shapes, len(matched)),
         )
     if graph and (root := graph.find("encoder/stem")) is not None:
-        found = entries(graph.variables(root))
-        said = ours.beside(path, prefix)
+        matched = entries(graph.variables(root))
+        info = simclr_med_weights.info_beside(path, prefix)
         return Weights(
             path,
             f"{what} of simclr_med",
-            found,
-            encoder=said.encoder,
-            input_range=said.input_range,
-            image_size=said.image_size,
-            pooled_shortcuts=None if said.sk_ratio is None else said.sk_ratio > 0,
-            class_names=said.class_names,
-            multilabel=said.multilabel,
-            ft_proj_selector=said.ft_proj_selector,
-            antialias=said.antialias,
-            num_other=_num_other(shapes, len(found)),
+            matched,
+            encoder=info.encoder,
+            input_range=info.input_range,
+            image_size=info.image_size,
+            pooled_shortcuts=None if info.sk_ratio is None else info.sk_ratio > 0,
+            class_names=info.class_names,
+            multilabel=info.multilabel,
+            ft_proj_selector=info.ft_proj_selector,
+            antialias=info.antialias,
+            num_other=_num_other(shapes, len(matched)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}
-    bit_names = bit.our_names(path, tf_names.values())
+    bit_names = bit.translate_names(path, tf_names.values())
     if bit_names:
-        found = entries({bit_names[n]: key for key, n in tf_names.items() if n in bit_names})
+        matched = entries({bit_names[n]: key for key, n in tf_names.items() if n in bit_names})
         return Weights(
             path,
             f"{what} with BiT's names",
-            found,
+            matched,
             encoder="bit",
             input_range="symmetric",
             antialias=bit.ANTIALIAS,
-            num_other=_num_other(shapes, len(found)),
+            num_other=_num_other(shapes, len(matched)),
         )
     raise UserError(f"--checkpoint={path} {_no_known(tf_names, is_tf1=graph is None)}")
 
 
-def _num_other(shapes: dict, num_found: int) -> int:
-    return sum(not key.startswith("_CHECKPOINTABLE") for key in shapes) - num_found
+def _num_other(shapes: dict, num_matched: int) -> int:
+    return sum(not key.startswith("_CHECKPOINTABLE") for key in shapes) - num_matched
 
 
 def _no_known(names: dict[str, str], is_tf1: bool) -> str:

@@ -15,7 +15,7 @@ from simclr_med.run_folder.files import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
+class WeightsInfo:
     """What a file says of weights, None where it does not.
 
     Attributes:
@@ -39,7 +39,7 @@ class Said:
     antialias: str | None = None
 
 
-def beside(path: str, prefix: str) -> Said:
+def info_beside(path: str, prefix: str) -> WeightsInfo:
     """Returns what config.json of a run, or simclr_med.json of an export, says.
 
     Args:
@@ -53,9 +53,9 @@ def beside(path: str, prefix: str) -> Said:
         folders = [path, os.path.dirname(os.path.dirname(path.rstrip("/")))]
     for folder in folders:
         for name in ("simclr_med.json", "config.json"):
-            if said := _said(json_of(os.path.join(folder, name)), folder):
-                return said
-    return Said(None, None, None)
+            if info := _parse(json_of(os.path.join(folder, name)), folder):
+                return info
+    return WeightsInfo(None, None, None)
 
 
 def json_of(file: str) -> Any:
@@ -68,7 +68,7 @@ def json_of(file: str) -> Any:
         return None
 
 
-def _said(values: Any, folder: str) -> Said | None:
+def _parse(values: Any, folder: str) -> WeightsInfo | None:
     """Returns what our own file says; None of one that others wrote (config.json is a usual name)."""
     if not isinstance(values, dict) or "resnet_depth" not in values:
         return None
@@ -86,7 +86,7 @@ def _said(values: Any, folder: str) -> Said | None:
     if "several_labels" not in values:  # config.json; data.json is beside it
         data = json_of(os.path.join(folder, "data.json"))
         multilabel = data.get("several_labels") if isinstance(data, dict) else None
-    return Said(
+    return WeightsInfo(
         encoder,
         input_range,
         values.get("image_size"),
