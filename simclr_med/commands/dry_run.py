@@ -77,9 +77,9 @@ def _jobs(
         plan = study_check.checked_plan(config, of_study, builders, model_dir)
         return plan, forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
-        named = repeats.jobs(config, config.experiment.repeats)
+        named = repeats.make_configs(config, config.experiment.repeats)
     elif invocation.folds:
-        named = folds.jobs(config)
+        named = folds.make_configs(config)
     elif mode == "sweep":
         named = sweep.points(config)
         splits.check_selection(config, builder)
@@ -94,7 +94,7 @@ def _jobs(
                 )
             ]
     elif mode == "label_efficiency":
-        named = label_efficiency.jobs(config)
+        named = label_efficiency.make_configs(config)
     else:
         evaluated = mode == "train_then_eval"
         return None, [Job("", config, builder, evaluated=evaluated, pictures=True)]

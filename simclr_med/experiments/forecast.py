@@ -49,8 +49,8 @@ class Kind:
     @property
     def host_bytes(self) -> int | None:
         """By MEMORY_RULE; None where the system does not say what was resident."""
-        held = self.shown.host_bytes
-        return None if held is None else held + self.shown.state_bytes
+        resident = self.shown.host_bytes
+        return None if resident is None else resident + self.shown.state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +81,8 @@ def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
       UserError: a mistake that the run would find before its first step; out of memory.
     """
     states = [state_of(job, model_dir) for job in jobs]
-    left = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
-    job = (left or jobs)[0]
+    unfinished = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
+    job = (unfinished or jobs)[0]
     config, folder = job.config, os.path.join(model_dir, job.name) if job.name else model_dir
     start = config.run.checkpoint
     if start and _is_below(start, model_dir) and not checkpoint_files.list_prefixes(start):
@@ -118,19 +118,21 @@ def rows(
       fits: of probes.
       model_dir: of the command.
     """
-    found = []
+    table = []
     for kind in kinds:
         parts: dict[str, list[tuple[Job, State]]] = {}
         for job, state in zip(kind.jobs, kind.states, strict=True):
             parts.setdefault(job.what, []).append((job, state))
         for what, part in parts.items():
-            left = [(job, state.step) for job, state in part if not state.finished]
-            of_part = [(_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in left]
-            found.append(
+            unfinished = [(job, state.step) for job, state in part if not state.finished]
+            of_part = [
+                (_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in unfinished
+            ]
+            table.append(
                 Row(
                     f"{kind.title}: {what}" if what else kind.title,
                     len(part),
-                    len(part) - len(left),
+                    len(part) - len(unfinished),
                     sum(seconds for seconds, _ in of_part),
                     sum(_disk(job, kind.shown, lengths) for _, job in of_part),
                 )
@@ -142,8 +144,8 @@ def rows(
         seconds = sum(_seconds_of_features(job, shown, cases) for job in encoders.values())
         seconds += sum(fits.seconds(job, shown.num_features) for job in left_probes)
         done = len(probes) - len(left_probes)
-        found.append(Row("probes of frozen features", len(probes), done, seconds, 0))
-    return found
+        table.append(Row("probes of frozen features", len(probes), done, seconds, 0))
+    return table
 
 
 def seconds_per_image(shown: Rehearsal) -> float:
@@ -162,8 +164,8 @@ def _seconds(
     if step == 0 and config.train.init_head == "probe":
         images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
         starts, num_fits = starts + 1, 1
-    for other, builder in job.elsewhere:
-        images += cases.seen(other, builder, other.data.eval_split)
+    for elsewhere, builder in job.elsewhere:
+        images += cases.seen(elsewhere, builder, elsewhere.data.eval_split)
         starts += 1
     if job.evaluated:
         evaluated = cases.seen(config, job.builder, data.eval_split)
@@ -187,8 +189,8 @@ def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
     config, data = job.config, job.config.data
     splits = (data.train_split, data.selection_split, data.eval_split)
     images = sum(cases.seen(config, job.builder, split) for split in splits)
-    for other, builder in job.elsewhere:
-        images += cases.seen(other, builder, other.data.eval_split)
+    for elsewhere, builder in job.elsewhere:
+        images += cases.seen(elsewhere, builder, elsewhere.data.eval_split)
     return shown.start_seconds + images * seconds_per_image(shown)
 
 
@@ -203,10 +205,10 @@ def _saves(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
 def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
     """Returns what checkpoints and SavedModels of a run take when it is done, bytes."""
     run = job.config.run
-    kept = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
-    kept = kept if job.keeps is None else min(job.keeps, kept)
+    num_checkpoints = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
+    num_checkpoints = num_checkpoints if job.keeps is None else min(job.keeps, num_checkpoints)
     saved_models = min(1, run.keep_hub_module_max) * job.evaluated
-    return kept * shown.state_bytes + saved_models * shown.encoder_bytes
+    return num_checkpoints * shown.state_bytes + saved_models * shown.encoder_bytes
 
 
 def check_folder(model_dir: str) -> None:

@@ -41,8 +41,8 @@ def show_data(jobs: list[Job], cases: Cases, began: float) -> None:
     builders = {data_json.name_of(b): b for job in jobs for _, b, *_ in _reads(job)}
     columns = ["split", "for", "cases", "images", "patients", "labelled cases"]
     for name, builder in builders.items():
-        made = _changed(os.path.join(builder.data_path, "dataset_info.json")) >= began
-        when = "prepared by this dry run" if made else "prepared before"
+        is_new = _changed(os.path.join(builder.data_path, "dataset_info.json")) >= began
+        when = "prepared by this dry run" if is_new else "prepared before"
         lines = [
             [split, ", ".join(used[of, split]), *counts]
             for (of, split), counts in rows.items()

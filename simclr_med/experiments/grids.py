@@ -68,11 +68,11 @@ def of_flags(text: str) -> dict[str, list]:
     Raises:
       UserError: an unknown flag, one that has a grid of its own, or a value that it cannot have.
     """
-    found: dict[str, list] = {}
+    values: dict[str, list] = {}
     for part in text.split():
         field, equals, words = part.lstrip("-").partition("=")
-        if not equals or field not in FIELDS or field in found:
-            what = f"'{field}' is there twice" if field in found else f"'{part}' names no flag"
+        if not equals or field not in FIELDS or field in values:
+            what = f"'{field}' is there twice" if field in values else f"'{part}' names no flag"
             raise UserError(
                 f"--sweep_flags={text}: {what}. Give FLAG=VALUE,VALUE, several separated by spaces."
             )
@@ -80,8 +80,8 @@ def of_flags(text: str) -> dict[str, list]:
             raise UserError(f"--sweep_flags={text}: for {field} there is --sweep_{field}s.")
         if field not in _OF_A_RUN:
             raise UserError(f"--sweep_flags={text}: --{field} is the same for all runs of a sweep.")
-        found[field] = [_value(text, field, word) for word in words.split(",")]
-    return found
+        values[field] = [_value(text, field, word) for word in words.split(",")]
+    return values
 
 
 def _value(text: str, field: str, word: str) -> Any:

@@ -21,13 +21,13 @@ def mean_scores(cases: Cases, paths: list[str]) -> tuple[np.ndarray, np.ndarray]
       paths: of predictions files of the same classes.
     """
     row = {case: i for i, case in enumerate(cases.ids)}
-    found = [read_predictions(path) for path in paths]
-    total = np.zeros((len(cases.ids), found[0].scores.shape[1]))
+    predictions = [read_predictions(path) for path in paths]
+    total = np.zeros((len(cases.ids), predictions[0].scores.shape[1]))
     times = np.zeros(len(cases.ids), int)
-    for of_run in found:
-        at = [row[case] for case in of_run.ids]
-        total[at] += of_run.scores
-        times[at] += 1
+    for of_run in predictions:
+        indices = [row[case] for case in of_run.ids]
+        total[indices] += of_run.scores
+        times[indices] += 1
     return np.where(
         times[:, np.newaxis] > 0, total / np.maximum(times, 1)[:, np.newaxis], np.nan
     ), times

@@ -24,7 +24,7 @@ from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import data_json, terminal
 
 
-def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
+def make_configs(config: Config, num_repeats: int) -> dict[str, Config]:
     """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ..."""
     seeds = range(config.run.seed, config.run.seed + num_repeats)
     return {f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
@@ -39,14 +39,14 @@ def run(
     run: result.json, predictions.csv and report.html in `model_dir`.
     """
     with run_folder.locked(model_dir):
-        wanted = jobs(config, config.experiment.repeats)
+        configs = make_configs(config, config.experiment.repeats)
         results = {
             name: outcome.result
             for name, outcome in runs.run_all(
-                wanted, builder, model_dir, strategy, invocation, pictures=True
+                configs, builder, model_dir, strategy, invocation, pictures=True
             )
         }
-        seeds = [job.run.seed for job in wanted.values()]
+        seeds = [one.run.seed for one in configs.values()]
         repeats = {
             "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
@@ -65,9 +65,9 @@ def _evaluate_together(config: Config, builder, model_dir: str, results: dict[st
     if config.run.train_mode != "finetune" or not predicted:
         return
     folders = [os.path.join(model_dir, name) for name in results]
-    found = ensemble(config, builder, folders, list(results.values()))
+    measured = ensemble(config, builder, folders, list(results.values()))
     print(f"\nThe mean of the probabilities of {len(results)} seeds:")
-    evaluate.write_files(config.replace(eval_name=""), model_dir, found)
+    evaluate.write_files(config.replace(eval_name=""), model_dir, measured)
 
 
 def ensemble(config: Config, builder, folders: list[str], results: list[dict]) -> Measured:
@@ -99,7 +99,7 @@ def ensemble(config: Config, builder, folders: list[str], results: list[dict]) -
 
 def rows(results: list[dict]) -> list[dict]:
     """Returns {"evaluator", "encoder", "metric", "values", "mean", "sd"} of all that was measured."""
-    found = []
+    table = []
     for evaluator, by_encoder in results[0]["classification"].items():
         for encoder, row in by_encoder.items():
             if any(encoder not in r["classification"][evaluator] for r in results):
@@ -107,8 +107,8 @@ def rows(results: list[dict]) -> list[dict]:
             for metric in metrics_of(row):
                 values = [r["classification"][evaluator][encoder].get(metric) for r in results]
                 names = {"evaluator": evaluator, "encoder": encoder, "metric": metric}
-                found.append({**names, **summary.spread(values)})
-    return found
+                table.append({**names, **summary.spread(values)})
+    return table
 
 
 def _show(repeats: dict, model_dir: str) -> None:

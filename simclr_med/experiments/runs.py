@@ -159,7 +159,7 @@ class Outcome:
 
 
 def run_all(
-    jobs: dict[str, Config],
+    configs: dict[str, Config],
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
@@ -176,7 +176,7 @@ def run_all(
     In order, but for those that another process makes meanwhile (`turns.take`): they come last.
 
     Args:
-      jobs: {folder below `model_dir`: configuration}.
+      configs: {folder below `model_dir`: configuration}.
       builder: a prepared TFDS builder.
       model_dir: of the experiment.
       strategy: from `build.set_up`.
@@ -187,20 +187,20 @@ def run_all(
       keep_weights: False removes a run's checkpoints when the next outcome is asked for.
       clock: seconds.
     """
-    sizes = _sizes(jobs)
+    sizes = _sizes(configs)
     seconds = done = 0.0  # of the runs that were not finished before
-    folders = {name: os.path.join(model_dir, name) for name in jobs}
+    folders = {name: os.path.join(model_dir, name) for name in configs}
     of_folder = {folder: name for name, folder in folders.items()}
-    starts = {name: of_folder.get(config.run.checkpoint or "") for name, config in jobs.items()}
+    starts = {name: of_folder.get(config.run.checkpoint or "") for name, config in configs.items()}
     for name, left in turns.take(folders, {name: s for name, s in starts.items() if s}):
-        config, folder = jobs[name], folders[name]
+        config, folder = configs[name], folders[name]
         start, was_there = clock(), True
         try:
             result = stored_result(config, builder, folder)
             was_there = result is not None
             eta = seconds / done * sum(sizes.values()) if done else None
-            at = progress(len(jobs) - left + 1, len(jobs), eta)
-            print(f"{at}: {name}{' is done' * was_there}", flush=True)
+            position = progress(len(configs) - left + 1, len(configs), eta)
+            print(f"{position}: {name}{' is done' * was_there}", flush=True)
             if result is None:
                 result = train_and_evaluate(
                     config,
@@ -231,9 +231,12 @@ def progress(number: int, total: int, left: float | None) -> str:
     return f"run {number} of {total}{eta}"
 
 
-def _sizes(jobs: dict[str, Config]) -> dict[str, int]:
+def _sizes(configs: dict[str, Config]) -> dict[str, int]:
     """Returns what the times of runs are taken to grow with: examples seen, where all say steps."""
-    sizes = {name: of.train.train_steps * of.train.train_batch_size for name, of in jobs.items()}
+    sizes = {
+        name: config.train.train_steps * config.train.train_batch_size
+        for name, config in configs.items()
+    }
     return sizes if all(sizes.values()) else dict.fromkeys(sizes, 1)
 
 

@@ -135,14 +135,14 @@ def _check_alike(recipes: dict[str, Config]) -> None:
     alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
     shown = ("input_range", "antialias")
     for field in (*alike, *shown, "image_size"):
-        found = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
-        kinds = set(found.values())
+        values = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
+        kinds = set(values.values())
         if field == "image_size":  # any size fits, but small images have another stem
             kinds = {size <= SMALL_IMAGE for size in kinds}
         if len(kinds) > 1:
-            said = ", ".join(f"{value} in --{name}_recipe" for name, value in found.items())
+            listed = ", ".join(f"{value} in --{name}_recipe" for name, value in values.items())
             raise UserError(
-                f"--{field} is {said}: one encoder could not take over the weights of the other. "
+                f"--{field} is {listed}: one encoder could not take over the weights of the other. "
                 "Give it in the study's own flags."
             )
     _check_machine(recipes)

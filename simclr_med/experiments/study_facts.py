@@ -118,13 +118,13 @@ def hyperparameters(plan: Plan, chosen: dict[tuple[str, str, float], dict]) -> l
             for fraction in [None] if alike else plan.fractions_of(arm):
                 if use == "probe":
                     continue
-                at = plan.searched[0]
+                searched = plan.searched[0]
                 if fraction is not None:
-                    at = study_plan.searched_for(plan, fraction)
-                values = chosen[arm.folder, use, at] if chosen else only
+                    searched = study_plan.searched_for(plan, fraction)
+                values = chosen[arm.folder, use, searched] if chosen else only
                 values = {**values, "train_steps": values["train_steps"] or None}
                 about = {"arm": arm.name, "use": use, "fraction": fraction}
-                rows.append({**about, "chosen_at": at if chosen else None, **values})
+                rows.append({**about, "chosen_at": searched if chosen else None, **values})
     return rows
 
 

@@ -145,8 +145,8 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
     blocks = -(-len(stages) // across)
     figure = Figure(figsize=(_INCHES, 5.2 * blocks), layout="constrained")
     axes: Any = figure.subplots(2 * blocks, across, sharey="row", squeeze=False)
-    for at, (name, title) in enumerate(stages):
-        row, column = divmod(at, across)
+    for index, (name, title) in enumerate(stages):
+        row, column = divmod(index, across)
         loss, accuracy = axes[2 * row, column], axes[2 * row + 1, column]
         loss.set_title(textwrap.fill(title, 26), loc="left", fontsize=10)
         accuracy.set_xlabel("step")
@@ -184,11 +184,11 @@ def _draw_run(loss: Axes, accuracy: Axes, model_dir: str, result: dict, i: int) 
 
 def _handles(axes: Iterable[Axes]) -> list:
     """Returns a line of each label in any of the axes, for a legend."""
-    found: dict = {}
+    handles: dict = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels()):
-            found.setdefault(label, handle)
-    return list(found.values())
+            handles.setdefault(label, handle)
+    return list(handles.values())
 
 
 def _line_of_use(axis: Axes, study: dict, arm: str, use: str, k: int) -> None:
@@ -279,10 +279,10 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
             lack = max(0.0, gap - (y[i] - y[i - 1]))
             y[i - 1], y[i] = y[i - 1] - lack / 2, y[i] + lack / 2
     right = max(end[0] for end in ends)
-    for at, (*_, name, colour) in zip(y, ends):
+    for height, (*_, name, colour) in zip(y, ends):
         axis.annotate(
             name,
-            (right, at),
+            (right, height),
             (9, 0),
             textcoords="offset points",
             color=colour,
@@ -291,10 +291,10 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
         )
 
 
-def _save(figure: Figure, path: str, study: dict, said: str = "") -> None:
+def _save(figure: Figure, path: str, study: dict, prefix: str = "") -> None:
     seeds = len(study["seeds"])
     over = study_sentences.over(study)
-    note = f"{said}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
+    note = f"{prefix}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
     figure.supxlabel(textwrap.fill(note, 120), fontsize=8, color="#555555")
     with writing(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")

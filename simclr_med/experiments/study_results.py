@@ -68,13 +68,15 @@ class Cells:
         Of runs with equal scores just the first: where patients are few, two subsets of the labels can
         be the same one, and a copy says nothing about other runs.
         """
-        found: list[Run] = []
+        distinct: list[Run] = []
         for job in self.jobs(arm, use, fraction):
             path = os.path.join(self._model_dir, job.folder, _FILES[place])
-            its = read_predictions(path)
-            if not any(np.array_equal(its.scores, r.predictions.scores, True) for r in found):
-                found.append(Run(job, its, self.arms[arm].pretraining(job.seed)))
-        return found
+            predictions = read_predictions(path)
+            if not any(
+                np.array_equal(predictions.scores, r.predictions.scores, True) for r in distinct
+            ):
+                distinct.append(Run(job, predictions, self.arms[arm].pretraining(job.seed)))
+        return distinct
 
     def labels(self, arm: str, use: str, fraction: float) -> float | None:
         """Returns the mean number of labelled training cases of a cell's runs; None if unknown."""
@@ -94,15 +96,15 @@ class Cells:
 
 def selection_value(result: dict[str, Any]) -> float | None:
     """Returns the selection metric of the checkpoint that a result is of; None without one."""
-    said = result.get("selection") or {}
-    if "value_of_step" in said:
-        return said["value_of_step"].get(str(result["global_step"]))
-    return said.get("value")
+    selection = result.get("selection") or {}
+    if "value_of_step" in selection:
+        return selection["value_of_step"].get(str(result["global_step"]))
+    return selection.get("value")
 
 
 def rows(cells: Cells, places: list[str]) -> list[dict]:
     """Returns the rows of study.json's "results", see `study.run`."""
-    plan, found = cells.plan, []
+    plan, table = cells.plan, []
     tuned = plan.recipes["finetune"]
     for arm in plan.arms:
         for use in plan.uses:
@@ -120,10 +122,10 @@ def rows(cells: Cells, places: list[str]) -> list[dict]:
                         grades=grades_of(tuned, first.class_names, first.multilabel),
                     )
                     here = {"place": place, "patients": len(np.unique(labelled))}
-                    found.append({**about, **here, **by_metric})
+                    table.append({**about, **here, **by_metric})
                 if tuned.data.selection_split:
-                    found.append({**about, **_on_selection_split(cells, cell)})
-    return found
+                    table.append({**about, **_on_selection_split(cells, cell)})
+    return table
 
 
 def _on_selection_split(cells: Cells, cell: tuple[str, str, float]) -> dict:

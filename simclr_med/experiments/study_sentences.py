@@ -36,8 +36,8 @@ def answers(study: dict) -> list[Answer]:
     Args:
       study: content of study.json.
     """
-    found = [pays(study), pays(study, "shift"), best_uses(study), micle(study)]
-    return [*(answer for answer in found if answer), unknown(study)]
+    candidates = [pays(study), pays(study, "shift"), best_uses(study), micle(study)]
+    return [*(answer for answer in candidates if answer), unknown(study)]
 
 
 def pays(study: dict, place: str = "inside") -> Answer | None:
@@ -80,12 +80,12 @@ def best_uses(study: dict) -> Answer:
             texts.append(f"{start} none was chosen: {why.rstrip('.')}.")
         if by_use:
             alike = len(by_use) == 1 and not without
-            said = "; ".join(
+            listed = "; ".join(
                 f"{USES[str(use)]} for "
                 + ("all arms" if alike else _listed([row["arm"] for row in rows]))
                 for use, rows in by_use.items()
             )
-            texts.append(f"{start}: {said}.")
+            texts.append(f"{start}: {listed}.")
     if chooses(study):
         texts.append("Chosen by the mean on the selection split, not on the evaluated cases.")
     return Answer("Which use is best?", " ".join(texts))
@@ -151,8 +151,8 @@ def chooses(study: dict) -> bool:
 
 def comparisons(study: dict, question: str, place: str = "inside") -> list[dict]:
     """Returns the rows of study["comparisons"] by the main metric, by ascending fraction."""
-    wanted = (question, place, study["metric"])
-    rows = [r for r in study["comparisons"] if (r["question"], r["place"], r["metric"]) == wanted]
+    key = (question, place, study["metric"])
+    rows = [r for r in study["comparisons"] if (r["question"], r["place"], r["metric"]) == key]
     return sorted(rows, key=lambda row: row["fraction"])
 
 

@@ -63,12 +63,12 @@ def pretraining(study: dict) -> Table:
     """Returns how each stage of pretraining ended: mean ± standard deviation over seeds."""
     metric, cells = study["metric"], []
     for stage, title in study["stages"].items():
-        found = study["pretraining"].get(stage, [])
-        if not found:
+        results = study["pretraining"].get(stage, [])
+        if not results:
             continue
-        probes = [_probe(result, "trained").get(metric) for result in found]
-        contrastive = [result.get("contrastive") or {} for result in found]
-        steps = sorted({result["global_step"] for result in found})
+        probes = [_probe(result, "trained").get(metric) for result in results]
+        contrastive = [result.get("contrastive") or {} for result in results]
+        steps = sorted({result["global_step"] for result in results})
         cells.append(
             [
                 title,
@@ -90,10 +90,10 @@ def hyperparameters(study: dict) -> Table:
     cells = []
     for row in study["hyperparameters"]:
         fraction = "any" if row["fraction"] is None else percent(row["fraction"])
-        at = DASH if row["chosen_at"] is None else percent(row["chosen_at"])
+        chosen_with = DASH if row["chosen_at"] is None else percent(row["chosen_at"])
         numbers = [f"{row[key]:g}" for key in ("learning_rate", "weight_decay")]
         steps = f"{row['train_steps']:,}" if row["train_steps"] else DASH
-        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, at])
+        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, chosen_with])
     columns = ["arm", "use", "labels", "learning rate", "weight decay", "steps"]
     return [*columns, "chosen with"], cells
 
@@ -124,11 +124,9 @@ def splits(study: dict) -> Table:
 
 def find(study: dict, arm: str, use: str, fraction: float, place: str = "inside") -> dict | None:
     """Returns the row of study["results"]; None if there is none."""
-    wanted = (arm, use, fraction, place)
+    key = (arm, use, fraction, place)
     rows = study["results"]
-    return next(
-        (r for r in rows if (r["arm"], r["use"], r["fraction"], r["place"]) == wanted), None
-    )
+    return next((r for r in rows if (r["arm"], r["use"], r["fraction"], r["place"]) == key), None)
 
 
 def best_use(study: dict, arm: str, fraction: float) -> str | None:
@@ -172,5 +170,5 @@ def _probe(result: dict, encoder: str) -> dict:
 
 
 def _spread(values: list[float | None], *, only_mean: bool = False) -> str:
-    found = spread(values)
-    return text(found["mean"], None if only_mean else found["sd"])
+    stats = spread(values)
+    return text(stats["mean"], None if only_mean else stats["sd"])

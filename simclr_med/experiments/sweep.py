@@ -55,8 +55,8 @@ class Judge:
         )
         path = os.path.join(folder, _JUDGED)
         try:
-            made = (config, self.builder, path, strategy, invocation)
-            return runs.Outcome(runs.train_and_evaluate(*made, to_choose=True))
+            arguments = (config, self.builder, path, strategy, invocation)
+            return runs.Outcome(runs.train_and_evaluate(*arguments, to_choose=True))
         except Diverged as error:
             print(f"{path} failed: {error}")
             return runs.Outcome({}, str(error))
@@ -91,14 +91,14 @@ def points(config: Config) -> dict[str, Config]:
         eval_name="selection",
         keep_hub_module_max=0,
     )
-    others = grids.of_flags(experiment.sweep_flags)
+    extra = grids.of_flags(experiment.sweep_flags)
     return {
         f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}"
-        + "".join(f"_{name}_{value}" for name, value in zip(others, values)): judged.replace(
-            learning_rate=rate, weight_decay=decay, train_steps=count, **dict(zip(others, values))
+        + "".join(f"_{name}_{value}" for name, value in zip(extra, values)): judged.replace(
+            learning_rate=rate, weight_decay=decay, train_steps=count, **dict(zip(extra, values))
         )
         for (suffix, count), rate, decay, *values in itertools.product(
-            steps.items(), rates, decays, *others.values()
+            steps.items(), rates, decays, *extra.values()
         )
     }
 
@@ -182,14 +182,14 @@ def search(
     """
     metric = config.eval.selection_metric
     rows: list[dict] = []
-    jobs = points(config)
+    configs = points(config)
     for name, outcome in runs.run_all(
-        *(jobs, builder, model_dir, strategy, invocation),
+        *(configs, builder, model_dir, strategy, invocation),
         may_diverge=True,
         to_choose=True,
         keep_weights=keep_weights,
     ):
-        values = jobs[name].to_dict()
+        values = configs[name].to_dict()
         row = {"run": name, "failure": outcome.failure}
         row |= {field: values[field] for field in varied(config)}
         if not config.experiment.sweep_train_steps:
@@ -200,19 +200,23 @@ def search(
         if outcome.result:
             measured = summary.main_row(outcome.result)
             if metric not in measured:
-                there = ", ".join(metrics_of(measured))
-                raise UserError(f"--selection_metric={metric} is not measured here; {there} are.")
+                measures = ", ".join(metrics_of(measured))
+                raise UserError(
+                    f"--selection_metric={metric} is not measured here; {measures} are."
+                )
             row |= {key: measured[key] for key in metrics_of(measured)}
         rows.append(row)
-        rows.sort(key=lambda row: list(jobs).index(row["run"]))  # another process may have made one
+        rows.sort(
+            key=lambda row: list(configs).index(row["run"])
+        )  # another process may have made one
         _save(model_dir, rows, config)
-    able = [row for row in rows if row.get(metric) is not None]
-    if not able:
+    scored = [row for row in rows if row.get(metric) is not None]
+    if not scored:
         raise UserError(
             f"No point of the sweep has a {metric} on --selection_split="
             f"{config.data.selection_split}: see {os.path.join(model_dir, 'sweep.md')}."
         )
-    best = max(able, key=lambda row: row[metric])
+    best = max(scored, key=lambda row: row[metric])
     not_drawn = [name for name in varied(config) if name not in ("learning_rate", "weight_decay")]
     as_long = [row for row in rows if all(row.get(n) == best.get(n) for n in not_drawn)]
     figures.heat_map(os.path.join(model_dir, "sweep.png"), as_long, metric)
@@ -220,7 +224,7 @@ def search(
     terminal.show([(_title(config), *_cells(show, metric, best, varied(config)))])
     return {
         "run": best["run"],
-        **{name: jobs[best["run"]].to_dict()[name] for name in varied(config)},
+        **{name: configs[best["run"]].to_dict()[name] for name in varied(config)},
         "selection_split": config.data.selection_split,
         "selection_metric": metric,
         metric: best[metric],
@@ -242,21 +246,21 @@ def _looks_at_test(model_dir: str, best: str) -> list[str]:
 
 def _bring_up(result: dict, folder: str, model_dir: str) -> None:
     """Copies the best's final result, predictions and report to where a single run has them."""
-    made = dict(result["files"])
+    paths = dict(result["files"])
     for name, end in (("predictions", "csv"), ("report", "html")):
-        if name in made:
+        if name in paths:
             path = os.path.join(model_dir, f"{name}.{end}")
             of_best = files.read_text(os.path.join(folder, f"{name}_{_TEST}.{end}"))
             files.write_atomically(path, of_best)
-            made[name] = path
-    made["result"] = os.path.join(model_dir, "result.json")
-    run_folder.write_json(made["result"], {**result, "files": made})
+            paths[name] = path
+    paths["result"] = os.path.join(model_dir, "result.json")
+    run_folder.write_json(paths["result"], {**result, "files": paths})
 
 
 def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     metric = config.eval.selection_metric
-    able = [row for row in rows if row.get(metric) is not None]
-    best = max(able, key=lambda row: row[metric]) if able else None
+    scored = [row for row in rows if row.get(metric) is not None]
+    best = max(scored, key=lambda row: row[metric]) if scored else None
     columns = ["run", *(name for name in varied(config) if name in rows[0]), "failure"]
     columns += list(dict.fromkeys(key for row in rows for key in row if key not in columns))
     text = io.StringIO()

@@ -22,23 +22,23 @@ def take(
       folders: {name: folder of the run}.
       after: {name: that of the run that has to be done before}.
     """
-    left, told, after = list(folders), False, after or {}
+    left, announced, after = list(folders), False, after or {}
     while left:
-        taken = False
+        progressed = False
         for name in list(left):
             if after.get(name) in left:
                 continue
-            with run_folder.claimed(folders[name]) as mine:
-                if mine:
-                    taken, told = True, False
+            with run_folder.claimed(folders[name]) as is_claimed:
+                if is_claimed:
+                    progressed, announced = True, False
                     yield name, len(left)
                     left.remove(name)
-        if left and not taken:
-            if not told:
+        if left and not progressed:
+            if not announced:
                 print(
                     f"Waiting for {len(left)} run{'s' * (len(left) != 1)} of other processes, such as "
                     f"{left[0]}.",
                     flush=True,
                 )
-            told = True
+            announced = True
             time.sleep(_SECONDS_TO_WAIT)

@@ -153,7 +153,7 @@ def test_eta_takes_longer_runs_to_take_longer(stand_ins, builder, tmp_path, caps
 
 
 def test_eta_leaves_out_what_was_finished_before(stand_ins, builder, tmp_path, capsys):
-    jobs = repeats.jobs(BASE, 3)
+    jobs = repeats.make_configs(BASE, 3)
     list(runs.run_all(dict(list(jobs.items())[:1]), builder, str(tmp_path), None, {}))
     seconds = iter([0.0, 10.0, 17.0, 20.0, 30.0])
     for _ in runs.run_all(jobs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):

@@ -69,7 +69,7 @@ def write_folds(builder, root, jobs):
 
 
 def test_all_folds_together_are_all_cases_once(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
+    jobs = folds.make_configs(CONFIG)
     results, scores_of = write_folds(builder, tmp_path, jobs)
     found = folds.pooled(CONFIG, builder, [str(tmp_path / name) for name in jobs], results)
     assert len(found.cases.ids) == len(set(found.cases.ids)) == 18
@@ -88,21 +88,23 @@ def test_the_split_that_chooses_is_taken_from_each_run_s_own_patients(builder):
     config = config.replace(selection_split="train:fold_1_of_4")
     assert folds.divided(config) == "train" and folds.divided(CONFIG) == "all"
     seen = []
-    for job in folds.jobs(config).values():
+    for job in folds.make_configs(config).values():
         data = job.data
         names = (data.train_split, data.selection_split, data.eval_split)
         parts = [patients_of(builder, name) for name in names]
         assert sum(map(len, parts)) == len(frozenset().union(*parts)) == 6
         seen += parts[2]
     assert sorted(seen) == sorted(patients_of(builder, "train"))
-    elsewhere = folds.jobs(config.replace(train_split="all"))["fold_1"].data
+    elsewhere = folds.make_configs(config.replace(train_split="all"))["fold_1"].data
     assert elsewhere.selection_split == "all:without_fold_1_of_3:fold_1_of_4"
-    kept = folds.jobs(CONFIG.replace(train_split="train", selection_split="validation"))["fold_1"]
+    kept = folds.make_configs(CONFIG.replace(train_split="train", selection_split="validation"))[
+        "fold_1"
+    ]
     assert kept.data.selection_split == "validation"
 
 
 def test_patients_in_common_are_added_up(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
+    jobs = folds.make_configs(CONFIG)
     results, _ = write_folds(builder, tmp_path, jobs)
     folders = [str(tmp_path / name) for name in jobs]
     said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
@@ -121,7 +123,7 @@ def test_patients_in_common_are_added_up(tmp_path, builder):
 
 
 def test_folds_of_other_data_are_refused(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
+    jobs = folds.make_configs(CONFIG)
     results, _ = write_folds(builder, tmp_path, jobs)
     one = str(tmp_path / "fold_1")
     with pytest.raises(UserError, match="12 cases are in no fold's predictions and 6 in several"):

@@ -576,9 +576,9 @@ class Effects:
         return {
             "study": [job.folder for job in planned],
             "keeps_weights": plan.keeps_weights,
-            "repeats": list(repeats.jobs(config, config.experiment.repeats)),
-            "folds": list(folds.jobs(config)),
-            "fractions": list(label_efficiency.jobs(config)),
+            "repeats": list(repeats.make_configs(config, config.experiment.repeats)),
+            "folds": list(folds.make_configs(config)),
+            "fractions": list(label_efficiency.make_configs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),
             "recipes": recipes,
             "shift": (shifted.dataset, shifted.manual_dir, shifted.eval_split),
