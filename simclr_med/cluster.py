@@ -62,13 +62,13 @@ def find(num_workers: int, environ: MutableMapping[str, str] | None = None) -> C
         cluster = _of_slurm(environ)
         task = {"type": "worker", "index": cluster.index}
         environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster.workers}, "task": task})
-    found = len(cluster.workers) if cluster else 1
-    if num_workers not in (1, found):
+    count = len(cluster.workers) if cluster else 1
+    if num_workers not in (1, count):
         raise UserError(
-            f"--num_workers={num_workers}, but the environment names {found}. Start as many "
+            f"--num_workers={num_workers}, but the environment names {count}. Start as many "
             "processes, or leave --num_workers out: TF_CONFIG alone is enough."
         )
-    return cluster if found > 1 else None
+    return cluster if count > 1 else None
 
 
 def clear_tf_config(environ: MutableMapping[str, str] | None = None) -> None:
@@ -89,12 +89,12 @@ def wait_for_workers(cluster: Cluster) -> None:
     waits = f"Worker {cluster.index} of {count} at {own}"
     print(f"{waits} waits for the others: {', '.join(missing)}", flush=True)
     with _listening(own):
-        told = time.monotonic()
+        reminded = time.monotonic()
         while missing:
             reasons = {worker: _why_not_reached(worker) for worker in missing}
             missing = {worker: reason for worker, reason in reasons.items() if reason}
-            if missing and time.monotonic() - told > _REMIND:
-                told = time.monotonic()
+            if missing and time.monotonic() - reminded > _REMIND:
+                reminded = time.monotonic()
                 who = ", ".join(f"{worker} ({reason})" for worker, reason in missing.items())
                 print(f"{waits} still waits for {who}", flush=True)
             if missing:
@@ -126,8 +126,8 @@ def _why_not_reached(worker: str) -> str:
 
 def _of_tf_config(text: str) -> Cluster | None:
     try:
-        found = json.loads(text)
-        jobs, task = found.get("cluster", {}), found.get("task", {})
+        spec = json.loads(text)
+        jobs, task = spec.get("cluster", {}), spec.get("task", {})
         workers = (*jobs.get("chief", ()), *jobs.get("worker", ()))
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError) as error:
@@ -201,8 +201,8 @@ def _counts(text: str) -> list[int]:
     """Returns the tasks of each node of a list such as '4(x2),3'."""
     counts = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
-        if not found:
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not match:
             raise ValueError(part)
-        counts += [int(found[1])] * int(found[2] or 1)
+        counts += [int(match[1])] * int(match[2] or 1)
     return counts

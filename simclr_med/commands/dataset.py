@@ -43,19 +43,19 @@ def run(invocation: Invocation) -> int:
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
         raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
-    found = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
-    terminal.show(verify_tables.tables(found))
+    report = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
+    terminal.show(verify_tables.tables(report))
     print(grades, end="")
     picture = builder.data_path / "contact_sheet.png"
     with figures.drawn(str(picture)):
         contact_sheet.contact_sheet(builder, str(picture))
         with printing.result():
             print(f"Some bags of each split: {picture}")
-    for note in found.notes:
+    for note in report.notes:
         print(f"Note: {note}")
-    for problem in found.problems:
+    for problem in report.problems:
         print(f"Problem: {problem}")
-    number = len(found.problems)
+    number = len(report.problems)
     with printing.result():
         print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
     if not number:

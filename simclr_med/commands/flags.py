@@ -88,14 +88,14 @@ def _at_home(name: str, path: str | None) -> str | None:
         return ",".join(find_recipe(os.path.expanduser(part.strip())) for part in path.split(","))
     if name == "model_dir" and "," in path:  # of --mode=predict
         return "".join(os.path.expanduser(part) for part in re.split(r"(,\s*)", path))
-    found = os.path.expanduser(path)
-    if found != path and os.path.exists(path):
+    expanded = os.path.expanduser(path)
+    if expanded != path and os.path.exists(path):
         print(
-            f"Note: --{name}={path} is {found}. There is also a folder or file whose name begins with "
+            f"Note: --{name}={path} is {expanded}. There is also a folder or file whose name begins with "
             f"'~', {os.path.abspath(path)}, which earlier versions read and wrote: --{name}=./{path} "
             "names that."
         )
-    return found
+    return expanded
 
 
 def _with_new_name(argument: str, renamed: set[str]) -> str:

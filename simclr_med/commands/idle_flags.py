@@ -57,11 +57,11 @@ def check(command_line: CommandLine, config: Config, of_run: dict | None) -> lis
             continue
         mode = config.run.mode
         must_act = REACH[name].shapes_results and mode not in (*_NO_RESULTS, *REACH[name].set_in)
-        said = f"{_flag(name, command_line.given[name])} has no effect {why}"
+        message = f"{_flag(name, command_line.given[name])} has no effect {why}"
         if must_act and name in command_line.by_hand:
-            refused.append(said)
+            refused.append(message)
         else:
-            notes.append(f"Note: {said}")
+            notes.append(f"Note: {message}")
     if refused:
         raise UserError(" ".join(refused))
     return notes

@@ -172,16 +172,16 @@ def find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]
     named = (builder.info.metadata or {}).get("named_splits", {})
     tfds_split = named.get(split, split)
     try:
-        found = builder.info.splits[tfds_split]
+        info = builder.info.splits[tfds_split]
     except (KeyError, ValueError, NotImplementedError) as error:  # the last: all[:10%]
         names = ", ".join((*builder.info.splits, *named)) or "none"
         raise UserError(
             f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}, and all of "
             "them as 'all'. Choose with --train_split and --eval_split."
         ) from error
-    if not found.num_examples:
+    if not info.num_examples:
         raise UserError(f"Split '{split}' of {builder.info.full_name} is empty.")
-    return found, tfds_split
+    return info, tfds_split
 
 
 def _image_feature(info) -> str:

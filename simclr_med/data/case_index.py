@@ -62,9 +62,9 @@ def write(builder) -> None:
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(about), sink)
         path = path_of(builder, split)
-        unfinished = path.with_name(f"{path.name}.tmp")
-        unfinished.write_bytes(sink.getvalue().to_pybytes())
-        unfinished.replace(path)
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_bytes(sink.getvalue().to_pybytes())
+        temporary.replace(path)
 
 
 def read(builder, split: str) -> pa.Table:
@@ -130,19 +130,19 @@ def _from_records(builder, split: str) -> pa.Table:
     """Returns what `read` does, from the records; no image is decoded."""
     features = builder.info.features
     images = next((key for key in ("images", "image") if key in features), None)
-    ours = images == "images"  # else "metadata" and others could be anything
-    wanted = [
+    own_layout = images == "images"  # else "metadata" and others could be anything
+    columns = [
         key
         for key in _PER_EXAMPLE
         if key in features and isinstance(features[key], _KINDS.get(key, object))
     ]
-    wanted += [key for key in _PER_IMAGE if key in features and ours]
-    if images and (ours and "image_ids" not in features or not wanted):
-        wanted.append(images)  # something has to be read
+    columns += [key for key in _PER_IMAGE if key in features and own_layout]
+    if images and (own_layout and "image_ids" not in features or not columns):
+        columns.append(images)  # something has to be read
     dataset = builder.as_dataset(
         split=split,
         decoders=tfds.decode.PartialDecoding(
-            dict.fromkeys(wanted, True), {images: KeepEncoded()} if images in wanted else None
+            dict.fromkeys(columns, True), {images: KeepEncoded()} if images in columns else None
         ),
         shuffle_files=False,
         read_config=tfds.ReadConfig(

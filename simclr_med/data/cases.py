@@ -82,9 +82,9 @@ def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...])
     differential = None
     if cases.differential is not None:
         differential = np.zeros((len(cases.ids), len(trained)), cases.differential.dtype)
-        for column, at in zip(cases.differential.T, number):
-            if at >= 0:
-                differential[:, at] += column
+        for column, index in zip(cases.differential.T, number):
+            if index >= 0:
+                differential[:, index] += column
     return dataclasses.replace(cases, labels=labels, differential=differential)
 
 

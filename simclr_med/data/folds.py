@@ -59,10 +59,10 @@ def parse(split: str) -> Part | None:
     Raises:
       UserError: there can be no such fold.
     """
-    found = _NAME.fullmatch(split)
-    if not found:
+    match = _NAME.fullmatch(split)
+    if not match:
         return None
-    part = Part(found[1], int(found[3]), int(found[4]), bool(found[2]))
+    part = Part(match[1], int(match[3]), int(match[4]), bool(match[2]))
     if part.of < 2 or not 1 <= part.fold <= part.of:
         raise UserError(
             f"There is no split '{split}': folds are numbered from 1, as {part.split}:fold_1_of_5."

@@ -191,11 +191,11 @@ def _of_images(column: pa.ChunkedArray, kept: np.ndarray | None) -> np.ndarray:
     """Returns the text of each case, of those images that are kept, all where None."""
     offsets, values = _ragged(column)
     kept = values != "" if kept is None else kept & (values != "")
-    found = []
+    per_case = []
     for start, end in zip(offsets[:-1], offsets[1:], strict=True):
         texts = values[start:end][kept[start:end]]
-        found.append(one_value(texts))
-    return np.array(found, str)
+        per_case.append(one_value(texts))
+    return np.array(per_case, str)
 
 
 def one_value(texts) -> str:

@@ -87,10 +87,10 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         unknown = float("nan") if label.dtype.is_floating else -1
         return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
 
-    found = bags.pieces
-    if found:
-        masked = pieces.with_mask(found, kept)
-        found = dataclasses.replace(found, open=lambda i, j: masked(i, j).map(hide))
+    bag_pieces = bags.pieces
+    if bag_pieces:
+        masked = pieces.with_mask(bag_pieces, kept)
+        bag_pieces = dataclasses.replace(bag_pieces, open=lambda i, j: masked(i, j).map(hide))
 
     def hidden(known: Cases) -> Cases:
         unknown = np.nan if known.labels.ndim == 2 else -1
@@ -98,7 +98,7 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         labels = np.where(keep, known.labels, np.array(unknown, known.labels.dtype))
         return dataclasses.replace(known, labels=labels)
 
-    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden, pieces=found)
+    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden, pieces=bag_pieces)
 
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:

@@ -78,9 +78,9 @@ class LabelPolicy:
 
     def apply(self, stored: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns float32 [..., L], each 1, 0 or NaN, of the stored labels {key: float32 [...]}."""
-        found = tf.stack([stored[key] for key in self.keys], axis=-1)
-        known = tf.where(found == -1.0, tf.constant(self.uncertain, tf.float32), found)
-        return tf.where(tf.math.is_nan(found), self.blank, known)
+        values = tf.stack([stored[key] for key in self.keys], axis=-1)
+        known = tf.where(values == -1.0, tf.constant(self.uncertain, tf.float32), values)
+        return tf.where(tf.math.is_nan(values), self.blank, known)
 
 
 def make_policy(

@@ -36,8 +36,8 @@ def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> froze
 
 def named_by(builder) -> str:
     """Returns what tells the patients of a dataset apart, in words."""
-    if said := (builder.info.metadata or {}).get("patient_id_from"):
-        return str(said)
+    if source := (builder.info.metadata or {}).get("patient_id_from"):
+        return str(source)
     for name in ("patient_id", "bag_id"):
         if name in builder.info.features:
             return name

@@ -75,19 +75,19 @@ def pieces_of_split(
         return Pieces(read, sizes, None, files)
 
     def first_records() -> np.ndarray:  # of the bags
-        found = records()
-        there = np.flatnonzero(found.sizes)
+        counted = records()
+        there = np.flatnonzero(counted.sizes)
         if not by_patient:
             return there
-        patients = found.patients[there]
+        patients = counted.patients[there]
         return there[np.append(True, patients[1:] != patients[:-1])]
 
     def starts() -> np.ndarray:
         return np.append(first_records(), files[-1])
 
     def open_bags(first, last):
-        at = starts()
-        return read(tf.gather(at, first), tf.gather(at, last))
+        offsets = starts()
+        return read(tf.gather(offsets, first), tf.gather(offsets, last))
 
     def sizes_of_bags() -> np.ndarray:
         return np.add.reduceat(records().sizes, first_records())
@@ -113,13 +113,13 @@ def with_mask(
 
 def keep(pieces: Pieces, kept: np.ndarray, sizes: np.ndarray) -> Pieces:
     """Returns the pieces of the bags `kept`, bool [n], which have `sizes` images, int [kept]."""
-    places, masked = np.flatnonzero(kept), with_mask(pieces, kept)
+    indices, masked = np.flatnonzero(kept), with_mask(pieces, kept)
 
     def read(first, last):
-        bags = masked(tf.gather(places, first), tf.gather(places, last - 1) + 1)
+        bags = masked(tf.gather(indices, first), tf.gather(indices, last - 1) + 1)
         return bags.filter(lambda _, keep: keep).map(lambda bag, _: bag)
 
     def starts() -> np.ndarray:
-        return np.append(pieces.record_of(places), pieces.files[-1])
+        return np.append(pieces.record_of(indices), pieces.files[-1])
 
     return Pieces(read, lambda: sizes, starts, pieces.files)

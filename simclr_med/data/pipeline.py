@@ -224,11 +224,11 @@ def _with_pixels(example: dict, seeds: tf.Tensor, crops: Callable, size: int) ->
       size: px.
     """
     if example["images"].shape.rank:
-        pixels, real = _pixels_of_views(example["images"], seeds, crops, size)
+        pixels, valid = _pixels_of_views(example["images"], seeds, crops, size)
     else:
         pixels = crops(example["images"], seeds)
-        real = tf.ones([seeds.shape[0]], tf.bool)
-    return {**example, "images": pixels, "real": real}
+        valid = tf.ones([seeds.shape[0]], tf.bool)
+    return {**example, "images": pixels, "real": valid}
 
 
 def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size: int) -> tuple:
@@ -248,18 +248,18 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size
         def view(v):
             return crops(encoded[v], seeds[v : v + 1])
 
-        pixels = [tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
+        pixels = [tf.cond(valid[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
         return tf.concat(pixels, axis=0)
 
-    real = tf.strings.length(encoded) > 0
+    valid = tf.strings.length(encoded) > 0
     if num_views == 1:
-        return one_by_one(), real
+        return one_by_one(), valid
     pixels = tf.cond(  # a bag of one image is decoded once
         tf.reduce_all(encoded == encoded[0]),
         lambda: crops(encoded[0], seeds),
         one_by_one,
     )
-    return pixels, real
+    return pixels, valid
 
 
 def _keys(seed: int, data_order: int = DATA_ORDER) -> list[tf.Tensor]:

@@ -90,7 +90,7 @@ def record_reader(
         begin, end = tf.maximum(starts[:-1], first), tf.minimum(starts[1:], last)  # [F]
         there = tf.where(end > begin)[:, 0]
         of_files = (paths, names, skips + begin - starts[:-1], end - begin)
-        wanted = tuple(tf.gather(column, there) for column in of_files)
-        return tf.data.Dataset.from_tensor_slices(wanted).flat_map(of_file)
+        selected = tuple(tf.gather(column, there) for column in of_files)
+        return tf.data.Dataset.from_tensor_slices(selected).flat_map(of_file)
 
     return read

@@ -94,11 +94,11 @@ def streams_of(
         return one_stream(bags, num_examples)
     ends = np.cumsum(_examples_of_bags(bags, keep_bags, repeats))
     for each in counts:
-        found = _cut(ends, each)
-        shortest = found.lengths.min()
-        equal = found.lengths.max() - shortest <= _UNEQUAL * shortest
-        if count or (equal and _share_skipped(pieces, found.cuts) <= _SKIPPED):
-            return found
+        streams = _cut(ends, each)
+        shortest = streams.lengths.min()
+        equal = streams.lengths.max() - shortest <= _UNEQUAL * shortest
+        if count or (equal and _share_skipped(pieces, streams.cuts) <= _SKIPPED):
+            return streams
     return one_stream(bags, num_examples)
 
 
@@ -130,17 +130,17 @@ def numbered_examples(
       start_step: batches to leave out.
     """
     of_each = batch_size // streams.count
-    epochs, places = np.divmod(start_step * of_each, streams.lengths)
+    epochs, positions = np.divmod(start_step * of_each, streams.lengths)
 
     def endless(stream):
-        def number(place, example):
-            step, place = place // of_each, place % of_each
-            return step * batch_size + stream * of_each + place, example
+        def number(position, example):
+            step, position = position // of_each, position % of_each
+            return step * batch_size + stream * of_each + position, example
 
         examples = (
             tf.data.Dataset.range(tf.gather(epochs, stream), tf.int64.max)
             .flat_map(epochs_of(stream))
-            .skip(tf.gather(places, stream))
+            .skip(tf.gather(positions, stream))
             .enumerate(start=start_step * of_each)
         )
         return examples if streams.count == 1 else examples.map(number)

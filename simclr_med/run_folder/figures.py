@@ -81,10 +81,10 @@ def _families() -> tuple[str, ...]:
 @functools.cache
 def _signs() -> frozenset[int]:
     """Returns the code points that `_families` can write in a picture."""
-    found: set[int] = set()
+    codes: set[int] = set()
     for family in _families():
         path = font_manager.findfont(family)
-        found |= set(ft2font.FT2Font(path).get_charmap())
+        codes |= set(ft2font.FT2Font(path).get_charmap())
     if matplotlib.__version_info__ >= (3, 11):
-        return frozenset(found)
-    return frozenset(c for c in found if unicodedata.bidirectional(chr(c)) not in ("R", "AL"))
+        return frozenset(codes)
+    return frozenset(c for c in codes if unicodedata.bidirectional(chr(c)) not in ("R", "AL"))

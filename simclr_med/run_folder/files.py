@@ -114,9 +114,9 @@ def replace_folder(new: str, path: str) -> None:
     if not is_remote(path):
         os.replace(new, path)
         return
-    for at, _, found in gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
-        there = path + at.rstrip("/").removeprefix(new)
+    for folder, _, names in gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
+        there = path + folder.rstrip("/").removeprefix(new)
         gfile.makedirs(there)
-        for name in found:
-            gfile.rename(f"{at.rstrip('/')}/{name}", f"{there}/{name}")
+        for name in names:
+            gfile.rename(f"{folder.rstrip('/')}/{name}", f"{there}/{name}")
     gfile.rmtree(new)

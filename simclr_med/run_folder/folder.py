@@ -119,11 +119,11 @@ def results_locked(model_dir: str) -> Iterator[None]:
                 file = stack.enter_context(open(path, "a+"))
             except PermissionError:  # another user's, in a folder of a group
                 file = stack.enter_context(open(path))
-            told = False
+            announced = False
             while _lock(file) is False:
-                if not told:
+                if not announced:
                     print(f"Another evaluation writes its results to {model_dir}: waiting for it.")
-                told = True
+                announced = True
         yield
 
 
@@ -174,15 +174,15 @@ def check_same_run(
       UserError: names each field that shapes the weights and differs.
     """
     path = os.path.join(model_dir, "config.json")
-    mine = _of_run(model_dir, config, dataset, class_names)
+    own = _of_run(model_dir, config, dataset, class_names)
     if gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         # A run older than a field had its default, or what `OF_OLDER_RUNS` says.
-        theirs = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
+        stored = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
         differing = [
-            f"{name} was {theirs.get(name)}, now {mine[name]}"
+            f"{name} was {stored.get(name)}, now {own[name]}"
             for name in (*fields_that_shape_weights(), "prepared_dataset")
-            if theirs.get(name) != mine[name]
+            if stored.get(name) != own[name]
         ]
         if differing:
             raise UserError(
@@ -208,10 +208,10 @@ def write_config(
       num_streams: in which the split is read; None: of weights that were trained elsewhere.
       software: versions, of `provenance.software`; None: unknown.
     """
-    mine = _of_run(model_dir, config, dataset, class_names)
+    values = _of_run(model_dir, config, dataset, class_names)
     path = os.path.join(model_dir, "config.json")
     read_as = {"data_order": data_order, **({"num_streams": num_streams} if num_streams else {})}
-    write_json(path, {**mine, **read_as, "software": software or {}})
+    write_json(path, {**values, **read_as, "software": software or {}})
 
 
 def data_order(model_dir: str) -> int | None:

@@ -137,9 +137,9 @@ def append(path: str, text: str) -> None:
         if attempts.again() and exists(
             path
         ):  # an attempt before may have done all of it, or a part
-            found = read(path)
-            if len(found) < before + len(data):
-                write(path, found[:before] + data)
+            content = read(path)
+            if len(content) < before + len(data):
+                write(path, content[:before] + data)
             return
         with tf.io.gfile.GFile(path, "ab") as file:
             file.write(data)

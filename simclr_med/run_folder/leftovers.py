@@ -46,11 +46,11 @@ def remove(folder: str) -> list[str]:
     What cannot be removed stays: it is in nobody's way.
     """
     try:
-        found = [name.rstrip("/") for name in gfile.listdir(folder)]
+        names = [name.rstrip("/") for name in gfile.listdir(folder)]
     except tf.errors.NotFoundError:
         return []
     removed = []
-    for name in sorted(found):
+    for name in sorted(names):
         named, path = _NAMED.fullmatch(name), os.path.join(folder, name)
         older = _OLDER
         if os.path.basename(folder.rstrip("/")) == "saved_model":
@@ -88,8 +88,10 @@ def _changed(path: str) -> float:
     """Returns when a file, or the newest file of a folder, was changed, seconds; 0 if unknown."""
     paths = [path]
     if gfile.isdir(path):
-        paths = [os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names]
-    return max((gfile.stat(found).mtime_nsec / 1e9 for found in paths), default=0.0)
+        paths = [
+            os.path.join(folder, name) for folder, _, names in gfile.walk(path) for name in names
+        ]
+    return max((gfile.stat(file).mtime_nsec / 1e9 for file in paths), default=0.0)
 
 
 @functools.cache

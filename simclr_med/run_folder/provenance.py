@@ -33,12 +33,12 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "tensorflow-datasets")
 @functools.cache
 def software() -> dict[str, str]:
     """Returns {package: version}, with "python", and "commit" of a clone."""
-    found = {"simclr_med": __version__}
+    versions = {"simclr_med": __version__}
     if commit := _commit():
-        found["commit"] = commit
-    found |= {"python": platform.python_version(), "tensorflow": tf.__version__}
+        versions["commit"] = commit
+    versions |= {"python": platform.python_version(), "tensorflow": tf.__version__}
     own = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
-    return found | {name: importlib.metadata.version(name) for name in (own, *_PACKAGES)}
+    return versions | {name: importlib.metadata.version(name) for name in (own, *_PACKAGES)}
 
 
 def hardware() -> dict[str, Any]:
@@ -101,14 +101,14 @@ def sessions(folder: str) -> list[dict]:
 
 def training_of(folder: str) -> dict[str, Any]:
     """Returns how a run was trained: {"sessions", "seconds", "killed", "commits"}, {} if nobody knows."""
-    found = sessions(folder)
-    if not found:
+    earlier = sessions(folder)
+    if not earlier:
         return {}
     return {
-        "sessions": len(found),
-        "seconds": round(sum(row.get("seconds", 0.0) for row in found), 1),
-        "killed": sum("seconds" not in row for row in found),
-        "commits": sorted({row["software"].get("commit", "") for row in found} - {""}),
+        "sessions": len(earlier),
+        "seconds": round(sum(row.get("seconds", 0.0) for row in earlier), 1),
+        "killed": sum("seconds" not in row for row in earlier),
+        "commits": sorted({row["software"].get("commit", "") for row in earlier} - {""}),
     }
 
 
@@ -124,11 +124,11 @@ def in_words(training: dict[str, Any]) -> str:
     return text
 
 
-def hardware_in_words(found: dict[str, Any]) -> str:
+def hardware_in_words(hardware: dict[str, Any]) -> str:
     """Returns "2 x NVIDIA H200, 16 CPUs (Intel Xeon ...), 128 GiB"."""
-    accelerators = [f"{number} x {name}" for name, number in found["accelerators"].items()]
-    memory = [] if found["memory_gib"] is None else [f"{found['memory_gib']:g} GiB"]
-    return ", ".join([*accelerators, f"{found['cpus']} CPUs ({found['cpu']})", *memory])
+    accelerators = [f"{number} x {name}" for name, number in hardware["accelerators"].items()]
+    memory = [] if hardware["memory_gib"] is None else [f"{hardware['memory_gib']:g} GiB"]
+    return ", ".join([*accelerators, f"{hardware['cpus']} CPUs ({hardware['cpu']})", *memory])
 
 
 @functools.cache

@@ -89,8 +89,8 @@ _OF_TYPES = {
 
 
 def _of_field(kind: str) -> Callable[[Any], bool]:
-    first, *others = str(kind).split(" | ")
-    return _or_null(_OF_TYPES[first]) if others else _OF_TYPES[first]
+    first, *alternatives = str(kind).split(" | ")
+    return _or_null(_OF_TYPES[first]) if alternatives else _OF_TYPES[first]
 
 
 _SCHEMAS: dict[str, tuple[tuple[str, ...], dict[str, Callable[[Any], bool]]]] = {

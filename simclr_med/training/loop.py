@@ -167,13 +167,13 @@ class _Steps:
         """
         if self.is_tpu:
             return [(size, self._run_steps(self._iterator, tf.constant(size)))]
-        made: list[tuple[int, dict[str, tf.Tensor]]] = []
-        while len(made) < size and not (made and stop and self._alone):
+        results: list[tuple[int, dict[str, tf.Tensor]]] = []
+        while len(results) < size and not (results and stop and self._alone):
             if self._alone:  # a fault is the storage's
-                made.append((1, retried(self._one, "Reading images to train on")))
+                results.append((1, retried(self._one, "Reading images to train on")))
             else:
-                made.append((1, self._run_steps(self._iterator, tf.constant(1))))
-        return made
+                results.append((1, self._run_steps(self._iterator, tf.constant(1))))
+        return results
 
     def _one(self) -> dict[str, tf.Tensor]:
         if self._iterator is None:

@@ -177,19 +177,19 @@ def _without_cases(config: Config, builder, trained_on: tuple, bags: Bags) -> di
     names, kind = bags.class_names, "label" if bags.multilabel else "class"
     data = config.data
     labels, shares = trained_on
-    found = {"training": label_fraction.without_cases(labels, names, shares)}
+    without = {"training": label_fraction.without_cases(labels, names, shares)}
     splits = {"training": data.train_split, "selection": data.selection_split}
     if data.selection_split:
         chosen_on = read_cases(open_bags(config, builder, data.selection_split), 0)
-        found["selection"] = label_fraction.without_cases(chosen_on.labels, names)
-    for of, missing in found.items():
+        without["selection"] = label_fraction.without_cases(chosen_on.labels, names)
+    for of, missing in without.items():
         if missing:
             lacks = "case with it, or none without it" if bags.multilabel else "case"
             print(
                 f"Note: no {of} {lacks}, in split '{splits[of]}', of {kind} {', '.join(missing)}: "
                 + ("it cannot be learnt." if of == "training" else "it takes no part in choosing.")
             )
-    return found
+    return without
 
 
 def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:

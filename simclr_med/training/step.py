@@ -144,20 +144,20 @@ def _make_views(config: Config, method: Method, ops, optimizer, *, fixed_shapes:
         # Every replica knows all parameters and uses its own. A part is to the augmentation what a
         # replica is, so that its views do not depend on the number of parts.
         seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
-        pixels, real, cases = batch["images"], None, {}
+        pixels, valid, cases = batch["images"], None, {}
         if method.whole_cases:
             if fixed_shapes:
                 pixels = fill_places(pixels, batch["real"])
             else:
-                real = batch["real"]
-            cases = case_of_image(batch["real"], real)
+                valid = batch["real"]
+            cases = case_of_image(batch["real"], valid)
         images = augment_views(
             pixels,
             ops,
             seed,
             replica=distribution.replica_id() * parts + part,
             num_replicas=distribution.num_replicas() * parts,
-            real=real,
+            real=valid,
         )
         return images, cases
 
@@ -196,20 +196,20 @@ def _trains_head_beside(method: Method, model: Model) -> bool:
     return not method.needs_labels and model.supervised_head is not None
 
 
-def case_of_image(real: tf.Tensor, left: tf.Tensor | None) -> dict:
+def case_of_image(valid: tf.Tensor, left: tf.Tensor | None) -> dict:
     """Returns the arguments of `Model` that say which case an image of `augment_views` is of.
 
     Args:
-      real: which places of the cases hold an image, bool [b, V].
+      valid: which places of the cases hold an image, bool [b, V].
       left: the same, if `augment_views` left the other places out; None: it kept all.
     """
-    b, places = real.shape
-    case = tf.where(tf.transpose(real), tf.range(b)[tf.newaxis], -1)  # [V, b], as the views are
-    case = tf.reshape(case, [places * b])
+    b, num_views = valid.shape
+    case = tf.where(tf.transpose(valid), tf.range(b)[tf.newaxis], -1)  # [V, b], as the views are
+    case = tf.reshape(case, [num_views * b])
     return {"case_of_image": case if left is None else case[case >= 0], "num_cases": b}
 
 
-def fill_places(images: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def fill_places(images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """Returns the cases with their own images again in the places that were empty, [b, V, ...].
 
     Where shapes have to be fixed every place passes the encoder: BatchNorm then sees images of the
@@ -217,7 +217,7 @@ def fill_places(images: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
 
     Args:
       images: [b, V, H, W, 3], the real ones first.
-      real: bool [b, V], at least one a case.
+      valid: bool [b, V], at least one a case.
     """
-    counts = tf.reduce_sum(tf.cast(real, tf.int32), axis=1, keepdims=True)
-    return tf.gather(images, tf.range(real.shape[1])[tf.newaxis] % counts, batch_dims=1)
+    counts = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1, keepdims=True)
+    return tf.gather(images, tf.range(valid.shape[1])[tf.newaxis] % counts, batch_dims=1)

@@ -57,8 +57,8 @@ def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[Non
         if not lost:
             raise
         tasks = [int(task) for task in re.findall(r"/job:worker/(?:replica:\d+/)?task:(\d+)", text)]
-        others = [task for task in tasks if task != index]
-        who = f"Worker {others[0]}" if others else "Another worker"
+        remaining = [task for task in tasks if task != index]
+        who = f"Worker {remaining[0]}" if remaining else "Another worker"
         latest = checkpoint_files.listed(model_dir) or (
             "the beginning, for there is no checkpoint yet"
         )
@@ -88,8 +88,8 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
     if count == 1:
         return
     digests = [hashlib.sha256(repr(value).encode()).digest()[:4] for value in values.values()]
-    mine = [int.from_bytes(digest, "big") >> 1 for digest in digests]
-    differs = (gather_ints(strategy, mine) != mine).any(axis=0)
+    own = [int.from_bytes(digest, "big") >> 1 for digest in digests]
+    differs = (gather_ints(strategy, own) != own).any(axis=0)
     if wrong := [
         f"{name} (worker {index}: {value})"
         for (name, value), d in zip(values.items(), differs)
@@ -113,11 +113,11 @@ def agree(
       received: signals of this worker.
       seconds: that a step of this worker took, at most 2,000.
     """
-    mine = received[0] if received else 0
+    own = received[0] if received else 0
     if distribution.worker_of(strategy)[1] == 1:
-        return mine, seconds
+        return own, seconds
     microseconds = min(int(seconds * 1e6), 2**31 - 1)
-    number, slowest = gather_ints(strategy, [mine, microseconds]).max(axis=0)
+    number, slowest = gather_ints(strategy, [own, microseconds]).max(axis=0)
     return int(number), float(slowest) / 1e6
 
 
@@ -126,10 +126,10 @@ def gather_ints(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.
 
     Every worker has to call it, at the same place.
     """
-    mine = strategy.experimental_distribute_values_from_function(
+    own = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant([numbers], tf.int32)
     )
-    return distribution.first_replica(strategy, _gather_over(strategy)(mine)).numpy()
+    return distribution.first_replica(strategy, _gather_over(strategy)(own)).numpy()
 
 
 def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
@@ -146,4 +146,4 @@ def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarr
 
 @functools.cache  # or it would be traced again each time
 def _gather_over(strategy: tf.distribute.Strategy):
-    return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)
+    return tf.function(lambda own: strategy.run(distribution.all_gather, (own,)), autograph=False)
