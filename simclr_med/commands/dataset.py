@@ -32,7 +32,7 @@ def run(invocation: Invocation) -> int:
     builder = prepare(config)
     grades = _grades(config, builder)
     if invocation.mode == "build":
-        if "bag_id" in builder.info.features and not case_index.is_there(builder):
+        if "bag_id" in builder.info.features and not case_index.exists(builder):
             _write_index(builder)  # prepared by an earlier version, or killed before the end
         with printing.result():
             print(f"{builder.info.full_name} is stored in {builder.data_path}:")

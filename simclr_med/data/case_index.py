@@ -44,7 +44,7 @@ def path_of(builder, split: str):
     return builder.data_path / f"case_index-{split}.parquet"
 
 
-def is_there(builder) -> bool:
+def exists(builder) -> bool:
     """Returns whether every split of a dataset has an index."""
     return all(path_of(builder, split).exists() for split in builder.info.splits)
 

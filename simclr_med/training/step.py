@@ -137,7 +137,7 @@ def make_one_step(
 def _make_views(config: Config, method: Method, ops, optimizer, *, fixed_shapes: bool):
     """Returns a function of a replica's batch, or of part i of n equal ones, to its augmented images.
 
-    They are [Vb, H, W, 3], or only the real ones, with what `Model` has to know of their cases.
+    They are [Vb, H, W, 3], or only the valid ones, with what `Model` has to know of their cases.
     """
 
     def views(batch, part=0, parts=1):
@@ -216,7 +216,7 @@ def fill_places(images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     cases, some of them twice, and never black ones.
 
     Args:
-      images: [b, V, H, W, 3], the real ones first.
+      images: [b, V, H, W, 3], the valid ones first.
       valid: bool [b, V], at least one a case.
     """
     counts = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1, keepdims=True)

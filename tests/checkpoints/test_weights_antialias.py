@@ -51,7 +51,7 @@ def test_public_weights_keep_to_what_they_were_trained_with(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("saved_values", "expected"),
     [
         ({}, "false"),
         ({"antialias": "auto"}, "true"),
@@ -61,8 +61,8 @@ def test_public_weights_keep_to_what_they_were_trained_with(tmp_path, capsys):
         ({"antialias": True}, "true"),
     ],
 )
-def test_a_run_hands_its_rule_on(tmp_path, said, expected):
-    path = write_run(tmp_path / "run", **said)
+def test_a_run_hands_its_rule_on(tmp_path, saved_values, expected):
+    path = write_run(tmp_path / "run", **saved_values)
     assert open_weights(path).antialias == expected
     assert resolved(checkpoint=path) == expected
 
