@@ -49,7 +49,7 @@ def find(num_workers: int, environ: MutableMapping[str, str] | None = None) -> C
     step; then TF_CONFIG is set, because TensorFlow reads it.
 
     Args:
-      num_workers: as many there have to be; 1: however many TF_CONFIG names.
+      num_workers: required number of workers; 1: as many as TF_CONFIG names.
       environ: the environment; None: that of the process.
 
     Raises:
@@ -77,7 +77,7 @@ def clear_tf_config(environ: MutableMapping[str, str] | None = None) -> None:
 
 
 def wait_for_workers(cluster: Cluster) -> None:
-    """Returns when every worker of the cluster could be reached, each of which has to call this.
+    """Waits until every worker of the cluster can be reached; each of them has to call this.
 
     TensorFlow would wait for them too, but ignore Ctrl-C and SIGTERM, and for an hour at most.
 

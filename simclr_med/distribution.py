@@ -27,7 +27,7 @@ def make_strategy(
     cpu_replicas: int = 1,
     cluster: Cluster | None = None,
 ) -> tf.distribute.Strategy:
-    """Returns the strategy for this machine: TPU, else GPUs, else CPU, unless told otherwise.
+    """Returns the strategy for this machine: TPU, else GPUs, else CPU, or as the arguments say.
 
     Call it once in a process, before anything else touches TensorFlow's devices.
 
@@ -43,7 +43,7 @@ def make_strategy(
         TF_CONFIG has to say the same.
 
     Raises:
-      UserError: a TPU was demanded, or named, and does not answer; the workers do not come together.
+      UserError: a TPU was demanded, or named, and does not answer; the workers do not connect.
     """
     if cluster is not None:
         if cpu_replicas > 1 or use_tpu or tpu_name or master:
@@ -109,7 +109,7 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
 
 
 def local_strategy() -> tf.distribute.Strategy:
-    """Returns one device of this machine, as for what worker 0 does alone after training together."""
+    """Returns a strategy of one device of this machine, for what worker 0 does alone after training."""
     gpus = tf.config.list_physical_devices("GPU")
     _grow_memory(gpus)
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
@@ -146,7 +146,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns (number of this process among the workers, workers); (0, 1) where there is one."""
+    """Returns (index of this process among the workers, number of workers); (0, 1) where there is one."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 0, 1
@@ -241,7 +241,7 @@ def distribute(batches_of: Callable[[], tf.data.Dataset], strategy: tf.distribut
 def distribute_parts(
     batches_of: Callable[[int, int], tf.data.Dataset], strategy: tf.distribute.Strategy
 ):
-    """Returns the same, where a host can read its part of each global batch alone.
+    """Returns an iterable of per-replica batches, where each host reads only its part of a global batch.
 
     Args:
       batches_of: (index, count) to batches [B / count, ...]: part `index` of `count` consecutive
@@ -265,7 +265,12 @@ def distribute_parts(
 
 
 def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
-    """Returns per-replica results [b, ...] of `strategy.run` as one tensor [B, ...]."""
+    """Returns per-replica results [b, ...] of `strategy.run` as one tensor [B, ...].
+
+    Args:
+      strategy: of the run.
+      value: returned by its `run`.
+    """
     return tf.concat(strategy.experimental_local_results(value), axis=0)
 
 

@@ -123,7 +123,12 @@ def described(error: BaseException) -> str:
 
 
 def first_line(error: BaseException, length: int = 300) -> str:
-    """Returns what an error says, in a line, without the names that TensorFlow has for its operations."""
+    """Returns the message of an error in one line, without TensorFlow's names of operations.
+
+    Args:
+      error: of any library.
+      length: characters at most.
+    """
     text = str(getattr(error, "message", "") or error)
     lines = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text).strip().splitlines()
     return lines[0][:length].rstrip(". ") if lines else ""

@@ -33,9 +33,12 @@ def list_prefixes(model_dir: str) -> list[str]:
 
 
 def newest_usable(model_dir: str) -> str | None:
-    """Returns the prefix of the newest checkpoint that is whole; None if there are none at all.
+    """Returns the prefix of the newest undamaged checkpoint; None if there are no checkpoints.
 
     See `usable`.
+
+    Raises:
+      UserError: there are some, and all are damaged.
     """
     prefixes = usable(model_dir, at_most=1)
     return prefixes[0] if prefixes else None
@@ -119,7 +122,7 @@ def find_damage(prefix: str) -> str | None:
 
 
 def commit(temporary: str, prefix: str) -> None:
-    """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
+    """Gives a written checkpoint its final name and seals it; from then on it survives a power failure.
 
     Args:
       temporary: prefix of its files now.
@@ -160,7 +163,12 @@ def remove_leftovers(model_dir: str) -> None:
 
 
 def write_list(model_dir: str, prefixes: list[str]) -> None:
-    """Writes the file `checkpoint`, by which TensorFlow and others find the newest, the last."""
+    """Writes the file `checkpoint`, where TensorFlow and other tools look for the newest checkpoint.
+
+    Args:
+      model_dir: of the run.
+      prefixes: of its checkpoints, the newest last.
+    """
     names = [os.path.basename(prefix) for prefix in prefixes]
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]

@@ -40,7 +40,12 @@ def open_reader(prefix: str) -> Any:
 
 
 def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> Any:
-    """Returns the status of `checkpoint.restore(prefix)`, whatever its path."""
+    """Returns the status of `checkpoint.restore(prefix)`, for any prefix.
+
+    Args:
+      checkpoint: of the objects to restore.
+      prefix: of the files; may contain characters that TensorFlow would take for a pattern.
+    """
     plain = plain_prefix(prefix)
     return retried(lambda: checkpoint.restore(plain), f"Reading checkpoint {prefix}")
 

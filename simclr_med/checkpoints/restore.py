@@ -11,6 +11,10 @@ from simclr_med.errors import CheckpointGone, UserError
 def restore(model, checkpoint: str) -> None:
     """Restores every variable of a model from a checkpoint of its run.
 
+    Args:
+      model: built.
+      checkpoint: prefix of the checkpoint's files.
+
     Raises:
       CheckpointGone: its run has removed it.
       UserError: it is damaged, or variables of the model are missing in it.

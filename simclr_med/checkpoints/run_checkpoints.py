@@ -193,7 +193,12 @@ def _names_below(prefix: str, part: str) -> list[str]:
 
 
 def diverged(step: int, latest: str | None) -> Diverged:
-    """Returns the error for a run whose loss or weights are no longer finite at `step`."""
+    """Returns the error for a run whose loss or weights are no longer finite.
+
+    Args:
+      step: global step at which that was noticed.
+      latest: prefix of the last good checkpoint; None: none was written.
+    """
     return Diverged(
         f"The loss or a weight became NaN or infinite at step {step}; training stopped and "
         f"{_last_good(latest)}. "

@@ -38,7 +38,12 @@ def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Modul
 
 
 def copy_values(source: Any, target: Any) -> None:
-    """Gives the variables below `target` the values of those below `source`, the same tree."""
+    """Assigns the values of the variables below `source` to those below `target`.
+
+    Args:
+      source: root of a tree of objects with variables.
+      target: root of a tree of the same structure, as `copy_tree` makes it.
+    """
     for new, variable in zip(_variables(source), _variables(target), strict=True):
         variable.assign(new)
 

@@ -144,7 +144,12 @@ def new_cases(config: Config) -> NewCases:
 
 
 def in_a_folder(folder: str, name: str | None = None, **how: Any) -> NewCases:
-    """Returns the cases of a folder; `name` and `how` as in `new_cases.in_folder`, None: by its tables.
+    """Returns the cases of a folder of new images.
+
+    Args:
+      folder: with the images and tables.
+      name: of the dataset, as in `new_cases.in_folder`; None: detected by the tables in the folder.
+      how: further arguments of `new_cases.in_folder`.
 
     Raises:
       UserError: something is wrong with it.
@@ -158,8 +163,12 @@ def in_a_folder(folder: str, name: str | None = None, **how: Any) -> NewCases:
 def in_a_pattern(pattern: str, bag_regex: str = "") -> NewCases:
     """Returns the cases of the files that a pattern matches, see `new_cases.in_files`.
 
+    Args:
+      pattern: of paths, with * and ?.
+      bag_regex: which part of a path names the case; "": each file is a case.
+
     Raises:
-      UserError: none does.
+      UserError: no file matches.
     """
     try:
         return in_files(pattern, bag_regex)

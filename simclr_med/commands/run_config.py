@@ -38,7 +38,15 @@ _OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 
 def config_of_run(given: dict, mode: str) -> Config:
-    """Returns the configuration of the run in --model_dir, with what was given on top."""
+    """Returns the configuration of the run in --model_dir, overridden by the flags that were given.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+
+    Raises:
+      UserError: there is no such run, or a flag contradicts what it was trained with.
+    """
     saved = values_of_run(given, mode)
     given = _without_contradiction(given, saved)
     moved = _is_other(given, saved, "manual_dir") and not _is_copy(given, saved)
@@ -49,10 +57,10 @@ def config_of_run(given: dict, mode: str) -> Config:
 
 
 def with_encoder_of_checkpoint(given: dict) -> tuple[dict, list[str]]:
-    """Returns the flags with what was not given and the run of --checkpoint knows; and a note.
+    """Returns the flags, completed by what the run of --checkpoint says of its encoder; and notes.
 
-    That is the encoder, its image size and the projection head, of weights that a run or an export of
-    this tool has: other people's files do not say it in words.
+    That is the encoder, its image size and the projection head, of weights of a run or an export made by
+    this tool: other files do not name them.
     """
     path = (given.get("checkpoint") or "").rstrip("/")
     inside = (path, os.path.join(path, "saved_model"), os.path.dirname(path))
@@ -124,8 +132,12 @@ def config_of_model(given: dict, path: str) -> Config:
 
 
 def works_on_run(given: dict, mode: str) -> bool:
-    """Returns whether a command works on the run in --model_dir; else on weights of --checkpoint, if
-    on any."""
+    """Returns whether a command works on the run in --model_dir, and not on weights of --checkpoint.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+    """
     if mode == "eval":
         return not (given.get("checkpoint") and given.get("keep_head"))
     return mode == "predict" or (mode in OF_A_MODEL and not given.get("checkpoint"))
@@ -142,9 +154,16 @@ def config_of_weights(given: dict) -> Config:
 
 
 def values_of_run(given: dict, mode: str) -> dict:
-    """Returns {field: value} of the run in --model_dir; of newer fields those of `OF_OLDER_RUNS`.
+    """Returns {field: value} of the run in --model_dir; newer fields are as in `OF_OLDER_RUNS`.
 
-    Of several runs of --mode=predict those of the first; of an export what it says of itself.
+    With several runs, as --mode=predict accepts, those of the first; of an export what its file says.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+
+    Raises:
+      UserError: --model_dir is missing, or holds no run.
     """
     model_dir = models_of(given)[0] if mode == "predict" else given.get("model_dir")
     if not model_dir:
@@ -239,7 +258,12 @@ def _is_copy(given: dict, saved: dict) -> bool:
 
 
 def default_model_dir(config: Config, dataset: str) -> str:
-    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data."""
+    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data.
+
+    Args:
+      config: of the run.
+      dataset: full name of the prepared dataset, with its version.
+    """
     values = config.to_dict()
     names = [
         name

@@ -70,7 +70,13 @@ class Bags:
     def changed(
         self, open: Callable[[], tf.data.Dataset], change: Callable[[Cases], Cases], **also: Any
     ) -> Bags:
-        """Returns the bags that `open` makes of these; `change` does the same to what is known."""
+        """Returns changed bags, and keeps what is known of them without reading.
+
+        Args:
+          open: makes the changed `dataset`.
+          change: does the same to the cases, from those of the bags to those of the changed ones.
+          also: other attributes to replace.
+        """
         known = None
         if self.known is not None and self.known.open is self.open:
             before = self.known.cases
@@ -165,6 +171,10 @@ def open_split(
 
 def find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
     """Returns TFDS's SplitInfo of a split, a named part or a slice, and TFDS's name for it.
+
+    Args:
+      builder: of a prepared dataset.
+      split: as in `open_split`.
 
     Raises:
       UserError: there is no such split, or nothing is in it.

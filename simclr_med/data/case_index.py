@@ -72,6 +72,10 @@ def read(builder, split: str) -> pa.Table:
 
     Columns: bag_id, patient_id, tfds_id: string, those that there are; num_images: int; label: int;
     labels/NAME: float; label_weights: list of float; views, metadata/KEY: list of string.
+
+    Args:
+      builder: of a prepared dataset.
+      split: a split that is stored; no slice.
     """
     return _read(Prepared(builder), split)
 
@@ -189,6 +193,10 @@ def rows_of(builder, tfds_split: str) -> tuple[list[str], np.ndarray]:
 
     The rows are in the order in which `as_dataset` yields them: file by file, or of a dataset that was
     shuffled TFDS's interleaving of files.
+
+    Args:
+      builder: of a prepared dataset.
+      tfds_split: a split or slice, as TFDS writes it.
     """
     first_row: dict[str, int] = {}
     of_file: dict[str, tuple[str, int]] = {}

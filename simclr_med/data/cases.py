@@ -13,9 +13,13 @@ from simclr_med.errors import UserError
 
 
 def read_cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns the cases of a split, at most the first `max_cases` (0: all); no image is decoded.
+    """Returns the cases of a split; no image is decoded.
 
     From the index of the split; bags that are not as `open_split` made them are read.
+
+    Args:
+      bags: as `open_split` or `open_part` returns them.
+      max_cases: only the first ones; 0: all.
     """
     if (cases := bags.known_cases()) is not None:
         return cases.of(slice(max_cases or None))

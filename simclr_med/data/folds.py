@@ -77,6 +77,10 @@ def fold_of_patients(builder, part: Part) -> dict[str, int]:
     StratifiedKFold): the rarest class, or rarest positive label, of a patient's cases, as
     --label_fraction has it. Patients without a label are a stratum too.
 
+    Args:
+      builder: of a prepared dataset.
+      part: names the split and the number of folds.
+
     Raises:
       UserError: fewer patients than folds.
     """
@@ -112,6 +116,12 @@ def _held_out(stratum: np.ndarray, num_folds: int) -> list[np.ndarray]:
 
 def open_part(builder, split: str, reading: LabelReading, **also: bool) -> Bags:
     """Returns the bags of a split, as `open_split` does, or of a fold of one.
+
+    Args:
+      builder: of a prepared dataset.
+      split: as in `open_split`, or the `name` of a `Part`.
+      reading: which images and labels.
+      also: `open_split`'s with_metadata, with_image_ids and with_differential.
 
     Raises:
       UserError: as `open_split`; fewer patients than folds; or nothing is left in the part.

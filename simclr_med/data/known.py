@@ -96,7 +96,13 @@ class Reading:
 
 @functools.lru_cache(maxsize=8)
 def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
-    """Returns the cases of a split or slice, as TFDS names it; their arrays are read-only."""
+    """Returns the cases of a split, from its index; their arrays are read-only, because they are shared.
+
+    Args:
+      prepared: dataset.
+      tfds_split: a split or slice, as TFDS writes it.
+      reading: how examples become cases.
+    """
     table = _table(prepared, tfds_split)
     size, kept = _sizes(table, reading.projection)
     some = size > 0
@@ -125,10 +131,15 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
 def sizes_and_patients(
     prepared: Prepared, tfds_split: str, projection: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images and a number for the patient of each record of a split, int64 [n], read-only.
+    """Returns the number of images, and a number for the patient, of each record: int64 [n], read-only.
 
-    Images are those of the view, all with "all": 0 of a record that has none. The number is 0 of every
-    record where the dataset knows no patients.
+    A record without an image of the projection has 0 images. Where the dataset knows no patients, all
+    patient numbers are 0.
+
+    Args:
+      prepared: dataset.
+      tfds_split: a split or slice, as TFDS writes it.
+      projection: whose images count; "all": every image.
     """
     table = _table(prepared, tfds_split)
     sizes = _sizes(table, projection)[0].astype(np.int64)
@@ -159,7 +170,12 @@ def _table(prepared: Prepared, tfds_split: str) -> pa.Table:
 
 
 def shares(weights: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Returns the weights of cases' labels, float32 [..., classes], as shares; see `Bags`."""
+    """Returns the weights of cases' labels, float32 [..., classes], as shares; see `Bags`.
+
+    Args:
+      weights: of `label_weights`, float32 [..., classes].
+      label: of the cases, int64 [...]; -1 for none.
+    """
     total = tf.reduce_sum(weights, axis=-1, keepdims=True)
     alone = tf.one_hot(label, tf.shape(weights)[-1])  # zeros of no label, -1
     are_there = (total > 0) & (label >= 0)[..., tf.newaxis]

@@ -63,7 +63,13 @@ def strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
 
 
 def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
-    """Returns the bags of the cases `kept`, bool [n], in their order; `cases` are all of `bags`."""
+    """Returns only the bags of some cases, in their order.
+
+    Args:
+      bags: n of them.
+      cases: of all `bags`.
+      kept: which ones, bool [n].
+    """
 
     def of_kept() -> tf.data.Dataset:
         return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
@@ -80,7 +86,12 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
 
 
 def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
-    """Returns all bags, those not `kept`, bool [n], without their label (pretraining sees them)."""
+    """Returns all bags, some of them without their label (pretraining sees them).
+
+    Args:
+      bags: n of them.
+      kept: which ones keep their label, bool [n].
+    """
 
     def hide(bag, keep):
         label = bag["label"]

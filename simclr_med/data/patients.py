@@ -66,7 +66,11 @@ def _patients(prepared: Prepared, split: str, projection: str) -> frozenset[str]
 def same_pictures(one, other, most: int = 20) -> bool:
     """Returns whether two prepared datasets are copies: cases of equal ids hold equal pictures.
 
-    Equal ids alone say little: many folders have a case 1. Some `most` of the common ids are looked at.
+    Equal ids alone say little: many folders have a case 1.
+
+    Args:
+      one, other: builders of prepared datasets.
+      most: number of cases in common to compare at most.
     """
     return _same_pictures(Prepared(one), Prepared(other), most)
 

@@ -98,7 +98,12 @@ def pieces_of_split(
 def with_mask(
     pieces: Pieces, mask: np.ndarray
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]:
-    """Returns (i, j) to (bag, its value of `mask`, [n]) of the bags from i up to j."""
+    """Returns a function (i, j) to a dataset of (bag, its value of the mask), of the bags from i up to j.
+
+    Args:
+      pieces: of n bags.
+      mask: bool [n].
+    """
 
     def read(first, last):
         return tf.data.Dataset.zip(
@@ -112,7 +117,13 @@ def with_mask(
 
 
 def keep(pieces: Pieces, kept: np.ndarray, sizes: np.ndarray) -> Pieces:
-    """Returns the pieces of the bags `kept`, bool [n], which have `sizes` images, int [kept]."""
+    """Returns the pieces of some of the bags.
+
+    Args:
+      pieces: of n bags.
+      kept: which ones, bool [n].
+      sizes: number of images of each bag that is kept, int [kept].
+    """
     indices, masked = np.flatnonzero(kept), with_mask(pieces, kept)
 
     def read(first, last):

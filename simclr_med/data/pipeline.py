@@ -141,7 +141,13 @@ def _open(bags: Bags, streams: Streams, stream: tf.Tensor) -> tf.data.Dataset:
 
 
 def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
-    """Returns the number of examples of an epoch; arguments are those of `training_batches`."""
+    """Returns the number of examples of an epoch.
+
+    Args:
+      bags: those that are trained on.
+      keep_bags: an example is a bag (True), or an image.
+      repeats: of each bag of several images; above 1 `bags.num_multi` has to be known.
+    """
     if not keep_bags:
         return bags.num_images
     if repeats == 1:

@@ -50,7 +50,12 @@ class Streams:
 
 
 def one_stream(bags: Bags, num_examples: int) -> Streams:
-    """Returns a split as one stream, which every worker reads whole."""
+    """Returns a split as one stream, which every worker reads whole.
+
+    Args:
+      bags: of the split.
+      num_examples: of an epoch.
+    """
     return Streams(np.array([0, bags.num_bags]), np.array([num_examples]))
 
 

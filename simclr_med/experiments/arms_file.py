@@ -62,7 +62,7 @@ def read(paths: str) -> Content:
       paths: of one file, or of several, separated by commas.
 
     Raises:
-      UserError: a file that cannot be read, is not TOML, or says what cannot be.
+      UserError: a file cannot be read, is not TOML, or has a key or value that is not possible.
     """
     content: Content = {name: {} for name in _SECTIONS} | {name: [] for name in _LISTS}
     for path in (part.strip() for part in paths.split(",")):
@@ -88,6 +88,10 @@ def recipes(content: Content, given: dict) -> dict[str, tuple[str, dict]]:
 
     "finetune" is fine-tuning with the first arm's encoder, ENCODER/finetune with each encoder, and
     ENCODER/STAGE each stage of pretraining.
+
+    Args:
+      content: of the arms files.
+      given: {flag: value} of the study's own command.
 
     Raises:
       UserError: the study's own command names the architecture, which the arms do.

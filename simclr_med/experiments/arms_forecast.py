@@ -68,7 +68,7 @@ def size_of(model: Any, image_size: int) -> tuple[int, int]:
 
 
 def show(plan: Plan, jobs: list[Job], model_dir: str, strategy: tf.distribute.Strategy) -> None:
-    """Prints the plan of a study, and what is left of it: runs, operations, hours.
+    """Prints the plan of a study, and what is left to do: runs, operations, hours.
 
     Args:
       plan: of the study.

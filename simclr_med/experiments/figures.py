@@ -1,4 +1,4 @@
-"""Pictures of many runs: the map of a sweep, label-efficiency curves, bars of a distribution shift."""
+"""Figures of many runs: heat map of a sweep, label-efficiency curves, bars of a distribution shift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKERS = "osD^vP"
 
 
 def drawing(draw):
-    """Makes of a function of a path one that shows text as it is, and costs no numbers if it fails."""
+    """Decorates a function that draws to a path: text is shown literally, a failure is only a warning."""
 
     @functools.wraps(draw)
     def drawn(path: str, *args, **kwargs) -> None:

@@ -67,9 +67,16 @@ def _selecting(config: Config) -> Part | None:
 def run(
     config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
-    """Trains and evaluates each fold, then all of them together; returns what result.json holds.
+    """Trains and evaluates each fold, then all of them together; returns the content of result.json.
 
     Files in `model_dir`: folds.json (each fold's values) and those of an evaluation, of all folds.
+
+    Args:
+      config: of the command.
+      builder: a prepared TFDS builder.
+      model_dir: of the experiment.
+      strategy: from `build.set_up`.
+      invocation: of the command line, for flags.json.
 
     Raises:
       UserError: a mistake of the user's, such as more folds than patients.

@@ -75,7 +75,13 @@ class Row:
 def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
     """Returns the measured step time and memory of runs of one kind, from the first unfinished one.
 
-    Where the weights that it starts from do not exist yet, random ones are used, at the same cost.
+    Where the weights that it starts from do not exist yet, random ones are used; the cost is the same.
+
+    Args:
+      title: of the kind, in words.
+      jobs: its runs, whose steps cost the same.
+      model_dir: of the command.
+      strategy: from `build.set_up`.
 
     Raises:
       UserError: a mistake that the run would find before its first step; out of memory.
@@ -212,10 +218,10 @@ def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
 
 
 def check_folder(model_dir: str) -> None:
-    """Refuses a folder in which a run could not write; makes nothing.
+    """Checks that a run could write to a folder; creates nothing.
 
     Raises:
-      UserError: it, or the folder that it would be made in, is no folder or cannot be written.
+      UserError: it, or the folder in which it would be created, is a file or cannot be written to.
     """
     if "://" in model_dir:
         return

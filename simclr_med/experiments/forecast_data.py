@@ -32,7 +32,7 @@ class Lengths:
         self._known: dict[tuple, int] = {}
 
     def steps(self, job: Job) -> int:
-        """Returns the steps of a whole run."""
+        """Returns the number of steps of a whole run."""
         if job.config.train.train_steps:
             return job.config.train.train_steps
         alike = job.config.replace(
@@ -53,14 +53,25 @@ class Cases:
         self._read: dict[tuple, data_cases.Cases] = {}
 
     def of(self, config: Config, builder, split: str) -> data_cases.Cases:
-        """Returns the cases of a split, read as the configuration says."""
+        """Returns the cases of a split, read as the configuration says.
+
+        Args:
+          config: which labels and images are read.
+          builder: of the prepared dataset.
+          split: of it.
+        """
         key = data_json.name_of(builder), split, LabelReading.of(config.data)
         if key not in self._read:
             self._read[key] = data_cases.read_cases(open_bags(config, builder, split), 0)
         return self._read[key]
 
     def seen(self, config: Config, builder, split: str | None) -> int:
-        """Returns how many images of a split are encoded, at most --max_bag_size of a case."""
+        """Returns how many images of a split are encoded, at most --max_bag_size of a case.
+
+        Args:
+          config, builder: as in `of`.
+          split: of the dataset; None: no image.
+        """
         if not split:
             return 0
         counts = self.of(config, builder, split).num_images
@@ -68,7 +79,7 @@ class Cases:
 
 
 class Fits:
-    """The time of a probe's fit, measured on random features where it is first asked for.
+    """The time of a probe's fit, measured on random features when it is first needed.
 
     Their variances fall as 1 / k^2, k = 1 ... d, in random directions: on these the solver took as long
     as on features of the demo's encoder (33 s each, 716 cases, d = 512, two busy cores); on white
@@ -83,7 +94,12 @@ class Fits:
         self._per_case: dict[tuple, float] = {}
 
     def seconds(self, job: Job, num_features: int) -> float:
-        """Returns the time of a fit to the labelled training cases of a run; 0 without labels."""
+        """Returns the seconds of a fit to the labelled training cases of a run; 0 without labels.
+
+        Args:
+          job: the run.
+          num_features: d, of the encoder.
+        """
         data = job.config.data
         read = self._cases.of(job.config, job.builder, data.train_split)
         labelled = np.flatnonzero(read.labelled)

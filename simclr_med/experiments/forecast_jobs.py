@@ -75,6 +75,10 @@ class Job:
 def state_of(job: Job, model_dir: str) -> State:
     """Returns how far a run is.
 
+    Args:
+      job: the run.
+      model_dir: of the command.
+
     Raises:
       UserError: the folder holds another run.
     """
@@ -118,6 +122,11 @@ def of_study(plan: study_plan.Plan, builders: study_plan.Builders, model_dir: st
 
     A fine-tuning whose search is not finished has the search's first point and its largest number of
     steps, and has not begun.
+
+    Args:
+      plan: of the study.
+      builders: of its datasets.
+      model_dir: of the study.
     """
     shift: tuple[tuple[Config, Any], ...] = ()
     if plan.config.experiment.shift_dataset:

@@ -92,7 +92,13 @@ def _show_labels(jobs: list[Job]) -> None:
 
 
 def show_kind(kind: Kind, lengths: Lengths, strategy: tf.distribute.Strategy) -> None:
-    """Prints model, steps, rates and measurement of a kind of run."""
+    """Prints model, steps, rates and measurement of a kind of run.
+
+    Args:
+      kind: measured.
+      lengths: of its runs.
+      strategy: it was measured with.
+    """
     shown, plan = kind.shown, kind.shown.plan
     config, batch = plan.config, plan.config.train.train_batch_size
     parts = ", ".join(f"{n} {count:,}" for n, count in shown.parameters.items() if n != "trained")
@@ -137,7 +143,13 @@ def show_kind(kind: Kind, lengths: Lengths, strategy: tf.distribute.Strategy) ->
 
 
 def show_totals(kinds: list[Kind], rows: list[Row], model_dir: str) -> None:
-    """Prints runs, those that are finished, time left and disk, by kind and in all."""
+    """Prints runs, those that are finished, time left and disk, by kind and in all.
+
+    Args:
+      kinds: measured.
+      rows: of all parts of the command.
+      model_dir: of the command.
+    """
     if len(rows) > 1:
         sums = (sum(column) for column in zip(*(dataclasses.astuple(row)[1:] for row in rows)))
         rows = [*rows, Row("in all", *sums)]

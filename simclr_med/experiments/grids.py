@@ -26,7 +26,7 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
       field: the field of `Config` that each number is a value of; its bounds hold.
 
     Raises:
-      UserError: nothing there, no number, out of bounds, or twice the same.
+      UserError: the list is empty, or a value is not a number, out of bounds, or there twice.
     """
     values: list[float] = []
     for word in text.split(","):
@@ -50,7 +50,10 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
 
 
 def whole_numbers(flag: str, text: str, field: str) -> list[int]:
-    """Returns the whole numbers, at least 1, of a comma-separated list; arguments as in `numbers`.
+    """Returns the whole numbers, at least 1, of a comma-separated list.
+
+    Args:
+      flag, text, field: as in `numbers`.
 
     Raises:
       UserError: as `numbers`, or a number that is none of these.
@@ -100,5 +103,5 @@ def _value(text: str, field: str, word: str) -> Any:
 
 
 def name(value: float) -> str:
-    """Returns a number as it stands in folder names and tables: six digits at most."""
+    """Returns a number as written in folder names and tables, with at most six digits."""
     return f"{value:g}"

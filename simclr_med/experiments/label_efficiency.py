@@ -61,6 +61,13 @@ def run(
     Files in `model_dir`: label_efficiency.json, .csv, .md and .png, and report.html, the report of
     the first seed with most labels, with the curve in it.
 
+    Args:
+      config: of the command.
+      builder: a prepared TFDS builder.
+      model_dir: of the experiment.
+      strategy: from `build.set_up`.
+      invocation: of the command line, for flags.json.
+
     Raises:
       UserError: a mistake in the fractions, or a run that is no fine-tuning.
     """
@@ -105,7 +112,12 @@ def _report(
 
 
 def rows(configs: dict[str, Config], results: dict[str, dict]) -> list[dict]:
-    """Returns a row per fraction: {"fraction", "seeds", metric: {"values", "mean", "sd"}, ...}."""
+    """Returns a row per fraction: {"fraction", "seeds", metric: {"values", "mean", "sd"}, ...}.
+
+    Args:
+      configs: {folder: configuration} of the runs.
+      results: {folder: result}.
+    """
     table = []
     for fraction in sorted({config.data.label_fraction for config in configs.values()}):
         names = [name for name, config in configs.items() if config.data.label_fraction == fraction]

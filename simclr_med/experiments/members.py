@@ -1,4 +1,4 @@
-"""What the runs of an experiment predicted, brought to the same cases, to be evaluated together."""
+"""Predictions of an experiment's runs, aligned by case so that they can be evaluated together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from simclr_med.run_folder import data_json
 
 
 def mean_scores(cases: Cases, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean score of each case, float [n, classes], and how many files have the case, int [n].
+    """Returns each case's mean score, float [n, classes], and the number of files with it, int [n].
 
-    A case that no file has is NaN.
+    The score of a case that is in no file is NaN.
 
     Args:
       cases: all that there are, n.
@@ -40,5 +40,10 @@ def untrained(folders: list[str]) -> list[str]:
 
 
 def files_of(folders: list[str], name: str) -> list[str]:
-    """Returns the paths of a predictions file in these runs."""
+    """Returns the paths of a predictions file in these runs.
+
+    Args:
+      folders: of the runs.
+      name: of the file, without .csv.
+    """
     return [os.path.join(folder, f"{name}.csv") for folder in folders]

@@ -40,10 +40,10 @@ _SHAPE_FEATURES = ("seed", "image_size", "antialias", "mixed_precision")
 
 @dataclasses.dataclass(frozen=True)
 class EvalSet:
-    """Where a probe is evaluated.
+    """A dataset on which a probe is evaluated.
 
     Attributes:
-      name: "inside" or "shift".
+      name: "inside" or "shift", the "place" of study.json.
       config: of the evaluation, of the same labels as the job's.
       builder: of the dataset evaluated.
     """
@@ -64,10 +64,10 @@ class _Cases:
 def run(
     jobs: dict[Job, list[EvalSet]], builder, model_dir: str, strategy: tf.distribute.Strategy
 ) -> dict[str, dict[str, dict]]:
-    """Returns {place: {folder: result}} of the probes of one encoder, stored or else made.
+    """Returns {name of a set: {folder: result}} of the probes of one encoder; missing ones are computed.
 
     Args:
-      jobs: {probe of the arm and the seed: where it is evaluated, the same places for all}.
+      jobs: {probe of the arm and the seed: evaluation sets, the same for all}.
       builder: of the dataset that they are trained on.
       model_dir: of the study.
       strategy: from `build.set_up`.
@@ -98,7 +98,7 @@ def run(
 
 
 def _make(missing: list[tuple[Job, EvalSet]], builder, model_dir: str, strategy) -> dict:
-    """Returns {place: {folder: result}} of probes, computed and written."""
+    """Returns {name of a set: {folder: result}} of probes, computed and written."""
     config = _of_features(missing[0][0].config)
     train = open_bags(config, builder, config.data.train_split)
     model, facts = _encoder(config, builder, train, strategy)
@@ -158,7 +158,7 @@ def _encoder(config: Config, builder, train: Bags, strategy) -> tuple[Any, dict]
 
 
 def _cases_of(eval_set: EvalSet, class_names: tuple[str, ...], encode) -> _Cases:
-    """Returns the evaluated cases of a place, labelled as those of training, with features."""
+    """Returns the evaluated cases of a set, labelled as those of training, with features."""
     config = eval_set.config
     bags = open_bags(
         config, eval_set.builder, config.data.eval_split, with_metadata=True, with_differential=True
@@ -219,7 +219,7 @@ class _Probe:
 def _write(
     folder: str, eval_set: EvalSet, result: dict, cases: Cases, scores: np.ndarray, probe: _Probe
 ) -> None:
-    """Writes predictions.csv and result.json of a probe at a place."""
+    """Writes predictions.csv and result.json of a probe on an evaluation set."""
     gfile.makedirs(folder)
     suffix = eval_set.config.eval.suffix
     table = predictions_csv(cases, scores, probe.class_names)
@@ -237,7 +237,14 @@ def _write(
 
 
 def stored(job: Job, eval_set: EvalSet, builder, model_dir: str) -> dict | None:
-    """Returns the result of a probe that is stored, made of the same, and has its predictions."""
+    """Returns the stored result of a probe; None if there is none, it is outdated, or has no predictions.
+
+    Args:
+      job: the probe.
+      eval_set: on which it is evaluated.
+      builder: of the dataset that it is trained on.
+      model_dir: of the study.
+    """
     folder, suffix = os.path.join(model_dir, job.folder), eval_set.config.eval.suffix
     files = [os.path.join(folder, name + suffix) for name in ("result", "predictions")]
     made_of = _read(folder).get(eval_set.config.eval.eval_name or "")
@@ -266,6 +273,6 @@ def _read(folder: str) -> dict[str, Any]:
 
 
 def _note(folder: str, eval_set: EvalSet, made_of: dict[str, Any]) -> None:
-    """Writes down of what a result was made, after its files: it vouches for them."""
+    """Records what a result was made of; written after its files, it marks them as complete."""
     evaluations = {**_read(folder), eval_set.config.eval.eval_name or "": made_of}
     run_folder.write_json(os.path.join(folder, _RECORD), {"evaluations": evaluations})

@@ -25,7 +25,12 @@ from simclr_med.run_folder import data_json, terminal
 
 
 def make_configs(config: Config, num_repeats: int) -> dict[str, Config]:
-    """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ..."""
+    """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ...
+
+    Args:
+      config: of the command.
+      num_repeats: number of seeds.
+    """
     seeds = range(config.run.seed, config.run.seed + num_repeats)
     return {f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
 
@@ -33,10 +38,17 @@ def make_configs(config: Config, num_repeats: int) -> dict[str, Config]:
 def run(
     config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
-    """Trains and evaluates each seed, writes repeats.json, prints the table; returns the former.
+    """Trains and evaluates each seed; writes and returns repeats.json, and prints its table.
 
     Fine-tuned seeds are then evaluated together, the mean of their probabilities as if it were of one
     run: result.json, predictions.csv and report.html in `model_dir`.
+
+    Args:
+      config: of the command.
+      builder: a prepared TFDS builder.
+      model_dir: of the experiment.
+      strategy: from `build.set_up`.
+      invocation: of the command line, for flags.json.
     """
     with run_folder.locked(model_dir):
         configs = make_configs(config, config.experiment.repeats)

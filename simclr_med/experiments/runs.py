@@ -55,7 +55,7 @@ def train_and_evaluate(
     pictures: bool = False,
     to_choose: bool = False,
 ) -> dict:
-    """Returns the result of a run, which is stored, or else made: from its newest checkpoint on.
+    """Returns the result of a run: the stored one, or after training from its newest checkpoint on.
 
     Args:
       config: of the run.
@@ -67,7 +67,7 @@ def train_and_evaluate(
       to_choose: see `evaluate.evaluate`.
 
     Raises:
-      UserError: a mistake of the user's, such as a folder that holds another run.
+      UserError: a mistake of the user, such as a folder that holds another run.
       Diverged: the loss is no longer finite, now or when this run was last tried.
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
@@ -88,9 +88,17 @@ def evaluate_once(
     pictures: bool = False,
     to_choose: bool = False,
 ) -> dict:
-    """Returns the result of evaluating a trained run, which is stored, or else made.
+    """Returns the result of evaluating a trained run: the stored one, or after evaluating it now.
 
     The data may be other than the run's own (`--eval_name` keeps the results apart).
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      model_dir: the run's own folder.
+      strategy: from `build.set_up`.
+      pictures: also draw report.html.
+      to_choose: see `evaluate.evaluate`.
     """
     if (result := _stored_evaluation(config, builder, model_dir)) is not None:
         return result
@@ -171,9 +179,9 @@ def run_all(
     keep_weights: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yields (name, outcome) of each run; says which one it is at and for how long yet.
+    """Yields (name, outcome) of each run; prints which one it works on, and the time left.
 
-    In order, but for those that another process makes meanwhile (`turns.take`): they come last.
+    In order, except that runs which another process makes meanwhile come last (`turns.take`).
 
     Args:
       configs: {folder below `model_dir`: configuration}.
@@ -226,13 +234,19 @@ def run_all(
 
 
 def progress(number: int, total: int, left: float | None) -> str:
-    """Returns "run 3 of 27, ETA 0:21:10"; `left`: seconds, None: not known."""
+    """Returns "run 3 of 27, ETA 0:21:10".
+
+    Args:
+      number: of the run, from 1.
+      total: number of runs.
+      left: seconds; None: not known.
+    """
     eta = "" if left is None else f", ETA {datetime.timedelta(seconds=round(left))}"
     return f"run {number} of {total}{eta}"
 
 
 def _sizes(configs: dict[str, Config]) -> dict[str, int]:
-    """Returns what the times of runs are taken to grow with: examples seen, where all say steps."""
+    """Returns what the time of a run is proportional to: examples seen, where all have --train_steps."""
     sizes = {
         name: config.train.train_steps * config.train.train_batch_size
         for name, config in configs.items()
@@ -280,7 +294,12 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
 
 
 def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Returns whether a result is what it would be now; arguments as `what_makes` returns them."""
+    """Returns whether a stored result is what an evaluation would give now.
+
+    Args:
+      made_of: what it depended on, as `what_makes` returned it.
+      now: what it would depend on now.
+    """
     # A result older than a field was made as the field's default has it.
     made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
     if now["weights"] is None:  # removed to save space: the result still stands
@@ -289,16 +308,26 @@ def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
-    """Returns whether a trained run has no such evaluation and, for want of weights, can have none."""
+    """Returns whether a trained run lacks an evaluation that, without its weights, cannot be made.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      model_dir: the run's own folder.
+    """
     if not _read(model_dir).get("trained") or checkpoint_files.list_prefixes(model_dir):
         return False
     return _stored_evaluation(config, builder, model_dir) is None
 
 
 def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
-    """Removes the checkpoints of a finished run, or all but the last that is whole.
+    """Removes the checkpoints of a finished run.
 
-    The oldest go first, so that a process killed in between leaves the last one.
+    The oldest are removed first, so that a process killed in between leaves the last one.
+
+    Args:
+      model_dir: of the run.
+      but_the_last: keep the newest checkpoint that is not damaged.
     """
     prefixes = checkpoint_files.list_prefixes(model_dir)
     last = None

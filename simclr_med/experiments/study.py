@@ -49,7 +49,7 @@ def run(
     strategy: tf.distribute.Strategy,
     invocation: dict,
 ) -> dict:
-    """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
+    """Runs the study in `model_dir`, or what is left of it; returns the content of study.json.
 
     study.json, beside what `study_facts.facts` says of data, arms and options:
       "pretraining": {stage ("simclr", "control", "micle"; of an arms file its own): [{"seed",
@@ -217,6 +217,11 @@ def tuned(plan: Plan, job: Job, chosen: Chosen) -> Config:
     """Returns the configuration of a fine-tuning with the hyperparameters chosen for it.
 
     Without a grid they are those of its only point.
+
+    Args:
+      plan: of the study.
+      job: the fine-tuning.
+      chosen: see `_Study.choose`; {} without a grid.
     """
     if chosen:
         values = chosen[job.arm, job.use, study_plan.searched_for(plan, job.fraction)]

@@ -20,7 +20,7 @@ _OLD_STAGE = "pretrain_simclr1"  # of studies without the control that draws bag
 def checked_plan(
     config: Config, recipes: dict[str, Config], builders: Builders, model_dir: str
 ) -> Plan:
-    """Returns the plan of a study whose mistakes would otherwise show up after hours.
+    """Returns the plan of a study, checked for mistakes that would otherwise show up after hours.
 
     Args:
       config: of the study's own command; an unset `--shift_split` is settled.
@@ -29,7 +29,7 @@ def checked_plan(
       model_dir: of the study, which may have begun.
 
     Raises:
-      UserError: says which mistake.
+      UserError: names the mistake.
     """
     _check_folder(model_dir)
     if config.experiment.arms:
@@ -65,9 +65,14 @@ def _check_data(plan: Plan, builders: Builders, model_dir: str) -> None:
 
 
 def with_shift_split(config: Config, recipes: dict[str, Config], builders: Builders) -> Config:
-    """Returns the study's configuration with `--shift_split`: where none is given, all or test.
+    """Returns the study's configuration with `--shift_split`; where it is not given, "all" or "test".
 
     All of a dataset that no stage was trained on, unless its table names splits.
+
+    Args:
+      config: of the study.
+      recipes: configurations of its runs, by kind.
+      builders: of the datasets.
     """
     experiment = config.experiment
     if not experiment.shift_dataset or experiment.shift_split:

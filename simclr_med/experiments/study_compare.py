@@ -36,7 +36,7 @@ class Question:
 
 
 def questions(arms: list[str], uses: list[str], best: dict[str, str | None]) -> Iterator[Question]:
-    """Yields what is asked at one label fraction and place.
+    """Yields the comparisons at one label fraction and place.
 
     Args:
       arms: their names.

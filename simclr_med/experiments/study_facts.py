@@ -129,7 +129,12 @@ def hyperparameters(plan: Plan, chosen: dict[tuple[str, str, float], dict]) -> l
 
 
 def of_pretraining(job: Job, result: dict) -> dict:
-    """Returns what study.json says of a pretraining: where it is, and its result without files."""
+    """Returns the entry of a pretraining in study.json: its folder, and its result without files.
+
+    Args:
+      job: the run.
+      result: content of its result.json.
+    """
     return {
         "seed": job.seed,
         "run": job.folder,

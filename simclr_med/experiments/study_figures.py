@@ -105,12 +105,22 @@ def by_use(path: str, study: dict) -> None:
 
 
 def bars(path: str, study: dict) -> None:
-    """Writes bars of each arm's best use with most labels."""
+    """Writes bars of each arm's best use with most labels.
+
+    Args:
+      path: of the PNG.
+      study: content of study.json.
+    """
     _bars(path, study, {"inside": study["dataset"]})
 
 
 def shift(path: str, study: dict) -> None:
-    """Writes bars of each arm's best use with most labels, inside and elsewhere."""
+    """Writes bars of each arm's best use with most labels, inside and elsewhere.
+
+    Args:
+      path: of the PNG.
+      study: content of study.json, with a shift dataset.
+    """
     _bars(path, study, {"inside": study["dataset"], "shift": study["shift_dataset"]})
 
 
@@ -220,7 +230,7 @@ def _line(
     width: float,
     label: str | None = None,
 ) -> None:
-    """Draws means and their intervals: a line with error bars, which a value without one lacks."""
+    """Draws means as a line, with error bars where there are intervals."""
     x = [x for x, _ in points]
     mean = [value["mean"] for _, value in points]
     error = np.array([_half(value) for _, value in points]).T

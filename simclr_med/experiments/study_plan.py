@@ -46,7 +46,12 @@ class Stage:
     title: str
 
     def job(self, model_dir: str, seed: int) -> Job:
-        """Returns the run of a seed."""
+        """Returns the run of a seed.
+
+        Args:
+          model_dir: of the study.
+          seed: of the run.
+        """
         start = self.start
         if isinstance(start, Stage):
             start = os.path.join(model_dir, start.folder, f"seed_{seed}")
@@ -219,7 +224,11 @@ def make(config: Config, recipes: dict[str, Config], model_dir: str) -> Plan:
 
 
 def without_arms(config: Config, recipes: dict[str, Config]) -> Plan:
-    """Returns the plan of a study whose stages and arms are still to be named.
+    """Returns the plan of a study, without stages and arms.
+
+    Args:
+      config: of the study's own command.
+      recipes: at least {"finetune": configuration}.
 
     Raises:
       UserError: a mistake in `--uses`, the fractions or the grids.
@@ -260,7 +269,13 @@ def _fractions(flag: str, text: str) -> list[float]:
 
 
 def arms(config: Config, recipes: dict[str, Config], model_dir: str) -> list[Arm]:
-    """Returns the arms, the baseline first; with `--checkpoint` also those weights as they are."""
+    """Returns the arms, the baseline first; with `--checkpoint` also those weights as they are.
+
+    Args:
+      config: of the study's own command.
+      recipes: configurations of the three kinds of runs, by `RECIPES`.
+      model_dir: of the study.
+    """
     checkpoint = config.run.checkpoint
     start = "given weights" if checkpoint else ""
     first, second = (str(recipes[name].data.dataset) for name in ("simclr", "micle"))
@@ -283,6 +298,10 @@ def jobs(plan: Plan, model_dir: str) -> list[Job]:
     """Returns every run of a study, in the order in which they are made.
 
     Where a grid is to be searched, fine-tunings have its first point and its largest `--train_steps`.
+
+    Args:
+      plan: of the study.
+      model_dir: of the study.
     """
     values = {arm.folder: _costliest(sweep.points(plan.tuning_of(arm))) for arm in plan.arms}
     return [
@@ -364,7 +383,7 @@ def searches(plan: Plan) -> list[Job]:
 
 
 def searched_for(plan: Plan, fraction: float) -> float:
-    """Returns the searched fraction whose choice a fraction takes: the nearest by ratio."""
+    """Returns the searched fraction whose hyperparameters a fraction uses: the nearest by ratio."""
     return min(plan.searched, key=lambda searched: abs(math.log(searched / fraction)))
 
 
@@ -426,7 +445,12 @@ def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: 
 
 
 def elsewhere(config: Config, tuned: Config) -> Config:
-    """Returns how a fine-tuned run is evaluated on `--shift_dataset`."""
+    """Returns the configuration that evaluates a run on `--shift_dataset`.
+
+    Args:
+      config: of the study.
+      tuned: of the run.
+    """
     experiment = config.experiment
     return tuned.replace(
         dataset=experiment.shift_dataset,
@@ -438,7 +462,13 @@ def elsewhere(config: Config, tuned: Config) -> Config:
 
 
 def shift_builder(config: Config, tuned: Config, builders: Builders):
-    """Returns the builder of `--shift_dataset`."""
+    """Returns the builder of `--shift_dataset`.
+
+    Args:
+      config: of the study.
+      tuned: of a run, whose other flags of the data hold.
+      builders: of the datasets.
+    """
     experiment = config.experiment
     return builders(
         tuned.replace(dataset=experiment.shift_dataset, manual_dir=experiment.shift_manual_dir)

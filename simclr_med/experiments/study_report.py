@@ -1,4 +1,4 @@
-"""study.md and its figures, from study.json: what was asked and found, first in words, then in tables.
+"""study.md and its figures, from study.json: questions and answers, first in words, then in tables.
 
 Of a study of four arms; `paper_report` has that of an arms file.
 """
@@ -119,7 +119,7 @@ def _by_fraction(study: dict, place: str) -> list[str]:
 
 
 def _elsewhere(study: dict) -> list[str]:
-    """Returns the section of cases kept elsewhere; [] without them."""
+    """Returns the section of the shift dataset; [] without one."""
     if not study["shift_dataset"]:
         return []
     return [
@@ -153,7 +153,7 @@ def _how_many(study: dict) -> str:
 
 
 def _has_best(study: dict) -> bool:
-    """Returns whether there is a best use of any arm, for want of which a figure is missing."""
+    """Returns whether any arm has a best use; without one, a figure is left out."""
     return any(row["use"] for row in study["best_use"])
 
 

@@ -27,11 +27,11 @@ _USES = {  # in running text
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run predicted.
+    """The predictions of one run.
 
     Attributes:
       job: of the plan.
-      predictions: at a place.
+      predictions: inside, or on the shift set.
       pretraining: which pretraining it came from.
     """
 
@@ -46,7 +46,7 @@ class Cells:
     Args:
       plan: of the study.
       model_dir: of the study.
-      results: {place: {folder of a run: its result}}.
+      results: {"inside" | "shift": {folder of a run: its result}}.
     """
 
     def __init__(self, plan: Plan, model_dir: str, results: dict[str, dict[str, dict]]):
@@ -63,10 +63,14 @@ class Cells:
 
     @functools.cache  # noqa: B019  (one object a study)
     def runs(self, place: str, arm: str, use: str, fraction: float) -> list[Run]:
-        """Returns the runs of a cell with what they predicted at a place.
+        """Returns the runs of a cell with their predictions.
 
-        Of runs with equal scores just the first: where patients are few, two subsets of the labels can
-        be the same one, and a copy says nothing about other runs.
+        Of runs with equal scores only the first is returned: where patients are few, two subsets of the
+        labels can be the same one, and a copy says nothing about other runs.
+
+        Args:
+          place: "inside" or "shift".
+          arm, use, fraction: the cell.
         """
         distinct: list[Run] = []
         for job in self.jobs(arm, use, fraction):
@@ -103,7 +107,12 @@ def selection_value(result: dict[str, Any]) -> float | None:
 
 
 def rows(cells: Cells, places: list[str]) -> list[dict]:
-    """Returns the rows of study.json's "results", see `study.run`."""
+    """Returns the rows of study.json's "results", see `study.run`.
+
+    Args:
+      cells: the runs of the study.
+      places: "inside", and "shift" where there is one.
+    """
     plan, table = cells.plan, []
     tuned = plan.recipes["finetune"]
     for arm in plan.arms:

@@ -35,7 +35,13 @@ def arms_by_use(study: dict, fraction: float, place: str = "inside", mark: str =
 
 
 def all_metrics(study: dict, fraction: float, place: str = "inside") -> Table:
-    """Returns every metric of every arm and use, mean and standard deviation over runs."""
+    """Returns every metric of every arm and use, mean and standard deviation over runs.
+
+    Args:
+      study: content of study.json.
+      fraction: of the labels.
+      place: "inside" or "shift".
+    """
     metrics = [name for name in TITLES if name in sentences.rows_at(study, place)[0]]
     metrics.sort(key=lambda name: name != study["metric"])
     cells = []
@@ -50,7 +56,7 @@ def all_metrics(study: dict, fraction: float, place: str = "inside") -> Table:
 
 
 def planned(study: dict, place: str = "inside") -> Table:
-    """Returns the planned comparisons by the main metric, whose p-values are corrected together."""
+    """Returns the planned comparisons by the main metric, with p-values corrected together."""
     return _compared(study, _PLANNED, place, corrected=True)
 
 
@@ -123,14 +129,25 @@ def splits(study: dict) -> Table:
 
 
 def find(study: dict, arm: str, use: str, fraction: float, place: str = "inside") -> dict | None:
-    """Returns the row of study["results"]; None if there is none."""
+    """Returns the row of study["results"]; None if there is none.
+
+    Args:
+      study: content of study.json.
+      arm, use, fraction, place: of the row.
+    """
     key = (arm, use, fraction, place)
     rows = study["results"]
     return next((r for r in rows if (r["arm"], r["use"], r["fraction"], r["place"]) == key), None)
 
 
 def best_use(study: dict, arm: str, fraction: float) -> str | None:
-    """Returns the use of an arm that was best on the selection split; None if none was chosen."""
+    """Returns the use of an arm that was best on the selection split; None if none was chosen.
+
+    Args:
+      study: content of study.json.
+      arm: its name.
+      fraction: of the labels.
+    """
     rows = study["best_use"]
     chosen = (r["use"] for r in rows if (r["arm"], r["fraction"]) == (arm, fraction))
     return next(chosen, None)
@@ -145,7 +162,7 @@ def interval(value: dict) -> str:
 
 
 def reasons(study: dict, place: str) -> list[str]:
-    """Returns why numbers by the main metric have no interval, each reason once."""
+    """Returns the reasons why values of the main metric have no interval, each once."""
     values = [row[study["metric"]] for row in sentences.rows_at(study, place)]
     why = (value["why"].rstrip(".") for value in values if value["interval"] is None)
     return list(dict.fromkeys(reason for reason in why if reason))

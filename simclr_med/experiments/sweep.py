@@ -111,11 +111,19 @@ def run(
     invocation: dict,
     judge: Judge | None = None,
 ) -> dict:
-    """Runs the grid, evaluates the best on `--eval_split`; writes files, returns the best.
+    """Runs the grid and evaluates the best point on `--eval_split`; writes files and returns best.json.
 
     Files in `model_dir`: sweep.csv, sweep.md and sweep.png (every point, on the selection split),
     best.json (which, and why), result.json, predictions.csv and report.html (the best, on
     `--eval_split`).
+
+    Args:
+      config: of the run, with the grid.
+      builder: a prepared TFDS builder.
+      model_dir: of the experiment.
+      strategy: from `build.set_up`.
+      invocation: of the command line, for flags.json.
+      judge: of pretrainings; None: each is judged as it is evaluated.
 
     Raises:
       UserError: a mistake in the grid or the splits, or every point diverged.

@@ -1,4 +1,4 @@
-"""Several processes, on one machine or on many, that make the runs of one experiment together."""
+"""Lets several processes, on one machine or many, share the runs of one experiment."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SECONDS_TO_WAIT = 5.0
 def take(
     folders: Mapping[str, str], after: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, int]]:
-    """Yields (name, number of those left, with it) of each run, held until the next is asked for.
+    """Yields (name, number of runs left including it) of each run, locked until the next is requested.
 
-    In order, but for those that another process holds: they come later, when it has finished or died,
-    and are then found done, or are taken over. Waits where all that are left are held.
+    In order, except that runs which another process has locked come later, when that has finished or
+    died; they are then done, or are taken over. Waits while all remaining runs are locked.
 
     Args:
       folders: {name: folder of the run}.

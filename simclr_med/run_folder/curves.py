@@ -169,7 +169,12 @@ def save(
 
 
 def column(rows: list[dict], key: str) -> np.ndarray:
-    """Returns a metric of each row, float [n]; NaN where a row has none."""
+    """Returns a metric of each row, float [n]; NaN where a row has none.
+
+    Args:
+      rows: of metrics.jsonl.
+      key: of the metric.
+    """
     values = [row.get(key) for row in rows]
     return np.array([np.nan if value is None else value for value in values], float)
 

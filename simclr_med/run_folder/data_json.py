@@ -65,7 +65,12 @@ def write(
 
 
 def write_classes(model_dir: str, bags) -> None:
-    """Writes data.json of weights that were trained elsewhere: nothing but what their logits mean."""
+    """Writes data.json of weights that were trained elsewhere: only the classes of their logits.
+
+    Args:
+      model_dir: where the weights are used.
+      bags: of the data, whose classes the logits have.
+    """
     facts = {"class_names": list(bags.class_names), "several_labels": bags.multilabel}
     write_json(os.path.join(model_dir, FILE), facts)
 

@@ -39,13 +39,18 @@ def read_text(path: str) -> str:
 
 
 def update_digest(digest: Any, path: str) -> None:
-    """Feeds the bytes of a file to a hash of hashlib's, a piece at a time."""
+    """Feeds the bytes of a file to a hash, one piece at a time.
+
+    Args:
+      digest: of hashlib.
+      path: of the file.
+    """
     for piece in gfile.pieces(path):
         digest.update(piece)
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old or the new one, never half.
+    """Writes a text file so that a reader, or a crash, sees the old or the new one, never a part.
 
     Once it returns, a power failure undoes neither this nor what was renamed in that folder before.
     After an error nothing is left; what a killed process leaves, `leftovers.remove` removes.
@@ -108,7 +113,12 @@ def writing(path: str) -> Iterator[str]:
 
 
 def replace_folder(new: str, path: str) -> None:
-    """Moves a folder to `path`, in place of what was there: of a remote one, file after file."""
+    """Moves a folder to another path, in place of what was there; a remote one file by file.
+
+    Args:
+      new: the folder to move.
+      path: where it goes.
+    """
     if gfile.exists(path):
         gfile.rmtree(path)
     if not is_remote(path):

@@ -106,10 +106,10 @@ def claimed(folder: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def results_locked(model_dir: str) -> Iterator[None]:
-    """Holds the results of a run while an evaluation or export writes them; waits for another's.
+    """Locks the results of a run while an evaluation or export writes them; waits for the lock.
 
-    So the files of two evaluations do not mix: those of the later stay. The lock ends with the process,
-    however it ends. Where there are no locks, files are still whole, each under its own name until then.
+    So the files of two evaluations do not mix: those of the later one stay. The lock ends with the
+    process, however it ends. Where there are no locks, each file is still written whole.
     """
     with contextlib.ExitStack() as stack:
         if not is_remote(model_dir):
@@ -168,7 +168,11 @@ def _lock(file: IO) -> bool | None:
 def check_same_run(
     model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
 ) -> None:
-    """Compares with the configuration that began in this folder, if one did.
+    """Compares a configuration with that of the run in a folder, if one has begun there.
+
+    Args:
+      model_dir: the folder.
+      config, dataset, class_names: of the run, as in `write_config`.
 
     Raises:
       UserError: names each field that shapes the weights and differs.
@@ -200,7 +204,7 @@ def write_config(
     num_streams: int | None,
     software: dict[str, str] | None = None,
 ) -> None:
-    """Writes config.json: from here on the folder holds this run.
+    """Writes config.json; from then on the folder belongs to this run.
 
     Args:
       model_dir: the folder.

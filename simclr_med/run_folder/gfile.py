@@ -29,7 +29,12 @@ def listdir(path: str) -> list[str]:
 
 
 def walk(path: str, topdown: bool = True) -> list[tuple[str, list[str], list[str]]]:
-    """Returns (folder, folders in it, files in it) of a folder and all below it."""
+    """Returns (folder, folders in it, files in it) of a folder and all below it.
+
+    Args:
+      path: of the folder.
+      topdown: a folder comes before (True) or after what is in it.
+    """
     return retried(lambda: list(tf.io.gfile.walk(path, topdown)), f"Listing {path}")
 
 
@@ -129,7 +134,7 @@ def write(path: str, data: bytes) -> None:
 
 
 def append(path: str, text: str) -> None:
-    """Appends a text, once; nobody else may write the file meanwhile."""
+    """Appends a text exactly once, also after errors; no other process may write the file meanwhile."""
     attempts, data = _Attempts(), text.encode("utf-8")
     before = stat(path).length if exists(path) else 0
 

@@ -23,7 +23,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 def call_here(function: Callable, args: tuple):
-    """Returns function(*args): what `strategy.run` is inside of `strategy.run`."""
+    """Returns function(*args); stands in for `strategy.run` where the caller is inside it already."""
     return function(*args)
 
 

@@ -221,7 +221,13 @@ def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
 
 
 def make_schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosine:
-    """Returns the learning rates of a run; prints a note if its warm-up never ends."""
+    """Returns the learning rates of a run; prints a note if its warm-up never ends.
+
+    Args:
+      config: of the run.
+      num_examples: of an epoch.
+      total_steps: of the run.
+    """
     batch_size = config.train.train_batch_size
     warmup_steps = num_warmup_steps(num_examples, batch_size, config.optim.warmup_epochs)
     if warmup_steps >= total_steps:
@@ -266,7 +272,13 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
 
 
 def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.Dataset:
-    """Returns part i of n of each batch from `start_step` on, see `training_batches`."""
+    """Returns a part of each batch of a run, see `training_batches`.
+
+    Args:
+      plan: of the run.
+      start_step: number of steps that are done.
+      part: (i, n): part i of n equal ones.
+    """
     config, method = plan.config, plan.method
     sample_images = method.sample_images
     if method.whole_cases:

@@ -17,7 +17,7 @@ _OF_ONE_MACHINE = ("checkpoint", "data_dir", "image_root", "manual_dir", "model_
 
 
 def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
-    """Returns a line: strategy, replicas, batch and negatives of each, precision, XLA."""
+    """Returns a line with strategy, replicas, batch and negatives of each, precision and XLA."""
     replicas, batch_size = strategy.num_replicas_in_sync, config.train.train_batch_size
     workers = distribution.worker_of(strategy)[1]
     name = f"MultiWorkerMirroredStrategy over {workers} workers"  # its class has an older name
@@ -69,7 +69,7 @@ def reading(streams: Streams, part: tuple[int, int]) -> str:
 
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
-    """Returns what the workers of a run must have alike, for `workers.check_same`."""
+    """Returns what all workers of a run must agree on, {name: value} for `workers.check_same`."""
     metadata = builder.info.metadata or {}
     data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
     # Also what shapes no weight: who saves when another does not waits for it in vain.

@@ -54,7 +54,15 @@ def make_run_steps(
     trained: Trained,
     ops: dict[str, tuple],
 ):
-    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
+    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics.
+
+    Args:
+      config: of the run.
+      method: which loss, of which outputs.
+      strategy: under which the model was built.
+      trained: model and optimizers.
+      ops: of `device_ops`, for augmentation.
+    """
     fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
     loop_around = config.train.micro_batch and not distribution.can_sum_in_loops(strategy)
     one_step = make_one_step(
@@ -101,8 +109,10 @@ def make_one_step(
 ):
     """Returns a function that makes one update from a replica's batch and returns its metrics.
 
-    With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it. With
-    `run`, which is `strategy.run`, the function is for the batches of all replicas together.
+    Args:
+      config, method, trained, ops: as in `make_run_steps`.
+      fixed_shapes: no shape depends on the batch's contents, so that XLA can compile the step.
+      run: `strategy.run` makes it a function of the batches of all replicas together.
     """
     model = trained.model
     views = _make_views(config, method, ops, trained.optimizer, fixed_shapes=fixed_shapes)

@@ -23,10 +23,13 @@ _SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
 
 @contextlib.contextmanager
 def worker_session(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
-    """Yields the folder where this process writes: worker 0, or who works alone, the run's, locked.
+    """Yields the folder where this process writes: for worker 0 or a single process the run's, locked.
 
-    What others than worker 0 write goes to a folder that is removed at the end; they print nothing
-    meanwhile.
+    Other workers write to a folder that is removed at the end, and print nothing meanwhile.
+
+    Args:
+      strategy: of the run.
+      model_dir: of the run.
 
     Raises:
       UserError: see `run_folder.locked`.
@@ -48,7 +51,16 @@ def worker_session(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator
 
 @contextlib.contextmanager
 def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[None]:
-    """While entered, TensorFlow's error where worker `index` of `count` loses another is `WorkerLost`."""
+    """While entered, turns TensorFlow's error about a lost worker into `WorkerLost`.
+
+    Args:
+      index: of this worker.
+      count: of workers; 1: with a TPU.
+      model_dir: of the run, for the message.
+
+    Raises:
+      WorkerLost: another worker, or the TPU, is gone.
+    """
     try:
         yield
     except tf.errors.OpError as error:
@@ -75,14 +87,14 @@ def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[Non
 
 
 def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None:
-    """Compares what all workers must have alike; all of them have to call it.
+    """Checks that all workers agree on some values; every worker has to call it.
 
     Args:
       strategy: of the run.
-      values: {words for it: anything whose repr says it all}.
+      values: {name for the message: value, compared by its repr}.
 
     Raises:
-      UserError: on every worker, names what differs.
+      UserError: on every worker; names what differs.
     """
     index, count = distribution.worker_of(strategy)
     if count == 1:
@@ -104,9 +116,9 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
 def agree(
     strategy: tf.distribute.Strategy, received: list[int], seconds: float
 ) -> tuple[int, float]:
-    """Returns (number of a signal that some worker received, 0 for none; the slowest's seconds).
+    """Returns (number of a signal that some worker received, 0 for none; seconds of the slowest worker).
 
-    All have to call it, and all get the same.
+    Every worker has to call it, and all get the same values.
 
     Args:
       strategy: of the run.
@@ -122,9 +134,13 @@ def agree(
 
 
 def gather_ints(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
-    """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
+    """Returns the numbers that each replica's process contributes, int [R, n].
 
-    Every worker has to call it, at the same place.
+    Every worker has to call it at the same point of the program.
+
+    Args:
+      strategy: of the run.
+      numbers: n of this worker, below 2^31.
     """
     own = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant([numbers], tf.int32)
@@ -133,9 +149,13 @@ def gather_ints(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.
 
 
 def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
-    """Returns the numbers, below 2^31, of all workers, one worker's after the other's, int [W n].
+    """Returns the numbers of all workers, one worker's after the other's, int [W n].
 
-    Every worker has to call it, at the same place, with as many.
+    Every worker has to call it at the same point of the program, with equally many.
+
+    Args:
+      strategy: of the run.
+      numbers: n of this worker, below 2^31.
     """
     count = distribution.worker_of(strategy)[1]
     if count == 1:

@@ -31,10 +31,14 @@ _NORM = re.compile(r"([abc])/group_norm/(gamma|beta)")
 
 
 def translate_names(path: str, names: Iterable[str]) -> dict[str, str]:
-    """Returns {name in a file: name below our `Model`} of a BiT in it; {} if there is none.
+    """Returns {name in a file: name below `Model`} of the BiT in it; {} if there is none.
 
     TensorFlow's ':0', and the numbers by which it tells layers of equal names apart
     (group_norm_3), do not count.
+
+    Args:
+      path: of the file, for the error message.
+      names: of its variables or arrays.
 
     Raises:
       UserError: the file holds more than one BiT, or names that are equal but for numbers.

@@ -14,7 +14,12 @@ FILE = "initial_weights.json"
 
 
 def digest(model, parts: tuple[str, ...] = ("encoder/",)) -> str:
-    """Returns SHA-256 of the names and values of the variables whose names begin with one of `parts`."""
+    """Returns the SHA-256 of the names and values of some of a model's variables.
+
+    Args:
+      model: built.
+      parts: prefixes of the names of the variables that count.
+    """
     sha256 = hashlib.sha256()
     for name, variable in sorted(names_of_variables(model).items()):
         if name.startswith(parts):
@@ -24,7 +29,13 @@ def digest(model, parts: tuple[str, ...] = ("encoder/",)) -> str:
 
 
 def write(model_dir: str, model, checkpoint: str) -> None:
-    """Writes the digest of a model as its run begins, and where its weights came from."""
+    """Writes the digest of a model as its run begins, and where its weights came from.
+
+    Args:
+      model_dir: of the run.
+      model: with the weights that training starts from.
+      checkpoint: where they were loaded from, --checkpoint.
+    """
     facts = {"checkpoint": checkpoint, "encoder_sha256": digest(model)}
     write_json(os.path.join(model_dir, FILE), facts)
 
