@@ -1,4 +1,4 @@
-"""Who the workers of a run are: from TF_CONFIG, or from the variables that Slurm sets; and their meeting.
+"""The workers of a run, from TF_CONFIG or from Slurm's variables; and waiting until all are there.
 
 Nothing here imports TensorFlow: a worker that has nothing to do can leave at once.
 """
@@ -16,7 +16,7 @@ from collections.abc import Mapping, MutableMapping
 
 from simclr_med.errors import UserError
 
-_PAUSE, _REMIND = 0.2, 30.0  # seconds between two tries to reach a worker, and between two lines
+_PAUSE, _REMIND = 0.2, 30.0  # seconds between attempts to reach a worker, and between printed lines
 _FIRST_PORT, _PORTS = 20000, 10000  # of a Slurm job: decided by its number
 _HINT = (
     'As in {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -109,13 +109,13 @@ def _listening(own: str) -> contextlib.AbstractContextManager:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
     except OSError as error:
         raise UserError(
-            f"This worker is to listen at {own}, and cannot ({error.strerror}). Is another process "
+            f"This worker cannot listen at {own} ({error.strerror}). Is another process "
             "of the run, or of an earlier one, still there? Else choose another port."
         ) from error
 
 
 def _why_not_reached(worker: str) -> str:
-    """Returns why nobody answers at host:port; "" where somebody does."""
+    """Returns why host:port cannot be reached; "" where it can."""
     host, _, port = worker.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

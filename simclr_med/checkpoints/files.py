@@ -1,4 +1,4 @@
-"""The files of checkpoints: written whole, sealed, and verified before anything is read from them.
+"""Checkpoint files: written atomically, sealed, and verified before anything is read from them.
 
 `ckpt-STEP.data-*` and `.index` are TensorFlow's; `ckpt-STEP.json` is the seal, which says the size and
 CRC-32 of each. They are written under other names, renamed when they are whole and on the disk, and
@@ -26,7 +26,7 @@ _TEMPORARY = "unfinished-"
 
 
 def list_prefixes(model_dir: str) -> list[str]:
-    """Returns the prefixes of a run's checkpoints, the oldest first; whole or not."""
+    """Returns the prefixes of a run's checkpoints, the oldest first, damaged ones too."""
     matches = map(_INDEX.fullmatch, files.names(model_dir))
     steps = sorted(int(match[1]) for match in matches if match)
     return [os.path.join(model_dir, f"ckpt-{step}") for step in steps]
@@ -45,7 +45,7 @@ def newest_usable(model_dir: str) -> str | None:
 
 
 def usable(model_dir: str, at_most: int | None = None) -> list[str]:
-    """Returns the prefixes of the checkpoints that are whole, the oldest first; [] if there are none.
+    """Returns the prefixes of the undamaged checkpoints, the oldest first; [] if there are none.
 
     Prints a message for each that is damaged. One that a run removes meanwhile is left out.
 
@@ -80,11 +80,9 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
 
 
 def exists(prefix: str) -> bool:
-    """Returns whether a checkpoint is still among those of `list_prefixes`, whole or not."""
+    """Returns whether a checkpoint is still among those of `list_prefixes`, damaged or not."""
     folder, name = os.path.split(prefix)
-    return f"{name}.index" in files.names(
-        folder
-    )  # as `list_prefixes` sees it: also a link to nowhere
+    return f"{name}.index" in files.names(folder)  # as `list_prefixes` sees it: also a broken link
 
 
 def identity(prefix: str) -> str | None:
@@ -101,7 +99,7 @@ def identity(prefix: str) -> str | None:
 
 
 def find_damage(prefix: str) -> str | None:
-    """Returns what is wrong with the files of a checkpoint, all of which are read; None: nothing.
+    """Reads all files of a checkpoint and returns what is wrong with them; None: nothing.
 
     Raises:
       UserError: they cannot be read just now, which does not make them damaged.
@@ -134,7 +132,7 @@ def commit(temporary: str, prefix: str) -> None:
     for suffix in suffixes:
         files.sync(temporary + suffix)
     remove(prefix)
-    for suffix in suffixes:  # .index after .data: where it is, all is
+    for suffix in suffixes:  # .index last: where it exists, the checkpoint is complete
         gfile.rename(temporary + suffix, prefix + suffix, overwrite=True)
     files.write_atomically(f"{prefix}.json", json.dumps(seal) + "\n")
 
@@ -146,7 +144,7 @@ def temp_prefix(prefix: str) -> str:
 
 
 def remove(prefix: str) -> None:
-    """Removes a checkpoint's files: what makes them one goes first."""
+    """Removes a checkpoint's files, the index first: without it they are no checkpoint."""
     folder, name = os.path.split(prefix)
     names = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
     for n in sorted(names, key=lambda n: (not n.endswith(".index"), n)):
@@ -154,7 +152,7 @@ def remove(prefix: str) -> None:
 
 
 def remove_leftovers(model_dir: str) -> None:
-    """Removes what a process has left that died while it wrote or removed a checkpoint."""
+    """Removes the files of processes that died while they wrote or removed a checkpoint."""
     whole = {os.path.basename(prefix) for prefix in list_prefixes(model_dir)}
     for name in files.names(model_dir):
         match = re.match(rf"({_TEMPORARY})?(ckpt-\d+)[._]", name)
@@ -189,7 +187,7 @@ def listed(folder: str) -> str | None:
 
 
 def newest_name(folder: str) -> str | None:
-    """Returns the name within a folder that its file `checkpoint` gives the newest; None if it has none.
+    """Returns the name of the newest checkpoint by the file `checkpoint` of a folder; None without one.
 
     Raises:
       tf.errors.OpError, ValueError: the file is damaged.
@@ -199,7 +197,7 @@ def newest_name(folder: str) -> str | None:
         return None
     gfile.read(
         path
-    )  # tried again where storage fails for now; the next line takes that for no file
+    )  # retried if storage fails; the next line would read a failure as a missing file
     state = tf.train.get_checkpoint_state(folder)
     return os.path.basename(state.model_checkpoint_path) if state is not None else None
 

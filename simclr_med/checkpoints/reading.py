@@ -1,6 +1,6 @@
 """The one place where TensorFlow opens a checkpoint by its prefix.
 
-TensorFlow looks for the prefix as for a pattern (restore_v2_op.cc and checkpoint_reader.cc:
+TensorFlow treats the prefix as a pattern (restore_v2_op.cc and checkpoint_reader.cc:
 GetMatchingPaths), so that one with [ ] or \\ in its path is "not found". Such a checkpoint is read
 through links of plain names.
 """
@@ -87,6 +87,6 @@ def _folder_of_links() -> str:
             atexit.register(shutil.rmtree, _links[0], ignore_errors=True)
             return _links[0]
     raise UserError(
-        "TensorFlow reads no checkpoint in a folder with [ ] or \\ in its name, and there is no folder "
-        "for links to it: set TMPDIR to one that can be written and has none of these in its name."
+        "TensorFlow cannot read a checkpoint in a folder with [ ] or \\ in its name, and no folder "
+        "for links to it was found: set TMPDIR to a writable one without these characters in its name."
     )

@@ -1,4 +1,4 @@
-"""A checkpoint of a run, read back into a model."""
+"""Restores a model from a checkpoint of its run."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def restore(model, checkpoint: str) -> None:
 
 
 def step_of(checkpoint: str) -> int:
-    """Returns the step of a checkpoint's path, which ends in -STEP."""
+    """Returns the step in a checkpoint's prefix, which ends in -STEP."""
     return int(checkpoint.rsplit("-", 1)[1])

@@ -34,7 +34,7 @@ class RunCheckpoints:
         self.model_dir = model_dir
         self._model, self._optimizer, self._max_to_keep = model, optimizer, max_to_keep
         parts = dict(model=model, optimizer=optimizer, global_step=optimizer.iterations)
-        # Without the head's optimiser: what runs of before it was there have saved.
+        # Without the head's optimiser, as older runs saved it.
         self._older = tf.train.Checkpoint(**parts)
         extra = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
         self._checkpoint = tf.train.Checkpoint(**parts, **extra)
@@ -53,18 +53,18 @@ class RunCheckpoints:
         except (UserError, StorageUnavailable) as failed:
             if error is None or isinstance(error, Interrupted):  # which says that all is saved
                 raise
-            print(f"Warning: {failed}")  # what ended the training is said after it
+            print(f"Warning: {failed}")  # the error that ended the training follows
         finally:
             self._writer.shutdown()
 
     @property
     def step(self) -> int:
-        """Updates done so far."""
+        """Number of updates so far."""
         return int(self._optimizer.iterations.numpy())
 
     @property
     def latest(self) -> str | None:
-        """Path of the newest checkpoint, which is there whole; waits for one being written.
+        """Prefix of the newest checkpoint; waits for one that is being written.
 
         Raises:
           UserError: it could not be written.
@@ -89,7 +89,7 @@ class RunCheckpoints:
                 print(
                     "Note: until now --learning_rate was the supervised head's too (it is trained "
                     "beside and reaches no other weight). From here on it has an optimiser of its "
-                    "own, which begins afresh."
+                    "own, which starts from scratch."
                 )
             reading.restore(checkpoint, self._latest).assert_existing_objects_matched()
         if tidy:
@@ -106,7 +106,7 @@ class RunCheckpoints:
         checkpoint_files.remove_leftovers(self.model_dir)
 
     def save(self) -> str:
-        """Begins to write a checkpoint of the weights as they are now, and returns its path.
+        """Starts writing a checkpoint of the current weights, and returns its prefix.
 
         Raises:
           UserError: a weight is no longer finite, and nothing is written; or the checkpoint before
@@ -126,7 +126,7 @@ class RunCheckpoints:
         return prefix
 
     def finish(self) -> None:
-        """Waits until what `save` began is written.
+        """Waits until the checkpoint of the last `save` is written.
 
         Raises:
           UserError: it could not be written.

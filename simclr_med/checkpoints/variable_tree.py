@@ -17,7 +17,7 @@ def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Modul
     """
     view = tf.train.TrackableView(root)
     copies: dict[int, Any] = {}
-    alive = []  # some nodes are made by the asking, and an id is theirs only while they live
+    alive = []  # some nodes are created on access, and an id is valid only while its node is alive
 
     def copy(node):
         """Returns None for what holds no variable."""
@@ -26,7 +26,7 @@ def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Modul
             if isinstance(node, tf.Variable):
                 copies[id(node)] = leaf(node)
             else:
-                copies[id(node)] = None  # for a node that is below itself
+                copies[id(node)] = None  # in case a node is below itself
                 children = {name: copy(child) for name, child in view.children(node).items()}
                 children = {name: child for name, child in children.items() if child is not None}
                 copies[id(node)] = tf.Module() if children else None

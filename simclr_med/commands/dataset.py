@@ -42,7 +42,9 @@ def run(invocation: Invocation) -> int:
         next_step.show(invocation)
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
-        raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
+        raise UserError(
+            f"--mode=verify supports simclr_med's datasets, not {builder.info.full_name}."
+        )
     report = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
     terminal.show(verify_tables.tables(report))
     print(grades, end="")
@@ -107,7 +109,7 @@ def prepare(config: Config):
 
 
 def _write_index(builder) -> None:
-    """Writes what is stored of the cases but their images; without it the data are whole too."""
+    """Writes the index of the cases, which holds all but the images; the data are complete without it."""
     try:
         case_index.write(builder)
     except OSError as error:
@@ -119,7 +121,7 @@ def _write_index(builder) -> None:
 
 
 def new_cases(config: Config) -> NewCases:
-    """Returns the cases of --manual_dir, or of the files of --images; of neither anything is prepared.
+    """Returns the cases of --manual_dir, or of the files of --images; nothing is prepared.
 
     Raises:
       UserError: neither is given, or both; or something is wrong with it.

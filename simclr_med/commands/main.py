@@ -1,4 +1,4 @@
-"""From a command line to its command, and from what goes wrong to an error message and exit code."""
+"""Runs the command of a command line, and turns failures into an error message and exit code."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _main(argv: list[str]) -> int:
 
 
 def run(argv: list[str]) -> int:
-    """Runs a command line and returns its exit code, as `main` does, but raises what goes wrong.
+    """Runs a command line and returns its exit code, as `main` does, but raises errors.
 
     Raises:
       UserError: a mistake of the user's.
@@ -109,7 +109,7 @@ def _run(argv: list[str], command_line: flags.CommandLine, given: dict, verbose:
     mode = given.get("mode", "train")
     of_run = works_on_run(given, mode)
     if of_run or given.get("manual_dir") or given.get("checkpoint"):
-        quiet.import_tensorflow(verbose)  # as is done below, on the way to what these hold
+        quiet.import_tensorflow(verbose)  # the functions below import it too
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
     if not of_run and mode not in ("study", "compare"):

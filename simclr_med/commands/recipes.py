@@ -1,4 +1,4 @@
-"""The configurations that a study is made of."""
+"""The configurations of a study's runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_THE_STUDY = ("mode", "model_dir", "checkpoint")  # and of none of its runs
 
 
 def of_study(given: dict) -> dict[str, Config]:
-    """Returns the configurations that a study is made of, the flags of its own command on top.
+    """Returns the configurations of a study's runs, overridden by the flags of its own command.
 
     Args:
       given: the flags of the study, by file or by hand.

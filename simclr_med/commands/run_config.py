@@ -253,7 +253,7 @@ def _is_copy(given: dict, saved: dict) -> bool:
     trained_on = read_json(os.path.join(given["model_dir"], "config.json")).get("prepared_dataset")
     try:
         return dataset.name_of(flags.config_from({**saved, **given})) == trained_on
-    except UserError:  # whatever is wrong with it is said when it is read as it is to be
+    except UserError:  # the error is raised when the data are read with the final configuration
         return False
 
 

@@ -32,7 +32,7 @@ class Bags:
     Attributes:
       open: makes `dataset`, a new one each time.
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
-        if asked for, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
+        on request, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
         has it, "differential": float32 [classes], shares that add up to 1 (0 without a label), all of
         it on the label where a case has no other. `label` is int64,
         NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN

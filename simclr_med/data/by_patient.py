@@ -28,7 +28,7 @@ def join_patients(bags: tf.data.Dataset) -> tf.data.Dataset:
     unknown = tf.cast(unknown, spec["label"].dtype)
 
     def step(buffered: dict, bag: dict):
-        """Emits what is held when the next patient begins."""
+        """Emits the buffered bag when the next patient begins."""
         same = buffered["patient_id"] == bag["patient_id"]
         joined = {
             "bag_id": bag["patient_id"],

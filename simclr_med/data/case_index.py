@@ -1,4 +1,4 @@
-"""What is stored of a split's examples but their images: written once at build, then read in one piece.
+"""An index of a split's examples without their images: written once at build, then read at once.
 
 TFDS reads all bytes of an example, its images too, to tell whose it is. `write` puts everything else
 into a Parquet file beside the prepared data, a row per example in the order of the files. Where it is
@@ -115,7 +115,7 @@ def identity(builder) -> dict:
 
 
 def _made_of(builder, split: str) -> dict:
-    """Returns of what an index is made, as JSON has it."""
+    """Returns what an index depends on, as JSON has it."""
     return {"format": _FORMAT, **_of_split(builder, split)}
 
 

@@ -1,4 +1,4 @@
-"""The cases of a split: who they are, and what they have. The unit is the case, never the image."""
+"""The cases of a split: ids, patients, labels and metadata. The unit is the case, never the image."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...])
 
 
 def _one_value(values: np.ndarray) -> str:
-    """Returns what the images of a case say, of bytes [K]."""
+    """Returns the value that the images of a case, bytes [K], have in common."""
     return one_value({value.decode() for value in values} - {""})

@@ -1,4 +1,4 @@
-"""Bags to examples that are still encoded: which images are drawn, in which order they come."""
+"""Turns bags into examples, still encoded: which images are sampled, and in which order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw(sample_images: Callable, seed: tf.Tensor, bag: dict) -> dict:
     """
     of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
     of_bag = fold(seed, of_bag)
-    if "copy" in bag:  # the first draws what it would alone
+    if "copy" in bag:  # the first copy draws as a bag without copies
         of_copy = fold(of_bag, bag["copy"])
         of_bag = tf.where(bag["copy"] > 0, of_copy, of_bag)
     drawn = sample_images(tf.size(bag["images"]), of_bag)

@@ -54,7 +54,7 @@ class Part:
 
 
 def parse(split: str) -> Part | None:
-    """Returns what a split's name says of folds; None if it is no fold's.
+    """Returns the part that a split's name denotes; None if it is not one of folds.
 
     Raises:
       UserError: there can be no such fold.

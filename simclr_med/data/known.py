@@ -1,4 +1,4 @@
-"""The cases of a split, from the index of what is stored of them: as the bags are read, no image."""
+"""The cases of a split, from its index, in the order of its bags; no image is read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cases:
       metadata: {key: text of each case, [n]}, "" unknown; what images of one case disagree about
         reads "several".
       differential: shares of the labels of each case, float [n, classes], see `Bags`; None where the
-        data has none, or they were not asked for.
+        data has none, or they were not requested.
     """
 
     ids: np.ndarray
@@ -59,7 +59,7 @@ class Cases:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of bags without reading their images.
+    """Information about bags that needs none of their images.
 
     Attributes:
       open: the `Bags.open` that it is of: of bags that were changed since, nothing is known.

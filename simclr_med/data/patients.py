@@ -1,4 +1,4 @@
-"""Who is in a split: the patients, without their images."""
+"""The patients of a split, without their images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SPLITS_CSV = "splits.csv"  # of chest X-rays: patient_id, study, split of each 
 def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> frozenset[str]:
     """Returns the ids of the patients of a split: those that the bags of `open_split` have.
 
-    Where a dataset names no patients each bag, or image, counts as one (see `named_by`). What was read
-    once is remembered: the runs of a sweep ask for the same splits.
+    Where a dataset names no patients, each bag or image counts as one (see `named_by`). Results are
+    cached: the runs of a sweep read the same splits.
 
     Args:
       builder: of a prepared dataset.
       split: a split, a named part of one, a slice, "all", or a fold of one (see `folds`).
-      reading: which images count: a patient without one of that view is not in the split.
+      reading: which images count: a patient without one of that projection is not in the split.
 
     Raises:
       UserError: no such split.
@@ -35,7 +35,7 @@ def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> froze
 
 
 def named_by(builder) -> str:
-    """Returns what tells the patients of a dataset apart, in words."""
+    """Returns in words what identifies the patients of a dataset."""
     if source := (builder.info.metadata or {}).get("patient_id_from"):
         return str(source)
     for name in ("patient_id", "bag_id"):

@@ -16,7 +16,7 @@ from simclr_med.data.records import Records, file_starts, read_records, record_r
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """How to read bags i to j of a split alone. What is a function may have to read the split once.
+    """How to read bags i to j of a split alone. Attributes that are functions may read the split once.
 
     Attributes:
       open: (i, j), int64, also tensors of a tf.function, to the bags from i up to j.

@@ -128,7 +128,7 @@ def training_batches(
         (numbered if len(own) * batch_size == size * streams.count else numbered.filter(is_mine))
         .map(decode, num_parallel_calls=joblib.cpu_count())
         .batch(size, drop_remainder=True)
-        .prefetch(2)  # left to itself it holds more and more large batches
+        .prefetch(2)  # the default buffers more and more large batches
         .with_options(options)
     )
 
@@ -238,7 +238,7 @@ def _with_pixels(example: dict, seeds: tf.Tensor, crops: Callable, size: int) ->
 
 
 def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size: int) -> tuple:
-    """Returns the pixels, uint8 [V, size, size, 3], and which views are real, bool [V].
+    """Returns the pixels, uint8 [V, size, size, 3], and which views are valid, bool [V].
 
     Args:
       encoded: string [V]; "" gives a black view, which is not real.

@@ -162,7 +162,7 @@ def numbered_examples(
 
 
 def _examples_of_bags(bags: Bags, keep_bags: bool, repeats: int) -> np.ndarray:
-    """Returns how many examples each bag is, int64 [n]."""
+    """Returns the number of examples of each bag, int64 [n]."""
     assert bags.pieces is not None
     if not keep_bags:
         return bags.pieces.sizes()

@@ -138,7 +138,7 @@ def plan(config: Config, configs: dict[str, Config], model_dir: str) -> Plan:
     if not arms:
         first = left_out[0]
         raise UserError(
-            f"--arms={config.experiment.arms}: no arm can be made, as no weights are there; such as "
+            f"--arms={config.experiment.arms}: no arm can be made: none of the weights exist, such as "
             f"{first['path']}, published at {first['where']}. See --weights_dir."
         )
     base = study_plan.without_arms(config, {"finetune": configs["finetune"]})

@@ -187,7 +187,7 @@ def _patients(results: list[dict], other_folds: str) -> dict:
     of_folds = [result["patients"] for result in results]
     for result in results:
         for row in result["patients"]["in_common"]:
-            # Its own split has another name in each fold; that of a pretraining before has not.
+            # Its own split has another name in each fold; that of an earlier pretraining does not.
             its = row["with"] in ("training", "probe", "selection")
             its = its or row["split"] == result["train_split"]
             row = {**row, "split": other_folds} if its else row

@@ -33,7 +33,7 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
         try:
             value = float(word)
         except ValueError:
-            what = f"'{word.strip()}' is no number" if word.strip() else "a number is missing"
+            what = f"'{word.strip()}' is not a number" if word.strip() else "a number is missing"
             raise UserError(
                 f"--{flag}={text}: {what}. Give numbers separated by commas, such as 0.01,0.1."
             ) from None
@@ -44,7 +44,7 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
         except UserError as error:
             raise UserError(f"--{flag}={text}: {error}") from None
         if name(value) in map(name, values):
-            raise UserError(f"--{flag}={text}: {name(value)} is there twice.")
+            raise UserError(f"--{flag}={text}: {name(value)} is given twice.")
         values.append(value)
     return values
 
@@ -75,7 +75,7 @@ def of_flags(text: str) -> dict[str, list]:
     for part in text.split():
         field, equals, words = part.lstrip("-").partition("=")
         if not equals or field not in FIELDS or field in values:
-            what = f"'{field}' is there twice" if field in values else f"'{part}' names no flag"
+            what = f"'{field}' is given twice" if field in values else f"'{part}' is not a flag"
             raise UserError(
                 f"--sweep_flags={text}: {what}. Give FLAG=VALUE,VALUE, several separated by spaces."
             )
@@ -97,7 +97,7 @@ def _value(text: str, field: str, word: str) -> Any:
             value = {"int": int, "float": float}.get(kind, str)(word)
         Config().replace(**{field: value}).validate()
     except (KeyError, ValueError) as error:  # UserError is one
-        why = error if isinstance(error, UserError) else f"'{word}' is no value of --{field}."
+        why = error if isinstance(error, UserError) else f"'{word}' is not a value of --{field}."
         raise UserError(f"--sweep_flags={text}: {why}") from None
     return value
 

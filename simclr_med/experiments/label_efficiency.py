@@ -106,7 +106,7 @@ def _report(
     ]
     evaluate.evaluate(configs[most], builder, folder, strategy, label_efficiency=points)
     path, drawn = os.path.join(model_dir, "report.html"), os.path.join(folder, "report.html")
-    if gfile.exists(drawn):  # else a warning said why not
+    if gfile.exists(drawn):  # otherwise a warning was printed
         gfile.copy(drawn, path, overwrite=True)
         print(f"  {path}")
 

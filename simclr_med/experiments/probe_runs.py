@@ -253,7 +253,7 @@ def stored(job: Job, eval_set: EvalSet, builder, model_dir: str) -> dict | None:
     ):
         return None
     now = _made_of(job, eval_set, builder)
-    return run_folder.read_json(f"{files[0]}.json") if runs.still_stands(made_of, now) else None
+    return run_folder.read_json(f"{files[0]}.json") if runs.is_up_to_date(made_of, now) else None
 
 
 def _made_of(job: Job, eval_set: EvalSet, builder) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _made_of(job: Job, eval_set: EvalSet, builder) -> dict[str, Any]:
     values = job.config.to_dict()
     names = [field.name for field in dataclasses.fields(GROUPS["model"])]
     return {
-        **runs.what_makes(eval_set.config, eval_set.builder, job.config.run.checkpoint),
+        **runs.dependencies(eval_set.config, eval_set.builder, job.config.run.checkpoint),
         **{name: values[name] for name in (*names, *_SHAPE_FEATURES)},
         "trained_on": data_json.name_of(builder),
     }

@@ -115,7 +115,7 @@ def rows(results: list[dict]) -> list[dict]:
     for evaluator, by_encoder in results[0]["classification"].items():
         for encoder, row in by_encoder.items():
             if any(encoder not in r["classification"][evaluator] for r in results):
-                continue  # the weights before a run may be gone by now
+                continue  # the weights that a run started from may be gone by now
             for metric in metrics_of(row):
                 values = [r["classification"][evaluator][encoder].get(metric) for r in results]
                 names = {"evaluator": evaluator, "encoder": encoder, "metric": metric}

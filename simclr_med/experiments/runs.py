@@ -112,7 +112,7 @@ def evaluate_once(
         )
     finally:
         forget_models()
-    evaluations[config.eval.eval_name or ""] = what_makes(config, builder, model_dir)
+    evaluations[config.eval.eval_name or ""] = dependencies(config, builder, model_dir)
     _write(model_dir, record)
     return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
@@ -192,7 +192,7 @@ def run_all(
       pictures: also draw each run's own report.html.
       to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
-      keep_weights: False removes a run's checkpoints when the next outcome is asked for.
+      keep_weights: False removes a run's checkpoints when the next outcome is requested.
       clock: seconds.
     """
     sizes = _sizes(configs)
@@ -282,7 +282,7 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     path = _result_path(config, model_dir)
     if made_of is None or not gfile.exists(path):
         return None
-    if not still_stands(made_of, what_makes(config, builder, model_dir)):
+    if not is_up_to_date(made_of, dependencies(config, builder, model_dir)):
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
@@ -293,14 +293,14 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     return result if there else None
 
 
-def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
+def is_up_to_date(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
     """Returns whether a stored result is what an evaluation would give now.
 
     Args:
-      made_of: what it depended on, as `what_makes` returned it.
+      made_of: what it depended on, as `dependencies` returned it.
       now: what it would depend on now.
     """
-    # A result older than a field was made as the field's default has it.
+    # A result older than a field was made with the field's default.
     made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
     if now["weights"] is None:  # removed to save space: the result still stands
         now = {**now, "weights": made_of["weights"]}
@@ -320,21 +320,21 @@ def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
     return _stored_evaluation(config, builder, model_dir) is None
 
 
-def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
+def remove_weights(model_dir: str, *, keep_last: bool = False) -> None:
     """Removes the checkpoints of a finished run.
 
     The oldest are removed first, so that a process killed in between leaves the last one.
 
     Args:
       model_dir: of the run.
-      but_the_last: keep the newest checkpoint that is not damaged.
+      keep_last: keep the newest checkpoint that is not damaged.
     """
     prefixes = checkpoint_files.list_prefixes(model_dir)
     last = None
-    if but_the_last and len(prefixes) > 1:
+    if keep_last and len(prefixes) > 1:
         last = checkpoint_files.newest_usable(model_dir)
         checkpoint_files.write_list(model_dir, [str(last)])
-    elif but_the_last:
+    elif keep_last:
         return
     for prefix in prefixes:
         if prefix != last:
@@ -344,7 +344,7 @@ def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
         gfile.remove(listed)
 
 
-def what_makes(config: Config, builder, weights: str | None) -> dict[str, Any]:
+def dependencies(config: Config, builder, weights: str | None) -> dict[str, Any]:
     """Returns what a result depends on beside the run's own configuration, as JSON has it.
 
     Args:

@@ -131,16 +131,16 @@ class _Study:
         results: dict[str, dict] = {}
         seeds, folder = self._plan.seeds, self._model_dir
         jobs = [job for s in seeds for job in study_plan.pretrainings(self._plan, folder, s)]
-        # All together where their data are the same: then the time left is that of all.
+        # Runs on the same data form one group, so that the time left is that of all of them.
         for builder, group in itertools.groupby(jobs, lambda job: self._builders(job.config)):
             configs = {job.folder: job.config for job in group}
             for name, outcome in runs.run_all(
                 configs, builder, folder, self._strategy, self._invocation
             ):
                 if not self._keep:
-                    runs.remove_weights(os.path.join(folder, name), but_the_last=True)
+                    runs.remove_weights(os.path.join(folder, name), keep_last=True)
                 results[name] = outcome.result
-        for job in jobs:  # in their order, whichever process made them when
+        for job in jobs:  # in order, whichever process made them
             pretrained[job.arm].append(study_facts.of_pretraining(job, results[job.folder]))
         return pretrained
 

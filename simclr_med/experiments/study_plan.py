@@ -258,7 +258,7 @@ def uses(text: str) -> list[str]:
     unknown = [name for name in names if name not in USES]
     if unknown or not names:
         raise UserError(
-            f"--uses={text}: {f'{unknown[0]!r} is no use' if unknown else 'nothing is named'}. Give one "
+            f"--uses={text}: {f'{unknown[0]!r} is not a use' if unknown else 'none is given'}. Give one "
             f"or several of {','.join(USES)}."
         )
     return [use for use in USES if use in names]

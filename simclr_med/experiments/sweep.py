@@ -135,7 +135,7 @@ def run(
     with run_folder.locked(model_dir):
         best = search(config, builder, model_dir, strategy, invocation, judge=judge)
         folder = os.path.join(model_dir, best["run"])
-        if judge:  # what is tested is the best's fine-tuning
+        if judge:  # the fine-tuning of the best is tested
             folder, config, builder = os.path.join(folder, _JUDGED), judge.config, judge.builder
             config = config.replace(checkpoint=os.path.dirname(folder))
         looks = _looks_at_test(model_dir, best["run"])

@@ -1,4 +1,4 @@
-"""curves.png: how training went, beside what chance would give."""
+"""curves.png: the course of training, beside the chance level."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Panel:
 
     @property
     def has_chance(self) -> bool:
-        """Returns whether anything is known of chance."""
+        """Returns whether the chance level is known."""
         return bool(np.isfinite(self.chance).any())
 
 

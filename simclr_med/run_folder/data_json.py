@@ -76,7 +76,9 @@ def write_classes(model_dir: str, bags) -> None:
 
 
 def read(model_dir: str) -> dict[str, Any]:
-    """Returns what data.json says; {} of a run that is older than the file, and of weights that were
-    trained elsewhere just what `write_classes` says."""
+    """Returns the content of data.json; {} for a run that is older than the file.
+
+    Of weights that were trained elsewhere it holds only what `write_classes` writes.
+    """
     path = os.path.join(model_dir, FILE)
     return read_json(path) if gfile.exists(path) else {}

@@ -1,6 +1,6 @@
-"""Figures never cost numbers: what cannot be drawn is a warning, and is named in result.json.
+"""A figure that cannot be drawn is a warning, named in result.json; no number depends on it.
 
-And text in figures is shown as it is: no class is read as a formula, and one that the fonts of this
+Text in figures is shown as it is: no class is read as a formula, and one that the fonts of this
 machine cannot write gets a number.
 """
 

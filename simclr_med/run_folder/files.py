@@ -13,7 +13,11 @@ import tensorflow as tf
 
 from simclr_med.run_folder import gfile, leftovers
 
-_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # so a file system says it; folders: SMB
+_UNKNOWN = (
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # of file systems without it; folders: SMB
 
 
 def is_remote(path: str) -> bool:
@@ -62,7 +66,7 @@ def write_atomically(path: str, text: str) -> None:
         gfile.rename(temporary, path, overwrite=True)
     except Exception:
         with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.remove(temporary)  # one attempt: what went wrong is to be told
+            tf.io.gfile.remove(temporary)  # a single attempt: its error is reported
         raise
     sync(os.path.dirname(path) or ".")
 
@@ -91,7 +95,7 @@ def sync(path: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[str]:
-    """Gives a path on a local disk to write a file to, which comes to `path` whole, in the end.
+    """Yields a local path to write a file to, which is then moved to `path`.
 
     For what libraries write that know no remote paths: pictures, arrays, tables. The file's name
     keeps its ending. After an error nothing is left.

@@ -20,7 +20,7 @@ from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 _SECONDS_FOR_A_LOOK = 0.2
 _OF_FIELDS = ("config.json", "simclr_med.json")  # which hold fields of the configuration
 _LOCK, _LOCK_OF_RESULTS, _CLAIM = ".lock", ".lock_results", ".lock_claim"
-# As a file system says it; EBADF: NFS, which locks only what is open for writing.
+# Of file systems without locks; EBADF: NFS, which locks only files open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 
@@ -49,7 +49,7 @@ def read_json(path: str) -> Any:
 
 @contextlib.contextmanager
 def locked(model_dir: str, busy: str = "") -> Iterator[None]:
-    """Holds the folder for one training process; the lock ends with the process, however it ends.
+    """Locks the folder for one training process; the lock ends with the process, however it ends.
 
     A remote folder is made, and cannot be locked, nor can some local ones (Lustre without -o flock):
     two processes that train there are not found out.
@@ -81,7 +81,7 @@ def locked(model_dir: str, busy: str = "") -> Iterator[None]:
         if had is None:
             print(
                 f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
-                "would not be found out: start none."
+                "would not be noticed: do not start one."
             )
         yield
 
@@ -130,7 +130,7 @@ def results_locked(model_dir: str) -> Iterator[None]:
 def is_training(model_dir: str) -> bool:
     """Returns whether a process holds `locked(model_dir)`; needs no right to write there.
 
-    Of a folder that cannot be locked nobody knows: False.
+    False for a folder that cannot be locked.
     """
     return _is_held(model_dir, _LOCK)
 
@@ -153,7 +153,7 @@ def _is_held(folder: str, name: str) -> bool:
 
 
 def _lock(file: IO) -> bool | None:
-    """Returns whether the lock could be had, until the file is closed; None: there are no locks here."""
+    """Returns whether the lock was acquired, until the file is closed; None: locks are not supported."""
     try:
         if filelock.lock_descriptor(file.fileno(), blocking=False):
             return True
@@ -219,7 +219,7 @@ def write_config(
 
 
 def data_order(model_dir: str) -> int | None:
-    """Returns how the seed of the run in a folder decides its batches (`data.training_batches`).
+    """Returns the `data_order` of the run in a folder, see `data.training_batches`.
 
     1 for a run that is older than the record; None if none has begun.
     """
@@ -275,7 +275,7 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
 
 
 def plain(value: Any) -> Any:
-    """Returns `value` as JSON can hold it."""
+    """Returns a value as JSON can represent it: NaN and infinity as None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

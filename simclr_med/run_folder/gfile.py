@@ -1,4 +1,4 @@
-"""tf.io.gfile for files of runs: whatever fails by a passing fault of the storage is tried again.
+"""tf.io.gfile for files of runs: after a transient fault of the storage an operation is tried again.
 
 The names are those of tf.io.gfile. In place of GFile there are whole operations (read, pieces, write,
 append), because a half-read or half-written file cannot be repeated.
@@ -159,7 +159,7 @@ class _Attempts:
         self._number = 0
 
     def again(self) -> bool:
-        """Returns whether this was asked before."""
+        """Returns whether this was called before."""
         self._number += 1
         return self._number > 1
 

@@ -1,7 +1,7 @@
 """Temporary files of a run's folder: named after their process, removed once that is dead.
 
 A name says machine and process, so that two processes never write the same file, whatever machines
-share the folder. On the same machine the process is asked for; of another one nobody can be asked, so
+share the folder. On the same machine the process can be looked up; on another one it cannot, so
 that its files are taken for left over when they have not changed for a day: each is written in minutes.
 """
 
@@ -43,7 +43,7 @@ def temporary(path: str) -> str:
 def remove(folder: str) -> list[str]:
     """Removes from a folder what dead processes left half-written; returns the names.
 
-    What cannot be removed stays: it is in nobody's way.
+    What cannot be removed stays: it does no harm.
     """
     try:
         names = [name.rstrip("/") for name in gfile.listdir(folder)]
@@ -67,7 +67,7 @@ def remove(folder: str) -> list[str]:
 
 
 def _is_dead(named: re.Match | None, path: str) -> bool:
-    """Returns whether nobody writes a temporary file, or folder, any more."""
+    """Returns whether the process that wrote a temporary file or folder has ended."""
     if named and named[1] == _machine() and os.name == "posix":
         return not _is_alive(int(named[2]))
     changed = _changed(path)

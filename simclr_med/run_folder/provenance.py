@@ -1,4 +1,4 @@
-"""With what, where and how long a run was trained and evaluated: sessions.json, config.json, result.json.
+"""Software, hardware and duration of training and evaluation: sessions.json, config.json, result.json.
 
 Host and command may name people: report and model card show neither (`--keep_identifiers` does).
 """
@@ -42,7 +42,7 @@ def software() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Returns {"cpu", "cpus", "memory_gib" (None: unknown), "accelerators": {name: how many}}."""
+    """Returns {"cpu", "cpus", "memory_gib" (None: unknown), "accelerators": {name: number}}."""
     names = [
         tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
         for kind in ("GPU", "TPU")
@@ -57,7 +57,7 @@ def hardware() -> dict[str, Any]:
 
 
 def here(argv: list[str] | None) -> dict[str, Any]:
-    """Returns what did something now: software, hardware, host, command, and when it began."""
+    """Returns the provenance of this process: software, hardware, host, command, and starting time."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {
         "began": now,
@@ -100,7 +100,7 @@ def sessions(folder: str) -> list[dict]:
 
 
 def training_of(folder: str) -> dict[str, Any]:
-    """Returns how a run was trained: {"sessions", "seconds", "killed", "commits"}, {} if nobody knows."""
+    """Returns how a run was trained: {"sessions", "seconds", "killed", "commits"}, {} if unknown."""
     earlier = sessions(folder)
     if not earlier:
         return {}
@@ -113,7 +113,7 @@ def training_of(folder: str) -> dict[str, Any]:
 
 
 def in_words(training: dict[str, Any]) -> str:
-    """Returns "0:12:31 in 2 sessions"; "" if nobody knows."""
+    """Returns "0:12:31 in 2 sessions"; "" if unknown."""
     if not training:
         return ""
     took = str(datetime.timedelta(seconds=round(training["seconds"])))

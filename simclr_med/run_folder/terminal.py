@@ -29,7 +29,7 @@ def say(line: str) -> None:
 
 @printing.result()
 def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
-    """Prints tables: title, columns, and rows of text; the first column names, the others count."""
+    """Prints tables of title, columns and rows of text; the first column is aligned left."""
     out = console()
     for title, columns, rows in tables:
         out.print(table(out, title, columns, rows))

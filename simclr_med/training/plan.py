@@ -64,7 +64,7 @@ def make_plan(
     data_order: int | None = None,
     num_streams: int | None = None,
 ) -> Plan:
-    """Returns the plan of a run; prints what is unusual about it.
+    """Returns the plan of a run; prints a note about anything unusual.
 
     Args:
       config: of the run, its input range settled.
@@ -100,7 +100,7 @@ def make_plan(
         num_streams = 1
     if order != DATA_ORDER:
         print(
-            "Note: this run began with an older version; --seed goes on to mean the same batches"
+            "Note: this run began with an older version; --seed still gives the same batches"
             + (", and differentials are not used." if data_order == 1 else ".")
         )
     return Plan(

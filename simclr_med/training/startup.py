@@ -1,4 +1,4 @@
-"""What a run says of its machines as it starts, what they must be able to see and must have alike."""
+"""What a run prints about its machines as it starts, and what its workers must agree on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
     """Returns what all workers of a run must agree on, {name: value} for `workers.check_same`."""
     metadata = builder.info.metadata or {}
     data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
-    # Also what shapes no weight: who saves when another does not waits for it in vain.
+    # Also flags that shape no weight: a worker that saves waits forever for one that does not.
     flags = {f"--{n}": value for n, value in config.to_dict().items() if n not in _OF_ONE_MACHINE}
     return {
         **flags,

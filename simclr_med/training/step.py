@@ -22,7 +22,7 @@ _AUGMENT = 1  # second word of the seed of device-side augmentation
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What an update changes, and what it needs beside.
+    """The model, its optimizers, and what else an update needs.
 
     Attributes:
       model: built.
@@ -220,7 +220,7 @@ def case_of_image(valid: tf.Tensor, left: tf.Tensor | None) -> dict:
 
 
 def fill_places(images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Returns the cases with their own images again in the places that were empty, [b, V, ...].
+    """Returns the cases with empty places filled by their own images, [b, V, ...].
 
     Where shapes have to be fixed every place passes the encoder: BatchNorm then sees images of the
     cases, some of them twice, and never black ones.

@@ -72,7 +72,7 @@ def train(
         elif config.run.checkpoint:
             classes = kept_classes(config, bags)
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
-        # 4. The folder says what it holds. Not before: weights that were refused must leave no run
+        # 4. The folder gets its config.json. Not before: weights that were refused must leave no run
         # of another configuration behind.
         read_as = plan.data_order, plan.streams.count
         run_folder.write_config(folder, *identity, *read_as, provenance.software())
@@ -98,7 +98,7 @@ def train(
                 saved,
             ):
                 loop.run(plan, strategy, trained, saved, stop)
-        # 7. The picture of how it went.
+        # 7. The curves.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
             title = curves.title(config.method, model_dir)

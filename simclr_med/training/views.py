@@ -1,4 +1,4 @@
-"""views.png: the first batch as the network sees it, with captions; without anybody's name."""
+"""views.png: the first batch as the network sees it, with captions; without identifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that train together: one writes the run's folder, all stop together, none waits for ever."""
+"""Workers that train together: one writes the run's folder, all stop together, none waits forever."""
 
 from __future__ import annotations
 

@@ -428,7 +428,7 @@ def test_leaving_waits_for_the_write_also_after_an_error(tmp_path, blocked_write
 
 
 @pytest.mark.parametrize("ended_by", [None, Interrupted(15), ZeroDivisionError()])
-def test_a_write_that_fails_is_a_sentence(tmp_path, monkeypatch, capsys, ended_by):
+def test_a_write_that_fails_is_an_error_message(tmp_path, monkeypatch, capsys, ended_by):
     model, saved = run_in(tmp_path, steps=(1,))
     model, optimizer = make_model()
 

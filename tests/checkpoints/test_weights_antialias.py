@@ -76,7 +76,7 @@ def test_a_run_of_before_the_field_goes_on_as_it_began(tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(saved))
     config = resolve(Config(), str(folder))
     assert config.augment.antialias == "false"
-    assert "began before --antialias was there" in capsys.readouterr().out
+    assert "began before --antialias existed" in capsys.readouterr().out
     run_folder.check_same_run(str(folder), config, "d", ())
     with pytest.raises(UserError, match="antialias was false, now true"):
         run_folder.check_same_run(str(folder), config.replace(antialias="true"), "d", ())

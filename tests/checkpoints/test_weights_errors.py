@@ -181,7 +181,7 @@ def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
 
 
 def test_missing_files_are_named(saved):
-    assert "there is nothing of that name" in refused(saved / "nowhere")
+    assert "no such file or folder" in refused(saved / "nowhere")
     assert "give one of them, as" in (message := refused(saved / "saved_model"))
     assert str(saved / "saved_model" / "12") in message
     assert str(saved / "saved_model" / "12") in refused(saved)  # its parent, too
@@ -222,9 +222,9 @@ def test_tensorflow_1_is_named(tmp_path):
 
 def test_other_models_and_files_are_refused(tmp_path):
     tf.train.Checkpoint(weight=tf.Variable(1.0)).write(str(tmp_path / "other"))
-    assert "holds variables of no model we know" in refused(tmp_path / "other")
+    assert "holds variables of no known model" in refused(tmp_path / "other")
     (tmp_path / "notes.txt").write_text("hello")
-    assert "a file of 5 bytes that is no kind of weights" in refused(tmp_path / "notes.txt")
+    assert "a file of 5 bytes in no known format of weights" in refused(tmp_path / "notes.txt")
     (tmp_path / "nothing").touch()
     assert "a file of 0 bytes" in refused(tmp_path / "nothing")
 
@@ -234,7 +234,7 @@ def test_other_models_and_files_are_refused(tmp_path):
     [
         (b"PK\3\4", "copy it to a local disk first"),
         (b"\x89HDF\r\n\x1a\n", "copy it to a local disk first"),
-        (b"hello", "a file of 5 bytes that is no kind of weights"),
+        (b"hello", "a file of 5 bytes in no known format of weights"),
     ],
 )
 def test_remote_files_are_refused_by_their_kind(start, words):

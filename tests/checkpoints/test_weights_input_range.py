@@ -127,7 +127,7 @@ def test_a_flag_that_differs_counts_and_is_noted(tmp_path, capsys):
 def test_what_a_run_began_with_stays_even_without_its_weights(tmp_path):
     run_folder(tmp_path, encoder="resnet", input_range="symmetric")
     assert resolved(str(tmp_path), checkpoint="/gone") == "symmetric"
-    with pytest.raises(UserError, match="/gone: there is nothing of that name"):
+    with pytest.raises(UserError, match="/gone: no such file or folder"):
         resolved(str(tmp_path / "new"), checkpoint="/gone")
 
 

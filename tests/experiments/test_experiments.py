@@ -309,14 +309,14 @@ def test_a_judge_has_the_encoder_and_the_machine_of_the_sweep_and_all_else_of_it
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("temperature", "'temperature' names no flag"),
-        ("warmth=1,2", "'warmth=1,2' names no flag"),
-        ("temperature=0.1 temperature=0.2", "'temperature' is there twice"),
+        ("temperature", "'temperature' is not a flag"),
+        ("warmth=1,2", "'warmth=1,2' is not a flag"),
+        ("temperature=0.1 temperature=0.2", "'temperature' is given twice"),
         ("learning_rate=1", "for learning_rate there is --sweep_learning_rates"),
         ("dataset=a,b", "--dataset is the same for all runs"),
         ("temperature=0", "--temperature=0.0 must be above 0"),
-        ("train_batch_size=2.5", "'2.5' is no value of --train_batch_size"),
-        ("use_blur=maybe", "'maybe' is no value of --use_blur"),
+        ("train_batch_size=2.5", "'2.5' is not a value of --train_batch_size"),
+        ("use_blur=maybe", "'maybe' is not a value of --use_blur"),
     ],
 )
 def test_a_mistake_in_the_swept_flags_is_an_error_message(text, words):
@@ -403,15 +403,15 @@ def test_another_selection_metric_uses_the_finished_runs(stand_ins, builder, tmp
     [
         ("", "a number is missing"),
         ("0.1,,1", "a number is missing"),
-        ("0.1;1", "'0.1;1' is no number"),
-        ("0.1,fast", "'fast' is no number. Give numbers separated by commas"),
+        ("0.1;1", "'0.1;1' is not a number"),
+        ("0.1,fast", "'fast' is not a number. Give numbers separated by commas"),
         ("0.1,-1", "--learning_rate=-1.0 must be above 0"),
         ("nan", "--learning_rate=nan must be above 0"),
         ("inf", "--learning_rate=inf must be finite"),
-        ("0.1,1e-1", "0.1 is there twice"),
+        ("0.1,1e-1", "0.1 is given twice"),
     ],
 )
-def test_a_mistake_in_a_grid_is_a_sentence(builder, tmp_path, text, sentence):
+def test_a_mistake_in_a_grid_is_an_error_message(builder, tmp_path, text, sentence):
     with pytest.raises(UserError) as raised:
         sweep.run(SWEEP.replace(sweep_learning_rates=text), builder, str(tmp_path), None, {})
     assert str(raised.value).startswith(f"--sweep_learning_rates={text}: ")

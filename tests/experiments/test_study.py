@@ -197,13 +197,13 @@ def test_the_list_of_jobs_is_what_is_run(stand_ins, builder, tmp_path):
     [
         (
             {"uses": "probe,finetuning"},
-            "--uses=probe,finetuning: 'finetuning' is no use. Give one or",
+            "--uses=probe,finetuning: 'finetuning' is not a use. Give one or",
         ),
-        ({"uses": ""}, "--uses=: nothing is named"),
+        ({"uses": ""}, "--uses=: none is given"),
         ({"sweep_train_steps": "10,2.5"}, "--sweep_train_steps=10,2.5: 2.5 is not a whole number"),
         ({"sweep_train_steps": "0"}, "0 is not a whole number, at least 1"),
         ({"sweep_label_fraction": "2"}, "--sweep_label_fraction=2: --label_fraction=2.0 must be"),
-        ({"label_fractions": "0.1,x"}, "'x' is no number"),
+        ({"label_fractions": "0.1,x"}, "'x' is not a number"),
     ],
 )
 def test_a_mistake_in_the_plan_is_an_error_message(change, words):
@@ -497,7 +497,7 @@ def test_of_a_pretraining_the_last_checkpoint_is_kept(tmp_path):
     for step in (1, 2, 3):
         manager.save(step)
     before = study.runs._weights(str(tmp_path))
-    study.runs.remove_weights(str(tmp_path), but_the_last=True)
+    study.runs.remove_weights(str(tmp_path), keep_last=True)
     left = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
     assert left == ["ckpt-3.index"] and study.runs._weights(str(tmp_path)) == before
 

@@ -207,7 +207,7 @@ def test_only_worker_0_writes(undisturbed):
 
 
 @pytest.mark.parametrize("index", range(len(DISTURBANCES)))
-def test_all_stop_within_a_minute_with_a_sentence(world, disturbed, index):
+def test_all_stop_within_a_minute_with_a_message(world, disturbed, index):
     number, victim, codes = DISTURBANCES[index]
     assert disturbed[1][index][0] == codes
     assert world.seconds[index] < 60  # not a measure of speed: what was promised

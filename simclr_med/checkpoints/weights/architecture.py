@@ -50,7 +50,7 @@ class Architecture:
         return (self.depth or 50) < 50
 
     def flags(self, configured: Architecture) -> str:
-        """Returns the flags that make this encoder, coming from the configured one."""
+        """Returns the flags that turn the configured encoder into this one."""
         parts = [f"--encoder={self.family}"] * (self.family not in (None, configured.family))
         parts += [f"--resnet_depth={self.depth}", f"--width_multiplier={self.width}"]
         for name in ("sk_ratio", "se_ratio"):
@@ -65,7 +65,7 @@ class Architecture:
 def architecture(
     shapes: Shapes, family: str | None, pooled_shortcuts: bool = False
 ) -> Architecture | None:
-    """Returns the encoder that has these variables; None if they are those of no ResNet.
+    """Returns the encoder that has these variables; None if they are not those of a ResNet.
 
     Args:
       shapes: {name below our `Model`: shape}.

@@ -3,7 +3,7 @@
 Names of google-research/big_transfer: root_block/standardized_conv2d/kernel,
 block1/unit01/a/group_norm/gamma, ..., below any prefix. REMEDIS (medical-ai-research-foundations)
 wraps BiT's hub modules and feeds them 2x - 1, so its SavedModels should have these names too; its
-weights are behind an agreement, and nobody here has seen one.
+weights require an agreement, and have not been tried here.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _plain(name: str) -> str:
 
 
 def _translate(name: str) -> str | None:
-    """Returns our name of a variable; None where it is of no BiT."""
+    """Returns the name in `Model` of a variable; None where it does not belong to a BiT."""
     if name == _ROOT:
         return "encoder/stem/conv/kernel"
     if match := re.fullmatch(r"group_norm/(gamma|beta)", name):
@@ -90,7 +90,7 @@ def _translate(name: str) -> str | None:
 
 
 def open_npz(path: str) -> Weights:
-    """Returns what a BiT .npz holds. Shapes come from the headers; arrays are read when asked for.
+    """Returns the content of a BiT .npz; shapes come from the headers, arrays are read on demand.
 
     Raises:
       UserError: no BiT, pickled objects (which are code, and never run), or a damaged file.

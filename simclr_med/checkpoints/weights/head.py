@@ -1,4 +1,4 @@
-"""The supervised head of a file of weights, for --keep_head: checked, and read as our model's."""
+"""The supervised head of a file of weights, for --keep_head: checked, and read as that of `Model`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED = 4  # names of classes in a message
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """What a head is to tell apart.
+    """The classes of a head.
 
     Attributes:
       names: of the classes, or labels, in the order of the logits.
@@ -72,7 +72,7 @@ def entries(model, weights: Weights, classes: Classes, projection: list[str]) ->
 
 
 def _find(weights: Weights, part: str) -> Entry | None:
-    """Returns the head's kernel or bias, whatever layer of it the file names."""
+    """Returns the head's kernel or bias, whichever layer the file stores it in."""
     names = (f"{HEAD}dense/{part}", f"{HEAD}{part}")
     return next((weights.entries[name] for name in names if name in weights.entries), None)
 

@@ -1,4 +1,4 @@
-"""Which weights a run began with, so that they are known again: a digest beside the run."""
+"""A digest of the weights a run began with, stored beside the run to recognise them later."""
 
 from __future__ import annotations
 
@@ -41,6 +41,6 @@ def write(model_dir: str, model, checkpoint: str) -> None:
 
 
 def read(model_dir: str) -> str | None:
-    """Returns the digest of what a run began with; None of one that kept none."""
+    """Returns the digest of the weights a run began with; None if the run stored none."""
     path = os.path.join(model_dir, FILE)
     return read_json(path)["encoder_sha256"] if gfile.exists(path) else None

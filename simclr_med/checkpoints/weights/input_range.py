@@ -1,4 +1,4 @@
-"""How a run's encoder is shown images: by the flags, else as its weights were, else as is usual.
+"""How an encoder's input is made: by the flags, else as for its weights, else by the default.
 
 `input_range` (the scale of pixels) and `antialias` (how windows are reduced, augment/resize.py).
 """
@@ -54,7 +54,7 @@ def _antialias_of_run(config: Config, saved: dict, model_dir: str) -> Config:
         return config
     if "antialias" not in saved:
         print(
-            f"Note: {model_dir} began before --antialias was there, with images reduced without a "
+            f"Note: {model_dir} began before --antialias existed, with images reduced without a "
             "low-pass filter, and goes on so. A new run has one."
         )
     return config.replace(antialias=saved.get("antialias", OF_OLDER_RUNS["antialias"]))

@@ -20,7 +20,7 @@ _LAYER = re.compile(r"conv(\d+)(?:_block(\d+)_(\d))?_(conv|bn)")
 
 
 def open_h5(path: str) -> Weights:
-    """Returns what an .h5 of Keras applications holds; arrays are read when asked for.
+    """Returns the content of an .h5 of Keras applications; arrays are read on demand.
 
     Raises:
       UserError: another model, another layout of HDF5, or a damaged file.
@@ -77,7 +77,7 @@ def _check_kind(path: str, layers: set[str], num_arrays: int) -> None:
 
 
 def _translate(layer: str, part: str) -> str | None:
-    """Returns our name of an array; None where our models have no such thing."""
+    """Returns the name in `Model` of an array; None where `Model` has no such variable."""
     match = _LAYER.fullmatch(layer)
     if match is None:
         return f"{HEAD}{part}" if layer in ("predictions", "probs") else None

@@ -1,5 +1,6 @@
 """Starts a model from weights: the whole encoder or nothing, the projection head where it fits; the
-head that classifies only when it is asked for, and then it must fit too."""
+classification head only on request, and then it must fit too.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def load(model: Model, weights: str | Weights, classes: head.Classes | None = No
         entries |= {name: weights.entries[name] for name in projection}
     if classes:
         entries |= head.entries(model, weights, classes, differing)
-    # All are read before anything changes, and once more below: but one at a time is in memory.
+    # All are read before anything changes, and again below, so that only one is in memory at a time.
     _check_values(weights.path, entries)
     for name, entry in entries.items():
         variables[name].assign(entry.read())

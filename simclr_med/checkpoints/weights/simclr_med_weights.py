@@ -1,4 +1,4 @@
-"""What a run or an export of simclr_med says about its own weights, in a file beside them."""
+"""The description of its weights that a run or an export of simclr_med stores beside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simclr_med.run_folder.files import is_remote
 
 @dataclasses.dataclass(frozen=True)
 class WeightsInfo:
-    """What a file says of weights, None where it does not.
+    """The description of weights in a file; None where it says nothing.
 
     Attributes:
       encoder: family.
@@ -40,7 +40,7 @@ class WeightsInfo:
 
 
 def info_beside(path: str, prefix: str) -> WeightsInfo:
-    """Returns what config.json of a run, or simclr_med.json of an export, says.
+    """Returns the description in config.json of a run, or in simclr_med.json of an export.
 
     Args:
       path: as the user gave it: a run's folder, a checkpoint's prefix, or a SavedModel.
@@ -69,7 +69,10 @@ def json_of(file: str) -> Any:
 
 
 def _parse(values: Any, folder: str) -> WeightsInfo | None:
-    """Returns what our own file says; None of one that others wrote (config.json is a usual name)."""
+    """Returns the description in a file of simclr_med; None for a file of another tool.
+
+    config.json is a common name.
+    """
     if not isinstance(values, dict) or "resnet_depth" not in values:
         return None
     encoder = values.get("encoder", "resnet")  # a run older than the field
