@@ -195,10 +195,10 @@ def sum_over_replicas(x: tf.Tensor) -> tf.Tensor:
     """Returns the sum of `x` over the replicas; gradients flow through."""
     if num_replicas() == 1:
         return x
-    several_workers = isinstance(
+    multi_worker = isinstance(
         tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
     )
-    if x.dtype == tf.int32 and several_workers:  # which TensorFlow cannot do between GPUs
+    if x.dtype == tf.int32 and multi_worker:  # which TensorFlow cannot do between GPUs
         return tf.cast(sum_over_replicas(tf.cast(x, tf.int64)), tf.int32)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 

@@ -60,12 +60,12 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     whole: list[str] = []
     num_damaged = 0
     for prefix in reversed(prefixes):
-        wrong = find_damage(prefix)
-        if wrong is None:
+        damage = find_damage(prefix)
+        if damage is None:
             whole.insert(0, prefix)
         elif exists(prefix):
             num_damaged += 1
-            print(f"Warning: checkpoint {prefix} is damaged ({wrong}); it is passed over.")
+            print(f"Warning: checkpoint {prefix} is damaged ({damage}); it is passed over.")
         if len(whole) == at_most:
             break
     if whole or not prefixes:

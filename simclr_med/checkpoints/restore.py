@@ -19,9 +19,9 @@ def restore(model, checkpoint: str) -> None:
       CheckpointGone: its run has removed it.
       UserError: it is damaged, or variables of the model are missing in it.
     """
-    wrong = files.find_damage(checkpoint)
+    damage = files.find_damage(checkpoint)
     unfit: Exception | None = None
-    if not wrong:
+    if not damage:
         try:
             status = reading.restore(tf.train.Checkpoint(model=model), checkpoint)
             status.assert_existing_objects_matched().expect_partial()
@@ -33,8 +33,8 @@ def restore(model, checkpoint: str) -> None:
             f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
             "on and keeps the newest. Give the same command again: there are newer ones."
         )
-    if wrong:
-        raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
+    if damage:
+        raise UserError(f"Checkpoint {checkpoint} is damaged: {damage}. Put back a copy of it.")
     raise UserError(
         f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
         "Use the --model_dir as its run left it."

@@ -141,8 +141,8 @@ class RunCheckpoints:
                 raise
             raise UserError(
                 f"A checkpoint could not be written to {self.model_dir} "
-                f"({first_line(error)}); {_last_good(self._latest)}. See that there "
-                "is room and that you may write there, then give the same command again."
+                f"({first_line(error)}); {_last_good(self._latest)}. Check that there "
+                "is space and that you may write there, then give the same command again."
             ) from error
 
     def _write(self, copy: tf.train.Checkpoint, prefix: str) -> None:

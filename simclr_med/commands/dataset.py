@@ -27,6 +27,9 @@ def run(invocation: Invocation) -> int:
 
     Returns:
       The exit code: 1 where `verify` found problems.
+
+    Raises:
+      UserError: the dataset cannot be prepared, or --mode=verify does not support it.
     """
     config = invocation.config
     builder = prepare(config)

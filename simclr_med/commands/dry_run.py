@@ -35,7 +35,7 @@ def run(invocation: Invocation) -> int:
     Raises:
       UserError: a mistake that the command would find before its first step.
     """
-    began = time.time()
+    start_time = time.time()
     of_study: dict[str, Config] = {}
     if invocation.repeats or invocation.folds or invocation.mode in EXPERIMENTS:
         of_study, builder, model_dir, strategy = experiments.set_up(invocation)
@@ -51,7 +51,7 @@ def run(invocation: Invocation) -> int:
         arms_forecast.show(plan, jobs, model_dir, strategy)
         return 0
     cases, lengths = Cases(), Lengths(strategy.num_replicas_in_sync)
-    forecast_tables.show_data(jobs, cases, began)
+    forecast_tables.show_data(jobs, cases, start_time)
     kinds = []
     for title, of_kind in forecast_jobs.group([job for job in jobs if not job.encoder]).items():
         print(f"\nMeasuring {title}: {WARM_UP} + {MEASURED} steps in memory ...", flush=True)

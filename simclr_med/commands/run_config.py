@@ -144,7 +144,11 @@ def works_on_run(given: dict, mode: str) -> bool:
 
 
 def config_of_weights(given: dict) -> Config:
-    """Returns the configuration to evaluate --checkpoint with its head: that of a fine-tuning."""
+    """Returns the configuration to evaluate --checkpoint with its head: that of a fine-tuning.
+
+    Raises:
+      UserError: --train_mode is not finetune.
+    """
     if given.get("train_mode", "finetune") != "finetune":
         raise UserError(
             f"--train_mode={given['train_mode']}: --mode=eval with --keep_head evaluates --checkpoint "
@@ -284,7 +288,11 @@ def default_model_dir(config: Config, dataset: str) -> str:
 
 
 def check_not_both(given: dict) -> None:
-    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own."""
+    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own.
+
+    Raises:
+      UserError: both are given.
+    """
     model_dir = given.get("model_dir")
     holds_run = model_dir and _exists(os.path.join(model_dir, "config.json"))
     if given.get("checkpoint") and holds_run:

@@ -140,7 +140,7 @@ def open_split(
         return as_bags(builder.as_dataset(split=tfds_split, **options))
 
     with_shares = "label_weights" in read and not by_patient
-    how = Reading(projection, by_patient, policy, has_label, keys, with_shares)
+    case_reading = Reading(projection, by_patient, policy, has_label, keys, with_shares)
     counts = _count(builder, split, split_info, projection)
     if not counts["bags"]:
         raise UserError(
@@ -163,7 +163,7 @@ def open_split(
         ),
         known=Known(
             read_split,
-            lambda: known.read(Prepared(builder), tfds_split, how),
+            lambda: known.read(Prepared(builder), tfds_split, case_reading),
             {**case_index.identity(builder), "projection": projection, "by_patient": by_patient},
         ),
     )

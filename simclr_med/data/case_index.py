@@ -97,9 +97,9 @@ def _read(prepared: Prepared, split: str) -> pa.Table:
                 return table
             why = f"{path} is of other data"
         print(f"Note: {why}: the records are read in its place.", flush=True)
-    began = time.monotonic()
+    start = time.monotonic()
     table = _from_records(builder, split)
-    if (took := time.monotonic() - began) > _LONG:
+    if (took := time.monotonic() - start) > _LONG:
         print(
             f"Note: {took:.0f} s went into reading the ids and labels of {table.num_rows:,} cases of "
             f"split '{split}' ({why}); --mode=build writes one beside the data.",

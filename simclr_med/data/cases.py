@@ -51,37 +51,37 @@ def count_multi(bags: Bags) -> int:
     return int(sizes.reduce(0, lambda total, size: total + tf.cast(size > 1, tf.int32)))
 
 
-def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
+def with_classes(cases: Cases, in_data: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
     """Returns cases of other data with their labels numbered as a fine-tuned head has them.
 
     A class that the head does not know becomes "Other" where the head has that. Of several labels,
     one that the data lacks is unknown.
 
     Args:
-      cases: labelled with `there`.
-      there: class names, or labels, of the data.
+      cases: labelled with `in_data`.
+      in_data: class names, or labels, of the data.
       trained: those of the head.
 
     Raises:
       UserError: a class or label that the head does not know.
     """
-    if there == trained:
+    if in_data == trained:
         return cases
     multilabel = cases.labels.ndim == 2
-    unknown = [name for name in there if name not in trained]
-    if (unknown and (multilabel or "Other" not in trained)) or not set(there) & set(trained):
+    unknown = [name for name in in_data if name not in trained]
+    if (unknown and (multilabel or "Other" not in trained)) or not set(in_data) & set(trained):
         raise UserError(
             f"The run was fine-tuned for {', '.join(trained)}; the data has "
-            f"{', '.join(there) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
+            f"{', '.join(in_data) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
             "scored. Rename labels in its manifest; for chest X-rays --label_set=chexpert5 gives "
             "both datasets the same labels."
         )
     if multilabel:
         labels = np.full((len(cases.labels), len(trained)), np.nan, cases.labels.dtype)
-        labels[:, [trained.index(name) for name in there]] = cases.labels
+        labels[:, [trained.index(name) for name in in_data]] = cases.labels
     else:
         other = trained.index("Other") if "Other" in trained else -1
-        number = [trained.index(name) if name in trained else other for name in there]
+        number = [trained.index(name) if name in trained else other for name in in_data]
         labels = np.append(number, -1)[cases.labels]  # the last for "no label", -1
     differential = None
     if cases.differential is not None:

@@ -105,7 +105,7 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
     """
     table = _table(prepared, tfds_split)
     size, kept = _sizes(table, reading.projection)
-    some = size > 0
+    nonempty = size > 0
     ids = _texts(table["bag_id" if "bag_id" in table.column_names else "tfds_id"])
     patients = _texts(table["patient_id"]) if "patient_id" in table.column_names else ids
     labels = _labels(table, reading)
@@ -119,7 +119,7 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
         },
         differential=_differential(table, labels) if reading.weights else None,
     )
-    cases = cases if some.all() else cases.of(some)
+    cases = cases if nonempty.all() else cases.of(nonempty)
     cases = _by_patient(cases) if reading.by_patient else cases
     fixed = [cases.ids, cases.patients, cases.labels, cases.num_images, *cases.metadata.values()]
     for values in fixed + ([] if cases.differential is None else [cases.differential]):
@@ -155,8 +155,8 @@ def _sizes(table: pa.Table, projection: str) -> tuple[np.ndarray, np.ndarray | N
     """Returns the images of each example, int [n], and which of all images are kept; None: all."""
     if projection == "all":
         return table["num_images"].to_numpy(), None
-    offsets, there = _ragged(table["views"])
-    kept = there == projection
+    offsets, projections = _ragged(table["views"])
+    kept = projections == projection
     before = np.concatenate([[0], np.cumsum(kept)])
     return before[offsets[1:]] - before[offsets[:-1]], kept
 

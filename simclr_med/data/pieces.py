@@ -76,11 +76,11 @@ def pieces_of_split(
 
     def first_records() -> np.ndarray:  # of the bags
         counted = records()
-        there = np.flatnonzero(counted.sizes)
+        nonempty = np.flatnonzero(counted.sizes)
         if not by_patient:
-            return there
-        patients = counted.patients[there]
-        return there[np.append(True, patients[1:] != patients[:-1])]
+            return nonempty
+        patients = counted.patients[nonempty]
+        return nonempty[np.append(True, patients[1:] != patients[:-1])]
 
     def starts() -> np.ndarray:
         return np.append(first_records(), files[-1])

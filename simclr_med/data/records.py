@@ -88,9 +88,9 @@ def record_reader(
 
     def read(first, last):
         begin, end = tf.maximum(starts[:-1], first), tf.minimum(starts[1:], last)  # [F]
-        there = tf.where(end > begin)[:, 0]
+        nonempty = tf.where(end > begin)[:, 0]
         of_files = (paths, names, skips + begin - starts[:-1], end - begin)
-        selected = tuple(tf.gather(column, there) for column in of_files)
+        selected = tuple(tf.gather(column, nonempty) for column in of_files)
         return tf.data.Dataset.from_tensor_slices(selected).flat_map(of_file)
 
     return read

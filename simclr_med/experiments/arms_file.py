@@ -288,8 +288,8 @@ def _check_references(paths: str, content: Content) -> None:
 
     def need(where: str, section: str, name: str) -> None:
         if name not in content[section]:
-            there = ", ".join(content[section]) or "none"
-            raise UserError(f"--arms={paths}: {where}: no [{section}.{name}]; there are {there}.")
+            names = ", ".join(content[section]) or "none"
+            raise UserError(f"--arms={paths}: {where}: no [{section}.{name}]; there are {names}.")
 
     for key, arm in content["arms"].items():
         where = f"[arms.{key}]"

@@ -178,11 +178,11 @@ def _measured(jobs: list[Job], strategy) -> tuple[float, str]:
     what = f"{study_plan.architecture(config)}, {config.augment.image_size} px, batch {batch}"
     print(f"\nMeasuring {what} ...", flush=True)
     try:
-        shown = rehearse(config, job.builder, None, strategy)
+        rehearsal = rehearse(config, job.builder, None, strategy)
     finally:
         runs.forget_models()
-    operations = _PASSES * shown.images_per_step * cost(job)
-    return shown.seconds_per_step / operations, study_plan.architecture(config)
+    operations = _PASSES * rehearsal.images_per_step * cost(job)
+    return rehearsal.seconds_per_step / operations, study_plan.architecture(config)
 
 
 def _show_work(work: dict[tuple[str, str], list[float]], seconds_per_operation: float) -> None:

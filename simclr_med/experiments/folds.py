@@ -119,11 +119,11 @@ def _say_what_is_left_out(config: Config, builder) -> None:
             f"In each fold, 1 in {inner.of} of the other patients is not trained on but chooses the "
             f"checkpoint (--selection_split={inner.name})."
         )
-    if left := sum(sizes.values()) - bags.num_bags:
-        there = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    if num_left_out := sum(sizes.values()) - bags.num_bags:
+        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         print(
-            f"Note: {left:,} of the {sum(sizes.values()):,} cases are in no fold (there are {there}). "
-            "--train_split=all divides all of them."
+            f"Note: {num_left_out:,} of the {sum(sizes.values()):,} cases are in no fold (there are "
+            f"{listed}). --train_split=all divides all of them."
         )
 
 
@@ -188,9 +188,9 @@ def _patients(results: list[dict], other_folds: str) -> dict:
     for result in results:
         for row in result["patients"]["in_common"]:
             # Its own split has another name in each fold; that of an earlier pretraining does not.
-            its = row["with"] in ("training", "probe", "selection")
-            its = its or row["split"] == result["train_split"]
-            row = {**row, "split": other_folds} if its else row
+            is_own = row["with"] in ("training", "probe", "selection")
+            is_own = is_own or row["split"] == result["train_split"]
+            row = {**row, "split": other_folds} if is_own else row
             key = row["with"], row["dataset"], row["split"]
             seen = rows.get(key)
             if seen is None:

@@ -32,25 +32,25 @@ _CALIBRATED = 4096  # images at most that set BatchNorm's statistics, see evalua
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The runs whose steps cost the same, and what one of them showed.
+    """The runs whose steps cost the same, and the rehearsal of one of them.
 
     Attributes:
       title: in words.
       jobs: its runs.
       states: of these runs.
-      shown: what one of them showed.
+      rehearsal: of one of them.
     """
 
     title: str
     jobs: list[Job]
     states: list[State]
-    shown: Rehearsal
+    rehearsal: Rehearsal
 
     @property
     def host_bytes(self) -> int | None:
         """By MEMORY_RULE; None where the system does not say what was resident."""
-        resident = self.shown.host_bytes
-        return None if resident is None else resident + self.shown.state_bytes
+        resident = self.rehearsal.host_bytes
+        return None if resident is None else resident + self.rehearsal.state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +93,12 @@ def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
     start = config.run.checkpoint
     if start and _is_below(start, model_dir) and not checkpoint_files.list_prefixes(start):
         config = config.replace(checkpoint=None)
-    begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
+    has_begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
     try:
-        shown = rehearse(config, job.builder, folder if begun else None, strategy)
+        rehearsal = rehearse(config, job.builder, folder if has_begun else None, strategy)
     finally:
         runs.forget_models()
-    return Kind(title, jobs, states, shown)
+    return Kind(title, jobs, states, rehearsal)
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -132,7 +132,7 @@ def rows(
         for what, part in parts.items():
             unfinished = [(job, state.step) for job, state in part if not state.finished]
             of_part = [
-                (_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in unfinished
+                (_seconds(*run, kind.rehearsal, lengths, cases, fits), run[0]) for run in unfinished
             ]
             table.append(
                 Row(
@@ -140,33 +140,33 @@ def rows(
                     len(part),
                     len(part) - len(unfinished),
                     sum(seconds for seconds, _ in of_part),
-                    sum(_disk(job, kind.shown, lengths) for _, job in of_part),
+                    sum(_disk(job, kind.rehearsal, lengths) for _, job in of_part),
                 )
             )
     if probes:
         left_probes = [job for job in probes if not state_of(job, model_dir).finished]
         encoders = {job.encoder: job for job in left_probes}  # one pass serves all of an encoder
-        shown = kinds[-1].shown
-        seconds = sum(_seconds_of_features(job, shown, cases) for job in encoders.values())
-        seconds += sum(fits.seconds(job, shown.num_features) for job in left_probes)
+        rehearsal = kinds[-1].rehearsal
+        seconds = sum(_seconds_of_features(job, rehearsal, cases) for job in encoders.values())
+        seconds += sum(fits.seconds(job, rehearsal.num_features) for job in left_probes)
         done = len(probes) - len(left_probes)
         table.append(Row("probes of frozen features", len(probes), done, seconds, 0))
     return table
 
 
-def seconds_per_image(shown: Rehearsal) -> float:
+def seconds_per_image(rehearsal: Rehearsal) -> float:
     """Returns the time of a forward pass of an image, by EVALUATION_RULE."""
-    return shown.seconds_per_step / shown.images_per_step / 3
+    return rehearsal.seconds_per_step / rehearsal.images_per_step / 3
 
 
 def _seconds(
-    job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
+    job: Job, step: int, rehearsal: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
 ) -> float:
     """Returns the time that a run takes from a step on, with its evaluations."""
     config, data, total = job.config, job.config.data, lengths.steps(job)
     seconds, images, starts, num_fits = 0.0, 0.0, 0, 0
     if step < total:
-        seconds, starts = (total - step) * shown.seconds_per_step, 1
+        seconds, starts = (total - step) * rehearsal.seconds_per_step, 1
     if step == 0 and config.train.init_head == "probe":
         images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
         starts, num_fits = starts + 1, 1
@@ -177,7 +177,7 @@ def _seconds(
         evaluated = cases.seen(config, job.builder, data.eval_split)
         starts += (config.run.keep_hub_module_max > 0) + job.pictures
         if config.run.train_mode == "finetune":
-            candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+            candidates = min(config.run.keep_checkpoint_max, _saves(job, rehearsal, lengths))
             images += evaluated
             images += candidates * cases.seen(config, job.builder, data.selection_split)
             starts += 1
@@ -186,35 +186,35 @@ def _seconds(
             encoders = 2 + bool(config.run.checkpoint)
             images += encoders * (evaluated + of_train) + min(_CALIBRATED, of_train)
             starts, num_fits = starts + encoders, num_fits + encoders
-    seconds += starts * shown.start_seconds + images * seconds_per_image(shown)
-    return seconds + (num_fits * fits.seconds(job, shown.num_features) if num_fits else 0.0)
+    seconds += starts * rehearsal.start_seconds + images * seconds_per_image(rehearsal)
+    return seconds + (num_fits * fits.seconds(job, rehearsal.num_features) if num_fits else 0.0)
 
 
-def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
+def _seconds_of_features(job: Job, rehearsal: Rehearsal, cases: Cases) -> float:
     """Returns the time of a pass over all that the probes of an encoder see."""
     config, data = job.config, job.config.data
     splits = (data.train_split, data.selection_split, data.eval_split)
     images = sum(cases.seen(config, job.builder, split) for split in splits)
     for elsewhere, builder in job.elsewhere:
         images += cases.seen(elsewhere, builder, elsewhere.data.eval_split)
-    return shown.start_seconds + images * seconds_per_image(shown)
+    return rehearsal.start_seconds + images * seconds_per_image(rehearsal)
 
 
-def _saves(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+def _saves(job: Job, rehearsal: Rehearsal, lengths: Lengths) -> int:
     """Returns how many checkpoints a run makes, as `train` does."""
     run = job.config.run
-    epoch = round(shown.plan.num_examples / job.config.train.train_batch_size)
+    epoch = round(rehearsal.plan.num_examples / job.config.train.train_batch_size)
     every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
     return math.ceil(lengths.steps(job) / every)
 
 
-def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+def _disk(job: Job, rehearsal: Rehearsal, lengths: Lengths) -> int:
     """Returns what checkpoints and SavedModels of a run take when it is done, bytes."""
     run = job.config.run
-    num_checkpoints = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
+    num_checkpoints = min(_saves(job, rehearsal, lengths), run.keep_checkpoint_max)
     num_checkpoints = num_checkpoints if job.keeps is None else min(job.keeps, num_checkpoints)
     saved_models = min(1, run.keep_hub_module_max) * job.evaluated
-    return num_checkpoints * shown.state_bytes + saved_models * shown.encoder_bytes
+    return num_checkpoints * rehearsal.state_bytes + saved_models * rehearsal.encoder_bytes
 
 
 def check_folder(model_dir: str) -> None:

@@ -35,13 +35,13 @@ class Lengths:
         """Returns the number of steps of a whole run."""
         if job.config.train.train_steps:
             return job.config.train.train_steps
-        alike = job.config.replace(
+        key_config = job.config.replace(
             checkpoint=None, learning_rate=1.0, weight_decay=0.0, eval_name=None, keep_head=False
         )
-        key = (data_json.name_of(job.builder), *alike.to_dict().items())
+        key = (data_json.name_of(job.builder), *key_config.to_dict().items())
         if key not in self._known:
             with contextlib.redirect_stdout(io.StringIO()):  # its notes are the run's to print
-                plan = make_plan(alike, job.builder, self._num_replicas)
+                plan = make_plan(key_config, job.builder, self._num_replicas)
             self._known[key] = plan.total_steps
         return self._known[key]
 
@@ -107,19 +107,19 @@ class Fits:
             return 0.0
         key = data_json.name_of(job.builder), data.train_split, num_features
         if key not in self._per_case:
-            some = np.random.default_rng(0).permutation(labelled)[:_FITTED]
-            self._per_case[key] = _time_of_fit(read, some, num_features) / len(some)
+            sample = np.random.default_rng(0).permutation(labelled)[:_FITTED]
+            self._per_case[key] = _time_of_fit(read, sample, num_features) / len(sample)
         return self._per_case[key] * len(labelled) * data.label_fraction
 
 
-def _time_of_fit(read: data_cases.Cases, some: np.ndarray, num_features: int) -> float:
+def _time_of_fit(read: data_cases.Cases, sample: np.ndarray, num_features: int) -> float:
     """Returns the seconds of a linear probe of random features with the labels of some cases, [n]."""
     rng = np.random.default_rng(0)
     directions = np.linalg.qr(rng.standard_normal((num_features, num_features)))[0]
     scales = 1 / np.arange(1, num_features + 1)
-    features = rng.standard_normal((len(some), num_features)) * scales @ directions
-    labels, patients = read.labels[some], read.patients[some]
-    began = time.monotonic()
+    features = rng.standard_normal((len(sample), num_features)) * scales @ directions
+    labels, patients = read.labels[sample], read.patients[sample]
+    start = time.monotonic()
     num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
     linear_probe.fit_predict_proba(features, labels, patients, features[:1], num_classes, 0)
-    return time.monotonic() - began
+    return time.monotonic() - start

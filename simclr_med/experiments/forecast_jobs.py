@@ -106,12 +106,14 @@ def group(jobs: list[Job]) -> dict[str, list[Job]]:
     titles = [_TITLES[of_kind[0].config.method] for of_kind in groups]
     kinds = {}
     for title, of_kind in zip(titles, groups, strict=True):
-        alike = [g[0].config.to_dict() for t, g in zip(titles, groups, strict=True) if t == title]
+        same_title = [
+            g[0].config.to_dict() for t, g in zip(titles, groups, strict=True) if t == title
+        ]
         own = of_kind[0].config.to_dict()
         differing = [
             f"--{name}={value}"
             for name, value in own.items()
-            if name not in _SAME_COST and any(other[name] != value for other in alike)
+            if name not in _SAME_COST and any(other[name] != value for other in same_title)
         ]
         kinds[title + (f" ({', '.join(differing)})" if differing else "")] = of_kind
     return kinds

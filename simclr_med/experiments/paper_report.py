@@ -136,13 +136,13 @@ def _figures(study: dict) -> list[str]:
     parts = []
     for figure in study["layout"]["figures"]:
         lacks = _lacks(study, figure)
-        shown = (
+        image = (
             f"![{figure['title']}]({figure['file']})" if lacks is None else f"Not drawn: {lacks}"
         )
-        parts += [f"## {figure['title']}", shown]
+        parts += [f"## {figure['title']}", image]
         names = {study["layout"]["arms"][key]["name"] for key in figure["arms"]}
-        if gone := sorted(names - {arm["name"] for arm in study["arms"]}):
-            parts.append(f"Left out: {'; '.join(gone)}.")
+        if missing := sorted(names - {arm["name"] for arm in study["arms"]}):
+            parts.append(f"Left out: {'; '.join(missing)}.")
     return parts
 
 

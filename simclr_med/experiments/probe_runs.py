@@ -112,24 +112,24 @@ def _make(missing: list[tuple[Job, EvalSet]], builder, model_dir: str, strategy)
     if split := config.data.selection_split:
         bags = open_bags(config, builder, split)
         selected = _Cases(read_cases(bags, 0), encode(bags))
-    seen: dict[str, _Cases] = {}
+    cases_of_set: dict[str, _Cases] = {}
     for _, eval_set in missing:
-        if eval_set.name not in seen:
-            seen[eval_set.name] = _cases_of(eval_set, train.class_names, encode)
+        if eval_set.name not in cases_of_set:
+            cases_of_set[eval_set.name] = _cases_of(eval_set, train.class_names, encode)
     results: dict[str, dict[str, dict]] = {}
     for job in dict.fromkeys(job for job, _ in missing):
         eval_sets = [eval_set for other, eval_set in missing if other == job]
         probe = _Probe(job.config, train, of_train)
         scored = [
             *([selected] if selected else []),
-            *(seen[eval_set.name] for eval_set in eval_sets),
+            *(cases_of_set[eval_set.name] for eval_set in eval_sets),
         ]
         scores = probe.scores([cases.features for cases in scored])
         value = probe.selection_value(selected.cases, scores.pop(0)) if selected else None
         for eval_set, case_scores in zip(eval_sets, scores, strict=True):
             result = {**probe.facts(), "encoders": facts, "selection": value}
             folder = os.path.join(model_dir, job.folder)
-            _write(folder, eval_set, result, seen[eval_set.name].cases, case_scores, probe)
+            _write(folder, eval_set, result, cases_of_set[eval_set.name].cases, case_scores, probe)
             _note(folder, eval_set, _made_of(job, eval_set, builder))
             # As a stored one: NaN is None.
             path = os.path.join(folder, f"result{eval_set.config.eval.suffix}.json")

@@ -137,8 +137,8 @@ def stored_result(
         return None
     config = input_range.resolve(config, model_dir)
     saved, record = run_folder.read_json(config_path), _read(model_dir)
-    began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
-    if began and began == now and saved.get("checkpoint") != config.run.checkpoint:
+    initial, now = record.get("initial_weights"), _weights(config.run.checkpoint)
+    if initial and initial == now and saved.get("checkpoint") != config.run.checkpoint:
         # The same weights elsewhere: an experiment was moved.
         here = {"checkpoint": config.run.checkpoint, "model_dir": model_dir}
         if read_only:
@@ -147,7 +147,7 @@ def stored_result(
             run_folder.write_json(config_path, {**saved, **here})
     class_names = tuple(saved.get("class_names", ()))
     run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
-    if began and now and began != now:
+    if initial and now and initial != now:
         raise UserError(
             f"{model_dir} holds a run that began with other weights than "
             f"--checkpoint={config.run.checkpoint} has now. Use another --model_dir, or remove that "
@@ -289,8 +289,8 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     if predictions is None:
         return result
     # By its name: the folder may have been moved.
-    there = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
-    return result if there else None
+    has_predictions = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
+    return result if has_predictions else None
 
 
 def is_up_to_date(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -356,16 +356,16 @@ def dependencies(config: Config, builder, weights: str | None) -> dict[str, Any]
         field.name for group in ("data", "eval") for field in dataclasses.fields(GROUPS[group])
     ]
     values = config.to_dict()
-    shown = {name: values[name] for name in names if name not in _NO_NUMBER}
+    fields = {name: values[name] for name in names if name not in _NO_NUMBER}
     if not config.eval.eval_steps:
-        del shown["eval_batch_size"]
+        del fields["eval_batch_size"]
     if not config.data.selection_split:
-        del shown["selection_metric"]
+        del fields["selection_metric"]
     return {
         "weights": _weights(weights),
         "prepared_dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
-        **shown,
+        **fields,
     }
 
 

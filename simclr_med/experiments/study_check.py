@@ -138,8 +138,8 @@ def _check_folder(model_dir: str) -> None:
 def _check_alike(recipes: dict[str, Config]) -> None:
     """Refuses recipes where an encoder could not take over the weights of the one before."""
     alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
-    shown = ("input_range", "antialias")
-    for field in (*alike, *shown, "image_size"):
+    input_fields = ("input_range", "antialias")
+    for field in (*alike, *input_fields, "image_size"):
         values = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
         kinds = set(values.values())
         if field == "image_size":  # any size fits, but small images have another stem

@@ -110,12 +110,12 @@ def hyperparameters(plan: Plan, chosen: dict[tuple[str, str, float], dict]) -> l
       plan: of the study.
       chosen: {(arm's folder, use, searched fraction): {"learning_rate", ...}}; {} without a grid.
     """
-    alike = len(plan.searched) == 1 or not chosen
+    is_shared = len(plan.searched) == 1 or not chosen
     rows = []
     for arm in plan.arms:
         only = study_plan.first_point(sweep.points(plan.tuning_of(arm)))
         for use in plan.uses:
-            for fraction in [None] if alike else plan.fractions_of(arm):
+            for fraction in [None] if is_shared else plan.fractions_of(arm):
                 if use == "probe":
                     continue
                 searched = plan.searched[0]

@@ -40,7 +40,7 @@ def label_efficiency(path: str, study: dict) -> None:
     """
     figure = Figure(figsize=(_INCHES, 4.6), layout="constrained")
     axis = figure.add_subplot()
-    ends, seen = [], set()
+    ends, drawn_uses = [], set()
     for i, arm in enumerate(study["arms"]):
         points = []
         for fraction in study["fractions"]:
@@ -48,7 +48,7 @@ def label_efficiency(path: str, study: dict) -> None:
             row = study_tables.find(study, arm["name"], use, fraction)
             if row is not None and row[study["metric"]]["mean"] is not None:
                 points.append((use, _beside(_at(study, row), i, len(study["arms"])), row))
-                seen.add(use)
+                drawn_uses.add(use)
         if not points:
             continue
         colour = _ARMS[i % len(_ARMS)]
@@ -60,9 +60,9 @@ def label_efficiency(path: str, study: dict) -> None:
     _finish(axis, study)
     _label_ends(axis, ends)
     for use in USES:
-        if use in seen:
+        if use in drawn_uses:
             axis.plot([], [], _MARKERS[use], color="#333333", label=USES[use])
-    figure.legend(title="best use", loc="outside upper center", ncols=len(seen))
+    figure.legend(title="best use", loc="outside upper center", ncols=len(drawn_uses))
     _save(figure, path, study)
 
 

@@ -174,8 +174,8 @@ def _compared(study: dict, questions: tuple[str, ...], place: str, *, corrected:
     for row in rows:
         line = [percent(row["fraction"])]
         line += [f"{sentences.side(row, s)} {number(row[f'value_{s}'])}" for s in ("b", "a")]
-        shown = [] if row["difference"] is None else [sentences.verdict(row)]
-        line += [signed(row["difference"], row["difference_95"], row["why"]), *(shown or [DASH])]
+        verdicts = [] if row["difference"] is None else [sentences.verdict(row)]
+        line += [signed(row["difference"], row["difference_95"], row["why"]), *(verdicts or [DASH])]
         line += [p_text(row["p"]), *([p_text(row["p_holm"])] if corrected else [])]
         cells.append(line)
     columns = ["labels", "arm (use)", "against", "difference [95 %]", "shown", "p"]

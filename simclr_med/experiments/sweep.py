@@ -294,13 +294,13 @@ def _cells(
 ) -> tuple[list[str], list[list[str]]]:
     names = [name for name in TITLES if any(name in row for row in rows)]
     names.sort(key=lambda name: name != metric)
-    shown = [name for name in fields if name in rows[0]]
+    shown_fields = [name for name in fields if name in rows[0]]
     lines = [
         [
             grids.name(row["learning_rate"]) + (" (best)" if row is best else ""),
             *(
                 str(row[n]) if isinstance(row[n], bool | str) else grids.name(row[n])
-                for n in shown[1:]
+                for n in shown_fields[1:]
             ),
             *(
                 ["failed: " + row["failure"].split(";")[0]] + [""] * (len(names) - 1)
@@ -310,5 +310,5 @@ def _cells(
         ]
         for row in rows
     ]
-    titles = [name.replace("_", " ") for name in shown]
+    titles = [name.replace("_", " ") for name in shown_fields]
     return [*titles, *summary.titles(names)], lines

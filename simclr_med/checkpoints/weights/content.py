@@ -73,7 +73,11 @@ class Weights:
 
 @contextlib.contextmanager
 def translate_access_errors(path: str) -> Iterator[None]:
-    """Turns errors of a disk or network that does not deliver a file into a UserError."""
+    """Turns errors of a disk or network that does not deliver a file into a UserError.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
     try:
         yield
     except _UNREADABLE as error:
@@ -87,6 +91,9 @@ def translate_read_errors(path: str) -> Iterator[None]:
     """Turns errors of reading a truncated or changed file into a UserError.
 
     PermissionError passes: `run.py` has a message for it.
+
+    Raises:
+      UserError: the file is damaged, or cannot be read.
     """
     try:
         with translate_access_errors(path):

@@ -84,20 +84,20 @@ def _reshaped(entry: Entry, shape: tuple[int, ...]) -> Entry:
 
 
 def _check_classes(start: str, weights: Weights, classes: Classes, num_classes: int) -> None:
-    there = weights.class_names
+    in_file = weights.class_names
     todo = "Leave out --keep_head to train a new head."
     if num_classes != len(classes.names):
-        words = f" ({_listed(there)})" if there else ""
+        words = f" ({_listed(in_file)})" if in_file else ""
         raise UserError(
             f"{start}: its head has {num_classes:,} classes{words}, and the dataset "
             f"{len(classes.names):,} ({_listed(classes.names)}). {todo}"
         )
-    if there is not None and there != classes.names:
-        differ = (i for i, (a, b) in enumerate(zip(there, classes.names)) if a != b)
+    if in_file is not None and in_file != classes.names:
+        differ = (i for i, (a, b) in enumerate(zip(in_file, classes.names)) if a != b)
         index = next(differ, 0)
         raise UserError(
             f"{start}: its head is for other classes than the dataset's, or in another order: "
-            f"number {index + 1} is '{there[index]}' there and '{classes.names[index]}' here. {todo}"
+            f"number {index + 1} is '{in_file[index]}' there and '{classes.names[index]}' here. {todo}"
         )
     if weights.multilabel not in (None, classes.multilabel):
         kinds = {False: "one class a case (softmax)", True: "several labels a case (sigmoids)"}

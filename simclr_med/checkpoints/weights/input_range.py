@@ -30,9 +30,9 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
     path = os.path.join(model_dir, "config.json") if model_dir else ""
     if path and gfile.exists(path):
         saved = read_json(path)
-        begun = saved.get("input_range", "auto")  # 'auto': older than the field
+        stored = saved.get("input_range", "auto")  # 'auto': older than the field
         rule = config.model.input_range
-        config = config.replace(input_range=begun) if rule == "auto" else config
+        config = config.replace(input_range=stored) if rule == "auto" else config
         return _antialias_of_run(config, saved, str(model_dir))
     if config.run.checkpoint and not weights:
         weights = open_weights(config.run.checkpoint)

@@ -85,10 +85,10 @@ def _check_encoder(weights: Weights, expected: dict, encoder: Encoder) -> None:
         )
     if not differing:
         return
-    there = architecture(weights.shapes(), weights.encoder, pooled)
+    actual = architecture(weights.shapes(), weights.encoder, pooled)
     configured = architecture(expected, family, encoder.pooled_shortcuts)
-    if there and there.depth and configured and there != configured:
-        advice = f"It holds {there.words()}: give {there.flags(configured)}."
+    if actual and actual.depth and configured and actual != configured:
+        advice = f"It holds {actual.words()}: give {actual.flags(configured)}."
     else:
         advice = "Give the flags of the model that wrote it."
     raise UserError(
@@ -112,20 +112,20 @@ def _of(shapes: dict, part: str) -> dict:
     return {name: shape for name, shape in shapes.items() if name.startswith(part)}
 
 
-def _differing(expected: dict, there: dict, complete: tuple[str, ...]) -> list[str]:
+def _differing(expected: dict, in_file: dict, complete: tuple[str, ...]) -> list[str]:
     """Returns in words how variables of a file differ from a model's; [] where they fit.
 
     Args:
       expected: {name: shape} of the model.
-      there: of the file.
+      in_file: the same of the file.
       complete: prefixes below which the file may have no more variables than the model.
     """
-    missing = [name for name in expected if name not in there]
-    surplus = sorted(n for n in there if n.startswith(complete) and n not in expected)
+    missing = [name for name in expected if name not in in_file]
+    surplus = sorted(n for n in in_file if n.startswith(complete) and n not in expected)
     other = [
-        f"{name} is {list(there[name])}, not {list(shape)}"
+        f"{name} is {list(in_file[name])}, not {list(shape)}"
         for name, shape in expected.items()
-        if name in there and there[name] != shape
+        if name in in_file and in_file[name] != shape
     ]
     words = []
     if missing:
@@ -140,10 +140,10 @@ def _differing(expected: dict, there: dict, complete: tuple[str, ...]) -> list[s
 def _table(
     weights: Weights, expected: dict, differing: list[str], keep_head: bool
 ) -> tuple[str, list[str], list[list[str]]]:
-    there = weights.shapes()
+    shapes = weights.shapes()
     rows = []
     for part, name in ((_ENCODER, "encoder"), (_PROJECTION, "projection head"), (HEAD, "head")):
-        in_model, in_file = len(_of(expected, part)), len(_of(there, part))
+        in_model, in_file = len(_of(expected, part)), len(_of(shapes, part))
         matched, remark = in_model, ""
         if part == HEAD and not keep_head:
             matched = 0

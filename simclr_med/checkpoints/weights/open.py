@@ -122,7 +122,7 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
     if graph and (root := graph.find("resnet_model")) is not None:
         keys = graph.variables(root)
         names = simclr_tf2.translate_names(keys)
-        matched = entries({names[there]: key for there, key in keys.items()})
+        matched = entries({names[original]: key for original, key in keys.items()})
         return Weights(
             path,
             f"SimCLR TF2 {what}",

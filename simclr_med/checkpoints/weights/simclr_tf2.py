@@ -85,6 +85,6 @@ def _ranks(paths: list[str]) -> dict[tuple[str, int], int]:
             positions.setdefault(match[1], set()).add(int(match[2]))
     return {
         (where, position): rank
-        for where, there in positions.items()
-        for rank, position in enumerate(sorted(there))
+        for where, numbers in positions.items()
+        for rank, position in enumerate(sorted(numbers))
     }
