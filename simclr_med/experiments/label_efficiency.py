@@ -63,10 +63,7 @@ def run(
 
     Args:
       config: of the command.
-      builder: a prepared TFDS builder.
-      model_dir: of the experiment.
-      strategy: from `build.set_up`.
-      invocation: of the command line, for flags.json.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
 
     Raises:
       UserError: a mistake in the fractions, or a run that is no fine-tuning.

@@ -45,10 +45,7 @@ def run(
 
     Args:
       config: of the command.
-      builder: a prepared TFDS builder.
-      model_dir: of the experiment.
-      strategy: from `build.set_up`.
-      invocation: of the command line, for flags.json.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
     """
     with run_folder.locked(model_dir):
         configs = make_configs(config, config.experiment.repeats)

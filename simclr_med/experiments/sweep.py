@@ -119,10 +119,7 @@ def run(
 
     Args:
       config: of the run, with the grid.
-      builder: a prepared TFDS builder.
-      model_dir: of the experiment.
-      strategy: from `build.set_up`.
-      invocation: of the command line, for flags.json.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
       judge: of pretrainings; None: each is judged as it is evaluated.
 
     Raises:
