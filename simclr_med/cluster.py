@@ -1,4 +1,4 @@
-"""Who the workers of a run are: from TF_CONFIG, or from the variables that Slurm sets; and their meeting.
+"""The workers of a run, from TF_CONFIG or from Slurm's variables; and waiting until all are there.
 
 Nothing here imports TensorFlow: a worker that has nothing to do can leave at once.
 """
@@ -16,7 +16,7 @@ from collections.abc import Mapping, MutableMapping
 
 from simclr_med.errors import UserError
 
-_PAUSE, _REMIND = 0.2, 30.0  # seconds between two tries to reach a worker, and between two lines
+_PAUSE, _REMIND = 0.2, 30.0  # seconds between attempts to reach a worker, and between printed lines
 _FIRST_PORT, _PORTS = 20000, 10000  # of a Slurm job: decided by its number
 _HINT = (
     'As in {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -49,7 +49,7 @@ def find(num_workers: int, environ: MutableMapping[str, str] | None = None) -> C
     step; then TF_CONFIG is set, because TensorFlow reads it.
 
     Args:
-      num_workers: as many there have to be; 1: however many TF_CONFIG names.
+      num_workers: required number of workers; 1: as many as TF_CONFIG names.
       environ: the environment; None: that of the process.
 
     Raises:
@@ -62,13 +62,13 @@ def find(num_workers: int, environ: MutableMapping[str, str] | None = None) -> C
         cluster = _of_slurm(environ)
         task = {"type": "worker", "index": cluster.index}
         environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": cluster.workers}, "task": task})
-    found = len(cluster.workers) if cluster else 1
-    if num_workers not in (1, found):
+    count = len(cluster.workers) if cluster else 1
+    if num_workers not in (1, count):
         raise UserError(
-            f"--num_workers={num_workers}, but the environment names {found}. Start as many "
+            f"--num_workers={num_workers}, but the environment names {count}. Start as many "
             "processes, or leave --num_workers out: TF_CONFIG alone is enough."
         )
-    return cluster if found > 1 else None
+    return cluster if count > 1 else None
 
 
 def clear_tf_config(environ: MutableMapping[str, str] | None = None) -> None:
@@ -77,7 +77,7 @@ def clear_tf_config(environ: MutableMapping[str, str] | None = None) -> None:
 
 
 def wait_for_workers(cluster: Cluster) -> None:
-    """Returns when every worker of the cluster could be reached, each of which has to call this.
+    """Waits until every worker of the cluster can be reached; each of them has to call this.
 
     TensorFlow would wait for them too, but ignore Ctrl-C and SIGTERM, and for an hour at most.
 
@@ -89,12 +89,12 @@ def wait_for_workers(cluster: Cluster) -> None:
     waits = f"Worker {cluster.index} of {count} at {own}"
     print(f"{waits} waits for the others: {', '.join(missing)}", flush=True)
     with _listening(own):
-        told = time.monotonic()
+        reminded = time.monotonic()
         while missing:
             reasons = {worker: _why_not_reached(worker) for worker in missing}
             missing = {worker: reason for worker, reason in reasons.items() if reason}
-            if missing and time.monotonic() - told > _REMIND:
-                told = time.monotonic()
+            if missing and time.monotonic() - reminded > _REMIND:
+                reminded = time.monotonic()
                 who = ", ".join(f"{worker} ({reason})" for worker, reason in missing.items())
                 print(f"{waits} still waits for {who}", flush=True)
             if missing:
@@ -109,13 +109,13 @@ def _listening(own: str) -> contextlib.AbstractContextManager:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
     except OSError as error:
         raise UserError(
-            f"This worker is to listen at {own}, and cannot ({error.strerror}). Is another process "
+            f"This worker cannot listen at {own} ({error.strerror}). Is another process "
             "of the run, or of an earlier one, still there? Else choose another port."
         ) from error
 
 
 def _why_not_reached(worker: str) -> str:
-    """Returns why nobody answers at host:port; "" where somebody does."""
+    """Returns why host:port cannot be reached; "" where it can."""
     host, _, port = worker.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -126,8 +126,8 @@ def _why_not_reached(worker: str) -> str:
 
 def _of_tf_config(text: str) -> Cluster | None:
     try:
-        found = json.loads(text)
-        jobs, task = found.get("cluster", {}), found.get("task", {})
+        spec = json.loads(text)
+        jobs, task = spec.get("cluster", {}), spec.get("task", {})
         workers = (*jobs.get("chief", ()), *jobs.get("worker", ()))
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError) as error:
@@ -201,8 +201,8 @@ def _counts(text: str) -> list[int]:
     """Returns the tasks of each node of a list such as '4(x2),3'."""
     counts = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
-        if not found:
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not match:
             raise ValueError(part)
-        counts += [int(found[1])] * int(found[2] or 1)
+        counts += [int(match[1])] * int(match[2] or 1)
     return counts

@@ -1210,8 +1210,8 @@ class Config:
         other = {"keep_head": self.run.keep_head}
         if init == "probe":
             other["zero_init_logits_layer"] = self.train.zero_init_logits_layer
-        for name, given in other.items():
-            if init != "random" and given:
+        for name, is_set in other.items():
+            if init != "random" and is_set:
                 raise UserError(
                     f"--init_head={init} and --{name} start the head in two ways: give one of them "
                     f"(--no{name} undoes that of a recipe)."

@@ -1,4 +1,4 @@
-"""The only file that knows replicas: which strategy a machine gets, and sums and gathers over it.
+"""The only file that knows about replicas: the strategy of a machine, and sums and gathers over it.
 
 Elsewhere the code is written for the local batch `b` and asks here for what is global (`B = R b`).
 Every function works outside `strategy.run` too, where there is one replica.
@@ -27,7 +27,7 @@ def make_strategy(
     cpu_replicas: int = 1,
     cluster: Cluster | None = None,
 ) -> tf.distribute.Strategy:
-    """Returns the strategy for this machine: TPU, else GPUs, else CPU, unless told otherwise.
+    """Returns the strategy for this machine: TPU, else GPUs, else CPU, or as the arguments say.
 
     Call it once in a process, before anything else touches TensorFlow's devices.
 
@@ -43,7 +43,7 @@ def make_strategy(
         TF_CONFIG has to say the same.
 
     Raises:
-      UserError: a TPU was demanded, or named, and does not answer; the workers do not come together.
+      UserError: a TPU was demanded, or named, and does not answer; the workers do not connect.
     """
     if cluster is not None:
         if cpu_replicas > 1 or use_tpu or tpu_name or master:
@@ -66,7 +66,7 @@ def make_strategy(
 def _grow_memory(gpus: list) -> None:
     """Takes GPU memory as it is needed, not all of it at the start, so that a card can be shared."""
     if os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH"):
-        return  # whoever set it has decided
+        return  # set by the user
     for gpu in gpus:
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -75,7 +75,7 @@ def _grow_memory(gpus: list) -> None:
 
 
 def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
-    # A replica that waits for the others holds a thread: with fewer they wait for ever.
+    # A replica that waits for the others holds a thread: with fewer they wait forever.
     threads = max(replicas, os.cpu_count() or 1)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -88,7 +88,9 @@ def _cpu_strategy(replicas: int) -> tf.distribute.Strategy:
 def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
     wait_for_workers(cluster)
     communication = tf.distribute.experimental.CommunicationImplementation
-    gpus = tf.config.list_physical_devices("GPU")  # whose sums TensorFlow else sends by gRPC
+    gpus = tf.config.list_physical_devices(
+        "GPU"
+    )  # whose sums TensorFlow would send by gRPC by default
     _grow_memory(gpus)
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=communication.NCCL if gpus else communication.AUTO
@@ -103,13 +105,13 @@ def _multi_worker_strategy(cluster: Cluster) -> tf.distribute.Strategy:
         raise UserError(
             f"{who} ({_reason(error)}). Do all have the same TF_CONFIG, but for their index?"
         ) from error
-    finally:  # TensorFlow takes the signal, and does nothing with it
+    finally:  # TensorFlow replaces the handler with one that does nothing
         if in_main_thread():
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def local_strategy() -> tf.distribute.Strategy:
-    """Returns one device of this machine, as for what worker 0 does alone after training together."""
+    """Returns a strategy of one device of this machine, for what worker 0 does alone after training."""
     gpus = tf.config.list_physical_devices("GPU")
     _grow_memory(gpus)
     return tf.distribute.OneDeviceStrategy("/gpu:0" if gpus else "/cpu:0")
@@ -146,7 +148,7 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """Returns (number of this process among the workers, workers); (0, 1) where there is one."""
+    """Returns (index of this process among the workers, number of workers); (0, 1) where there is one."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 0, 1
@@ -164,7 +166,7 @@ def is_tpu(strategy: tf.distribute.Strategy) -> bool:
 def can_sum_in_loops(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether `tf.while_loop` inside `strategy.run` may hold sums over the replicas.
 
-    Replicas that are traced in threads of their own cannot meet in the body of a loop; there the
+    Replicas that are traced in threads of their own cannot synchronise in the body of a loop; there the
     loop has to be around `strategy.run`.
     """
     return strategy.num_replicas_in_sync == 1 or is_tpu(strategy)
@@ -193,10 +195,10 @@ def sum_over_replicas(x: tf.Tensor) -> tf.Tensor:
     """Returns the sum of `x` over the replicas; gradients flow through."""
     if num_replicas() == 1:
         return x
-    several_workers = isinstance(
+    multi_worker = isinstance(
         tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
     )
-    if x.dtype == tf.int32 and several_workers:  # which TensorFlow cannot do between GPUs
+    if x.dtype == tf.int32 and multi_worker:  # which TensorFlow cannot do between GPUs
         return tf.cast(sum_over_replicas(tf.cast(x, tf.int64)), tf.int32)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
@@ -241,7 +243,7 @@ def distribute(batches_of: Callable[[], tf.data.Dataset], strategy: tf.distribut
 def distribute_parts(
     batches_of: Callable[[int, int], tf.data.Dataset], strategy: tf.distribute.Strategy
 ):
-    """Returns the same, where a host can read its part of each global batch alone.
+    """Returns an iterable of per-replica batches, where each host reads only its part of a global batch.
 
     Args:
       batches_of: (index, count) to batches [B / count, ...]: part `index` of `count` consecutive
@@ -252,7 +254,9 @@ def distribute_parts(
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         batches = batches_of(context.input_pipeline_id, context.num_input_pipelines)
-        if worker_of(strategy)[1] > 1:  # or all would ask all before each step who is at the end
+        if (
+            worker_of(strategy)[1] > 1
+        ):  # or before each step all workers would ask each other for the end of the data
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             batches = batches.apply(endless)
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
@@ -265,7 +269,12 @@ def distribute_parts(
 
 
 def join_replicas(strategy: tf.distribute.Strategy, value) -> tf.Tensor:
-    """Returns per-replica results [b, ...] of `strategy.run` as one tensor [B, ...]."""
+    """Returns per-replica results [b, ...] of `strategy.run` as one tensor [B, ...].
+
+    Args:
+      strategy: of the run.
+      value: returned by its `run`.
+    """
     return tf.concat(strategy.experimental_local_results(value), axis=0)
 
 

@@ -24,7 +24,7 @@ _MUST_BE_SEEN = re.compile(
 
 @contextlib.contextmanager
 def only_results(active: bool) -> Iterator[None]:
-    """While entered, and `active`, only what `result()` prints is seen, and lines that must be."""
+    """While entered, prints only results and lines that must not be missed, if `active`."""
     if not active:
         yield
         return
@@ -34,7 +34,7 @@ def only_results(active: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def result() -> Iterator[None]:
-    """While entered, everything printed is a result: seen with --quiet too. Also a decorator."""
+    """While entered, everything printed is a result and is shown with --quiet too. Also a decorator."""
     out = sys.stdout
     if not isinstance(out, _Results):
         yield
@@ -47,7 +47,7 @@ def result() -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Returns whether only results are to be seen, and none is being printed."""
+    """Returns whether only results are shown, and none is being printed now."""
     return isinstance(sys.stdout, _Results) and not sys.stdout.depth
 
 
@@ -72,7 +72,7 @@ class _Results(io.TextIOBase):
         self._out.flush()
 
     def isatty(self) -> bool:
-        """False where text may be dropped: nobody is to draw a progress bar."""
+        """Returns False where text may be dropped, so that no progress bar is drawn."""
         return bool(self.depth) and self._out.isatty()
 
     @property

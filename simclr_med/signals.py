@@ -14,9 +14,9 @@ _early: list[int] = []  # signals that came before training
 
 
 def watch() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, and is remembered where that is swallowed.
+    """Makes Ctrl-C raise KeyboardInterrupt, and remembers it in case the exception is swallowed.
 
-    Libraries written in C++ lose an exception that rises in one of their callbacks, as while
+    Libraries written in C++ lose an exception that is raised in one of their callbacks, as while
     TensorFlow is imported; the run then stops after its first step.
     """
 
@@ -31,10 +31,9 @@ def watch() -> None:
 
 
 class stop_signals:
-    """While entered, SIGINT and SIGTERM put their number into a list instead of killing.
+    """While entered, SIGINT and SIGTERM are appended to a list instead of ending the process.
 
-    In a thread, where Python allows no handlers, signals keep the effect that the program around
-    gives them.
+    In a thread, where Python allows no handlers, signals keep the handlers of the surrounding program.
     """
 
     def __enter__(self) -> list[int]:
@@ -56,11 +55,16 @@ class stop_signals:
 
 
 def report_stop(interrupted: Interrupted, model_dir: str) -> int:
-    """Says how to go on, and returns the exit code that a shell expects: 128 + the signal's number."""
+    """Prints how to go on, and returns the exit code that a shell expects: 128 + the signal's number.
+
+    Args:
+      interrupted: `args[0]` is the number of the signal.
+      model_dir: of the run.
+    """
     print(f"Stopped. The same command goes on from {model_dir}.")
     return 128 + interrupted.args[0]
 
 
 def in_main_thread() -> bool:
-    """Returns whether Python lets this thread set signal handlers (not Streamlit's, Ray's, W&B's)."""
+    """Returns whether this thread may set signal handlers (those of Streamlit, Ray and W&B may not)."""
     return threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""Faults that pass: of remote storage, a network, a network file system. Retried, then exit code 75.
+"""Transient faults of remote storage, networks and network file systems: retried, then exit code 75.
 
 Not tenacity: what counts as passing, and what is printed, would have to be written here anyway,
 and what is left of it is a loop. TensorFlow is not imported: its errors are known by their names.
@@ -50,7 +50,7 @@ _TEXT = re.compile(
 
 
 def is_transient(error: BaseException) -> bool:
-    """Returns whether an error is one that passes, so that the same action may succeed later.
+    """Returns whether an error is transient, so that the same action may succeed later.
 
     By its type, its errno, its HTTP or gRPC status or, where these say nothing, its text; an error
     that was raised from such a one is one too, unless it is a UserError.
@@ -75,7 +75,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retried(action: Callable[[], T], what: str) -> T:
-    """Returns what `action` returns; where it fails by a fault that passes, it is tried again.
+    """Returns what `action` returns; after a transient fault it is tried again.
 
     Each wait is printed. An action has to be one that may be repeated.
 
@@ -123,7 +123,12 @@ def described(error: BaseException) -> str:
 
 
 def first_line(error: BaseException, length: int = 300) -> str:
-    """Returns what an error says, in a line, without the names that TensorFlow has for its operations."""
+    """Returns the message of an error in one line, without TensorFlow's names of operations.
+
+    Args:
+      error: of any library.
+      length: characters at most.
+    """
     text = str(getattr(error, "message", "") or error)
     lines = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text).strip().splitlines()
     return lines[0][:length].rstrip(". ") if lines else ""

@@ -33,8 +33,8 @@ def test_a_process_alone_is_in_no_cluster():
 
 
 def test_tf_config_names_the_workers():
-    found = cluster.find(1, worker(1, "a:1", "b:2"))
-    assert found == cluster.Cluster(("a:1", "b:2"), 1) and not found.is_chief
+    workers = cluster.find(1, worker(1, "a:1", "b:2"))
+    assert workers == cluster.Cluster(("a:1", "b:2"), 1) and not workers.is_chief
 
 
 @pytest.mark.parametrize(("kind", "index", "number"), [("chief", 0, 0), ("worker", 1, 2)])
@@ -46,12 +46,14 @@ def test_a_chief_comes_before_the_workers(kind, index, number):
 def test_slurm_s_tasks_are_workers_in_the_order_of_the_nodes():
     """n9 before n10, where sorting would exchange them; two tasks of a node get two ports."""
     environ = dict(SLURM, SLURMD_NODENAME="n10")
-    found = cluster.find(4, environ)
-    hosts = [address.split(":")[0] for address in found.workers]
-    assert hosts == ["n9", "n9", "n10", "n10"] and found.index == 2
-    ports = [int(address.split(":")[1]) for address in found.workers]
+    workers = cluster.find(4, environ)
+    hosts = [address.split(":")[0] for address in workers.workers]
+    assert hosts == ["n9", "n9", "n10", "n10"] and workers.index == 2
+    ports = [int(address.split(":")[1]) for address in workers.workers]
     assert ports == [ports[0], ports[0] + 1] * 2 and 20000 <= ports[0] < 30000
-    assert cluster.find(1, environ) == found  # TensorFlow reads TF_CONFIG, and so do we from now on
+    assert (
+        cluster.find(1, environ) == workers
+    )  # TensorFlow reads TF_CONFIG, and so do we from now on
     cluster.clear_tf_config(environ)
     assert cluster.find(1, environ) is None
 
@@ -68,8 +70,8 @@ def test_slurm_s_tasks_are_workers_in_the_order_of_the_nodes():
 def test_slurm_s_lists_of_nodes(text, hosts):
     environ = {**SLURM, "SLURM_STEP_NODELIST": text, "SLURM_PROCID": "0"}
     environ["SLURM_STEP_TASKS_PER_NODE"] = f"2(x{len(hosts)})"
-    found = cluster.find(2 * len(hosts), environ).workers
-    assert [address.split(":")[0] for address in found] == [h for h in hosts for _ in "12"]
+    workers = cluster.find(2 * len(hosts), environ).workers
+    assert [address.split(":")[0] for address in workers] == [h for h in hosts for _ in "12"]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,8 @@ def test_what_makes_no_sense_is_said(num_workers, environ, sentence):
 )
 def test_tasks_with_gpus_of_their_own_are_workers(environ):
     assert cluster.find(1, dict(SLURM, **environ)) is None
-    found = cluster.find(4 if "SLURM_GPUS_PER_TASK" in environ else 2, dict(SLURM, **environ))
-    assert {worker.split(":")[0] for worker in found.workers} == {"n9", "n10"}
+    workers = cluster.find(4 if "SLURM_GPUS_PER_TASK" in environ else 2, dict(SLURM, **environ))
+    assert {worker.split(":")[0] for worker in workers.workers} == {"n9", "n10"}
 
 
 @pytest.fixture
@@ -123,11 +125,11 @@ def test_workers_wait_for_one_another(pair, capsys, monkeypatch):
     monkeypatch.setattr(cluster, "_REMIND", 0.3)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(cluster.wait_for_workers, cluster.Cluster(pair, 1))
-        said = ""
-        while f"still waits for {pair[0]} (Connection refused)" not in said:
+        out = ""
+        while f"still waits for {pair[0]} (Connection refused)" not in out:
             assert not first.done()
             time.sleep(0.05)
-            said += capsys.readouterr().out
+            out += capsys.readouterr().out
         cluster.wait_for_workers(cluster.Cluster(pair, 0))
         with cluster._listening(pair[0]):  # as TensorFlow does next, while the other still looks
             first.result()

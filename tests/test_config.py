@@ -157,5 +157,5 @@ def test_no_document_holds_a_left_over_placeholder():
     left = re.compile(r"\b[A-Z]+_TABLE\b|TODO|FIXME|XXX")
     files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("flags/*.md")]
     assert len(files) >= 3
-    found = [(file.name, left.findall(file.read_text(encoding="utf-8"))) for file in files]
-    assert [(name, words) for name, words in found if words] == []
+    placeholders = [(file.name, left.findall(file.read_text(encoding="utf-8"))) for file in files]
+    assert [(name, words) for name, words in placeholders if words] == []

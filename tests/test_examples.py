@@ -22,9 +22,9 @@ PLACES = {
 @pytest.mark.parametrize("public", list(PLACES), ids=lambda public: public.__name__)
 def test_an_example(public):
     finder = doctest.DocTestFinder(recurse=False)
-    (found,) = finder.find(public, public.__name__, globs=vars(PLACES[public]).copy())
+    (example,) = finder.find(public, public.__name__, globs=vars(PLACES[public]).copy())
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
-    runner.run(found)
+    runner.run(example)
     failed, tried = runner.summarize(verbose=False)[:2]
     assert failed == 0 and tried > 0
 

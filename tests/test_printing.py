@@ -128,10 +128,10 @@ print(os.environ["TF_CPP_MIN_LOG_LEVEL"])
 @pytest.mark.one_stack
 def test_verbose_shows_the_log_lines_of_tensorflow():
     def run(*arguments, **also):
-        others = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        remaining = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
         command = [sys.executable, "-c", LOGS, *arguments]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env={**others, **also}
+            command, capture_output=True, text=True, check=True, env={**remaining, **also}
         )
         return done.stdout.strip(), "oneDNN custom operations" in done.stderr
 

@@ -1,4 +1,4 @@
-"""The files of checkpoints: written whole, sealed, and verified before anything is read from them.
+"""Checkpoint files: written atomically, sealed, and verified before anything is read from them.
 
 `ckpt-STEP.data-*` and `.index` are TensorFlow's; `ckpt-STEP.json` is the seal, which says the size and
 CRC-32 of each. They are written under other names, renamed when they are whole and on the disk, and
@@ -22,27 +22,30 @@ from simclr_med.transient import is_transient
 
 _PIECE = 1 << 24  # bytes
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
-_UNFINISHED = "unfinished-"
+_TEMPORARY = "unfinished-"
 
 
 def list_prefixes(model_dir: str) -> list[str]:
-    """Returns the prefixes of a run's checkpoints, the oldest first; whole or not."""
+    """Returns the prefixes of a run's checkpoints, the oldest first, damaged ones too."""
     matches = map(_INDEX.fullmatch, files.names(model_dir))
     steps = sorted(int(match[1]) for match in matches if match)
     return [os.path.join(model_dir, f"ckpt-{step}") for step in steps]
 
 
 def newest_usable(model_dir: str) -> str | None:
-    """Returns the prefix of the newest checkpoint that is whole; None if there are none at all.
+    """Returns the prefix of the newest undamaged checkpoint; None if there are no checkpoints.
 
     See `usable`.
+
+    Raises:
+      UserError: there are some, and all are damaged.
     """
-    found = usable(model_dir, at_most=1)
-    return found[0] if found else None
+    prefixes = usable(model_dir, at_most=1)
+    return prefixes[0] if prefixes else None
 
 
 def usable(model_dir: str, at_most: int | None = None) -> list[str]:
-    """Returns the prefixes of the checkpoints that are whole, the oldest first; [] if there are none.
+    """Returns the prefixes of the undamaged checkpoints, the oldest first; [] if there are none.
 
     Prints a message for each that is damaged. One that a run removes meanwhile is left out.
 
@@ -57,12 +60,12 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
     whole: list[str] = []
     num_damaged = 0
     for prefix in reversed(prefixes):
-        wrong = find_damage(prefix)
-        if wrong is None:
+        damage = find_damage(prefix)
+        if damage is None:
             whole.insert(0, prefix)
         elif exists(prefix):
             num_damaged += 1
-            print(f"Warning: checkpoint {prefix} is damaged ({wrong}); it is passed over.")
+            print(f"Warning: checkpoint {prefix} is damaged ({damage}); it is passed over.")
         if len(whole) == at_most:
             break
     if whole or not prefixes:
@@ -77,11 +80,9 @@ def usable(model_dir: str, at_most: int | None = None) -> list[str]:
 
 
 def exists(prefix: str) -> bool:
-    """Returns whether a checkpoint is still among those of `list_prefixes`, whole or not."""
+    """Returns whether a checkpoint is still among those of `list_prefixes`, damaged or not."""
     folder, name = os.path.split(prefix)
-    return f"{name}.index" in files.names(
-        folder
-    )  # as `list_prefixes` sees it: also a link to nowhere
+    return f"{name}.index" in files.names(folder)  # as `list_prefixes` sees it: also a broken link
 
 
 def identity(prefix: str) -> str | None:
@@ -98,7 +99,7 @@ def identity(prefix: str) -> str | None:
 
 
 def find_damage(prefix: str) -> str | None:
-    """Returns what is wrong with the files of a checkpoint, all of which are read; None: nothing.
+    """Reads all files of a checkpoint and returns what is wrong with them; None: nothing.
 
     Raises:
       UserError: they cannot be read just now, which does not make them damaged.
@@ -118,49 +119,54 @@ def find_damage(prefix: str) -> str | None:
         ) from error
 
 
-def commit(unfinished: str, prefix: str) -> None:
-    """Gives a written checkpoint its name, and seals it; then a power failure cannot take it.
+def commit(temporary: str, prefix: str) -> None:
+    """Gives a written checkpoint its final name and seals it; from then on it survives a power failure.
 
     Args:
-      unfinished: prefix of its files now.
+      temporary: prefix of its files now.
       prefix: their prefix from now on; what was there before is removed.
     """
-    folder, name = os.path.split(unfinished)
+    folder, name = os.path.split(temporary)
     suffixes = [n.removeprefix(name) for n in files.names(folder) if n.startswith(f"{name}.")]
-    said = {suffix: _size_and_crc(unfinished + suffix) for suffix in suffixes}
+    seal = {suffix: _size_and_crc(temporary + suffix) for suffix in suffixes}
     for suffix in suffixes:
-        files.sync(unfinished + suffix)
+        files.sync(temporary + suffix)
     remove(prefix)
-    for suffix in suffixes:  # .index after .data: where it is, all is
-        gfile.rename(unfinished + suffix, prefix + suffix, overwrite=True)
-    files.write_atomically(f"{prefix}.json", json.dumps(said) + "\n")
+    for suffix in suffixes:  # .index last: where it exists, the checkpoint is complete
+        gfile.rename(temporary + suffix, prefix + suffix, overwrite=True)
+    files.write_atomically(f"{prefix}.json", json.dumps(seal) + "\n")
 
 
 def temp_prefix(prefix: str) -> str:
     """Returns the prefix under which a checkpoint is written."""
     folder, name = os.path.split(prefix)
-    return os.path.join(folder, f"{_UNFINISHED}{name}")
+    return os.path.join(folder, f"{_TEMPORARY}{name}")
 
 
 def remove(prefix: str) -> None:
-    """Removes a checkpoint's files: what makes them one goes first."""
+    """Removes a checkpoint's files, the index first: without it they are no checkpoint."""
     folder, name = os.path.split(prefix)
-    found = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
-    for n in sorted(found, key=lambda n: (not n.endswith(".index"), n)):
+    names = [n for n in files.names(folder) if n.startswith((f"{name}.", f"{name}_temp"))]
+    for n in sorted(names, key=lambda n: (not n.endswith(".index"), n)):
         _remove(os.path.join(folder, n))
 
 
 def remove_leftovers(model_dir: str) -> None:
-    """Removes what a process has left that died while it wrote or removed a checkpoint."""
+    """Removes the files of processes that died while they wrote or removed a checkpoint."""
     whole = {os.path.basename(prefix) for prefix in list_prefixes(model_dir)}
     for name in files.names(model_dir):
-        found = re.match(rf"({_UNFINISHED})?(ckpt-\d+)[._]", name)
-        if found and (found[1] or found[2] not in whole):
+        match = re.match(rf"({_TEMPORARY})?(ckpt-\d+)[._]", name)
+        if match and (match[1] or match[2] not in whole):
             _remove(os.path.join(model_dir, name))
 
 
 def write_list(model_dir: str, prefixes: list[str]) -> None:
-    """Writes the file `checkpoint`, by which TensorFlow and others find the newest, the last."""
+    """Writes the file `checkpoint`, where TensorFlow and other tools look for the newest checkpoint.
+
+    Args:
+      model_dir: of the run.
+      prefixes: of its checkpoints, the newest last.
+    """
     names = [os.path.basename(prefix) for prefix in prefixes]
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
@@ -181,7 +187,7 @@ def listed(folder: str) -> str | None:
 
 
 def newest_name(folder: str) -> str | None:
-    """Returns the name within a folder that its file `checkpoint` gives the newest; None if it has none.
+    """Returns the name of the newest checkpoint by the file `checkpoint` of a folder; None without one.
 
     Raises:
       tf.errors.OpError, ValueError: the file is damaged.
@@ -191,7 +197,7 @@ def newest_name(folder: str) -> str | None:
         return None
     gfile.read(
         path
-    )  # tried again where storage fails for now; the next line takes that for no file
+    )  # retried if storage fails; the next line would read a failure as a missing file
     state = tf.train.get_checkpoint_state(folder)
     return os.path.basename(state.model_checkpoint_path) if state is not None else None
 
@@ -210,15 +216,15 @@ def _size_and_crc(path: str) -> list[int]:
 def _broken_seal(prefix: str) -> str | None:
     """Compares the files of a checkpoint with its seal."""
     try:
-        said = json.loads(files.read_text(f"{prefix}.json"))
+        seal = json.loads(files.read_text(f"{prefix}.json"))
     except ValueError:
-        said = None
-    if not isinstance(said, dict) or ".index" not in said:
+        seal = None
+    if not isinstance(seal, dict) or ".index" not in seal:
         return f"{os.path.basename(prefix)}.json is not what was written"
-    for suffix in said:
+    for suffix in seal:
         size, crc = _size_and_crc(prefix + suffix)
-        if [size, crc] != said[suffix]:
-            name, expected = os.path.basename(prefix) + suffix, said[suffix][0]
+        if [size, crc] != seal[suffix]:
+            name, expected = os.path.basename(prefix) + suffix, seal[suffix][0]
             return (
                 f"{name} has {size:,} bytes, not {expected:,}"
                 if size != expected

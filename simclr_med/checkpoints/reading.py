@@ -1,6 +1,6 @@
 """The one place where TensorFlow opens a checkpoint by its prefix.
 
-TensorFlow looks for the prefix as for a pattern (restore_v2_op.cc and checkpoint_reader.cc:
+TensorFlow treats the prefix as a pattern (restore_v2_op.cc and checkpoint_reader.cc:
 GetMatchingPaths), so that one with [ ] or \\ in its path is "not found". Such a checkpoint is read
 through links of plain names.
 """
@@ -40,7 +40,12 @@ def open_reader(prefix: str) -> Any:
 
 
 def restore(checkpoint: tf.train.Checkpoint, prefix: str) -> Any:
-    """Returns the status of `checkpoint.restore(prefix)`, whatever its path."""
+    """Returns the status of `checkpoint.restore(prefix)`, for any prefix.
+
+    Args:
+      checkpoint: of the objects to restore.
+      prefix: of the files; may contain characters that TensorFlow would take for a pattern.
+    """
     plain = plain_prefix(prefix)
     return retried(lambda: checkpoint.restore(plain), f"Reading checkpoint {prefix}")
 
@@ -76,12 +81,12 @@ def _link(source: str, link: str) -> None:
 def _folder_of_links() -> str:
     if _links and os.path.isdir(_links[0]):
         return _links[0]
-    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", os.path.expanduser("~")):
-        if os.path.isdir(place) and os.access(place, os.W_OK) and not is_pattern(place):
-            _links[:] = [tempfile.mkdtemp(prefix="simclr_med_links", dir=place)]
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp", os.path.expanduser("~")):
+        if os.path.isdir(folder) and os.access(folder, os.W_OK) and not is_pattern(folder):
+            _links[:] = [tempfile.mkdtemp(prefix="simclr_med_links", dir=folder)]
             atexit.register(shutil.rmtree, _links[0], ignore_errors=True)
             return _links[0]
     raise UserError(
-        "TensorFlow reads no checkpoint in a folder with [ ] or \\ in its name, and there is no folder "
-        "for links to it: set TMPDIR to one that can be written and has none of these in its name."
+        "TensorFlow cannot read a checkpoint in a folder with [ ] or \\ in its name, and no folder "
+        "for links to it was found: set TMPDIR to a writable one without these characters in its name."
     )

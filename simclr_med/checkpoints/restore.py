@@ -1,4 +1,4 @@
-"""A checkpoint of a run, read back into a model."""
+"""Restores a model from a checkpoint of its run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from simclr_med.errors import CheckpointGone, UserError
 def restore(model, checkpoint: str) -> None:
     """Restores every variable of a model from a checkpoint of its run.
 
+    Args:
+      model: built.
+      checkpoint: prefix of the checkpoint's files.
+
     Raises:
       CheckpointGone: its run has removed it.
       UserError: it is damaged, or variables of the model are missing in it.
     """
-    wrong = files.find_damage(checkpoint)
+    damage = files.find_damage(checkpoint)
     unfit: Exception | None = None
-    if not wrong:
+    if not damage:
         try:
             status = reading.restore(tf.train.Checkpoint(model=model), checkpoint)
             status.assert_existing_objects_matched().expect_partial()
@@ -29,8 +33,8 @@ def restore(model, checkpoint: str) -> None:
             f"Checkpoint {checkpoint} was removed while it was looked at, as a run does that goes "
             "on and keeps the newest. Give the same command again: there are newer ones."
         )
-    if wrong:
-        raise UserError(f"Checkpoint {checkpoint} is damaged: {wrong}. Put back a copy of it.")
+    if damage:
+        raise UserError(f"Checkpoint {checkpoint} is damaged: {damage}. Put back a copy of it.")
     raise UserError(
         f"{checkpoint} is not of this configuration: variables of the model are missing in it. "
         "Use the --model_dir as its run left it."
@@ -38,5 +42,5 @@ def restore(model, checkpoint: str) -> None:
 
 
 def step_of(checkpoint: str) -> int:
-    """Returns the step of a checkpoint's path, which ends in -STEP."""
+    """Returns the step in a checkpoint's prefix, which ends in -STEP."""
     return int(checkpoint.rsplit("-", 1)[1])

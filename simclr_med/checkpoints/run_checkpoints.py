@@ -34,11 +34,11 @@ class RunCheckpoints:
         self.model_dir = model_dir
         self._model, self._optimizer, self._max_to_keep = model, optimizer, max_to_keep
         parts = dict(model=model, optimizer=optimizer, global_step=optimizer.iterations)
-        # Without the head's optimiser: what runs of before it was there have saved.
+        # Without the head's optimiser, as older runs saved it.
         self._older = tf.train.Checkpoint(**parts)
-        others = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
-        self._checkpoint = tf.train.Checkpoint(**parts, **others)
-        self._has_head_optimizer = bool(others)
+        extra = {} if head_optimizer is None else {"head_optimizer": head_optimizer}
+        self._checkpoint = tf.train.Checkpoint(**parts, **extra)
+        self._has_head_optimizer = bool(extra)
         self._copy: _HostCopy | None = None
         self._latest: str | None = None
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -53,18 +53,18 @@ class RunCheckpoints:
         except (UserError, StorageUnavailable) as failed:
             if error is None or isinstance(error, Interrupted):  # which says that all is saved
                 raise
-            print(f"Warning: {failed}")  # what ended the training is said after it
+            print(f"Warning: {failed}")  # the error that ended the training follows
         finally:
             self._writer.shutdown()
 
     @property
     def step(self) -> int:
-        """Updates done so far."""
+        """Number of updates so far."""
         return int(self._optimizer.iterations.numpy())
 
     @property
     def latest(self) -> str | None:
-        """Path of the newest checkpoint, which is there whole; waits for one being written.
+        """Prefix of the newest checkpoint; waits for one that is being written.
 
         Raises:
           UserError: it could not be written.
@@ -83,15 +83,15 @@ class RunCheckpoints:
         """
         self._latest = checkpoint_files.newest_usable(self.model_dir)
         if self._latest:
-            held = self._checkpoint
+            checkpoint = self._checkpoint
             if self._has_head_optimizer and not _names_below(self._latest, "head_optimizer"):
-                held = self._older
+                checkpoint = self._older
                 print(
                     "Note: until now --learning_rate was the supervised head's too (it is trained "
                     "beside and reaches no other weight). From here on it has an optimiser of its "
-                    "own, which begins afresh."
+                    "own, which starts from scratch."
                 )
-            reading.restore(held, self._latest).assert_existing_objects_matched()
+            reading.restore(checkpoint, self._latest).assert_existing_objects_matched()
         if tidy:
             self._tidy()
         return self.step
@@ -106,7 +106,7 @@ class RunCheckpoints:
         checkpoint_files.remove_leftovers(self.model_dir)
 
     def save(self) -> str:
-        """Begins to write a checkpoint of the weights as they are now, and returns its path.
+        """Starts writing a checkpoint of the current weights, and returns its prefix.
 
         Raises:
           UserError: a weight is no longer finite, and nothing is written; or the checkpoint before
@@ -126,7 +126,7 @@ class RunCheckpoints:
         return prefix
 
     def finish(self) -> None:
-        """Waits until what `save` began is written.
+        """Waits until the checkpoint of the last `save` is written.
 
         Raises:
           UserError: it could not be written.
@@ -141,19 +141,19 @@ class RunCheckpoints:
                 raise
             raise UserError(
                 f"A checkpoint could not be written to {self.model_dir} "
-                f"({first_line(error)}); {_last_good(self._latest)}. See that there "
-                "is room and that you may write there, then give the same command again."
+                f"({first_line(error)}); {_last_good(self._latest)}. Check that there "
+                "is space and that you may write there, then give the same command again."
             ) from error
 
     def _write(self, copy: tf.train.Checkpoint, prefix: str) -> None:
         """Writes the copy, in the thread; then lists it, and only then removes an old one."""
-        unfinished = checkpoint_files.temp_prefix(prefix)
+        temporary = checkpoint_files.temp_prefix(prefix)
         try:
-            retried(lambda: copy.write(unfinished), f"Writing checkpoint {prefix}")
+            retried(lambda: copy.write(temporary), f"Writing checkpoint {prefix}")
         except Exception:
-            checkpoint_files.remove(unfinished)  # room for who frees some
+            checkpoint_files.remove(temporary)  # room for who frees some
             raise
-        checkpoint_files.commit(unfinished, prefix)
+        checkpoint_files.commit(temporary, prefix)
         prefixes = checkpoint_files.list_prefixes(self.model_dir)
         old, new = prefixes[: -self._max_to_keep], prefixes[-self._max_to_keep :]
         checkpoint_files.write_list(self.model_dir, new)
@@ -193,7 +193,12 @@ def _names_below(prefix: str, part: str) -> list[str]:
 
 
 def diverged(step: int, latest: str | None) -> Diverged:
-    """Returns the error for a run whose loss or weights are no longer finite at `step`."""
+    """Returns the error for a run whose loss or weights are no longer finite.
+
+    Args:
+      step: global step at which that was noticed.
+      latest: prefix of the last good checkpoint; None: none was written.
+    """
     return Diverged(
         f"The loss or a weight became NaN or infinite at step {step}; training stopped and "
         f"{_last_good(latest)}. "

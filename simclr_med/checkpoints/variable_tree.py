@@ -16,39 +16,44 @@ def copy_tree(root: Any, leaf: Callable[[tf.Variable], tf.Variable]) -> tf.Modul
       leaf: gives what takes the place of a variable; called once for each.
     """
     view = tf.train.TrackableView(root)
-    made: dict[int, Any] = {}
-    alive = []  # some nodes are made by the asking, and an id is theirs only while they live
+    copies: dict[int, Any] = {}
+    alive = []  # some nodes are created on access, and an id is valid only while its node is alive
 
     def copy(node):
         """Returns None for what holds no variable."""
-        if id(node) not in made:
+        if id(node) not in copies:
             alive.append(node)
             if isinstance(node, tf.Variable):
-                made[id(node)] = leaf(node)
+                copies[id(node)] = leaf(node)
             else:
-                made[id(node)] = None  # for a node that is below itself
+                copies[id(node)] = None  # in case a node is below itself
                 children = {name: copy(child) for name, child in view.children(node).items()}
                 children = {name: child for name, child in children.items() if child is not None}
-                made[id(node)] = tf.Module() if children else None
+                copies[id(node)] = tf.Module() if children else None
                 for name, child in children.items():
-                    setattr(made[id(node)], name, child)
-        return made[id(node)]
+                    setattr(copies[id(node)], name, child)
+        return copies[id(node)]
 
     return copy(root)
 
 
 def copy_values(source: Any, target: Any) -> None:
-    """Gives the variables below `target` the values of those below `source`, the same tree."""
+    """Assigns the values of the variables below `source` to those below `target`.
+
+    Args:
+      source: root of a tree of objects with variables.
+      target: root of a tree of the same structure, as `copy_tree` makes it.
+    """
     for new, variable in zip(_variables(source), _variables(target), strict=True):
         variable.assign(new)
 
 
 def _variables(root: Any) -> list[tf.Variable]:
-    found: list[tf.Variable] = []
+    variables: list[tf.Variable] = []
 
     def note(variable):
-        found.append(variable)
+        variables.append(variable)
         return variable
 
     copy_tree(root, note)
-    return found
+    return variables

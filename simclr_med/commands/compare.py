@@ -33,9 +33,9 @@ def _evaluated_features(config: Config) -> list[str]:
             "--features evaluates each model's features in a folder of its own: say where with "
             "--model_dir."
         )
-    found = [foreign_features.read(name, paths) for name, paths in named]
+    loaded = [foreign_features.read(name, paths) for name, paths in named]
     builder = dataset.prepare(config)
-    folders = [os.path.join(config.run.model_dir, features.name) for features in found]
-    for features, folder in zip(found, folders):
+    folders = [os.path.join(config.run.model_dir, features.name) for features in loaded]
+    for features, folder in zip(loaded, folders):
         foreign_features.evaluate_features(config, builder, features, folder)
     return folders

@@ -27,12 +27,15 @@ def run(invocation: Invocation) -> int:
 
     Returns:
       The exit code: 1 where `verify` found problems.
+
+    Raises:
+      UserError: the dataset cannot be prepared, or --mode=verify does not support it.
     """
     config = invocation.config
     builder = prepare(config)
     grades = _grades(config, builder)
     if invocation.mode == "build":
-        if "bag_id" in builder.info.features and not case_index.is_there(builder):
+        if "bag_id" in builder.info.features and not case_index.exists(builder):
             _write_index(builder)  # prepared by an earlier version, or killed before the end
         with printing.result():
             print(f"{builder.info.full_name} is stored in {builder.data_path}:")
@@ -42,20 +45,22 @@ def run(invocation: Invocation) -> int:
         next_step.show(invocation)
         return 0
     if "num_bags" not in (builder.info.metadata or {}):
-        raise UserError(f"--mode=verify knows our own datasets, not {builder.info.full_name}.")
-    found = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
-    terminal.show(verify_tables.tables(found))
+        raise UserError(
+            f"--mode=verify supports simclr_med's datasets, not {builder.info.full_name}."
+        )
+    report = verify.verify(builder, is_part=config.data.on_missing_image == "skip")
+    terminal.show(verify_tables.tables(report))
     print(grades, end="")
     picture = builder.data_path / "contact_sheet.png"
     with figures.drawn(str(picture)):
         contact_sheet.contact_sheet(builder, str(picture))
         with printing.result():
             print(f"Some bags of each split: {picture}")
-    for note in found.notes:
+    for note in report.notes:
         print(f"Note: {note}")
-    for problem in found.problems:
+    for problem in report.problems:
         print(f"Problem: {problem}")
-    number = len(found.problems)
+    number = len(report.problems)
     with printing.result():
         print(f"{number} problem{'s' if number > 1 else ''}." if number else "Nothing is wrong.")
     if not number:
@@ -107,7 +112,7 @@ def prepare(config: Config):
 
 
 def _write_index(builder) -> None:
-    """Writes what is stored of the cases but their images; without it the data are whole too."""
+    """Writes the index of the cases, which holds all but the images; the data are complete without it."""
     try:
         case_index.write(builder)
     except OSError as error:
@@ -119,7 +124,7 @@ def _write_index(builder) -> None:
 
 
 def new_cases(config: Config) -> NewCases:
-    """Returns the cases of --manual_dir, or of the files of --images; of neither anything is prepared.
+    """Returns the cases of --manual_dir, or of the files of --images; nothing is prepared.
 
     Raises:
       UserError: neither is given, or both; or something is wrong with it.
@@ -144,7 +149,12 @@ def new_cases(config: Config) -> NewCases:
 
 
 def in_a_folder(folder: str, name: str | None = None, **how: Any) -> NewCases:
-    """Returns the cases of a folder; `name` and `how` as in `new_cases.in_folder`, None: by its tables.
+    """Returns the cases of a folder of new images.
+
+    Args:
+      folder: with the images and tables.
+      name: of the dataset, as in `new_cases.in_folder`; None: detected by the tables in the folder.
+      how: further arguments of `new_cases.in_folder`.
 
     Raises:
       UserError: something is wrong with it.
@@ -158,8 +168,12 @@ def in_a_folder(folder: str, name: str | None = None, **how: Any) -> NewCases:
 def in_a_pattern(pattern: str, bag_regex: str = "") -> NewCases:
     """Returns the cases of the files that a pattern matches, see `new_cases.in_files`.
 
+    Args:
+      pattern: of paths, with * and ?.
+      bag_regex: which part of a path names the case; "": each file is a case.
+
     Raises:
-      UserError: none does.
+      UserError: no file matches.
     """
     try:
         return in_files(pattern, bag_regex)

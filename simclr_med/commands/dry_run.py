@@ -35,7 +35,7 @@ def run(invocation: Invocation) -> int:
     Raises:
       UserError: a mistake that the command would find before its first step.
     """
-    began = time.time()
+    start_time = time.time()
     of_study: dict[str, Config] = {}
     if invocation.repeats or invocation.folds or invocation.mode in EXPERIMENTS:
         of_study, builder, model_dir, strategy = experiments.set_up(invocation)
@@ -51,7 +51,7 @@ def run(invocation: Invocation) -> int:
         arms_forecast.show(plan, jobs, model_dir, strategy)
         return 0
     cases, lengths = Cases(), Lengths(strategy.num_replicas_in_sync)
-    forecast_tables.show_data(jobs, cases, began)
+    forecast_tables.show_data(jobs, cases, start_time)
     kinds = []
     for title, of_kind in forecast_jobs.group([job for job in jobs if not job.encoder]).items():
         print(f"\nMeasuring {title}: {WARM_UP} + {MEASURED} steps in memory ...", flush=True)
@@ -77,9 +77,9 @@ def _jobs(
         plan = study_check.checked_plan(config, of_study, builders, model_dir)
         return plan, forecast_jobs.of_study(plan, builders, model_dir)
     if invocation.repeats:
-        named = repeats.jobs(config, config.experiment.repeats)
+        named = repeats.make_configs(config, config.experiment.repeats)
     elif invocation.folds:
-        named = folds.jobs(config)
+        named = folds.make_configs(config)
     elif mode == "sweep":
         named = sweep.points(config)
         splits.check_selection(config, builder)
@@ -94,7 +94,7 @@ def _jobs(
                 )
             ]
     elif mode == "label_efficiency":
-        named = label_efficiency.jobs(config)
+        named = label_efficiency.make_configs(config)
     else:
         evaluated = mode == "train_then_eval"
         return None, [Job("", config, builder, evaluated=evaluated, pictures=True)]

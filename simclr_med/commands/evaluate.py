@@ -1,5 +1,6 @@
 """--mode=eval: the newest checkpoint of a run, and each newer one while the run goes on; or, with
---keep_head, weights of --checkpoint as the classifier that they are."""
+--keep_head, weights of --checkpoint as a classifier.
+"""
 
 from __future__ import annotations
 

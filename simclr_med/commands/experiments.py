@@ -24,8 +24,8 @@ def run(invocation: Invocation) -> int:
             sweep.run(config, builder, model_dir, strategy, invocation.record, judge=judge)
         else:
             runs = {"label_efficiency": label_efficiency.run}
-            several = folds.run if invocation.folds else repeats.run
-            make_runs = runs.get(mode, several)
+            default = folds.run if invocation.folds else repeats.run
+            make_runs = runs.get(mode, default)
             make_runs(config, builder, model_dir, strategy, invocation.record)
     except signals.Interrupted as interrupted:
         return signals.report_stop(interrupted, model_dir)
@@ -92,4 +92,4 @@ def _check_folds(invocation: Invocation, builder) -> None:
             f"--folds={count} evaluates on each fold of --train_split={config.data.train_split} in "
             f"turn: leave out --eval_split={config.data.eval_split}."
         )
-    evaluate.check_splits(next(iter(folds.jobs(config).values())), builder)
+    evaluate.check_splits(next(iter(folds.make_configs(config).values())), builder)

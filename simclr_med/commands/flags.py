@@ -22,7 +22,7 @@ DEMO = os.path.join(RECIPES, "demo.flags")
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What was asked for.
+    """A parsed command line.
 
     Attributes:
       given: the values given, by file or by hand.
@@ -40,7 +40,7 @@ class CommandLine:
 
 
 def parse(argv: list[str]) -> CommandLine:
-    """Returns the flags of a command line, `argv[0]` being the program.
+    """Returns the parsed flags of a command line, where `argv[0]` is the program.
 
     Raises:
       UserError: unknown flag, bad value, missing flag file, or a stray argument.
@@ -58,7 +58,7 @@ def parse(argv: list[str]) -> CommandLine:
     try:
         rest = values([argv[0], *([f"--flagfile={DEMO}"] if is_demo else []), *argv[1:]])
     except flags.Error as error:
-        raise UserError(f"{_sentence(error)} See: python run.py --help") from error
+        raise UserError(f"{_error_message(error)} See: python run.py --help") from error
     if len(rest) > 1:
         raise UserError(f"'{rest[1]}' is not a flag; flags begin with --. See: run.py --help")
     for name in sorted(renamed | values.renamed):
@@ -88,18 +88,18 @@ def _at_home(name: str, path: str | None) -> str | None:
         return ",".join(find_recipe(os.path.expanduser(part.strip())) for part in path.split(","))
     if name == "model_dir" and "," in path:  # of --mode=predict
         return "".join(os.path.expanduser(part) for part in re.split(r"(,\s*)", path))
-    found = os.path.expanduser(path)
-    if found != path and os.path.exists(path):
+    expanded = os.path.expanduser(path)
+    if expanded != path and os.path.exists(path):
         print(
-            f"Note: --{name}={path} is {found}. There is also a folder or file whose name begins with "
+            f"Note: --{name}={path} is {expanded}. There is also a folder or file whose name begins with "
             f"'~', {os.path.abspath(path)}, which earlier versions read and wrote: --{name}=./{path} "
             "names that."
         )
-    return found
+    return expanded
 
 
 def _with_new_name(argument: str, renamed: set[str]) -> str:
-    """Returns an argument, or a line of a file, with the flag's name of today; notes a name of before."""
+    """Returns an argument, or a line of a file, with the flag's current name; notes the old one."""
     flag = re.match(r"--?(\w+)(?==|$)", argument)
     if not flag or flag[1] not in RENAMED:
         return argument
@@ -117,8 +117,8 @@ def _fields(names: set[str]) -> frozenset[str]:
     return frozenset(name for name in FIELDS if {name, f"no{name}"} & names)
 
 
-def _sentence(error: flags.Error) -> str:
-    """Returns what absl found wrong, in our words where absl's are Python's."""
+def _error_message(error: flags.Error) -> str:
+    """Returns absl's error message, reworded where absl's speaks of Python types."""
     text = str(error).strip().removeprefix("ERROR:: ").rstrip(".")
     bad_value = re.match(r"flag (--(\w+)=.*?): ", text, re.DOTALL)
     if isinstance(error, flags.IllegalFlagValueError) and bad_value and bad_value[2] in FIELDS:
@@ -137,7 +137,7 @@ def config_from(given: dict) -> Config:
 
 
 def find_recipe(path: str) -> str:
-    """Returns the flag file of that path: the user's, else the recipe flags/NAME.flags or NAME.flags.
+    """Returns the path of a flag file: the user's own, else the recipe flags/NAME.flags or NAME.flags.
 
     Recipes are found from any folder. A path that is neither comes back as it is.
     """

@@ -44,7 +44,7 @@ def check(command_line: CommandLine, config: Config, of_run: dict | None) -> lis
 
     Args:
       command_line: what was given.
-      config: that was made of it, and of the run in --model_dir where the command works on one.
+      config: made from it and from the run in --model_dir, where the command works on one.
       of_run: what that run's config.json says; None: the command works on none.
 
     Raises:
@@ -57,20 +57,23 @@ def check(command_line: CommandLine, config: Config, of_run: dict | None) -> lis
             continue
         mode = config.run.mode
         must_act = REACH[name].shapes_results and mode not in (*_NO_RESULTS, *REACH[name].set_in)
-        said = f"{_flag(name, command_line.given[name])} has no effect {why}"
+        message = f"{_flag(name, command_line.given[name])} has no effect {why}"
         if must_act and name in command_line.by_hand:
-            refused.append(said)
+            refused.append(message)
         else:
-            notes.append(f"Note: {said}")
+            notes.append(f"Note: {message}")
     if refused:
         raise UserError(" ".join(refused))
     return notes
 
 
 def idle(name: str, config: Config, of_run: dict | None) -> str:
-    """Returns why a flag has no effect on a command, "" where it has one or changes nothing.
+    """Returns why a flag has no effect on a command; "" where it has one, or changes nothing.
 
-    Arguments are those of `check`; the flag's value is that of `config`.
+    Args:
+      name: of the flag.
+      config: of the command, with the flag's value.
+      of_run: as in `check`.
     """
     reach, values, mode = REACH[name], config.to_dict(), config.run.mode
     value, default = values[name], FIELDS[name].default

@@ -1,4 +1,4 @@
-"""What a command is given: the command line, and the configuration that was made of it."""
+"""The input of a command: the command line, and the configuration made from it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Invocation:
 
     @property
     def record(self) -> dict:
-        """What flags.json keeps of it."""
+        """The content of flags.json."""
         return {"argv": self.argv, "flags": self.given}
 
     @property

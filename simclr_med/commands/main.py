@@ -1,4 +1,4 @@
-"""From a command line to its command, and from what goes wrong to an error message and exit code."""
+"""Runs the command of a command line, and turns failures into an error message and exit code."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _main(argv: list[str]) -> int:
         raise
     except Exception as error:
         if transient.is_transient(error):
-            said = f"{transient.described(error)}. {transient.ADVICE}"
-            return _fail(program, said, StorageUnavailable.exit_code)
+            text = f"{transient.described(error)}. {transient.ADVICE}"
+            return _fail(program, text, StorageUnavailable.exit_code)
         message = _user_message(error)
         if message is None:
             raise
@@ -89,7 +89,7 @@ def _main(argv: list[str]) -> int:
 
 
 def run(argv: list[str]) -> int:
-    """Runs a command line and returns its exit code, as `main` does, but raises what goes wrong.
+    """Runs a command line and returns its exit code, as `main` does, but raises errors.
 
     Raises:
       UserError: a mistake of the user's.
@@ -109,12 +109,12 @@ def _run(argv: list[str], command_line: flags.CommandLine, given: dict, verbose:
     mode = given.get("mode", "train")
     of_run = works_on_run(given, mode)
     if of_run or given.get("manual_dir") or given.get("checkpoint"):
-        quiet.import_tensorflow(verbose)  # as is done below, on the way to what these hold
+        quiet.import_tensorflow(verbose)  # the functions below import it too
     saved = values_of_run(given, mode) if of_run else None
     given, detected = _with_dataset(given, mode, saved)
     if not of_run and mode not in ("study", "compare"):
-        given, taken = with_encoder_of_checkpoint(given)
-        detected += taken
+        given, from_weights = with_encoder_of_checkpoint(given)
+        detected += from_weights
     if mode == "predict":
         config = config_of_model(given, models_of(given)[0])
     elif mode == "eval" and not of_run:
@@ -176,8 +176,8 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
     if workers and config.run.dry_run:
         raise UserError("--dry_run measures in one process, without others: unset TF_CONFIG.")
     if workers and mode in TRAINING:
-        for name, several in (("repeats", 1), ("folds", 0)):
-            if getattr(config.experiment, name) > several and mode == "train_then_eval":
+        for name, single in (("repeats", 1), ("folds", 0)):
+            if getattr(config.experiment, name) > single and mode == "train_then_eval":
                 raise UserError(f"--{name} trains run after run on one machine: unset TF_CONFIG.")
         return config, workers
     if workers and mode in EXPERIMENTS:
@@ -189,8 +189,8 @@ def _with_workers(config: Config, given: dict, mode: str) -> tuple[Config, clust
 def _user_message(error: Exception) -> str | None:
     """Returns what to tell a user about a failure of the machine; None for a bug in this code."""
     cause = error.__cause__
-    if isinstance(cause, Exception) and (found := _user_message(cause)):
-        return found  # TFDS wraps what writing a dataset raises
+    if isinstance(cause, Exception) and (message := _user_message(cause)):
+        return message  # TFDS wraps what writing a dataset raises
     text = transient.first_line(error)
     for number, advice in _OF_MACHINE.items():
         is_full = number in (errno.ENOSPC, errno.EDQUOT)

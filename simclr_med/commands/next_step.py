@@ -46,8 +46,8 @@ def _data(invocation: Invocation) -> list[str]:
     """Returns the flags that name the data."""
     config, given = invocation.config.data, invocation.given
     named = {"dataset": config.dataset, "manual_dir": config.manual_dir}
-    others = ("data_dir", "bag_regex", "image_root", "split_column", "label_columns")
-    named |= {name: given.get(name) for name in others}
+    names = ("data_dir", "bag_regex", "image_root", "split_column", "label_columns")
+    named |= {name: given.get(name) for name in names}
     if named["manual_dir"] and invocation.sources.get("dataset") == "found in --manual_dir":
         del named["dataset"]
     return [f"--{name}={value}" for name, value in named.items() if value]

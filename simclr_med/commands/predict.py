@@ -1,4 +1,4 @@
-"""--mode=predict: what trained classifiers say of a folder of new images; nothing of it is prepared."""
+"""--mode=predict: predictions of trained classifiers for new images, which are not prepared."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _write_all(
 
 
 def _made_of(ensemble: Ensemble, cases: NewCases, config: Config) -> dict:
-    """Returns all that decides the predictions."""
+    """Returns everything that the predictions depend on."""
     return {
         "cases": cases.digest,
         "weights": [member.identity for member in ensemble.members],
@@ -112,7 +112,7 @@ def _made_of(ensemble: Ensemble, cases: NewCases, config: Config) -> dict:
 
 
 def _facts(ensemble: Ensemble, cases: NewCases, config: Config) -> dict:
-    """Returns what predictions_NAME.json says: by which weights, and how it is to be read."""
+    """Returns the content of predictions_NAME.json: which weights, and how to read the predictions."""
     return {
         "version": __version__,
         "models": [

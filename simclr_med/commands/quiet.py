@@ -25,7 +25,7 @@ _CHATTER = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I0
 
 
 def import_tensorflow(verbose: bool = False) -> None:
-    """Imports TensorFlow, unless that is done; drops its INFO lines, or is `verbose` on all of them."""
+    """Imports TensorFlow, once; drops its INFO lines, or with `verbose` shows all."""
     if "tensorflow" in sys.modules:
         return
     if verbose and not _is_users:
@@ -42,7 +42,7 @@ def set_level_of_logs(verbose: bool) -> None:
 
 @contextlib.contextmanager
 def _filtered_stderr() -> Iterator[None]:
-    """A child process passes on what is written to file descriptor 2, so a crash loses nothing."""
+    """Filters file descriptor 2 in a child process, so that a crash loses nothing."""
     if not hasattr(os, "fork"):
         yield
         return

@@ -1,4 +1,4 @@
-"""The configurations that a study is made of."""
+"""The configurations of a study's runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OF_THE_STUDY = ("mode", "model_dir", "checkpoint")  # and of none of its runs
 
 
 def of_study(given: dict) -> dict[str, Config]:
-    """Returns the configurations that a study is made of, the flags of its own command on top.
+    """Returns the configurations of a study's runs, overridden by the flags of its own command.
 
     Args:
       given: the flags of the study, by file or by hand.
@@ -49,7 +49,7 @@ def files_of(given: dict) -> dict[str, tuple[str, dict]]:
     """
     if given.get("arms"):
         return arms_file.recipes(arms_file.read(given["arms"]), given)
-    found: dict[str, tuple[str, dict]] = {}
+    sources: dict[str, tuple[str, dict]] = {}
     for name in study_plan.RECIPES:
         path = given.get(f"{name}_recipe")
         if not path:
@@ -57,8 +57,8 @@ def files_of(given: dict) -> dict[str, tuple[str, dict]]:
                 f"--mode=study needs --{name}_recipe=FILE; flags/study_demo.flags names all three. Or "
                 "--arms=FILE.toml, as flags/study_derm.flags has it."
             )
-        found[name] = (path, {})
-    return found
+        sources[name] = (path, {})
+    return sources
 
 
 def _given_in(path: str, values: dict) -> dict:

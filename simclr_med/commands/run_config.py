@@ -38,7 +38,15 @@ _OF_ONE_DATASET: tuple[str, ...] = ("manual_dir", *OF_A_FOLDER, "keep_metadata")
 
 
 def config_of_run(given: dict, mode: str) -> Config:
-    """Returns the configuration of the run in --model_dir, with what was given on top."""
+    """Returns the configuration of the run in --model_dir, overridden by the flags that were given.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+
+    Raises:
+      UserError: there is no such run, or a flag contradicts what it was trained with.
+    """
     saved = values_of_run(given, mode)
     given = _without_contradiction(given, saved)
     moved = _is_other(given, saved, "manual_dir") and not _is_copy(given, saved)
@@ -49,26 +57,30 @@ def config_of_run(given: dict, mode: str) -> Config:
 
 
 def with_encoder_of_checkpoint(given: dict) -> tuple[dict, list[str]]:
-    """Returns the flags with what was not given and the run of --checkpoint knows; and a note.
+    """Returns the flags, completed by what the run of --checkpoint says of its encoder; and notes.
 
-    That is the encoder, its image size and the projection head, of weights that a run or an export of
-    this tool has: other people's files do not say it in words.
+    That is the encoder, its image size and the projection head, of weights of a run or an export made by
+    this tool: other files do not name them.
     """
     path = (given.get("checkpoint") or "").rstrip("/")
     inside = (path, os.path.join(path, "saved_model"), os.path.dirname(path))
-    names = [os.path.join(at, name) for at in inside for name in ("config.json", "simclr_med.json")]
-    found = [name for name in names if path and _exists(name)]
-    if not found:
+    names = [
+        os.path.join(folder, name)
+        for folder in inside
+        for name in ("config.json", "simclr_med.json")
+    ]
+    existing = [name for name in names if path and _exists(name)]
+    if not existing:
         return given, []
-    from simclr_med.checkpoints.weights import ours
+    from simclr_med.checkpoints.weights import simclr_med_weights
 
-    saved = ours.json_of(found[0])
+    saved = simclr_med_weights.json_of(existing[0])
     if not isinstance(saved, dict) or "resnet_depth" not in saved:  # somebody else's
         return given, []
-    taken = {name: saved[name] for name in _OF_WEIGHTS if name in saved and name not in given}
-    changed = [f"--{name}={v}" for name, v in taken.items() if v != FIELDS[name].default]
+    adopted = {name: saved[name] for name in _OF_WEIGHTS if name in saved and name not in given}
+    changed = [f"--{name}={v}" for name, v in adopted.items() if v != FIELDS[name].default]
     note = f"Note: as the run in --checkpoint: {' '.join(changed)}."
-    return {**taken, **given}, [note] if changed else []
+    return {**adopted, **given}, [note] if changed else []
 
 
 def models_of(given: dict) -> list[str]:
@@ -82,14 +94,14 @@ def models_of(given: dict) -> list[str]:
     text = given.get("model_dir") or ""
     whole = text and _exists(text)
     named = [text] if whole else [part.strip() for part in text.split(",") if part.strip()]
-    found = [path for one in named for path in _runs_below(one) or [one]]
-    if not found:
+    paths = [path for one in named for path in _runs_below(one) or [one]]
+    if not paths:
         raise UserError(
             "--mode=predict needs the --model_dir of a fine-tuned run, or of an export."
         )
-    if twice := [path for i, path in enumerate(found) if path in found[:i]]:
+    if twice := [path for i, path in enumerate(paths) if path in paths[:i]]:
         raise UserError(f"--model_dir: {twice[0]} is given twice.")
-    return found
+    return paths
 
 
 def _runs_below(folder: str) -> list[str]:
@@ -98,8 +110,8 @@ def _runs_below(folder: str) -> list[str]:
 
     if not gfile.isdir(folder) or _exists(os.path.join(folder, "config.json")):
         return []
-    found = [match for name in files.names(folder) if (match := _MEMBER.fullmatch(name))]
-    return [os.path.join(folder, m[0]) for m in sorted(found, key=lambda m: (m[1], int(m[2])))]
+    matches = [match for name in files.names(folder) if (match := _MEMBER.fullmatch(name))]
+    return [os.path.join(folder, m[0]) for m in sorted(matches, key=lambda m: (m[1], int(m[2])))]
 
 
 def config_of_model(given: dict, path: str) -> Config:
@@ -120,15 +132,23 @@ def config_of_model(given: dict, path: str) -> Config:
 
 
 def works_on_run(given: dict, mode: str) -> bool:
-    """Returns whether a command works on the run in --model_dir; else on weights of --checkpoint, if
-    on any."""
+    """Returns whether a command works on the run in --model_dir, and not on weights of --checkpoint.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+    """
     if mode == "eval":
         return not (given.get("checkpoint") and given.get("keep_head"))
     return mode == "predict" or (mode in OF_A_MODEL and not given.get("checkpoint"))
 
 
 def config_of_weights(given: dict) -> Config:
-    """Returns the configuration to evaluate --checkpoint with its head: that of a fine-tuning."""
+    """Returns the configuration to evaluate --checkpoint with its head: that of a fine-tuning.
+
+    Raises:
+      UserError: --train_mode is not finetune.
+    """
     if given.get("train_mode", "finetune") != "finetune":
         raise UserError(
             f"--train_mode={given['train_mode']}: --mode=eval with --keep_head evaluates --checkpoint "
@@ -138,9 +158,16 @@ def config_of_weights(given: dict) -> Config:
 
 
 def values_of_run(given: dict, mode: str) -> dict:
-    """Returns {field: value} of the run in --model_dir; of newer fields those of `OF_OLDER_RUNS`.
+    """Returns {field: value} of the run in --model_dir; newer fields are as in `OF_OLDER_RUNS`.
 
-    Of several runs of --mode=predict those of the first; of an export what it says of itself.
+    With several runs, as --mode=predict accepts, those of the first; of an export what its file says.
+
+    Args:
+      given: {flag: value} of the command line and its flag files.
+      mode: value of --mode.
+
+    Raises:
+      UserError: --model_dir is missing, or holds no run.
     """
     model_dir = models_of(given)[0] if mode == "predict" else given.get("model_dir")
     if not model_dir:
@@ -230,12 +257,17 @@ def _is_copy(given: dict, saved: dict) -> bool:
     trained_on = read_json(os.path.join(given["model_dir"], "config.json")).get("prepared_dataset")
     try:
         return dataset.name_of(flags.config_from({**saved, **given})) == trained_on
-    except UserError:  # whatever is wrong with it is said when it is read as it is to be
+    except UserError:  # the error is raised when the data are read with the final configuration
         return False
 
 
 def default_model_dir(config: Config, dataset: str) -> str:
-    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data."""
+    """Returns runs/<dataset>_<method>_<hash>, the same for the same configuration and data.
+
+    Args:
+      config: of the run.
+      dataset: full name of the prepared dataset, with its version.
+    """
     values = config.to_dict()
     names = [
         name
@@ -256,7 +288,11 @@ def default_model_dir(config: Config, dataset: str) -> str:
 
 
 def check_not_both(given: dict) -> None:
-    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own."""
+    """Refuses --checkpoint together with a --model_dir that holds a run with weights of its own.
+
+    Raises:
+      UserError: both are given.
+    """
     model_dir = given.get("model_dir")
     holds_run = model_dir and _exists(os.path.join(model_dir, "config.json"))
     if given.get("checkpoint") and holds_run:

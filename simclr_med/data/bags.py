@@ -32,7 +32,7 @@ class Bags:
     Attributes:
       open: makes `dataset`, a new one each time.
       dataset: yields {"bag_id": string, "patient_id": string, "images": string [K], "label"} and,
-        if asked for, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
+        on request, "metadata": {key: string [K]}, "image_ids": string [K] and, where the dataset
         has it, "differential": float32 [classes], shares that add up to 1 (0 without a label), all of
         it on the label where a case has no other. `label` is int64,
         NO_LABEL where there is none; or, of `multilabel` datasets, float32 [L], each 1, 0 or NaN
@@ -70,7 +70,13 @@ class Bags:
     def changed(
         self, open: Callable[[], tf.data.Dataset], change: Callable[[Cases], Cases], **also: Any
     ) -> Bags:
-        """Returns the bags that `open` makes of these; `change` does the same to what is known."""
+        """Returns changed bags, and keeps what is known of them without reading.
+
+        Args:
+          open: makes the changed `dataset`.
+          change: does the same to the cases, from those of the bags to those of the changed ones.
+          also: other attributes to replace.
+        """
         known = None
         if self.known is not None and self.known.open is self.open:
             before = self.known.cases
@@ -134,7 +140,7 @@ def open_split(
         return as_bags(builder.as_dataset(split=tfds_split, **options))
 
     with_shares = "label_weights" in read and not by_patient
-    how = Reading(projection, by_patient, policy, has_label, keys, with_shares)
+    case_reading = Reading(projection, by_patient, policy, has_label, keys, with_shares)
     counts = _count(builder, split, split_info, projection)
     if not counts["bags"]:
         raise UserError(
@@ -157,7 +163,7 @@ def open_split(
         ),
         known=Known(
             read_split,
-            lambda: known.read(Prepared(builder), tfds_split, how),
+            lambda: known.read(Prepared(builder), tfds_split, case_reading),
             {**case_index.identity(builder), "projection": projection, "by_patient": by_patient},
         ),
     )
@@ -166,22 +172,26 @@ def open_split(
 def find_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[Any, str]:
     """Returns TFDS's SplitInfo of a split, a named part or a slice, and TFDS's name for it.
 
+    Args:
+      builder: of a prepared dataset.
+      split: as in `open_split`.
+
     Raises:
       UserError: there is no such split, or nothing is in it.
     """
     named = (builder.info.metadata or {}).get("named_splits", {})
     tfds_split = named.get(split, split)
     try:
-        found = builder.info.splits[tfds_split]
+        info = builder.info.splits[tfds_split]
     except (KeyError, ValueError, NotImplementedError) as error:  # the last: all[:10%]
         names = ", ".join((*builder.info.splits, *named)) or "none"
         raise UserError(
             f"Dataset {builder.info.full_name} has no split '{split}'; it has: {names}, and all of "
             "them as 'all'. Choose with --train_split and --eval_split."
         ) from error
-    if not found.num_examples:
+    if not info.num_examples:
         raise UserError(f"Split '{split}' of {builder.info.full_name} is empty.")
-    return found, tfds_split
+    return info, tfds_split
 
 
 def _image_feature(info) -> str:

@@ -1,4 +1,4 @@
-"""What a model reaches that never looks at an image: the chance level of a classifier."""
+"""The chance level of a classifier: what a model reaches that never looks at an image."""
 
 from __future__ import annotations
 

@@ -27,18 +27,20 @@ def join_patients(bags: tf.data.Dataset) -> tf.data.Dataset:
     unknown = tf.constant(float("nan") if spec["label"].dtype.is_floating else -1)
     unknown = tf.cast(unknown, spec["label"].dtype)
 
-    def step(held: dict, bag: dict):
-        """Emits what is held when the next patient begins."""
-        same = held["patient_id"] == bag["patient_id"]
+    def step(buffered: dict, bag: dict):
+        """Emits the buffered bag when the next patient begins."""
+        same = buffered["patient_id"] == bag["patient_id"]
         joined = {
             "bag_id": bag["patient_id"],
             "patient_id": bag["patient_id"],
-            "images": tf.concat([held["images"][: tf.where(same, 2**31 - 1, 0)], bag["images"]], 0),
+            "images": tf.concat(
+                [buffered["images"][: tf.where(same, 2**31 - 1, 0)], bag["images"]], 0
+            ),
             "label": tf.where(
-                tf.logical_or(~same, held["label"] == bag["label"]), bag["label"], unknown
+                tf.logical_or(~same, buffered["label"] == bag["label"]), bag["label"], unknown
             ),
         }
-        return joined, (~same & (held["patient_id"] != _END), held)
+        return joined, (~same & (buffered["patient_id"] != _END), buffered)
 
     # The sentinel after the last bag pushes the last patient out.
     stream = bags.concatenate(tf.data.Dataset.from_tensors(end))

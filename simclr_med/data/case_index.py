@@ -1,4 +1,4 @@
-"""What is stored of a split's examples but their images: written once at build, then read in one piece.
+"""An index of a split's examples without their images: written once at build, then read at once.
 
 TFDS reads all bytes of an example, its images too, to tell whose it is. `write` puts everything else
 into a Parquet file beside the prepared data, a row per example in the order of the files. Where it is
@@ -44,7 +44,7 @@ def path_of(builder, split: str):
     return builder.data_path / f"case_index-{split}.parquet"
 
 
-def is_there(builder) -> bool:
+def exists(builder) -> bool:
     """Returns whether every split of a dataset has an index."""
     return all(path_of(builder, split).exists() for split in builder.info.splits)
 
@@ -62,9 +62,9 @@ def write(builder) -> None:
         sink = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata(about), sink)
         path = path_of(builder, split)
-        unfinished = path.with_name(f"{path.name}.tmp")
-        unfinished.write_bytes(sink.getvalue().to_pybytes())
-        unfinished.replace(path)
+        temporary = path.with_name(f"{path.name}.tmp")
+        temporary.write_bytes(sink.getvalue().to_pybytes())
+        temporary.replace(path)
 
 
 def read(builder, split: str) -> pa.Table:
@@ -72,6 +72,10 @@ def read(builder, split: str) -> pa.Table:
 
     Columns: bag_id, patient_id, tfds_id: string, those that there are; num_images: int; label: int;
     labels/NAME: float; label_weights: list of float; views, metadata/KEY: list of string.
+
+    Args:
+      builder: of a prepared dataset.
+      split: a split that is stored; no slice.
     """
     return _read(Prepared(builder), split)
 
@@ -93,9 +97,9 @@ def _read(prepared: Prepared, split: str) -> pa.Table:
                 return table
             why = f"{path} is of other data"
         print(f"Note: {why}: the records are read in its place.", flush=True)
-    began = time.monotonic()
+    start = time.monotonic()
     table = _from_records(builder, split)
-    if (took := time.monotonic() - began) > _LONG:
+    if (took := time.monotonic() - start) > _LONG:
         print(
             f"Note: {took:.0f} s went into reading the ids and labels of {table.num_rows:,} cases of "
             f"split '{split}' ({why}); --mode=build writes one beside the data.",
@@ -111,7 +115,7 @@ def identity(builder) -> dict:
 
 
 def _made_of(builder, split: str) -> dict:
-    """Returns of what an index is made, as JSON has it."""
+    """Returns what an index depends on, as JSON has it."""
     return {"format": _FORMAT, **_of_split(builder, split)}
 
 
@@ -130,19 +134,19 @@ def _from_records(builder, split: str) -> pa.Table:
     """Returns what `read` does, from the records; no image is decoded."""
     features = builder.info.features
     images = next((key for key in ("images", "image") if key in features), None)
-    ours = images == "images"  # else "metadata" and others could be anything
-    wanted = [
+    own_layout = images == "images"  # else "metadata" and others could be anything
+    columns = [
         key
         for key in _PER_EXAMPLE
         if key in features and isinstance(features[key], _KINDS.get(key, object))
     ]
-    wanted += [key for key in _PER_IMAGE if key in features and ours]
-    if images and (ours and "image_ids" not in features or not wanted):
-        wanted.append(images)  # something has to be read
+    columns += [key for key in _PER_IMAGE if key in features and own_layout]
+    if images and (own_layout and "image_ids" not in features or not columns):
+        columns.append(images)  # something has to be read
     dataset = builder.as_dataset(
         split=split,
         decoders=tfds.decode.PartialDecoding(
-            dict.fromkeys(wanted, True), {images: KeepEncoded()} if images in wanted else None
+            dict.fromkeys(columns, True), {images: KeepEncoded()} if images in columns else None
         ),
         shuffle_files=False,
         read_config=tfds.ReadConfig(
@@ -189,6 +193,10 @@ def rows_of(builder, tfds_split: str) -> tuple[list[str], np.ndarray]:
 
     The rows are in the order in which `as_dataset` yields them: file by file, or of a dataset that was
     shuffled TFDS's interleaving of files.
+
+    Args:
+      builder: of a prepared dataset.
+      tfds_split: a split or slice, as TFDS writes it.
     """
     first_row: dict[str, int] = {}
     of_file: dict[str, tuple[str, int]] = {}

@@ -1,4 +1,4 @@
-"""The cases of a split: who they are, and what they have. The unit is the case, never the image."""
+"""The cases of a split: ids, patients, labels and metadata. The unit is the case, never the image."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from simclr_med.errors import UserError
 
 
 def read_cases(bags: Bags, max_cases: int) -> Cases:
-    """Returns the cases of a split, at most the first `max_cases` (0: all); no image is decoded.
+    """Returns the cases of a split; no image is decoded.
 
     From the index of the split; bags that are not as `open_split` made them are read.
+
+    Args:
+      bags: as `open_split` or `open_part` returns them.
+      max_cases: only the first ones; 0: all.
     """
     if (cases := bags.known_cases()) is not None:
         return cases.of(slice(max_cases or None))
@@ -47,47 +51,47 @@ def count_multi(bags: Bags) -> int:
     return int(sizes.reduce(0, lambda total, size: total + tf.cast(size > 1, tf.int32)))
 
 
-def with_classes(cases: Cases, there: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
+def with_classes(cases: Cases, in_data: tuple[str, ...], trained: tuple[str, ...]) -> Cases:
     """Returns cases of other data with their labels numbered as a fine-tuned head has them.
 
     A class that the head does not know becomes "Other" where the head has that. Of several labels,
     one that the data lacks is unknown.
 
     Args:
-      cases: labelled with `there`.
-      there: class names, or labels, of the data.
+      cases: labelled with `in_data`.
+      in_data: class names, or labels, of the data.
       trained: those of the head.
 
     Raises:
       UserError: a class or label that the head does not know.
     """
-    if there == trained:
+    if in_data == trained:
         return cases
     multilabel = cases.labels.ndim == 2
-    unknown = [name for name in there if name not in trained]
-    if (unknown and (multilabel or "Other" not in trained)) or not set(there) & set(trained):
+    unknown = [name for name in in_data if name not in trained]
+    if (unknown and (multilabel or "Other" not in trained)) or not set(in_data) & set(trained):
         raise UserError(
             f"The run was fine-tuned for {', '.join(trained)}; the data has "
-            f"{', '.join(there) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
+            f"{', '.join(in_data) or 'no labels'}, so {', '.join(unknown) or 'nothing'} cannot be "
             "scored. Rename labels in its manifest; for chest X-rays --label_set=chexpert5 gives "
             "both datasets the same labels."
         )
     if multilabel:
         labels = np.full((len(cases.labels), len(trained)), np.nan, cases.labels.dtype)
-        labels[:, [trained.index(name) for name in there]] = cases.labels
+        labels[:, [trained.index(name) for name in in_data]] = cases.labels
     else:
         other = trained.index("Other") if "Other" in trained else -1
-        number = [trained.index(name) if name in trained else other for name in there]
+        number = [trained.index(name) if name in trained else other for name in in_data]
         labels = np.append(number, -1)[cases.labels]  # the last for "no label", -1
     differential = None
     if cases.differential is not None:
         differential = np.zeros((len(cases.ids), len(trained)), cases.differential.dtype)
-        for column, at in zip(cases.differential.T, number):
-            if at >= 0:
-                differential[:, at] += column
+        for column, index in zip(cases.differential.T, number):
+            if index >= 0:
+                differential[:, index] += column
     return dataclasses.replace(cases, labels=labels, differential=differential)
 
 
 def _one_value(values: np.ndarray) -> str:
-    """Returns what the images of a case say, of bytes [K]."""
+    """Returns the value that the images of a case, bytes [K], have in common."""
     return one_value({value.decode() for value in values} - {""})

@@ -1,4 +1,4 @@
-"""Bags to examples that are still encoded: which images are drawn, in which order they come."""
+"""Turns bags into examples, still encoded: which images are sampled, and in which order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ _INT32_IDS, _INT64_IDS = 2**31 - 1, 2**63 - 1
 
 
 def repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:
-    """Returns the bags, those of several images `repeats` times, with "copy": which of them, int64."""
+    """Returns the bags, those of several images `repeats` times.
+
+    Args:
+      bags: dataset of `Bags`.
+      repeats: of a bag of at least two images; each has "copy", int64 [], its number from 0.
+    """
 
     def copies(bag):
         count = tf.where(tf.size(bag["images"]) > 1, repeats, 1)
@@ -21,10 +26,16 @@ def repeated(bags: tf.data.Dataset, repeats: int) -> tf.data.Dataset:
 
 
 def draw(sample_images: Callable, seed: tf.Tensor, bag: dict) -> dict:
-    """Returns what is kept of a bag: the images drawn, string [V], "" where a place stays empty."""
+    """Returns the example of a bag: {"images": string [V], "label", "patient"} and its "differential".
+
+    Args:
+      sample_images: (number of images, seed int [2]) to the indices of V images, int32 [V]; -1 for none.
+      seed: stateless seed, int [2].
+      bag: element of a `Bags.dataset`, with or without "copy". A view without an image is "".
+    """
     of_bag = tf.strings.to_hash_bucket_fast(bag["bag_id"], _INT64_IDS)
     of_bag = fold(seed, of_bag)
-    if "copy" in bag:  # the first draws what it would alone
+    if "copy" in bag:  # the first copy draws as a bag without copies
         of_copy = fold(of_bag, bag["copy"])
         of_bag = tf.where(bag["copy"] > 0, of_copy, of_bag)
     drawn = sample_images(tf.size(bag["images"]), of_bag)
@@ -50,10 +61,15 @@ def _patient(bag: dict) -> tf.Tensor:
 
 
 def shuffle(examples: tf.data.Dataset, buffer: int, key: tf.Tensor, epoch: tf.Tensor):
-    """Returns the examples in a random order that `key` and `epoch`, int64, decide; holds `buffer`.
+    """Returns the examples in a random order.
 
     Not Dataset.shuffle: inside a flat_map its first seed serves every epoch, whatever it is given.
     The older op beneath takes the seed as it comes.
+
+    Args:
+      examples: of one epoch.
+      buffer: number of examples that are buffered.
+      key, epoch: int64 [], which decide the order.
     """
     spec = examples.element_spec
     parts = tf.nest.flatten(spec)
@@ -70,4 +86,5 @@ def shuffle(examples: tf.data.Dataset, buffer: int, key: tf.Tensor, epoch: tf.Te
 
 
 def fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+    """Returns a stateless seed, int [2], made from a seed, int [2], and a number, int []."""
     return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))

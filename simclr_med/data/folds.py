@@ -54,15 +54,15 @@ class Part:
 
 
 def parse(split: str) -> Part | None:
-    """Returns what a split's name says of folds; None if it is no fold's.
+    """Returns the part that a split's name denotes; None if it is not one of folds.
 
     Raises:
       UserError: there can be no such fold.
     """
-    found = _NAME.fullmatch(split)
-    if not found:
+    match = _NAME.fullmatch(split)
+    if not match:
         return None
-    part = Part(found[1], int(found[3]), int(found[4]), bool(found[2]))
+    part = Part(match[1], int(match[3]), int(match[4]), bool(match[2]))
     if part.of < 2 or not 1 <= part.fold <= part.of:
         raise UserError(
             f"There is no split '{split}': folds are numbered from 1, as {part.split}:fold_1_of_5."
@@ -76,6 +76,10 @@ def fold_of_patients(builder, part: Part) -> dict[str, int]:
     The folds hold equally many patients of each stratum, give or take one (scikit-learn's
     StratifiedKFold): the rarest class, or rarest positive label, of a patient's cases, as
     --label_fraction has it. Patients without a label are a stratum too.
+
+    Args:
+      builder: of a prepared dataset.
+      part: names the split and the number of folds.
 
     Raises:
       UserError: fewer patients than folds.
@@ -112,6 +116,12 @@ def _held_out(stratum: np.ndarray, num_folds: int) -> list[np.ndarray]:
 
 def open_part(builder, split: str, reading: LabelReading, **also: bool) -> Bags:
     """Returns the bags of a split, as `open_split` does, or of a fold of one.
+
+    Args:
+      builder: of a prepared dataset.
+      split: as in `open_split`, or the `name` of a `Part`.
+      reading: which images and labels.
+      also: `open_split`'s with_metadata, with_image_ids and with_differential.
 
     Raises:
       UserError: as `open_split`; fewer patients than folds; or nothing is left in the part.

@@ -1,4 +1,4 @@
-"""The cases of a split, from the index of what is stored of them: as the bags are read, no image."""
+"""The cases of a split, from its index, in the order of its bags; no image is read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cases:
       metadata: {key: text of each case, [n]}, "" unknown; what images of one case disagree about
         reads "several".
       differential: shares of the labels of each case, float [n, classes], see `Bags`; None where the
-        data has none, or they were not asked for.
+        data has none, or they were not requested.
     """
 
     ids: np.ndarray
@@ -59,7 +59,7 @@ class Cases:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of bags without reading their images.
+    """Information about bags that needs none of their images.
 
     Attributes:
       open: the `Bags.open` that it is of: of bags that were changed since, nothing is known.
@@ -96,10 +96,16 @@ class Reading:
 
 @functools.lru_cache(maxsize=8)
 def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
-    """Returns the cases of a split or slice, as TFDS names it; their arrays are read-only."""
+    """Returns the cases of a split, from its index; their arrays are read-only, because they are shared.
+
+    Args:
+      prepared: dataset.
+      tfds_split: a split or slice, as TFDS writes it.
+      reading: how examples become cases.
+    """
     table = _table(prepared, tfds_split)
     size, kept = _sizes(table, reading.projection)
-    some = size > 0
+    nonempty = size > 0
     ids = _texts(table["bag_id" if "bag_id" in table.column_names else "tfds_id"])
     patients = _texts(table["patient_id"]) if "patient_id" in table.column_names else ids
     labels = _labels(table, reading)
@@ -113,7 +119,7 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
         },
         differential=_differential(table, labels) if reading.weights else None,
     )
-    cases = cases if some.all() else cases.of(some)
+    cases = cases if nonempty.all() else cases.of(nonempty)
     cases = _by_patient(cases) if reading.by_patient else cases
     fixed = [cases.ids, cases.patients, cases.labels, cases.num_images, *cases.metadata.values()]
     for values in fixed + ([] if cases.differential is None else [cases.differential]):
@@ -125,10 +131,15 @@ def read(prepared: Prepared, tfds_split: str, reading: Reading) -> Cases:
 def sizes_and_patients(
     prepared: Prepared, tfds_split: str, projection: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images and a number for the patient of each record of a split, int64 [n], read-only.
+    """Returns the number of images, and a number for the patient, of each record: int64 [n], read-only.
 
-    Images are those of the view, all with "all": 0 of a record that has none. The number is 0 of every
-    record where the dataset knows no patients.
+    A record without an image of the projection has 0 images. Where the dataset knows no patients, all
+    patient numbers are 0.
+
+    Args:
+      prepared: dataset.
+      tfds_split: a split or slice, as TFDS writes it.
+      projection: whose images count; "all": every image.
     """
     table = _table(prepared, tfds_split)
     sizes = _sizes(table, projection)[0].astype(np.int64)
@@ -144,8 +155,8 @@ def _sizes(table: pa.Table, projection: str) -> tuple[np.ndarray, np.ndarray | N
     """Returns the images of each example, int [n], and which of all images are kept; None: all."""
     if projection == "all":
         return table["num_images"].to_numpy(), None
-    offsets, there = _ragged(table["views"])
-    kept = there == projection
+    offsets, projections = _ragged(table["views"])
+    kept = projections == projection
     before = np.concatenate([[0], np.cumsum(kept)])
     return before[offsets[1:]] - before[offsets[:-1]], kept
 
@@ -159,7 +170,12 @@ def _table(prepared: Prepared, tfds_split: str) -> pa.Table:
 
 
 def shares(weights: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Returns the weights of cases' labels, float32 [..., classes], as shares; see `Bags`."""
+    """Returns the weights of cases' labels, float32 [..., classes], as shares; see `Bags`.
+
+    Args:
+      weights: of `label_weights`, float32 [..., classes].
+      label: of the cases, int64 [...]; -1 for none.
+    """
     total = tf.reduce_sum(weights, axis=-1, keepdims=True)
     alone = tf.one_hot(label, tf.shape(weights)[-1])  # zeros of no label, -1
     are_there = (total > 0) & (label >= 0)[..., tf.newaxis]
@@ -191,11 +207,11 @@ def _of_images(column: pa.ChunkedArray, kept: np.ndarray | None) -> np.ndarray:
     """Returns the text of each case, of those images that are kept, all where None."""
     offsets, values = _ragged(column)
     kept = values != "" if kept is None else kept & (values != "")
-    found = []
+    per_case = []
     for start, end in zip(offsets[:-1], offsets[1:], strict=True):
         texts = values[start:end][kept[start:end]]
-        found.append(one_value(texts))
-    return np.array(found, str)
+        per_case.append(one_value(texts))
+    return np.array(per_case, str)
 
 
 def one_value(texts) -> str:

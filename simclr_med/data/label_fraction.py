@@ -63,7 +63,13 @@ def strata(cases: Cases, patient: np.ndarray, num_patients: int) -> np.ndarray:
 
 
 def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
-    """Returns the bags of the cases `kept`, bool [n], in their order; `cases` are all of `bags`."""
+    """Returns only the bags of some cases, in their order.
+
+    Args:
+      bags: n of them.
+      cases: of all `bags`.
+      kept: which ones, bool [n].
+    """
 
     def of_kept() -> tf.data.Dataset:
         return _with_mask(bags, kept).filter(lambda _, keep: keep).map(lambda bag, _: bag)
@@ -80,17 +86,22 @@ def keep_cases(bags: Bags, cases: Cases, kept: np.ndarray) -> Bags:
 
 
 def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
-    """Returns all bags, those not `kept`, bool [n], without their label (pretraining sees them)."""
+    """Returns all bags, some of them without their label (pretraining sees them).
+
+    Args:
+      bags: n of them.
+      kept: which ones keep their label, bool [n].
+    """
 
     def hide(bag, keep):
         label = bag["label"]
         unknown = float("nan") if label.dtype.is_floating else -1
         return {**bag, "label": tf.where(keep, label, tf.cast(unknown, label.dtype))}
 
-    found = bags.pieces
-    if found:
-        masked = pieces.with_mask(found, kept)
-        found = dataclasses.replace(found, open=lambda i, j: masked(i, j).map(hide))
+    bag_pieces = bags.pieces
+    if bag_pieces:
+        masked = pieces.with_mask(bag_pieces, kept)
+        bag_pieces = dataclasses.replace(bag_pieces, open=lambda i, j: masked(i, j).map(hide))
 
     def hidden(known: Cases) -> Cases:
         unknown = np.nan if known.labels.ndim == 2 else -1
@@ -98,7 +109,7 @@ def hide_labels(bags: Bags, kept: np.ndarray) -> Bags:
         labels = np.where(keep, known.labels, np.array(unknown, known.labels.dtype))
         return dataclasses.replace(known, labels=labels)
 
-    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden, pieces=found)
+    return bags.changed(lambda: _with_mask(bags, kept).map(hide), hidden, pieces=bag_pieces)
 
 
 def _with_mask(bags: Bags, kept: np.ndarray) -> tf.data.Dataset:

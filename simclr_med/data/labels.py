@@ -1,4 +1,4 @@
-"""What the several labels of a chest X-ray mean: which of them, and how uncertain and blank read.
+"""The labels of a chest X-ray: which ones are used, and how uncertain and blank ones are read.
 
 A dataset stores each label as it was found: 1 positive, 0 negative, -1 uncertain, NaN blank (not
 mentioned in the report). Here it becomes 1, 0 or NaN, and NaN takes no part in loss or metric.
@@ -54,7 +54,7 @@ class LabelReading:
 
     @classmethod
     def of(cls, data: DataConfig) -> LabelReading:
-        """Returns what a run's configuration says."""
+        """Returns the reading of a run's configuration."""
         return cls(**{field.name: getattr(data, field.name) for field in dataclasses.fields(cls)})
 
 
@@ -78,9 +78,9 @@ class LabelPolicy:
 
     def apply(self, stored: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns float32 [..., L], each 1, 0 or NaN, of the stored labels {key: float32 [...]}."""
-        found = tf.stack([stored[key] for key in self.keys], axis=-1)
-        known = tf.where(found == -1.0, tf.constant(self.uncertain, tf.float32), found)
-        return tf.where(tf.math.is_nan(found), self.blank, known)
+        values = tf.stack([stored[key] for key in self.keys], axis=-1)
+        known = tf.where(values == -1.0, tf.constant(self.uncertain, tf.float32), values)
+        return tf.where(tf.math.is_nan(values), self.blank, known)
 
 
 def make_policy(

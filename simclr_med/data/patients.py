@@ -1,4 +1,4 @@
-"""Who is in a split: the patients, without their images."""
+"""The patients of a split, without their images."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SPLITS_CSV = "splits.csv"  # of chest X-rays: patient_id, study, split of each 
 def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> frozenset[str]:
     """Returns the ids of the patients of a split: those that the bags of `open_split` have.
 
-    Where a dataset names no patients each bag, or image, counts as one (see `named_by`). What was read
-    once is remembered: the runs of a sweep ask for the same splits.
+    Where a dataset names no patients, each bag or image counts as one (see `named_by`). Results are
+    cached: the runs of a sweep read the same splits.
 
     Args:
       builder: of a prepared dataset.
       split: a split, a named part of one, a slice, "all", or a fold of one (see `folds`).
-      reading: which images count: a patient without one of that view is not in the split.
+      reading: which images count: a patient without one of that projection is not in the split.
 
     Raises:
       UserError: no such split.
@@ -35,9 +35,9 @@ def patients_of(builder, split: str, reading: LabelReading = AS_STORED) -> froze
 
 
 def named_by(builder) -> str:
-    """Returns what tells the patients of a dataset apart, in words."""
-    if said := (builder.info.metadata or {}).get("patient_id_from"):
-        return str(said)
+    """Returns in words what identifies the patients of a dataset."""
+    if source := (builder.info.metadata or {}).get("patient_id_from"):
+        return str(source)
     for name in ("patient_id", "bag_id"):
         if name in builder.info.features:
             return name
@@ -66,7 +66,11 @@ def _patients(prepared: Prepared, split: str, projection: str) -> frozenset[str]
 def same_pictures(one, other, most: int = 20) -> bool:
     """Returns whether two prepared datasets are copies: cases of equal ids hold equal pictures.
 
-    Equal ids alone say little: many folders have a case 1. Some `most` of the common ids are looked at.
+    Equal ids alone say little: many folders have a case 1.
+
+    Args:
+      one, other: builders of prepared datasets.
+      most: number of cases in common to compare at most.
     """
     return _same_pictures(Prepared(one), Prepared(other), most)
 

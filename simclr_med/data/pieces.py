@@ -16,7 +16,7 @@ from simclr_med.data.records import Records, file_starts, read_records, record_r
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """How to read bags i to j of a split alone. What is a function may have to read the split once.
+    """How to read bags i to j of a split alone. Attributes that are functions may read the split once.
 
     Attributes:
       open: (i, j), int64, also tensors of a tf.function, to the bags from i up to j.
@@ -75,19 +75,19 @@ def pieces_of_split(
         return Pieces(read, sizes, None, files)
 
     def first_records() -> np.ndarray:  # of the bags
-        found = records()
-        there = np.flatnonzero(found.sizes)
+        counted = records()
+        nonempty = np.flatnonzero(counted.sizes)
         if not by_patient:
-            return there
-        patients = found.patients[there]
-        return there[np.append(True, patients[1:] != patients[:-1])]
+            return nonempty
+        patients = counted.patients[nonempty]
+        return nonempty[np.append(True, patients[1:] != patients[:-1])]
 
     def starts() -> np.ndarray:
         return np.append(first_records(), files[-1])
 
     def open_bags(first, last):
-        at = starts()
-        return read(tf.gather(at, first), tf.gather(at, last))
+        offsets = starts()
+        return read(tf.gather(offsets, first), tf.gather(offsets, last))
 
     def sizes_of_bags() -> np.ndarray:
         return np.add.reduceat(records().sizes, first_records())
@@ -98,7 +98,12 @@ def pieces_of_split(
 def with_mask(
     pieces: Pieces, mask: np.ndarray
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]:
-    """Returns (i, j) to (bag, its value of `mask`, [n]) of the bags from i up to j."""
+    """Returns a function (i, j) to a dataset of (bag, its value of the mask), of the bags from i up to j.
+
+    Args:
+      pieces: of n bags.
+      mask: bool [n].
+    """
 
     def read(first, last):
         return tf.data.Dataset.zip(
@@ -112,14 +117,20 @@ def with_mask(
 
 
 def keep(pieces: Pieces, kept: np.ndarray, sizes: np.ndarray) -> Pieces:
-    """Returns the pieces of the bags `kept`, bool [n], which have `sizes` images, int [kept]."""
-    places, masked = np.flatnonzero(kept), with_mask(pieces, kept)
+    """Returns the pieces of some of the bags.
+
+    Args:
+      pieces: of n bags.
+      kept: which ones, bool [n].
+      sizes: number of images of each bag that is kept, int [kept].
+    """
+    indices, masked = np.flatnonzero(kept), with_mask(pieces, kept)
 
     def read(first, last):
-        bags = masked(tf.gather(places, first), tf.gather(places, last - 1) + 1)
+        bags = masked(tf.gather(indices, first), tf.gather(indices, last - 1) + 1)
         return bags.filter(lambda _, keep: keep).map(lambda bag, _: bag)
 
     def starts() -> np.ndarray:
-        return np.append(pieces.record_of(places), pieces.files[-1])
+        return np.append(pieces.record_of(indices), pieces.files[-1])
 
     return Pieces(read, lambda: sizes, starts, pieces.files)

@@ -128,7 +128,7 @@ def training_batches(
         (numbered if len(own) * batch_size == size * streams.count else numbered.filter(is_mine))
         .map(decode, num_parallel_calls=joblib.cpu_count())
         .batch(size, drop_remainder=True)
-        .prefetch(2)  # left to itself it holds more and more large batches
+        .prefetch(2)  # the default buffers more and more large batches
         .with_options(options)
     )
 
@@ -141,7 +141,13 @@ def _open(bags: Bags, streams: Streams, stream: tf.Tensor) -> tf.data.Dataset:
 
 
 def examples_per_epoch(bags: Bags, keep_bags: bool, repeats: int = 1) -> int:
-    """Returns the number of examples of an epoch; arguments are those of `training_batches`."""
+    """Returns the number of examples of an epoch.
+
+    Args:
+      bags: those that are trained on.
+      keep_bags: an example is a bag (True), or an image.
+      repeats: of each bag of several images; above 1 `bags.num_multi` has to be known.
+    """
     if not keep_bags:
         return bags.num_images
     if repeats == 1:
@@ -224,15 +230,15 @@ def _with_pixels(example: dict, seeds: tf.Tensor, crops: Callable, size: int) ->
       size: px.
     """
     if example["images"].shape.rank:
-        pixels, real = _pixels_of_views(example["images"], seeds, crops, size)
+        pixels, valid = _pixels_of_views(example["images"], seeds, crops, size)
     else:
         pixels = crops(example["images"], seeds)
-        real = tf.ones([seeds.shape[0]], tf.bool)
-    return {**example, "images": pixels, "real": real}
+        valid = tf.ones([seeds.shape[0]], tf.bool)
+    return {**example, "images": pixels, "real": valid}
 
 
 def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size: int) -> tuple:
-    """Returns the pixels, uint8 [V, size, size, 3], and which views are real, bool [V].
+    """Returns the pixels, uint8 [V, size, size, 3], and which views are valid, bool [V].
 
     Args:
       encoded: string [V]; "" gives a black view, which is not real.
@@ -248,18 +254,18 @@ def _pixels_of_views(encoded: tf.Tensor, seeds: tf.Tensor, crops: Callable, size
         def view(v):
             return crops(encoded[v], seeds[v : v + 1])
 
-        pixels = [tf.cond(real[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
+        pixels = [tf.cond(valid[v], lambda v=v: view(v), lambda: black) for v in range(num_views)]
         return tf.concat(pixels, axis=0)
 
-    real = tf.strings.length(encoded) > 0
+    valid = tf.strings.length(encoded) > 0
     if num_views == 1:
-        return one_by_one(), real
+        return one_by_one(), valid
     pixels = tf.cond(  # a bag of one image is decoded once
         tf.reduce_all(encoded == encoded[0]),
         lambda: crops(encoded[0], seeds),
         one_by_one,
     )
-    return pixels, real
+    return pixels, valid
 
 
 def _keys(seed: int, data_order: int = DATA_ORDER) -> list[tf.Tensor]:

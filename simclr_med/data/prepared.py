@@ -1,4 +1,4 @@
-"""What is remembered of a prepared dataset within a process."""
+"""A hashable key for a prepared dataset, for caches within a process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Prepared:
-    """A builder that equals any other of the same prepared dataset, so that it can be remembered by.
+    """A builder that equals any other of the same prepared dataset, so that it can be a key of a cache.
 
     Args:
       builder: of a prepared dataset.

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from simclr_med.data import known
 from simclr_med.data.prepared import Prepared
 
-# TensorFlow's own. TFDS's 8 MiB would be held by each of the files that are open at a time.
+# TensorFlow's default. Each file that is open would buffer TFDS's 8 MiB.
 _BUFFER_BYTES = 256 * 1024
 
 
@@ -54,7 +54,7 @@ def file_starts(split_info) -> np.ndarray:
 def record_reader(
     builder, split_info, decoding: tfds.decode.PartialDecoding
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset] | None:
-    """Returns (i, j) to the records from i up to j of a split, as `builder.as_dataset` gives them.
+    """Returns a function (i, j) to the records from i up to j, as `builder.as_dataset` yields them.
 
     Only the files that hold them are opened; of the first of those, what is before i is skipped
     (TFRecord has no table of contents), by its length where records are longer than the buffer. The
@@ -88,9 +88,9 @@ def record_reader(
 
     def read(first, last):
         begin, end = tf.maximum(starts[:-1], first), tf.minimum(starts[1:], last)  # [F]
-        there = tf.where(end > begin)[:, 0]
+        nonempty = tf.where(end > begin)[:, 0]
         of_files = (paths, names, skips + begin - starts[:-1], end - begin)
-        wanted = tuple(tf.gather(column, there) for column in of_files)
-        return tf.data.Dataset.from_tensor_slices(wanted).flat_map(of_file)
+        selected = tuple(tf.gather(column, nonempty) for column in of_files)
+        return tf.data.Dataset.from_tensor_slices(selected).flat_map(of_file)
 
     return read

@@ -50,7 +50,12 @@ class Streams:
 
 
 def one_stream(bags: Bags, num_examples: int) -> Streams:
-    """Returns a split as one stream, which every worker reads whole."""
+    """Returns a split as one stream, which every worker reads whole.
+
+    Args:
+      bags: of the split.
+      num_examples: of an epoch.
+    """
     return Streams(np.array([0, bags.num_bags]), np.array([num_examples]))
 
 
@@ -94,11 +99,11 @@ def streams_of(
         return one_stream(bags, num_examples)
     ends = np.cumsum(_examples_of_bags(bags, keep_bags, repeats))
     for each in counts:
-        found = _cut(ends, each)
-        shortest = found.lengths.min()
-        equal = found.lengths.max() - shortest <= _UNEQUAL * shortest
-        if count or (equal and _share_skipped(pieces, found.cuts) <= _SKIPPED):
-            return found
+        streams = _cut(ends, each)
+        shortest = streams.lengths.min()
+        equal = streams.lengths.max() - shortest <= _UNEQUAL * shortest
+        if count or (equal and _share_skipped(pieces, streams.cuts) <= _SKIPPED):
+            return streams
     return one_stream(bags, num_examples)
 
 
@@ -130,17 +135,17 @@ def numbered_examples(
       start_step: batches to leave out.
     """
     of_each = batch_size // streams.count
-    epochs, places = np.divmod(start_step * of_each, streams.lengths)
+    epochs, positions = np.divmod(start_step * of_each, streams.lengths)
 
     def endless(stream):
-        def number(place, example):
-            step, place = place // of_each, place % of_each
-            return step * batch_size + stream * of_each + place, example
+        def number(position, example):
+            step, position = position // of_each, position % of_each
+            return step * batch_size + stream * of_each + position, example
 
         examples = (
             tf.data.Dataset.range(tf.gather(epochs, stream), tf.int64.max)
             .flat_map(epochs_of(stream))
-            .skip(tf.gather(places, stream))
+            .skip(tf.gather(positions, stream))
             .enumerate(start=start_step * of_each)
         )
         return examples if streams.count == 1 else examples.map(number)
@@ -157,7 +162,7 @@ def numbered_examples(
 
 
 def _examples_of_bags(bags: Bags, keep_bags: bool, repeats: int) -> np.ndarray:
-    """Returns how many examples each bag is, int64 [n]."""
+    """Returns the number of examples of each bag, int64 [n]."""
     assert bags.pieces is not None
     if not keep_bags:
         return bags.pieces.sizes()

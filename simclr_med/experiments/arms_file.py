@@ -62,15 +62,15 @@ def read(paths: str) -> Content:
       paths: of one file, or of several, separated by commas.
 
     Raises:
-      UserError: a file that cannot be read, is not TOML, or says what cannot be.
+      UserError: a file cannot be read, is not TOML, or has a key or value that is not possible.
     """
     content: Content = {name: {} for name in _SECTIONS} | {name: [] for name in _LISTS}
     for path in (part.strip() for part in paths.split(",")):
         try:
-            found = tomllib.loads(read_text(path))
+            document = tomllib.loads(read_text(path))
         except (OSError, ValueError) as error:
             raise UserError(f"--arms={path} cannot be read: {error}") from error
-        _merge(path, content, found)
+        _merge(path, content, document)
     for name in _SECTIONS:
         for key, values in content[name].items():
             _check_keys(paths, f"[{name}.{key}]", values, name)
@@ -89,6 +89,10 @@ def recipes(content: Content, given: dict) -> dict[str, tuple[str, dict]]:
     "finetune" is fine-tuning with the first arm's encoder, ENCODER/finetune with each encoder, and
     ENCODER/STAGE each stage of pretraining.
 
+    Args:
+      content: of the arms files.
+      given: {flag: value} of the study's own command.
+
     Raises:
       UserError: the study's own command names the architecture, which the arms do.
     """
@@ -98,16 +102,16 @@ def recipes(content: Content, given: dict) -> dict[str, tuple[str, dict]]:
             "[encoders.NAME]; change them there, or in a second file: --arms=FILE,MINE."
         )
     tune = str(content["finetune"])
-    found: dict[str, tuple[str, dict]] = {}
+    sources: dict[str, tuple[str, dict]] = {}
     for arm in content["arms"].values():
         encoder = arm["encoder"]
         shape = _flags(content["encoders"][encoder], "encoders")
-        found.setdefault("finetune", (tune, shape))
-        found[f"{encoder}/finetune"] = (tune, shape)
+        sources.setdefault("finetune", (tune, shape))
+        sources[f"{encoder}/finetune"] = (tune, shape)
         for name in arm.get("stages", []):
             stage = content["stages"][name]
-            found[f"{encoder}/{name}"] = (stage["recipe"], {**_flags(stage, "stages"), **shape})
-    return found
+            sources[f"{encoder}/{name}"] = (stage["recipe"], {**_flags(stage, "stages"), **shape})
+    return sources
 
 
 def plan(config: Config, configs: dict[str, Config], model_dir: str) -> Plan:
@@ -134,7 +138,7 @@ def plan(config: Config, configs: dict[str, Config], model_dir: str) -> Plan:
     if not arms:
         first = left_out[0]
         raise UserError(
-            f"--arms={config.experiment.arms}: no arm can be made, as no weights are there; such as "
+            f"--arms={config.experiment.arms}: no arm can be made: none of the weights exist, such as "
             f"{first['path']}, published at {first['where']}. See --weights_dir."
         )
     base = study_plan.without_arms(config, {"finetune": configs["finetune"]})
@@ -169,15 +173,15 @@ def _arm(
     model_dir: str,
 ) -> Arm:
     """Returns an arm, and adds its stages to those of the study."""
-    of = content["arms"][key]
-    encoder, begin = of["encoder"], of.get("start", "")
+    entry = content["arms"][key]
+    encoder, begin = entry["encoder"], entry.get("start", "")
     start: Stage | str | None = _path(config, content, key) if begin else None
     names: list[str] = []
-    for name in of.get("stages", []):
+    for name in entry.get("stages", []):
         names.append(name)
         folder = f"pretrain/{encoder}/{'+'.join([begin or 'random', *names])}"
         recipe = study_plan.of_pretraining(configs[f"{encoder}/{name}"])
-        title = f"{content['encoders'][encoder]['title']}, {_said(content, begin, names)}"
+        title = f"{content['encoders'][encoder]['title']}, {_description(content, begin, names)}"
         start = stages.setdefault(folder, Stage(folder, folder, recipe, start, title))
     facts = _facts(content, key)
     return Arm(
@@ -187,26 +191,30 @@ def _arm(
         facts["data"] or "none",
         of_seeds=isinstance(start, Stage),
         recipe=configs[f"{encoder}/finetune"],
-        all_labels_only=not of.get("label_efficiency", False),
+        all_labels_only=not entry.get("label_efficiency", False),
     )
 
 
 def _facts(content: Content, key: str) -> dict[str, str]:
     """Returns {"name"} and `OF_ARM` of an arm, as tables have them."""
-    of = content["arms"][key]
-    method, data = _method_and_data(content, of.get("start", ""), of.get("stages", []))
-    facts = {"encoder": content["encoders"][of["encoder"]]["title"], "method": method, "data": data}
+    arm = content["arms"][key]
+    method, data = _method_and_data(content, arm.get("start", ""), arm.get("stages", []))
+    facts = {
+        "encoder": content["encoders"][arm["encoder"]]["title"],
+        "method": method,
+        "data": data,
+    }
     return {"name": _title(content, key), **facts, "micle": "Yes" if method == "MICLe" else "No"}
 
 
 def _title(content: Content, key: str) -> str:
     """Returns the name of an arm in tables: "ResNet-50 (4×), MICLe, ImageNet → Derm"."""
-    of = content["arms"][key]
-    said = _said(content, of.get("start", ""), of.get("stages", []))
-    return f"{content['encoders'][of['encoder']]['title']}, {said}"
+    arm = content["arms"][key]
+    pretraining = _description(content, arm.get("start", ""), arm.get("stages", []))
+    return f"{content['encoders'][arm['encoder']]['title']}, {pretraining}"
 
 
-def _said(content: Content, start: str, stages: list[str]) -> str:
+def _description(content: Content, start: str, stages: list[str]) -> str:
     method, data = _method_and_data(content, start, stages)
     return f"{method}, {data}" if data else method
 
@@ -222,8 +230,8 @@ def _method_and_data(content: Content, start: str, stages: list[str]) -> tuple[s
 
 def _path(config: Config, content: Content, key: str) -> str | None:
     """Returns where the weights of an arm are looked for; None where the file names no path."""
-    of = content["arms"][key]
-    path = content["weights"][of["start"]]["path"].get(of["encoder"])
+    arm = content["arms"][key]
+    path = content["weights"][arm["start"]]["path"].get(arm["encoder"])
     return path and os.path.join(config.experiment.weights_dir, path)
 
 
@@ -244,9 +252,9 @@ def _flags(values: dict, section: str) -> dict:
     return {name: value for name, value in values.items() if name not in _KEYS[section]}
 
 
-def _merge(path: str, content: Content, found: dict) -> None:
+def _merge(path: str, content: Content, document: dict) -> None:
     """Changes `content` by what one file says."""
-    for name, value in found.items():
+    for name, value in document.items():
         if name in _SECTIONS and isinstance(value, dict):
             for key, values in value.items():
                 before = content[name].get(key, {})
@@ -280,8 +288,8 @@ def _check_references(paths: str, content: Content) -> None:
 
     def need(where: str, section: str, name: str) -> None:
         if name not in content[section]:
-            there = ", ".join(content[section]) or "none"
-            raise UserError(f"--arms={paths}: {where}: no [{section}.{name}]; there are {there}.")
+            names = ", ".join(content[section]) or "none"
+            raise UserError(f"--arms={paths}: {where}: no [{section}.{name}]; there are {names}.")
 
     for key, arm in content["arms"].items():
         where = f"[arms.{key}]"

@@ -68,7 +68,7 @@ def size_of(model: Any, image_size: int) -> tuple[int, int]:
 
 
 def show(plan: Plan, jobs: list[Job], model_dir: str, strategy: tf.distribute.Strategy) -> None:
-    """Prints the plan of a study, and what is left of it: runs, operations, hours.
+    """Prints the plan of a study, and what is left to do: runs, operations, hours.
 
     Args:
       plan: of the study.
@@ -112,8 +112,8 @@ def _show_stages(plan: Plan) -> None:
     terminal.show([("Each stage is run once, for all arms that go on from it", columns, cells)])
     cells = []
     for arm in plan.arms:
-        of = (title for f, title in titles.items() if str(arm.checkpoint).endswith(f))
-        begins = next(of, None) or arm.checkpoint or "random weights"
+        titles_of_start = (title for f, title in titles.items() if str(arm.checkpoint).endswith(f))
+        begins = next(titles_of_start, None) or arm.checkpoint or "random weights"
         cells.append([arm.name, begins, f"{len(plan.fractions_of(arm))}"])
     terminal.show([("Arms", ["arm", "fine-tuned from", "label fractions"], cells)])
     if left_out := (plan.layout or {}).get("left_out", []):
@@ -151,11 +151,16 @@ def _operations_left(job: Job, state: State, lengths: Lengths, cases: Cases) -> 
 def _disk(job: Job) -> int:
     """Returns what is left of a run's checkpoints, bytes: weights and the optimizer's variables."""
     run, optim = job.config.run, job.config.optim
-    kept = run.keep_checkpoint_max if job.keeps is None else job.keeps
-    if job.encoder or not kept:
+    num_checkpoints = run.keep_checkpoint_max if job.keeps is None else job.keeps
+    if job.encoder or not num_checkpoints:
         return 0
     slots = 2 if optim.optimizer == "adam" else 1
-    return kept * 4 * (1 + slots) * size_of(job.config.model, job.config.augment.image_size)[1]
+    return (
+        num_checkpoints
+        * 4
+        * (1 + slots)
+        * size_of(job.config.model, job.config.augment.image_size)[1]
+    )
 
 
 def _measured(jobs: list[Job], strategy) -> tuple[float, str]:
@@ -173,11 +178,11 @@ def _measured(jobs: list[Job], strategy) -> tuple[float, str]:
     what = f"{study_plan.architecture(config)}, {config.augment.image_size} px, batch {batch}"
     print(f"\nMeasuring {what} ...", flush=True)
     try:
-        shown = rehearse(config, job.builder, None, strategy)
+        rehearsal = rehearse(config, job.builder, None, strategy)
     finally:
         runs.forget_models()
-    done = _PASSES * shown.images_per_step * cost(job)
-    return shown.seconds_per_step / done, study_plan.architecture(config)
+    operations = _PASSES * rehearsal.images_per_step * cost(job)
+    return rehearsal.seconds_per_step / operations, study_plan.architecture(config)
 
 
 def _show_work(work: dict[tuple[str, str], list[float]], seconds_per_operation: float) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of many runs: the map of a sweep, label-efficiency curves, bars of a distribution shift."""
+"""Figures of many runs: heat map of a sweep, label-efficiency curves, bars of a distribution shift."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKERS = "osD^vP"
 
 
 def drawing(draw):
-    """Makes of a function of a path one that shows text as it is, and costs no numbers if it fails."""
+    """Decorates a function that draws to a path: text is shown literally, a failure is only a warning."""
 
     @functools.wraps(draw)
     def drawn(path: str, *args, **kwargs) -> None:
@@ -125,18 +125,18 @@ def bars(
       groups: {arm: {where: (mean, sd)}}; each arm has the same places.
       metric: the title of the y axis.
     """
-    places = list(next(iter(groups.values())))
+    labels = list(next(iter(groups.values())))
     figure = Figure(figsize=(2.2 + 1.5 * len(groups), 4), layout="constrained")
     axis = figure.add_subplot()
-    width = 0.8 / len(places)
+    width = 0.8 / len(labels)
     lowest = 1.0
-    for k, place in enumerate(places):
-        x = np.arange(len(groups)) + (k - (len(places) - 1) / 2) * width
-        pairs = [group[place] for group in groups.values()]
+    for k, label in enumerate(labels):
+        x = np.arange(len(groups)) + (k - (len(labels) - 1) / 2) * width
+        pairs = [group[label] for group in groups.values()]
         mean = np.array([np.nan if m is None else m for m, _ in pairs])
         deviation = np.array([sd or 0.0 for _, sd in pairs])
         axis.bar(
-            x, mean, 0.94 * width, yerr=deviation, capsize=3, label=place, color=_COLOURS[2 * k]
+            x, mean, 0.94 * width, yerr=deviation, capsize=3, label=label, color=_COLOURS[2 * k]
         )
         for position, value, sd in zip(x, mean, deviation):
             if np.isfinite(value):
@@ -150,7 +150,7 @@ def bars(
     axis.set(ylabel=metric + (f" (axis begins at {bottom:g})" if bottom else ""))
     axis.set_ylim(bottom=bottom)
     axis.margins(y=0.12)
-    figure.legend(loc="outside upper center", ncols=len(places))
+    figure.legend(loc="outside upper center", ncols=len(labels))
     axis.grid(alpha=0.3, axis="y")
     _save(figure, path)
 

@@ -33,13 +33,13 @@ _FILES = {
 }
 
 
-def jobs(config: Config) -> dict[str, Config]:
+def make_configs(config: Config) -> dict[str, Config]:
     """Returns {folder: configuration} of the folds of what is divided.
 
     A --selection_split that is a fold, as in laptop_finetune.flags, is taken from the patients that each
     run is trained on.
     """
-    count, split, found = config.experiment.folds, divided(config), {}
+    count, split, configs = config.experiment.folds, divided(config), {}
     inner = _selecting(config)
     for k in range(1, count + 1):
         train = Part(split, k, count, without=True).name
@@ -47,8 +47,8 @@ def jobs(config: Config) -> dict[str, Config]:
         if inner:
             of_fold["train_split"] = Part(train, inner.fold, inner.of, without=True).name
             of_fold["selection_split"] = Part(train, inner.fold, inner.of).name
-        found[f"fold_{k}"] = config.replace(**of_fold)
-    return found
+        configs[f"fold_{k}"] = config.replace(**of_fold)
+    return configs
 
 
 def divided(config: Config) -> str:
@@ -67,20 +67,24 @@ def _selecting(config: Config) -> Part | None:
 def run(
     config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
-    """Trains and evaluates each fold, then all of them together; returns what result.json holds.
+    """Trains and evaluates each fold, then all of them together; returns the content of result.json.
 
     Files in `model_dir`: folds.json (each fold's values) and those of an evaluation, of all folds.
+
+    Args:
+      config: of the command.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
 
     Raises:
       UserError: a mistake of the user's, such as more folds than patients.
     """
     _say_what_is_left_out(config, builder)
     with run_folder.locked(model_dir):
-        wanted = jobs(config)
+        configs = make_configs(config)
         results = {
             name: outcome.result
             for name, outcome in runs.run_all(
-                *(wanted, builder, model_dir, strategy, invocation), pictures=True
+                *(configs, builder, model_dir, strategy, invocation), pictures=True
             )
         }
         if not all(result["classification"] for result in results.values()):
@@ -88,15 +92,15 @@ def run(
                 f"--folds={config.experiment.folds}: split '{divided(config)}' has a fold "
                 "without a labelled case, so there is nothing to evaluate. Choose fewer folds."
             )
-        folders = [os.path.join(model_dir, name) for name in wanted]
-        found = pooled(config, builder, folders, list(results.values()))
-        rows = _rows(results, found.result)
-        found.result["folds"] = {"number": len(results), "rows": rows}
-        run_folder.write_json(os.path.join(model_dir, "folds.json"), found.result["folds"])
+        folders = [os.path.join(model_dir, name) for name in configs]
+        measured = pooled(config, builder, folders, list(results.values()))
+        rows = _rows(results, measured.result)
+        measured.result["folds"] = {"number": len(results), "rows": rows}
+        run_folder.write_json(os.path.join(model_dir, "folds.json"), measured.result["folds"])
         print(f"\nAll {len(results)} folds together:")
-        evaluate.write_files(config.replace(eval_name=""), model_dir, found)
+        evaluate.write_files(config.replace(eval_name=""), model_dir, measured)
     _show(rows, len(results), model_dir)
-    return found.result
+    return measured.result
 
 
 def _say_what_is_left_out(config: Config, builder) -> None:
@@ -112,11 +116,11 @@ def _say_what_is_left_out(config: Config, builder) -> None:
             f"In each fold, 1 in {inner.of} of the other patients is not trained on but chooses the "
             f"checkpoint (--selection_split={inner.name})."
         )
-    if left := sum(sizes.values()) - bags.num_bags:
-        there = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    if num_left_out := sum(sizes.values()) - bags.num_bags:
+        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         print(
-            f"Note: {left:,} of the {sum(sizes.values()):,} cases are in no fold (there are {there}). "
-            "--train_split=all divides all of them."
+            f"Note: {num_left_out:,} of the {sum(sizes.values()):,} cases are in no fold (there are "
+            f"{listed}). --train_split=all divides all of them."
         )
 
 
@@ -141,7 +145,7 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
         for name, encoder in _FILES.items()
         if all(name in result["files"] for result in results)
     }
-    others = f"the other folds of {split}"
+    other_folds = f"the other folds of {split}"
     whole = config.replace(eval_split=split)
     evaluated = splits.evaluated_part(whole, builder, len(cases.ids))
     return of_scores.measured(
@@ -153,10 +157,10 @@ def pooled(config: Config, builder, folders: list[str], results: list[dict]) -> 
         untrained=members.untrained(folders),
         features={},  # those of two folds are in two spaces
         facts={
-            "train_split": others,
+            "train_split": other_folds,
             "global_step": results[0]["global_step"],
             "adopted_weights": None,
-            "patients": _patients(results, others),
+            "patients": _patients(results, other_folds),
             "evaluated": {**evaluated, "probes_fitted_on": None},  # which "patients" says
             "encoders": results[0]["encoders"],
         },
@@ -174,16 +178,16 @@ def _scores_of(cases: Cases, paths: list[str]) -> np.ndarray:
     return scores
 
 
-def _patients(results: list[dict], others: str) -> dict:
+def _patients(results: list[dict], other_folds: str) -> dict:
     """Returns result.json's "patients" of all folds: numbers in common added up, where all are known."""
     rows: dict[tuple, dict] = {}
     of_folds = [result["patients"] for result in results]
     for result in results:
         for row in result["patients"]["in_common"]:
-            # Its own split has another name in each fold; that of a pretraining before has not.
-            its = row["with"] in ("training", "probe", "selection")
-            its = its or row["split"] == result["train_split"]
-            row = {**row, "split": others} if its else row
+            # Its own split has another name in each fold; that of an earlier pretraining does not.
+            is_own = row["with"] in ("training", "probe", "selection")
+            is_own = is_own or row["split"] == result["train_split"]
+            row = {**row, "split": other_folds} if is_own else row
             key = row["with"], row["dataset"], row["split"]
             seen = rows.get(key)
             if seen is None:
@@ -194,7 +198,7 @@ def _patients(results: list[dict], others: str) -> dict:
                 rows[key] = {**seen, "patients": seen["patients"] + row["patients"]}
     return {
         **of_folds[0],
-        "evaluated": sum(found["evaluated"] for found in of_folds),
+        "evaluated": sum(counts["evaluated"] for counts in of_folds),
         "in_common": list(rows.values()),
     }
 

@@ -32,25 +32,25 @@ _CALIBRATED = 4096  # images at most that set BatchNorm's statistics, see evalua
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The runs whose steps cost the same, and what one of them showed.
+    """The runs whose steps cost the same, and the rehearsal of one of them.
 
     Attributes:
       title: in words.
       jobs: its runs.
       states: of these runs.
-      shown: what one of them showed.
+      rehearsal: of one of them.
     """
 
     title: str
     jobs: list[Job]
     states: list[State]
-    shown: Rehearsal
+    rehearsal: Rehearsal
 
     @property
     def host_bytes(self) -> int | None:
         """By MEMORY_RULE; None where the system does not say what was resident."""
-        held = self.shown.host_bytes
-        return None if held is None else held + self.shown.state_bytes
+        resident = self.rehearsal.host_bytes
+        return None if resident is None else resident + self.rehearsal.state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,24 +75,30 @@ class Row:
 def measure(title: str, jobs: list[Job], model_dir: str, strategy) -> Kind:
     """Returns the measured step time and memory of runs of one kind, from the first unfinished one.
 
-    Where the weights that it starts from do not exist yet, random ones are used, at the same cost.
+    Where the weights that it starts from do not exist yet, random ones are used; the cost is the same.
+
+    Args:
+      title: of the kind, in words.
+      jobs: its runs, whose steps cost the same.
+      model_dir: of the command.
+      strategy: from `build.set_up`.
 
     Raises:
       UserError: a mistake that the run would find before its first step; out of memory.
     """
     states = [state_of(job, model_dir) for job in jobs]
-    left = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
-    job = (left or jobs)[0]
+    unfinished = [job for job, state in zip(jobs, states, strict=True) if not state.finished]
+    job = (unfinished or jobs)[0]
     config, folder = job.config, os.path.join(model_dir, job.name) if job.name else model_dir
     start = config.run.checkpoint
     if start and _is_below(start, model_dir) and not checkpoint_files.list_prefixes(start):
         config = config.replace(checkpoint=None)
-    begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
+    has_begun = gfile.exists(os.path.join(folder, "config.json")) and job.state is None
     try:
-        shown = rehearse(config, job.builder, folder if begun else None, strategy)
+        rehearsal = rehearse(config, job.builder, folder if has_begun else None, strategy)
     finally:
         runs.forget_models()
-    return Kind(title, jobs, states, shown)
+    return Kind(title, jobs, states, rehearsal)
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -118,58 +124,60 @@ def rows(
       fits: of probes.
       model_dir: of the command.
     """
-    found = []
+    table = []
     for kind in kinds:
         parts: dict[str, list[tuple[Job, State]]] = {}
         for job, state in zip(kind.jobs, kind.states, strict=True):
             parts.setdefault(job.what, []).append((job, state))
         for what, part in parts.items():
-            left = [(job, state.step) for job, state in part if not state.finished]
-            of_part = [(_seconds(*run, kind.shown, lengths, cases, fits), run[0]) for run in left]
-            found.append(
+            unfinished = [(job, state.step) for job, state in part if not state.finished]
+            of_part = [
+                (_seconds(*run, kind.rehearsal, lengths, cases, fits), run[0]) for run in unfinished
+            ]
+            table.append(
                 Row(
                     f"{kind.title}: {what}" if what else kind.title,
                     len(part),
-                    len(part) - len(left),
+                    len(part) - len(unfinished),
                     sum(seconds for seconds, _ in of_part),
-                    sum(_disk(job, kind.shown, lengths) for _, job in of_part),
+                    sum(_disk(job, kind.rehearsal, lengths) for _, job in of_part),
                 )
             )
     if probes:
         left_probes = [job for job in probes if not state_of(job, model_dir).finished]
         encoders = {job.encoder: job for job in left_probes}  # one pass serves all of an encoder
-        shown = kinds[-1].shown
-        seconds = sum(_seconds_of_features(job, shown, cases) for job in encoders.values())
-        seconds += sum(fits.seconds(job, shown.num_features) for job in left_probes)
+        rehearsal = kinds[-1].rehearsal
+        seconds = sum(_seconds_of_features(job, rehearsal, cases) for job in encoders.values())
+        seconds += sum(fits.seconds(job, rehearsal.num_features) for job in left_probes)
         done = len(probes) - len(left_probes)
-        found.append(Row("probes of frozen features", len(probes), done, seconds, 0))
-    return found
+        table.append(Row("probes of frozen features", len(probes), done, seconds, 0))
+    return table
 
 
-def seconds_per_image(shown: Rehearsal) -> float:
+def seconds_per_image(rehearsal: Rehearsal) -> float:
     """Returns the time of a forward pass of an image, by EVALUATION_RULE."""
-    return shown.seconds_per_step / shown.images_per_step / 3
+    return rehearsal.seconds_per_step / rehearsal.images_per_step / 3
 
 
 def _seconds(
-    job: Job, step: int, shown: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
+    job: Job, step: int, rehearsal: Rehearsal, lengths: Lengths, cases: Cases, fits: Fits
 ) -> float:
     """Returns the time that a run takes from a step on, with its evaluations."""
     config, data, total = job.config, job.config.data, lengths.steps(job)
     seconds, images, starts, num_fits = 0.0, 0.0, 0, 0
     if step < total:
-        seconds, starts = (total - step) * shown.seconds_per_step, 1
+        seconds, starts = (total - step) * rehearsal.seconds_per_step, 1
     if step == 0 and config.train.init_head == "probe":
         images += cases.seen(config, job.builder, data.train_split) * data.label_fraction
         starts, num_fits = starts + 1, 1
-    for other, builder in job.elsewhere:
-        images += cases.seen(other, builder, other.data.eval_split)
+    for elsewhere, builder in job.elsewhere:
+        images += cases.seen(elsewhere, builder, elsewhere.data.eval_split)
         starts += 1
     if job.evaluated:
         evaluated = cases.seen(config, job.builder, data.eval_split)
         starts += (config.run.keep_hub_module_max > 0) + job.pictures
         if config.run.train_mode == "finetune":
-            candidates = min(config.run.keep_checkpoint_max, _saves(job, shown, lengths))
+            candidates = min(config.run.keep_checkpoint_max, _saves(job, rehearsal, lengths))
             images += evaluated
             images += candidates * cases.seen(config, job.builder, data.selection_split)
             starts += 1
@@ -178,42 +186,42 @@ def _seconds(
             encoders = 2 + bool(config.run.checkpoint)
             images += encoders * (evaluated + of_train) + min(_CALIBRATED, of_train)
             starts, num_fits = starts + encoders, num_fits + encoders
-    seconds += starts * shown.start_seconds + images * seconds_per_image(shown)
-    return seconds + (num_fits * fits.seconds(job, shown.num_features) if num_fits else 0.0)
+    seconds += starts * rehearsal.start_seconds + images * seconds_per_image(rehearsal)
+    return seconds + (num_fits * fits.seconds(job, rehearsal.num_features) if num_fits else 0.0)
 
 
-def _seconds_of_features(job: Job, shown: Rehearsal, cases: Cases) -> float:
+def _seconds_of_features(job: Job, rehearsal: Rehearsal, cases: Cases) -> float:
     """Returns the time of a pass over all that the probes of an encoder see."""
     config, data = job.config, job.config.data
     splits = (data.train_split, data.selection_split, data.eval_split)
     images = sum(cases.seen(config, job.builder, split) for split in splits)
-    for other, builder in job.elsewhere:
-        images += cases.seen(other, builder, other.data.eval_split)
-    return shown.start_seconds + images * seconds_per_image(shown)
+    for elsewhere, builder in job.elsewhere:
+        images += cases.seen(elsewhere, builder, elsewhere.data.eval_split)
+    return rehearsal.start_seconds + images * seconds_per_image(rehearsal)
 
 
-def _saves(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+def _saves(job: Job, rehearsal: Rehearsal, lengths: Lengths) -> int:
     """Returns how many checkpoints a run makes, as `train` does."""
     run = job.config.run
-    epoch = round(shown.plan.num_examples / job.config.train.train_batch_size)
+    epoch = round(rehearsal.plan.num_examples / job.config.train.train_batch_size)
     every = run.checkpoint_steps or max(1, run.checkpoint_epochs * epoch)
     return math.ceil(lengths.steps(job) / every)
 
 
-def _disk(job: Job, shown: Rehearsal, lengths: Lengths) -> int:
+def _disk(job: Job, rehearsal: Rehearsal, lengths: Lengths) -> int:
     """Returns what checkpoints and SavedModels of a run take when it is done, bytes."""
     run = job.config.run
-    kept = min(_saves(job, shown, lengths), run.keep_checkpoint_max)
-    kept = kept if job.keeps is None else min(job.keeps, kept)
+    num_checkpoints = min(_saves(job, rehearsal, lengths), run.keep_checkpoint_max)
+    num_checkpoints = num_checkpoints if job.keeps is None else min(job.keeps, num_checkpoints)
     saved_models = min(1, run.keep_hub_module_max) * job.evaluated
-    return kept * shown.state_bytes + saved_models * shown.encoder_bytes
+    return num_checkpoints * rehearsal.state_bytes + saved_models * rehearsal.encoder_bytes
 
 
 def check_folder(model_dir: str) -> None:
-    """Refuses a folder in which a run could not write; makes nothing.
+    """Checks that a run could write to a folder; creates nothing.
 
     Raises:
-      UserError: it, or the folder that it would be made in, is no folder or cannot be written.
+      UserError: it, or the folder in which it would be created, is a file or cannot be written to.
     """
     if "://" in model_dir:
         return

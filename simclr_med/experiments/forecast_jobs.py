@@ -15,7 +15,7 @@ from simclr_med.checkpoints.restore import step_of
 from simclr_med.config import GROUPS, Config
 from simclr_med.errors import Diverged
 from simclr_med.experiments import probe_runs, runs, study, study_plan
-from simclr_med.experiments.probe_runs import Place
+from simclr_med.experiments.probe_runs import EvalSet
 from simclr_med.run_folder import data_json, gfile
 
 _TITLES = {
@@ -75,6 +75,10 @@ class Job:
 def state_of(job: Job, model_dir: str) -> State:
     """Returns how far a run is.
 
+    Args:
+      job: the run.
+      model_dir: of the command.
+
     Raises:
       UserError: the folder holds another run.
     """
@@ -87,8 +91,8 @@ def state_of(job: Job, model_dir: str) -> State:
                 return State(finished=True)
         except Diverged:  # is not tried again
             return State(finished=True)
-    kept = checkpoint_files.list_prefixes(folder) if gfile.exists(folder) else []
-    return State(finished=False, step=step_of(kept[-1]) if kept else 0)
+    prefixes = checkpoint_files.list_prefixes(folder) if gfile.exists(folder) else []
+    return State(finished=False, step=step_of(prefixes[-1]) if prefixes else 0)
 
 
 def group(jobs: list[Job]) -> dict[str, list[Job]]:
@@ -100,17 +104,19 @@ def group(jobs: list[Job]) -> dict[str, list[Job]]:
         by_key.setdefault((data_json.name_of(job.builder), *of_config), []).append(job)
     groups = list(by_key.values())
     titles = [_TITLES[of_kind[0].config.method] for of_kind in groups]
-    found = {}
+    kinds = {}
     for title, of_kind in zip(titles, groups, strict=True):
-        alike = [g[0].config.to_dict() for t, g in zip(titles, groups, strict=True) if t == title]
-        mine = of_kind[0].config.to_dict()
+        same_title = [
+            g[0].config.to_dict() for t, g in zip(titles, groups, strict=True) if t == title
+        ]
+        own = of_kind[0].config.to_dict()
         differing = [
             f"--{name}={value}"
-            for name, value in mine.items()
-            if name not in _SAME_COST and any(other[name] != value for other in alike)
+            for name, value in own.items()
+            if name not in _SAME_COST and any(other[name] != value for other in same_title)
         ]
-        found[title + (f" ({', '.join(differing)})" if differing else "")] = of_kind
-    return found
+        kinds[title + (f" ({', '.join(differing)})" if differing else "")] = of_kind
+    return kinds
 
 
 def of_study(plan: study_plan.Plan, builders: study_plan.Builders, model_dir: str) -> list[Job]:
@@ -118,6 +124,11 @@ def of_study(plan: study_plan.Plan, builders: study_plan.Builders, model_dir: st
 
     A fine-tuning whose search is not finished has the search's first point and its largest number of
     steps, and has not begun.
+
+    Args:
+      plan: of the study.
+      builders: of its datasets.
+      model_dir: of the study.
     """
     shift: tuple[tuple[Config, Any], ...] = ()
     if plan.config.experiment.shift_dataset:
@@ -125,19 +136,19 @@ def of_study(plan: study_plan.Plan, builders: study_plan.Builders, model_dir: st
         shift = ((study_plan.elsewhere(plan.config, plan.tuning), outside),)
     keep_all = plan.config.experiment.study_keep_weights == "all"
     chosen = _chosen(plan, model_dir)
-    found = []
+    jobs = []
     for job in study_plan.jobs(plan, model_dir):
         config, builder, state = job.config, builders(job.config), None
         if job.kind == "probe":
-            place = Place("inside", config, builder)
-            stored = probe_runs.stored(job, place, builder, model_dir)
+            eval_set = EvalSet("inside", config, builder)
+            stored = probe_runs.stored(job, eval_set, builder, model_dir)
             state = State(finished=stored is not None)
         elif job.kind in study_plan.USES and plan.has_grid:
             values = chosen.get((job.arm, job.use, study_plan.searched_for(plan, job.fraction)))
             config = config.replace(**(values or {}))
             state = None if values else State(finished=False)
         is_pretraining = job.kind == "pretraining"
-        found.append(
+        jobs.append(
             Job(
                 job.folder,
                 config,
@@ -149,7 +160,7 @@ def of_study(plan: study_plan.Plan, builders: study_plan.Builders, model_dir: st
                 state=state,
             )
         )
-    return found
+    return jobs
 
 
 def _chosen(plan: study_plan.Plan, model_dir: str) -> study.Chosen:

@@ -22,13 +22,13 @@ from simclr_med.run_folder import data_json, gfile, terminal
 from simclr_med.training import startup
 
 
-def show_data(jobs: list[Job], cases: Cases, began: float) -> None:
+def show_data(jobs: list[Job], cases: Cases, start_time: float) -> None:
     """Prints cases, images, patients and labelled cases of each split that the runs read.
 
     Args:
       jobs: the runs.
       cases: of splits, remembered.
-      began: when the command did, seconds since 1970: a copy that is younger was prepared by it.
+      start_time: of the command, seconds since 1970: a newer copy was prepared by it.
     """
     rows: dict[tuple[str, str], list[str]] = {}
     used: dict[tuple[str, str], dict[str, None]] = {}
@@ -41,8 +41,8 @@ def show_data(jobs: list[Job], cases: Cases, began: float) -> None:
     builders = {data_json.name_of(b): b for job in jobs for _, b, *_ in _reads(job)}
     columns = ["split", "for", "cases", "images", "patients", "labelled cases"]
     for name, builder in builders.items():
-        made = _changed(os.path.join(builder.data_path, "dataset_info.json")) >= began
-        when = "prepared by this dry run" if made else "prepared before"
+        is_new = _changed(os.path.join(builder.data_path, "dataset_info.json")) >= start_time
+        when = "prepared by this dry run" if is_new else "prepared before"
         lines = [
             [split, ", ".join(used[of, split]), *counts]
             for (of, split), counts in rows.items()
@@ -92,13 +92,21 @@ def _show_labels(jobs: list[Job]) -> None:
 
 
 def show_kind(kind: Kind, lengths: Lengths, strategy: tf.distribute.Strategy) -> None:
-    """Prints model, steps, rates and measurement of a kind of run."""
-    shown, plan = kind.shown, kind.shown.plan
+    """Prints model, steps, rates and measurement of a kind of run.
+
+    Args:
+      kind: measured.
+      lengths: of its runs.
+      strategy: it was measured with.
+    """
+    rehearsal, plan = kind.rehearsal, kind.rehearsal.plan
     config, batch = plan.config, plan.config.train.train_batch_size
-    parts = ", ".join(f"{n} {count:,}" for n, count in shown.parameters.items() if n != "trained")
+    parts = ", ".join(
+        f"{n} {count:,}" for n, count in rehearsal.parameters.items() if n != "trained"
+    )
     print(
         f"Model: {study_plan.architecture(config)}, {config.augment.image_size} px. Parameters: "
-        f"{parts}; trained: {shown.parameters['trained']:,}."
+        f"{parts}; trained: {rehearsal.parameters['trained']:,}."
     )
     before, now = kind.jobs[0].config.to_dict(), config.to_dict()
     settled = [f"--{n}={now[n]}" for n, value in before.items() if value == "auto" != now[n]]
@@ -125,19 +133,25 @@ def show_kind(kind: Kind, lengths: Lengths, strategy: tf.distribute.Strategy) ->
         f"{plan.schedule.numbers['warmup_steps']:,} steps, then cosine to 0."
     )
     print(f"Machine: {startup.machine(config, strategy)}.")
-    times = " ".join(f"{seconds:.2f}" for seconds in shown.step_seconds)
+    times = " ".join(f"{seconds:.2f}" for seconds in rehearsal.step_seconds)
     print(
-        f"Measured: {times} s a step, median {shown.seconds_per_step:.2f} s "
-        f"({shown.images_per_step / shown.seconds_per_step:,.0f} images/s); first step after "
-        f"{shown.start_seconds:.1f} s."
+        f"Measured: {times} s a step, median {rehearsal.seconds_per_step:.2f} s "
+        f"({rehearsal.images_per_step / rehearsal.seconds_per_step:,.0f} images/s); first step after "
+        f"{rehearsal.start_seconds:.1f} s."
     )
-    on_device = ", ".join(f"{n} {_size(b)}" for n, b in shown.device_bytes.items())
+    on_device = ", ".join(f"{n} {_size(b)}" for n, b in rehearsal.device_bytes.items())
     resident = _size(kind.host_bytes) if kind.host_bytes else "unknown on this system"
     print(f"Memory: about {resident}{f'; on {on_device}' if on_device else ''}.")
 
 
 def show_totals(kinds: list[Kind], rows: list[Row], model_dir: str) -> None:
-    """Prints runs, those that are finished, time left and disk, by kind and in all."""
+    """Prints runs, those that are finished, time left and disk, by kind and in all.
+
+    Args:
+      kinds: measured.
+      rows: of all parts of the command.
+      model_dir: of the command.
+    """
     if len(rows) > 1:
         sums = (sum(column) for column in zip(*(dataclasses.astuple(row)[1:] for row in rows)))
         rows = [*rows, Row("in all", *sums)]
@@ -154,9 +168,9 @@ def show_totals(kinds: list[Kind], rows: list[Row], model_dir: str) -> None:
     print()
     columns = ["runs", "number", "finished", "time left", "disk"]
     terminal.show([("What is left to do", columns, cells)])
-    begun = [s.step for kind in kinds for s in kind.states if s.step and not s.finished]
-    if begun:
-        print(f"Unfinished runs go on from step {', '.join(f'{step:,}' for step in begun)}.")
+    steps = [s.step for kind in kinds for s in kind.states if s.step and not s.finished]
+    if steps:
+        print(f"Unfinished runs go on from step {', '.join(f'{step:,}' for step in steps)}.")
     print(forecast.EVALUATION_RULE)
     print(forecast.MEMORY_RULE)
     if (free := _free_bytes(model_dir)) is not None:

@@ -26,14 +26,14 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
       field: the field of `Config` that each number is a value of; its bounds hold.
 
     Raises:
-      UserError: nothing there, no number, out of bounds, or twice the same.
+      UserError: the list is empty, or a value is not a number, out of bounds, or there twice.
     """
     values: list[float] = []
     for word in text.split(","):
         try:
             value = float(word)
         except ValueError:
-            what = f"'{word.strip()}' is no number" if word.strip() else "a number is missing"
+            what = f"'{word.strip()}' is not a number" if word.strip() else "a number is missing"
             raise UserError(
                 f"--{flag}={text}: {what}. Give numbers separated by commas, such as 0.01,0.1."
             ) from None
@@ -44,13 +44,16 @@ def numbers(flag: str, text: str, field: str) -> list[float]:
         except UserError as error:
             raise UserError(f"--{flag}={text}: {error}") from None
         if name(value) in map(name, values):
-            raise UserError(f"--{flag}={text}: {name(value)} is there twice.")
+            raise UserError(f"--{flag}={text}: {name(value)} is given twice.")
         values.append(value)
     return values
 
 
 def whole_numbers(flag: str, text: str, field: str) -> list[int]:
-    """Returns the whole numbers, at least 1, of a comma-separated list; arguments as in `numbers`.
+    """Returns the whole numbers, at least 1, of a comma-separated list.
+
+    Args:
+      flag, text, field: as in `numbers`.
 
     Raises:
       UserError: as `numbers`, or a number that is none of these.
@@ -68,11 +71,11 @@ def of_flags(text: str) -> dict[str, list]:
     Raises:
       UserError: an unknown flag, one that has a grid of its own, or a value that it cannot have.
     """
-    found: dict[str, list] = {}
+    values: dict[str, list] = {}
     for part in text.split():
         field, equals, words = part.lstrip("-").partition("=")
-        if not equals or field not in FIELDS or field in found:
-            what = f"'{field}' is there twice" if field in found else f"'{part}' names no flag"
+        if not equals or field not in FIELDS or field in values:
+            what = f"'{field}' is given twice" if field in values else f"'{part}' is not a flag"
             raise UserError(
                 f"--sweep_flags={text}: {what}. Give FLAG=VALUE,VALUE, several separated by spaces."
             )
@@ -80,8 +83,8 @@ def of_flags(text: str) -> dict[str, list]:
             raise UserError(f"--sweep_flags={text}: for {field} there is --sweep_{field}s.")
         if field not in _OF_A_RUN:
             raise UserError(f"--sweep_flags={text}: --{field} is the same for all runs of a sweep.")
-        found[field] = [_value(text, field, word) for word in words.split(",")]
-    return found
+        values[field] = [_value(text, field, word) for word in words.split(",")]
+    return values
 
 
 def _value(text: str, field: str, word: str) -> Any:
@@ -94,11 +97,11 @@ def _value(text: str, field: str, word: str) -> Any:
             value = {"int": int, "float": float}.get(kind, str)(word)
         Config().replace(**{field: value}).validate()
     except (KeyError, ValueError) as error:  # UserError is one
-        why = error if isinstance(error, UserError) else f"'{word}' is no value of --{field}."
+        why = error if isinstance(error, UserError) else f"'{word}' is not a value of --{field}."
         raise UserError(f"--sweep_flags={text}: {why}") from None
     return value
 
 
 def name(value: float) -> str:
-    """Returns a number as it stands in folder names and tables: six digits at most."""
+    """Returns a number as written in folder names and tables, with at most six digits."""
     return f"{value:g}"

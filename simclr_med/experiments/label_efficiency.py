@@ -21,7 +21,7 @@ from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import data_json, gfile, spreadsheet, terminal
 
 
-def jobs(config: Config) -> dict[str, Config]:
+def make_configs(config: Config) -> dict[str, Config]:
     """Returns {folder: configuration}: every label fraction with the first seed, then the next.
 
     Raises:
@@ -35,7 +35,7 @@ def jobs(config: Config) -> dict[str, Config]:
         f"fraction_{grids.name(fraction)}/{seed}": of_seed.replace(
             label_fraction=fraction, eval_name=None
         )
-        for seed, of_seed in repeats.jobs(config, experiment.repeats).items()
+        for seed, of_seed in repeats.make_configs(config, experiment.repeats).items()
         for fraction in sorted(fractions)
     }
 
@@ -61,28 +61,34 @@ def run(
     Files in `model_dir`: label_efficiency.json, .csv, .md and .png, and report.html, the report of
     the first seed with most labels, with the curve in it.
 
+    Args:
+      config: of the command.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
+
     Raises:
       UserError: a mistake in the fractions, or a run that is no fine-tuning.
     """
-    wanted = jobs(config)
+    configs = make_configs(config)
     with run_folder.locked(model_dir):
-        outcomes = runs.run_all(wanted, builder, model_dir, strategy, invocation)
+        outcomes = runs.run_all(configs, builder, model_dir, strategy, invocation)
         results = {name: outcome.result for name, outcome in outcomes}
         curve = {
             "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
             "checkpoint": config.run.checkpoint,
             "fixed": what_is_fixed(config),
-            "rows": rows(wanted, results),
+            "rows": rows(configs, results),
         }
         _save(curve, model_dir, config.eval.selection_metric)
-        _report(config, wanted, curve, builder, model_dir, strategy)
+        _report(config, configs, curve, builder, model_dir, strategy)
     return curve
 
 
-def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir, strategy) -> None:
-    first = [name for name, job in wanted.items() if job.run.seed == config.run.seed]
-    most = max(first, key=lambda name: wanted[name].data.label_fraction)
+def _report(
+    config: Config, configs: dict[str, Config], curve, builder, model_dir, strategy
+) -> None:
+    first = [name for name, one in configs.items() if one.run.seed == config.run.seed]
+    most = max(first, key=lambda name: configs[name].data.label_fraction)
     folder, metric = os.path.join(model_dir, most), config.eval.selection_metric
     if not checkpoint_files.list_prefixes(folder):  # removed to save space
         return
@@ -95,24 +101,29 @@ def _report(config: Config, wanted: dict[str, Config], curve, builder, model_dir
         for row in curve["rows"]
         if metric in row
     ]
-    evaluate.evaluate(wanted[most], builder, folder, strategy, label_efficiency=points)
+    evaluate.evaluate(configs[most], builder, folder, strategy, label_efficiency=points)
     path, drawn = os.path.join(model_dir, "report.html"), os.path.join(folder, "report.html")
-    if gfile.exists(drawn):  # else a warning said why not
+    if gfile.exists(drawn):  # otherwise a warning was printed
         gfile.copy(drawn, path, overwrite=True)
         print(f"  {path}")
 
 
-def rows(wanted: dict[str, Config], results: dict[str, dict]) -> list[dict]:
-    """Returns a row per fraction: {"fraction", "seeds", metric: {"values", "mean", "sd"}, ...}."""
-    found = []
-    for fraction in sorted({job.data.label_fraction for job in wanted.values()}):
-        names = [name for name, job in wanted.items() if job.data.label_fraction == fraction]
+def rows(configs: dict[str, Config], results: dict[str, dict]) -> list[dict]:
+    """Returns a row per fraction: {"fraction", "seeds", metric: {"values", "mean", "sd"}, ...}.
+
+    Args:
+      configs: {folder: configuration} of the runs.
+      results: {folder: result}.
+    """
+    table = []
+    for fraction in sorted({config.data.label_fraction for config in configs.values()}):
+        names = [name for name, config in configs.items() if config.data.label_fraction == fraction]
         measured = [summary.main_row(results[name]) for name in names]
-        row = {"fraction": fraction, "seeds": [wanted[name].run.seed for name in names]}
+        row = {"fraction": fraction, "seeds": [configs[name].run.seed for name in names]}
         for metric in metrics_of(measured[0]):
             row[metric] = summary.spread([m.get(metric) for m in measured])
-        found.append(row)
-    return found
+        table.append(row)
+    return table
 
 
 def _save(curve: dict, model_dir: str, main_metric: str) -> None:

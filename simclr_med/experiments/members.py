@@ -1,4 +1,4 @@
-"""What the runs of an experiment predicted, brought to the same cases, to be evaluated together."""
+"""Predictions of an experiment's runs, aligned by case so that they can be evaluated together."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from simclr_med.run_folder import data_json
 
 
 def mean_scores(cases: Cases, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean score of each case, float [n, classes], and how many files have the case, int [n].
+    """Returns each case's mean score, float [n, classes], and the number of files with it, int [n].
 
-    A case that no file has is NaN.
+    The score of a case that is in no file is NaN.
 
     Args:
       cases: all that there are, n.
       paths: of predictions files of the same classes.
     """
     row = {case: i for i, case in enumerate(cases.ids)}
-    found = [read_predictions(path) for path in paths]
-    total = np.zeros((len(cases.ids), found[0].scores.shape[1]))
+    predictions = [read_predictions(path) for path in paths]
+    total = np.zeros((len(cases.ids), predictions[0].scores.shape[1]))
     times = np.zeros(len(cases.ids), int)
-    for of_run in found:
-        at = [row[case] for case in of_run.ids]
-        total[at] += of_run.scores
-        times[at] += 1
+    for of_run in predictions:
+        indices = [row[case] for case in of_run.ids]
+        total[indices] += of_run.scores
+        times[indices] += 1
     return np.where(
         times[:, np.newaxis] > 0, total / np.maximum(times, 1)[:, np.newaxis], np.nan
     ), times
@@ -40,5 +40,10 @@ def untrained(folders: list[str]) -> list[str]:
 
 
 def files_of(folders: list[str], name: str) -> list[str]:
-    """Returns the paths of a predictions file in these runs."""
+    """Returns the paths of a predictions file in these runs.
+
+    Args:
+      folders: of the runs.
+      name: of the file, without .csv.
+    """
     return [os.path.join(folder, f"{name}.csv") for folder in folders]

@@ -37,14 +37,16 @@ def draw(model_dir: str, study: dict) -> None:
 
 def answers(study: dict) -> list[Answer]:
     """Returns the file's comparisons in words, in its order, then what is not known."""
-    rows = comparisons(study, study_compare.ASKED)
-    found = []
+    rows = comparisons(study, study_compare.REQUESTED)
+    all_answers = []
     for comparison in study["layout"]["comparisons"]:
-        of = [row for row in rows if (row["a"], row["b"]) == (comparison["a"], comparison["b"])]
-        if of:
-            texts = [finding(study, row, "No, it is worse") for row in of]
-            found.append(Answer(comparison["question"], " ".join(texts)))
-    return [*found, study_sentences.unknown(study)]
+        matching = [
+            row for row in rows if (row["a"], row["b"]) == (comparison["a"], comparison["b"])
+        ]
+        if matching:
+            texts = [finding(study, row, "No, it is worse") for row in matching]
+            all_answers.append(Answer(comparison["question"], " ".join(texts)))
+    return [*all_answers, study_sentences.unknown(study)]
 
 
 def page(study: dict) -> str:
@@ -125,8 +127,8 @@ def _tables(study: dict) -> list[str]:
     for declared in study["layout"]["tables"]:
         parts += [f"## {declared['title']}", markdown(*table(study, declared))]
     if parts:
-        said = f"Mean ± standard deviation [95 % interval over {study_sentences.over(study)}]"
-        parts.append(f"{said}, with all labels. Published numbers are of other patients.")
+        caption = f"Mean ± standard deviation [95 % interval over {study_sentences.over(study)}]"
+        parts.append(f"{caption}, with all labels. Published numbers are of other patients.")
     return parts
 
 
@@ -134,13 +136,13 @@ def _figures(study: dict) -> list[str]:
     parts = []
     for figure in study["layout"]["figures"]:
         lacks = _lacks(study, figure)
-        shown = (
+        image = (
             f"![{figure['title']}]({figure['file']})" if lacks is None else f"Not drawn: {lacks}"
         )
-        parts += [f"## {figure['title']}", shown]
+        parts += [f"## {figure['title']}", image]
         names = {study["layout"]["arms"][key]["name"] for key in figure["arms"]}
-        if gone := sorted(names - {arm["name"] for arm in study["arms"]}):
-            parts.append(f"Left out: {'; '.join(gone)}.")
+        if missing := sorted(names - {arm["name"] for arm in study["arms"]}):
+            parts.append(f"Left out: {'; '.join(missing)}.")
     return parts
 
 

@@ -39,11 +39,11 @@ _SHAPE_FEATURES = ("seed", "image_size", "antialias", "mixed_precision")
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-    """Where a probe is evaluated.
+class EvalSet:
+    """A dataset on which a probe is evaluated.
 
     Attributes:
-      name: "inside" or "shift".
+      name: "inside" or "shift", the "place" of study.json.
       config: of the evaluation, of the same labels as the job's.
       builder: of the dataset evaluated.
     """
@@ -62,12 +62,12 @@ class _Cases:
 
 
 def run(
-    jobs: dict[Job, list[Place]], builder, model_dir: str, strategy: tf.distribute.Strategy
+    jobs: dict[Job, list[EvalSet]], builder, model_dir: str, strategy: tf.distribute.Strategy
 ) -> dict[str, dict[str, dict]]:
-    """Returns {place: {folder: result}} of the probes of one encoder, stored or else made.
+    """Returns {name of a set: {folder: result}} of the probes of one encoder; missing ones are computed.
 
     Args:
-      jobs: {probe of the arm and the seed: where it is evaluated, the same places for all}.
+      jobs: {probe of the arm and the seed: evaluation sets, the same for all}.
       builder: of the dataset that they are trained on.
       model_dir: of the study.
       strategy: from `build.set_up`.
@@ -75,63 +75,66 @@ def run(
     Raises:
       UserError: the weights do not fit, or no training case has a label.
     """
-    found: dict[str, dict[str, dict]] = {}
+    by_name: dict[str, dict[str, dict]] = {}
     missing = []
-    for job, places in jobs.items():
-        for place in places:
-            result = stored(job, place, builder, model_dir)
+    for job, eval_sets in jobs.items():
+        for eval_set in eval_sets:
+            result = stored(job, eval_set, builder, model_dir)
             if result is None:
-                missing.append((job, place))
+                missing.append((job, eval_set))
             else:
-                found.setdefault(place.name, {})[job.folder] = result
+                by_name.setdefault(eval_set.name, {})[job.folder] = result
     if missing:
-        names = dict.fromkeys(place.name for _, place in missing)
+        names = dict.fromkeys(eval_set.name for _, eval_set in missing)
         job = missing[0][0]
         print(f"Probes of '{job.arm}', seed {job.seed}: features ({', '.join(names)}).", flush=True)
         try:
-            made = _make(missing, builder, model_dir, strategy)
+            computed = _make(missing, builder, model_dir, strategy)
         finally:
             runs.forget_models()
-        for name, results in made.items():
-            found.setdefault(name, {}).update(results)
-    return found
+        for name, results in computed.items():
+            by_name.setdefault(name, {}).update(results)
+    return by_name
 
 
-def _make(missing: list[tuple[Job, Place]], builder, model_dir: str, strategy) -> dict:
-    """Returns {place: {folder: result}} of probes, computed and written."""
+def _make(missing: list[tuple[Job, EvalSet]], builder, model_dir: str, strategy) -> dict:
+    """Returns {name of a set: {folder: result}} of probes, computed and written."""
     config = _of_features(missing[0][0].config)
     train = open_bags(config, builder, config.data.train_split)
-    model, said = _encoder(config, builder, train, strategy)
+    model, facts = _encoder(config, builder, train, strategy)
 
-    def see(bags: Bags, max_cases: int = 0) -> np.ndarray:
+    def encode(bags: Bags, max_cases: int = 0) -> np.ndarray:
         return case_features(config, strategy, {"": model}, bags, max_cases)[""]
 
     cases, _ = labelled_cases(config, train)
-    of_train = _Cases(cases, see(train))
+    of_train = _Cases(cases, encode(train))
     selected = None
     if split := config.data.selection_split:
         bags = open_bags(config, builder, split)
-        selected = _Cases(read_cases(bags, 0), see(bags))
-    seen: dict[str, _Cases] = {}
-    for _, place in missing:
-        if place.name not in seen:
-            seen[place.name] = _cases_of(place, train.class_names, see)
-    made: dict[str, dict[str, dict]] = {}
+        selected = _Cases(read_cases(bags, 0), encode(bags))
+    cases_of_set: dict[str, _Cases] = {}
+    for _, eval_set in missing:
+        if eval_set.name not in cases_of_set:
+            cases_of_set[eval_set.name] = _cases_of(eval_set, train.class_names, encode)
+    results: dict[str, dict[str, dict]] = {}
     for job in dict.fromkeys(job for job, _ in missing):
-        places = [place for other, place in missing if other == job]
+        eval_sets = [eval_set for other, eval_set in missing if other == job]
         probe = _Probe(job.config, train, of_train)
-        scored = [*([selected] if selected else []), *(seen[place.name] for place in places)]
+        scored = [
+            *([selected] if selected else []),
+            *(cases_of_set[eval_set.name] for eval_set in eval_sets),
+        ]
         scores = probe.scores([cases.features for cases in scored])
         value = probe.selection_value(selected.cases, scores.pop(0)) if selected else None
-        for place, its in zip(places, scores, strict=True):
-            result = {**probe.facts(), "encoders": said, "selection": value}
+        for eval_set, case_scores in zip(eval_sets, scores, strict=True):
+            result = {**probe.facts(), "encoders": facts, "selection": value}
             folder = os.path.join(model_dir, job.folder)
-            _write(folder, place, result, seen[place.name].cases, its, probe)
-            _note(folder, place, _made_of(job, place, builder))
+            _write(folder, eval_set, result, cases_of_set[eval_set.name].cases, case_scores, probe)
+            _note(folder, eval_set, _made_of(job, eval_set, builder))
             # As a stored one: NaN is None.
-            path = os.path.join(folder, f"result{place.config.eval.suffix}.json")
-            made.setdefault(place.name, {})[job.folder] = run_folder.read_json(path)
-    return made
+            path = os.path.join(folder, f"result{eval_set.config.eval.suffix}.json")
+            results.setdefault(eval_set.name, {})[job.folder] = run_folder.read_json(path)
+    return results
 
 
 def _of_features(config: Config) -> Config:
@@ -154,15 +157,15 @@ def _encoder(config: Config, builder, train: Bags, strategy) -> tuple[Any, dict]
     return model, {}
 
 
-def _cases_of(place: Place, class_names: tuple[str, ...], see) -> _Cases:
-    """Returns the evaluated cases of a place, labelled as those of training, with features."""
-    config = place.config
+def _cases_of(eval_set: EvalSet, class_names: tuple[str, ...], encode) -> _Cases:
+    """Returns the evaluated cases of a set, labelled as those of training, with features."""
+    config = eval_set.config
     bags = open_bags(
-        config, place.builder, config.data.eval_split, with_metadata=True, with_differential=True
+        config, eval_set.builder, config.data.eval_split, with_metadata=True, with_differential=True
     )
     most = config.eval.eval_steps * config.eval.eval_batch_size
     cases = with_classes(read_cases(bags, most), bags.class_names, class_names)
-    return _Cases(cases, see(bags, most))
+    return _Cases(cases, encode(bags, most))
 
 
 class _Probe:
@@ -214,44 +217,51 @@ class _Probe:
 
 
 def _write(
-    folder: str, place: Place, result: dict, cases: Cases, scores: np.ndarray, probe: _Probe
+    folder: str, eval_set: EvalSet, result: dict, cases: Cases, scores: np.ndarray, probe: _Probe
 ) -> None:
-    """Writes predictions.csv and result.json of a probe at a place."""
+    """Writes predictions.csv and result.json of a probe on an evaluation set."""
     gfile.makedirs(folder)
-    suffix = place.config.eval.suffix
+    suffix = eval_set.config.eval.suffix
     table = predictions_csv(cases, scores, probe.class_names)
     run_folder.write_atomically(os.path.join(folder, f"predictions{suffix}.csv"), table)
     row = classification(
         cases, scores, probe.class_names, untrained=probe.untrained, grades=probe.grades
     )
     result = {
-        "dataset": data_json.name_of(place.builder),
-        "eval_split": place.config.data.eval_split,
+        "dataset": data_json.name_of(eval_set.builder),
+        "eval_split": eval_set.config.data.eval_split,
         **result,
         "classification": {"linear probe": {"trained": row}},
     }
     run_folder.write_json(os.path.join(folder, f"result{suffix}.json"), result)
 
 
-def stored(job: Job, place: Place, builder, model_dir: str) -> dict | None:
-    """Returns the result of a probe that is stored, made of the same, and has its predictions."""
-    folder, suffix = os.path.join(model_dir, job.folder), place.config.eval.suffix
+def stored(job: Job, eval_set: EvalSet, builder, model_dir: str) -> dict | None:
+    """Returns the stored result of a probe; None if there is none, it is outdated, or has no predictions.
+
+    Args:
+      job: the probe.
+      eval_set: on which it is evaluated.
+      builder: of the dataset that it is trained on.
+      model_dir: of the study.
+    """
+    folder, suffix = os.path.join(model_dir, job.folder), eval_set.config.eval.suffix
     files = [os.path.join(folder, name + suffix) for name in ("result", "predictions")]
-    made_of = _read(folder).get(place.config.eval.eval_name or "")
+    made_of = _read(folder).get(eval_set.config.eval.eval_name or "")
     if made_of is None or not (
         gfile.exists(f"{files[0]}.json") and gfile.exists(f"{files[1]}.csv")
     ):
         return None
-    now = _made_of(job, place, builder)
-    return run_folder.read_json(f"{files[0]}.json") if runs.still_stands(made_of, now) else None
+    now = _made_of(job, eval_set, builder)
+    return run_folder.read_json(f"{files[0]}.json") if runs.is_up_to_date(made_of, now) else None
 
 
-def _made_of(job: Job, place: Place, builder) -> dict[str, Any]:
+def _made_of(job: Job, eval_set: EvalSet, builder) -> dict[str, Any]:
     """Returns what a probe's result depends on, as JSON has it."""
     values = job.config.to_dict()
     names = [field.name for field in dataclasses.fields(GROUPS["model"])]
     return {
-        **runs.what_makes(place.config, place.builder, job.config.run.checkpoint),
+        **runs.dependencies(eval_set.config, eval_set.builder, job.config.run.checkpoint),
         **{name: values[name] for name in (*names, *_SHAPE_FEATURES)},
         "trained_on": data_json.name_of(builder),
     }
@@ -262,7 +272,7 @@ def _read(folder: str) -> dict[str, Any]:
     return run_folder.read_json(path).get("evaluations", {}) if gfile.exists(path) else {}
 
 
-def _note(folder: str, place: Place, made_of: dict[str, Any]) -> None:
-    """Writes down of what a result was made, after its files: it vouches for them."""
-    evaluations = {**_read(folder), place.config.eval.eval_name or "": made_of}
+def _note(folder: str, eval_set: EvalSet, made_of: dict[str, Any]) -> None:
+    """Records what a result was made of; written after its files, it marks them as complete."""
+    evaluations = {**_read(folder), eval_set.config.eval.eval_name or "": made_of}
     run_folder.write_json(os.path.join(folder, _RECORD), {"evaluations": evaluations})

@@ -24,8 +24,13 @@ from simclr_med.metrics.text import TITLES, metrics_of
 from simclr_med.run_folder import data_json, terminal
 
 
-def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
-    """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ..."""
+def make_configs(config: Config, num_repeats: int) -> dict[str, Config]:
+    """Returns {folder: configuration} of the seeds `--seed`, `--seed` + 1, ...
+
+    Args:
+      config: of the command.
+      num_repeats: number of seeds.
+    """
     seeds = range(config.run.seed, config.run.seed + num_repeats)
     return {f"seed_{seed}": config.replace(seed=seed) for seed in seeds}
 
@@ -33,20 +38,24 @@ def jobs(config: Config, num_repeats: int) -> dict[str, Config]:
 def run(
     config: Config, builder, model_dir: str, strategy: tf.distribute.Strategy, invocation: dict
 ) -> dict:
-    """Trains and evaluates each seed, writes repeats.json, prints the table; returns the former.
+    """Trains and evaluates each seed; writes and returns repeats.json, and prints its table.
 
     Fine-tuned seeds are then evaluated together, the mean of their probabilities as if it were of one
     run: result.json, predictions.csv and report.html in `model_dir`.
+
+    Args:
+      config: of the command.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
     """
     with run_folder.locked(model_dir):
-        wanted = jobs(config, config.experiment.repeats)
+        configs = make_configs(config, config.experiment.repeats)
         results = {
             name: outcome.result
             for name, outcome in runs.run_all(
-                wanted, builder, model_dir, strategy, invocation, pictures=True
+                configs, builder, model_dir, strategy, invocation, pictures=True
             )
         }
-        seeds = [job.run.seed for job in wanted.values()]
+        seeds = [one.run.seed for one in configs.values()]
         repeats = {
             "dataset": data_json.name_of(builder),
             "eval_split": config.data.eval_split,
@@ -65,9 +74,9 @@ def _evaluate_together(config: Config, builder, model_dir: str, results: dict[st
     if config.run.train_mode != "finetune" or not predicted:
         return
     folders = [os.path.join(model_dir, name) for name in results]
-    found = ensemble(config, builder, folders, list(results.values()))
+    measured = ensemble(config, builder, folders, list(results.values()))
     print(f"\nThe mean of the probabilities of {len(results)} seeds:")
-    evaluate.write_files(config.replace(eval_name=""), model_dir, found)
+    evaluate.write_files(config.replace(eval_name=""), model_dir, measured)
 
 
 def ensemble(config: Config, builder, folders: list[str], results: list[dict]) -> Measured:
@@ -99,16 +108,16 @@ def ensemble(config: Config, builder, folders: list[str], results: list[dict]) -
 
 def rows(results: list[dict]) -> list[dict]:
     """Returns {"evaluator", "encoder", "metric", "values", "mean", "sd"} of all that was measured."""
-    found = []
+    table = []
     for evaluator, by_encoder in results[0]["classification"].items():
         for encoder, row in by_encoder.items():
             if any(encoder not in r["classification"][evaluator] for r in results):
-                continue  # the weights before a run may be gone by now
+                continue  # the weights that a run started from may be gone by now
             for metric in metrics_of(row):
                 values = [r["classification"][evaluator][encoder].get(metric) for r in results]
                 names = {"evaluator": evaluator, "encoder": encoder, "metric": metric}
-                found.append({**names, **summary.spread(values)})
-    return found
+                table.append({**names, **summary.spread(values)})
+    return table
 
 
 def _show(repeats: dict, model_dir: str) -> None:

@@ -55,7 +55,7 @@ def train_and_evaluate(
     pictures: bool = False,
     to_choose: bool = False,
 ) -> dict:
-    """Returns the result of a run, which is stored, or else made: from its newest checkpoint on.
+    """Returns the result of a run: the stored one, or after training from its newest checkpoint on.
 
     Args:
       config: of the run.
@@ -67,7 +67,7 @@ def train_and_evaluate(
       to_choose: see `evaluate.evaluate`.
 
     Raises:
-      UserError: a mistake of the user's, such as a folder that holds another run.
+      UserError: a mistake of the user, such as a folder that holds another run.
       Diverged: the loss is no longer finite, now or when this run was last tried.
       Interrupted: after SIGINT or SIGTERM, with everything saved.
     """
@@ -88,9 +88,17 @@ def evaluate_once(
     pictures: bool = False,
     to_choose: bool = False,
 ) -> dict:
-    """Returns the result of evaluating a trained run, which is stored, or else made.
+    """Returns the result of evaluating a trained run: the stored one, or after evaluating it now.
 
     The data may be other than the run's own (`--eval_name` keeps the results apart).
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      model_dir: the run's own folder.
+      strategy: from `build.set_up`.
+      pictures: also draw report.html.
+      to_choose: see `evaluate.evaluate`.
     """
     if (result := _stored_evaluation(config, builder, model_dir)) is not None:
         return result
@@ -104,7 +112,7 @@ def evaluate_once(
         )
     finally:
         forget_models()
-    evaluations[config.eval.eval_name or ""] = what_makes(config, builder, model_dir)
+    evaluations[config.eval.eval_name or ""] = dependencies(config, builder, model_dir)
     _write(model_dir, record)
     return run_folder.read_json(_result_path(config, model_dir))  # as a stored one: NaN is None
 
@@ -129,8 +137,8 @@ def stored_result(
         return None
     config = input_range.resolve(config, model_dir)
     saved, record = run_folder.read_json(config_path), _read(model_dir)
-    began, now = record.get("initial_weights"), _weights(config.run.checkpoint)
-    if began and began == now and saved.get("checkpoint") != config.run.checkpoint:
+    initial, now = record.get("initial_weights"), _weights(config.run.checkpoint)
+    if initial and initial == now and saved.get("checkpoint") != config.run.checkpoint:
         # The same weights elsewhere: an experiment was moved.
         here = {"checkpoint": config.run.checkpoint, "model_dir": model_dir}
         if read_only:
@@ -139,7 +147,7 @@ def stored_result(
             run_folder.write_json(config_path, {**saved, **here})
     class_names = tuple(saved.get("class_names", ()))
     run_folder.check_same_run(model_dir, config, data_json.name_of(builder), class_names)
-    if began and now and began != now:
+    if initial and now and initial != now:
         raise UserError(
             f"{model_dir} holds a run that began with other weights than "
             f"--checkpoint={config.run.checkpoint} has now. Use another --model_dir, or remove that "
@@ -159,7 +167,7 @@ class Outcome:
 
 
 def run_all(
-    jobs: dict[str, Config],
+    configs: dict[str, Config],
     builder,
     model_dir: str,
     strategy: tf.distribute.Strategy,
@@ -171,12 +179,12 @@ def run_all(
     keep_weights: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[str, Outcome]]:
-    """Yields (name, outcome) of each run; says which one it is at and for how long yet.
+    """Yields (name, outcome) of each run; prints which one it works on, and the time left.
 
-    In order, but for those that another process makes meanwhile (`turns.take`): they come last.
+    In order, except that runs which another process makes meanwhile come last (`turns.take`).
 
     Args:
-      jobs: {folder below `model_dir`: configuration}.
+      configs: {folder below `model_dir`: configuration}.
       builder: a prepared TFDS builder.
       model_dir: of the experiment.
       strategy: from `build.set_up`.
@@ -184,23 +192,23 @@ def run_all(
       pictures: also draw each run's own report.html.
       to_choose: see `evaluate.evaluate`.
       may_diverge: a diverged run is an outcome; else it raises.
-      keep_weights: False removes a run's checkpoints when the next outcome is asked for.
+      keep_weights: False removes a run's checkpoints when the next outcome is requested.
       clock: seconds.
     """
-    sizes = _sizes(jobs)
+    sizes = _sizes(configs)
     seconds = done = 0.0  # of the runs that were not finished before
-    folders = {name: os.path.join(model_dir, name) for name in jobs}
+    folders = {name: os.path.join(model_dir, name) for name in configs}
     of_folder = {folder: name for name, folder in folders.items()}
-    starts = {name: of_folder.get(config.run.checkpoint or "") for name, config in jobs.items()}
+    starts = {name: of_folder.get(config.run.checkpoint or "") for name, config in configs.items()}
     for name, left in turns.take(folders, {name: s for name, s in starts.items() if s}):
-        config, folder = jobs[name], folders[name]
+        config, folder = configs[name], folders[name]
         start, was_there = clock(), True
         try:
             result = stored_result(config, builder, folder)
             was_there = result is not None
             eta = seconds / done * sum(sizes.values()) if done else None
-            at = progress(len(jobs) - left + 1, len(jobs), eta)
-            print(f"{at}: {name}{' is done' * was_there}", flush=True)
+            position = progress(len(configs) - left + 1, len(configs), eta)
+            print(f"{position}: {name}{' is done' * was_there}", flush=True)
             if result is None:
                 result = train_and_evaluate(
                     config,
@@ -226,14 +234,23 @@ def run_all(
 
 
 def progress(number: int, total: int, left: float | None) -> str:
-    """Returns "run 3 of 27, ETA 0:21:10"; `left`: seconds, None: not known."""
+    """Returns "run 3 of 27, ETA 0:21:10".
+
+    Args:
+      number: of the run, from 1.
+      total: number of runs.
+      left: seconds; None: not known.
+    """
     eta = "" if left is None else f", ETA {datetime.timedelta(seconds=round(left))}"
     return f"run {number} of {total}{eta}"
 
 
-def _sizes(jobs: dict[str, Config]) -> dict[str, int]:
-    """Returns what the times of runs are taken to grow with: examples seen, where all say steps."""
-    sizes = {name: of.train.train_steps * of.train.train_batch_size for name, of in jobs.items()}
+def _sizes(configs: dict[str, Config]) -> dict[str, int]:
+    """Returns what the time of a run is proportional to: examples seen, where all have --train_steps."""
+    sizes = {
+        name: config.train.train_steps * config.train.train_batch_size
+        for name, config in configs.items()
+    }
     return sizes if all(sizes.values()) else dict.fromkeys(sizes, 1)
 
 
@@ -265,20 +282,25 @@ def _stored_evaluation(config: Config, builder, model_dir: str) -> dict | None:
     path = _result_path(config, model_dir)
     if made_of is None or not gfile.exists(path):
         return None
-    if not still_stands(made_of, what_makes(config, builder, model_dir)):
+    if not is_up_to_date(made_of, dependencies(config, builder, model_dir)):
         return None
     result = run_folder.read_json(path)
     predictions = result["files"].get("predictions")
     if predictions is None:
         return result
     # By its name: the folder may have been moved.
-    there = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
-    return result if there else None
+    has_predictions = gfile.exists(os.path.join(model_dir, os.path.basename(predictions)))
+    return result if has_predictions else None
 
 
-def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Returns whether a result is what it would be now; arguments as `what_makes` returns them."""
-    # A result older than a field was made as the field's default has it.
+def is_up_to_date(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Returns whether a stored result is what an evaluation would give now.
+
+    Args:
+      made_of: what it depended on, as `dependencies` returned it.
+      now: what it would depend on now.
+    """
+    # A result older than a field was made with the field's default.
     made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
     if now["weights"] is None:  # removed to save space: the result still stands
         now = {**now, "weights": made_of["weights"]}
@@ -286,23 +308,33 @@ def still_stands(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:
-    """Returns whether a trained run has no such evaluation and, for want of weights, can have none."""
+    """Returns whether a trained run lacks an evaluation that, without its weights, cannot be made.
+
+    Args:
+      config: of the evaluation.
+      builder: of the dataset evaluated.
+      model_dir: the run's own folder.
+    """
     if not _read(model_dir).get("trained") or checkpoint_files.list_prefixes(model_dir):
         return False
     return _stored_evaluation(config, builder, model_dir) is None
 
 
-def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
-    """Removes the checkpoints of a finished run, or all but the last that is whole.
+def remove_weights(model_dir: str, *, keep_last: bool = False) -> None:
+    """Removes the checkpoints of a finished run.
 
-    The oldest go first, so that a process killed in between leaves the last one.
+    The oldest are removed first, so that a process killed in between leaves the last one.
+
+    Args:
+      model_dir: of the run.
+      keep_last: keep the newest checkpoint that is not damaged.
     """
     prefixes = checkpoint_files.list_prefixes(model_dir)
     last = None
-    if but_the_last and len(prefixes) > 1:
+    if keep_last and len(prefixes) > 1:
         last = checkpoint_files.newest_usable(model_dir)
         checkpoint_files.write_list(model_dir, [str(last)])
-    elif but_the_last:
+    elif keep_last:
         return
     for prefix in prefixes:
         if prefix != last:
@@ -312,7 +344,7 @@ def remove_weights(model_dir: str, *, but_the_last: bool = False) -> None:
         gfile.remove(listed)
 
 
-def what_makes(config: Config, builder, weights: str | None) -> dict[str, Any]:
+def dependencies(config: Config, builder, weights: str | None) -> dict[str, Any]:
     """Returns what a result depends on beside the run's own configuration, as JSON has it.
 
     Args:
@@ -324,16 +356,16 @@ def what_makes(config: Config, builder, weights: str | None) -> dict[str, Any]:
         field.name for group in ("data", "eval") for field in dataclasses.fields(GROUPS[group])
     ]
     values = config.to_dict()
-    shown = {name: values[name] for name in names if name not in _NO_NUMBER}
+    fields = {name: values[name] for name in names if name not in _NO_NUMBER}
     if not config.eval.eval_steps:
-        del shown["eval_batch_size"]
+        del fields["eval_batch_size"]
     if not config.data.selection_split:
-        del shown["selection_metric"]
+        del fields["selection_metric"]
     return {
         "weights": _weights(weights),
         "prepared_dataset": data_json.name_of(builder),
         "fingerprint": (builder.info.metadata or {}).get("fingerprint"),
-        **shown,
+        **fields,
     }
 
 

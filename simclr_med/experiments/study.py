@@ -34,7 +34,7 @@ from simclr_med.experiments import (
     sweep,
     turns,
 )
-from simclr_med.experiments.probe_runs import Place
+from simclr_med.experiments.probe_runs import EvalSet
 from simclr_med.experiments.study_plan import Builders, Job, Plan
 from simclr_med.run_folder import gfile
 
@@ -49,7 +49,7 @@ def run(
     strategy: tf.distribute.Strategy,
     invocation: dict,
 ) -> dict:
-    """Runs the study in `model_dir`, or what is left of it; returns what study.json holds.
+    """Runs the study in `model_dir`, or what is left of it; returns the content of study.json.
 
     study.json, beside what `study_facts.facts` says of data, arms and options:
       "pretraining": {stage ("simclr", "control", "micle"; of an arms file its own): [{"seed",
@@ -94,13 +94,13 @@ def run(
         chosen = study.choose()
         for place, of_place in study.fine_tune(chosen).items():
             results.setdefault(place, {}).update(of_place)
-        found = _found(plan, builders, model_dir, pretrained, chosen, results)
+        content = _content(plan, builders, model_dir, pretrained, chosen, results)
         with run_folder.results_locked(model_dir):
             path = os.path.join(model_dir, "study.json")
-            run_folder.write_json(path, found)
-            found = run_folder.read_json(path)  # NaN is None
-            study_report.save(model_dir, found)
-    return found
+            run_folder.write_json(path, content)
+            content = run_folder.read_json(path)  # NaN is None
+            study_report.save(model_dir, content)
+    return content
 
 
 class _Study:
@@ -127,31 +127,31 @@ class _Study:
         The stages of a seed follow each other, so that a study stopped early has whole seeds.
         """
         print("Study, stage 1: pretraining.")
-        found: dict[str, list[dict]] = {stage.name: [] for stage in self._plan.stages}
+        pretrained: dict[str, list[dict]] = {stage.name: [] for stage in self._plan.stages}
         results: dict[str, dict] = {}
         seeds, folder = self._plan.seeds, self._model_dir
         jobs = [job for s in seeds for job in study_plan.pretrainings(self._plan, folder, s)]
-        # All together where their data are the same: then the time left is that of all.
+        # Runs on the same data form one group, so that the time left is that of all of them.
         for builder, group in itertools.groupby(jobs, lambda job: self._builders(job.config)):
             configs = {job.folder: job.config for job in group}
             for name, outcome in runs.run_all(
                 configs, builder, folder, self._strategy, self._invocation
             ):
                 if not self._keep:
-                    runs.remove_weights(os.path.join(folder, name), but_the_last=True)
+                    runs.remove_weights(os.path.join(folder, name), keep_last=True)
                 results[name] = outcome.result
-        for job in jobs:  # in their order, whichever process made them when
-            found[job.arm].append(study_facts.of_pretraining(job, results[job.folder]))
-        return found
+        for job in jobs:  # in order, whichever process made them
+            pretrained[job.arm].append(study_facts.of_pretraining(job, results[job.folder]))
+        return pretrained
 
     def probe(self) -> dict[str, dict[str, dict]]:
         """Returns {place: {folder: result}} of the probes of every arm."""
-        found: dict[str, dict[str, dict]] = {}
-        by_encoder: dict[tuple[int, str], dict[Job, list[Place]]] = {}
+        by_place: dict[str, dict[str, dict]] = {}
+        by_encoder: dict[tuple[int, str], dict[Job, list[EvalSet]]] = {}
         for job in study_plan.runs_of_uses(self._plan):
             if job.use == "probe":
                 of_encoder = by_encoder.setdefault((job.seed, job.arm), {})
-                of_encoder[job] = self._places(job)
+                of_encoder[job] = self._eval_sets(job)
         if by_encoder:
             print("Study, stage 2: probes of the frozen encoders.")
         named = {f"{arm}, seed {seed}": jobs for (seed, arm), jobs in by_encoder.items()}
@@ -161,17 +161,17 @@ class _Study:
         }
         for name, _ in turns.take(folders):
             jobs = named[name]
-            made = probe_runs.run(jobs, self._builder, self._model_dir, self._strategy)
-            for place, results in made.items():
-                found.setdefault(place, {}).update(results)
-        return found
+            computed = probe_runs.run(jobs, self._builder, self._model_dir, self._strategy)
+            for place, results in computed.items():
+                by_place.setdefault(place, {}).update(results)
+        return by_place
 
-    def _places(self, job: Job) -> list[Place]:
-        places = [Place("inside", job.config, self._builder)]
+    def _eval_sets(self, job: Job) -> list[EvalSet]:
+        eval_sets = [EvalSet("inside", job.config, self._builder)]
         if self._shift is not None:
             elsewhere = study_plan.elsewhere(self._plan.config, job.config)
-            places.append(Place("shift", elsewhere, self._shift))
-        return places
+            eval_sets.append(EvalSet("shift", elsewhere, self._shift))
+        return eval_sets
 
     def choose(self) -> Chosen:
         """Returns {(arm's folder, use, searched fraction): the values of the grid's best point}."""
@@ -190,22 +190,22 @@ class _Study:
 
     def fine_tune(self, chosen: Chosen) -> dict[str, dict[str, dict]]:
         """Returns {place: {folder: result}} of every fine-tuning."""
-        jobs = {
+        configs = {
             job.folder: tuned(self._plan, job, chosen)
             for job in study_plan.runs_of_uses(self._plan)
             if job.use != "probe"
         }
-        if jobs:
+        if configs:
             print("Study, stage 4: fine-tuning.")
         results: dict[str, dict[str, dict]] = {"inside": {}, "shift": {}}
         for name, outcome in runs.run_all(
-            *(jobs, self._builder, self._model_dir, self._strategy, self._invocation),
+            *(configs, self._builder, self._model_dir, self._strategy, self._invocation),
             keep_weights=self._keep,
         ):
             results["inside"][name] = outcome.result
             if self._shift is not None:
                 results["shift"][name] = runs.evaluate_once(
-                    study_plan.elsewhere(self._plan.config, jobs[name]),
+                    study_plan.elsewhere(self._plan.config, configs[name]),
                     self._shift,
                     os.path.join(self._model_dir, name),
                     self._strategy,
@@ -217,6 +217,11 @@ def tuned(plan: Plan, job: Job, chosen: Chosen) -> Config:
     """Returns the configuration of a fine-tuning with the hyperparameters chosen for it.
 
     Without a grid they are those of its only point.
+
+    Args:
+      plan: of the study.
+      job: the fine-tuning.
+      chosen: see `_Study.choose`; {} without a grid.
     """
     if chosen:
         values = chosen[job.arm, job.use, study_plan.searched_for(plan, job.fraction)]
@@ -225,7 +230,7 @@ def tuned(plan: Plan, job: Job, chosen: Chosen) -> Config:
     return job.config.replace(**values)
 
 
-def _found(
+def _content(
     plan: Plan, builders: Builders, model_dir: str, pretrained, chosen: Chosen, results
 ) -> dict:
     """Returns what study.json holds."""

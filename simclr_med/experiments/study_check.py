@@ -20,7 +20,7 @@ _OLD_STAGE = "pretrain_simclr1"  # of studies without the control that draws bag
 def checked_plan(
     config: Config, recipes: dict[str, Config], builders: Builders, model_dir: str
 ) -> Plan:
-    """Returns the plan of a study whose mistakes would otherwise show up after hours.
+    """Returns the plan of a study, checked for mistakes that would otherwise show up after hours.
 
     Args:
       config: of the study's own command; an unset `--shift_split` is settled.
@@ -29,7 +29,7 @@ def checked_plan(
       model_dir: of the study, which may have begun.
 
     Raises:
-      UserError: says which mistake.
+      UserError: names the mistake.
     """
     _check_folder(model_dir)
     if config.experiment.arms:
@@ -65,9 +65,14 @@ def _check_data(plan: Plan, builders: Builders, model_dir: str) -> None:
 
 
 def with_shift_split(config: Config, recipes: dict[str, Config], builders: Builders) -> Config:
-    """Returns the study's configuration with `--shift_split`: where none is given, all or test.
+    """Returns the study's configuration with `--shift_split`; where it is not given, "all" or "test".
 
     All of a dataset that no stage was trained on, unless its table names splits.
+
+    Args:
+      config: of the study.
+      recipes: configurations of its runs, by kind.
+      builders: of the datasets.
     """
     experiment = config.experiment
     if not experiment.shift_dataset or experiment.shift_split:
@@ -133,16 +138,16 @@ def _check_folder(model_dir: str) -> None:
 def _check_alike(recipes: dict[str, Config]) -> None:
     """Refuses recipes where an encoder could not take over the weights of the one before."""
     alike = ("encoder", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
-    shown = ("input_range", "antialias")
-    for field in (*alike, *shown, "image_size"):
-        found = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
-        kinds = set(found.values())
+    input_fields = ("input_range", "antialias")
+    for field in (*alike, *input_fields, "image_size"):
+        values = {name: recipe.to_dict()[field] for name, recipe in recipes.items()}
+        kinds = set(values.values())
         if field == "image_size":  # any size fits, but small images have another stem
             kinds = {size <= SMALL_IMAGE for size in kinds}
         if len(kinds) > 1:
-            said = ", ".join(f"{value} in --{name}_recipe" for name, value in found.items())
+            listed = ", ".join(f"{value} in --{name}_recipe" for name, value in values.items())
             raise UserError(
-                f"--{field} is {said}: one encoder could not take over the weights of the other. "
+                f"--{field} is {listed}: one encoder could not take over the weights of the other. "
                 "Give it in the study's own flags."
             )
     _check_machine(recipes)

@@ -12,8 +12,8 @@ from simclr_med.experiments.study_results import Cells
 from simclr_med.metrics.compare import compare, correct
 from simclr_med.metrics.grades import grades_of
 
-ASKED = "asked"  # by an arms file
-CONFIRMATORY = ("pays", "pays_same_use", "micle", ASKED)  # Holm's correction is over these
+REQUESTED = "asked"  # by an arms file
+CONFIRMATORY = ("pays", "pays_same_use", "micle", REQUESTED)  # Holm's correction is over these
 _KEPT = ("difference", "difference_95", "p", "why", "over")
 
 
@@ -36,7 +36,7 @@ class Question:
 
 
 def questions(arms: list[str], uses: list[str], best: dict[str, str | None]) -> Iterator[Question]:
-    """Yields what is asked at one label fraction and place.
+    """Yields the comparisons at one label fraction and place.
 
     Args:
       arms: their names.
@@ -72,7 +72,7 @@ def _questions_of(plan: Plan, best: dict[str, str | None]) -> Iterator[Question]
     for row in plan.comparisons:
         use_a, use_b = best.get(row["a"]), best.get(row["b"])
         if use_a and use_b:
-            yield Question(ASKED, row["a"], use_a, row["b"], use_b, best=True)
+            yield Question(REQUESTED, row["a"], use_a, row["b"], use_b, best=True)
 
 
 def compare_all(
@@ -88,7 +88,7 @@ def compare_all(
     """
 
     @functools.cache
-    def found(place, fraction, a, use_a, b, use_b):
+    def comparison(place, fraction, a, use_a, b, use_b):
         sides = [cells.runs(place, *side) for side in ((a, use_a, fraction), (b, use_b, fraction))]
         origins = tuple([run.pretraining for run in side] for side in sides)
         first = sides[0][0].predictions
@@ -109,7 +109,7 @@ def compare_all(
             chosen = {arm: best[arm, fraction] for arm in arms}
             for question in _questions_of(plan, chosen):
                 sides = (question.a, question.use_a, question.b, question.use_b)
-                by_metric, pretrainings = found(place, fraction, *sides)
+                by_metric, pretrainings = comparison(place, fraction, *sides)
                 about: dict = dict(zip(("a", "use_a", "b", "use_b"), sides))
                 about |= {
                     "question": question.name,

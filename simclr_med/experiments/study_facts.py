@@ -110,26 +110,31 @@ def hyperparameters(plan: Plan, chosen: dict[tuple[str, str, float], dict]) -> l
       plan: of the study.
       chosen: {(arm's folder, use, searched fraction): {"learning_rate", ...}}; {} without a grid.
     """
-    alike = len(plan.searched) == 1 or not chosen
+    is_shared = len(plan.searched) == 1 or not chosen
     rows = []
     for arm in plan.arms:
         only = study_plan.first_point(sweep.points(plan.tuning_of(arm)))
         for use in plan.uses:
-            for fraction in [None] if alike else plan.fractions_of(arm):
+            for fraction in [None] if is_shared else plan.fractions_of(arm):
                 if use == "probe":
                     continue
-                at = plan.searched[0]
+                searched = plan.searched[0]
                 if fraction is not None:
-                    at = study_plan.searched_for(plan, fraction)
-                values = chosen[arm.folder, use, at] if chosen else only
+                    searched = study_plan.searched_for(plan, fraction)
+                values = chosen[arm.folder, use, searched] if chosen else only
                 values = {**values, "train_steps": values["train_steps"] or None}
                 about = {"arm": arm.name, "use": use, "fraction": fraction}
-                rows.append({**about, "chosen_at": at if chosen else None, **values})
+                rows.append({**about, "chosen_at": searched if chosen else None, **values})
     return rows
 
 
 def of_pretraining(job: Job, result: dict) -> dict:
-    """Returns what study.json says of a pretraining: where it is, and its result without files."""
+    """Returns the entry of a pretraining in study.json: its folder, and its result without files.
+
+    Args:
+      job: the run.
+      result: content of its result.json.
+    """
     return {
         "seed": job.seed,
         "run": job.folder,

@@ -40,7 +40,7 @@ def label_efficiency(path: str, study: dict) -> None:
     """
     figure = Figure(figsize=(_INCHES, 4.6), layout="constrained")
     axis = figure.add_subplot()
-    ends, seen = [], set()
+    ends, drawn_uses = [], set()
     for i, arm in enumerate(study["arms"]):
         points = []
         for fraction in study["fractions"]:
@@ -48,7 +48,7 @@ def label_efficiency(path: str, study: dict) -> None:
             row = study_tables.find(study, arm["name"], use, fraction)
             if row is not None and row[study["metric"]]["mean"] is not None:
                 points.append((use, _beside(_at(study, row), i, len(study["arms"])), row))
-                seen.add(use)
+                drawn_uses.add(use)
         if not points:
             continue
         colour = _ARMS[i % len(_ARMS)]
@@ -60,9 +60,9 @@ def label_efficiency(path: str, study: dict) -> None:
     _finish(axis, study)
     _label_ends(axis, ends)
     for use in USES:
-        if use in seen:
+        if use in drawn_uses:
             axis.plot([], [], _MARKERS[use], color="#333333", label=USES[use])
-    figure.legend(title="best use", loc="outside upper center", ncols=len(seen))
+    figure.legend(title="best use", loc="outside upper center", ncols=len(drawn_uses))
     _save(figure, path, study)
 
 
@@ -105,12 +105,22 @@ def by_use(path: str, study: dict) -> None:
 
 
 def bars(path: str, study: dict) -> None:
-    """Writes bars of each arm's best use with most labels."""
+    """Writes bars of each arm's best use with most labels.
+
+    Args:
+      path: of the PNG.
+      study: content of study.json.
+    """
     _bars(path, study, {"inside": study["dataset"]})
 
 
 def shift(path: str, study: dict) -> None:
-    """Writes bars of each arm's best use with most labels, inside and elsewhere."""
+    """Writes bars of each arm's best use with most labels, inside and elsewhere.
+
+    Args:
+      path: of the PNG.
+      study: content of study.json, with a shift dataset.
+    """
     _bars(path, study, {"inside": study["dataset"], "shift": study["shift_dataset"]})
 
 
@@ -145,8 +155,8 @@ def pretraining(path: str, study: dict, model_dir: str) -> None:
     blocks = -(-len(stages) // across)
     figure = Figure(figsize=(_INCHES, 5.2 * blocks), layout="constrained")
     axes: Any = figure.subplots(2 * blocks, across, sharey="row", squeeze=False)
-    for at, (name, title) in enumerate(stages):
-        row, column = divmod(at, across)
+    for index, (name, title) in enumerate(stages):
+        row, column = divmod(index, across)
         loss, accuracy = axes[2 * row, column], axes[2 * row + 1, column]
         loss.set_title(textwrap.fill(title, 26), loc="left", fontsize=10)
         accuracy.set_xlabel("step")
@@ -184,11 +194,11 @@ def _draw_run(loss: Axes, accuracy: Axes, model_dir: str, result: dict, i: int) 
 
 def _handles(axes: Iterable[Axes]) -> list:
     """Returns a line of each label in any of the axes, for a legend."""
-    found: dict = {}
+    handles: dict = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels()):
-            found.setdefault(label, handle)
-    return list(found.values())
+            handles.setdefault(label, handle)
+    return list(handles.values())
 
 
 def _line_of_use(axis: Axes, study: dict, arm: str, use: str, k: int) -> None:
@@ -220,7 +230,7 @@ def _line(
     width: float,
     label: str | None = None,
 ) -> None:
-    """Draws means and their intervals: a line with error bars, which a value without one lacks."""
+    """Draws means as a line, with error bars where there are intervals."""
     x = [x for x, _ in points]
     mean = [value["mean"] for _, value in points]
     error = np.array([_half(value) for _, value in points]).T
@@ -279,10 +289,10 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
             lack = max(0.0, gap - (y[i] - y[i - 1]))
             y[i - 1], y[i] = y[i - 1] - lack / 2, y[i] + lack / 2
     right = max(end[0] for end in ends)
-    for at, (*_, name, colour) in zip(y, ends):
+    for height, (*_, name, colour) in zip(y, ends):
         axis.annotate(
             name,
-            (right, at),
+            (right, height),
             (9, 0),
             textcoords="offset points",
             color=colour,
@@ -291,10 +301,10 @@ def _label_ends(axis: Axes, ends: list[tuple[float, float, str, str]]) -> None:
         )
 
 
-def _save(figure: Figure, path: str, study: dict, said: str = "") -> None:
+def _save(figure: Figure, path: str, study: dict, prefix: str = "") -> None:
     seeds = len(study["seeds"])
     over = study_sentences.over(study)
-    note = f"{said}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
+    note = f"{prefix}Bars: 95 % intervals over {over}; {seeds} pretraining{'s' * (seeds != 1)}."
     figure.supxlabel(textwrap.fill(note, 120), fontsize=8, color="#555555")
     with writing(path) as file:
         figure.savefig(file, dpi=_DPI, format="png")

@@ -46,7 +46,12 @@ class Stage:
     title: str
 
     def job(self, model_dir: str, seed: int) -> Job:
-        """Returns the run of a seed."""
+        """Returns the run of a seed.
+
+        Args:
+          model_dir: of the study.
+          seed: of the run.
+        """
         start = self.start
         if isinstance(start, Stage):
             start = os.path.join(model_dir, start.folder, f"seed_{seed}")
@@ -219,7 +224,11 @@ def make(config: Config, recipes: dict[str, Config], model_dir: str) -> Plan:
 
 
 def without_arms(config: Config, recipes: dict[str, Config]) -> Plan:
-    """Returns the plan of a study whose stages and arms are still to be named.
+    """Returns the plan of a study, without stages and arms.
+
+    Args:
+      config: of the study's own command.
+      recipes: at least {"finetune": configuration}.
 
     Raises:
       UserError: a mistake in `--uses`, the fractions or the grids.
@@ -249,7 +258,7 @@ def uses(text: str) -> list[str]:
     unknown = [name for name in names if name not in USES]
     if unknown or not names:
         raise UserError(
-            f"--uses={text}: {f'{unknown[0]!r} is no use' if unknown else 'nothing is named'}. Give one "
+            f"--uses={text}: {f'{unknown[0]!r} is not a use' if unknown else 'none is given'}. Give one "
             f"or several of {','.join(USES)}."
         )
     return [use for use in USES if use in names]
@@ -260,19 +269,25 @@ def _fractions(flag: str, text: str) -> list[float]:
 
 
 def arms(config: Config, recipes: dict[str, Config], model_dir: str) -> list[Arm]:
-    """Returns the arms, the baseline first; with `--checkpoint` also those weights as they are."""
-    given = config.run.checkpoint
-    start = "given weights" if given else ""
+    """Returns the arms, the baseline first; with `--checkpoint` also those weights as they are.
+
+    Args:
+      config: of the study's own command.
+      recipes: configurations of the three kinds of runs, by `RECIPES`.
+      model_dir: of the study.
+    """
+    checkpoint = config.run.checkpoint
+    start = "given weights" if checkpoint else ""
     first, second = (str(recipes[name].data.dataset) for name in ("simclr", "micle"))
     both = first if first == second else f"{first}, {second}"
-    one, both = (f"{start} → {data}" if given else data for data in (first, both))
+    one, both = (f"{start} → {data}" if checkpoint else data for data in (first, both))
 
     def pretrained(stage):
         return os.path.join(model_dir, f"pretrain_{stage}")
 
     return [
         Arm(BASELINE, "scratch", None, "none"),
-        *([Arm("given weights", "given", given, start)] if given else []),
+        *([Arm("given weights", "given", checkpoint, start)] if checkpoint else []),
         Arm(SIMCLR, "simclr", pretrained("simclr"), one, of_seeds=True),
         Arm(CONTROL, "control", pretrained("control"), both, of_seeds=True),
         Arm(MICLE, "micle", pretrained("micle"), both, of_seeds=True),
@@ -283,6 +298,10 @@ def jobs(plan: Plan, model_dir: str) -> list[Job]:
     """Returns every run of a study, in the order in which they are made.
 
     Where a grid is to be searched, fine-tunings have its first point and its largest `--train_steps`.
+
+    Args:
+      plan: of the study.
+      model_dir: of the study.
     """
     values = {arm.folder: _costliest(sweep.points(plan.tuning_of(arm))) for arm in plan.arms}
     return [
@@ -351,19 +370,21 @@ def searches(plan: Plan) -> list[Job]:
     """
     if not plan.has_grid:
         return []
-    found = []
+    planned = []
     for arm in plan.arms:
         for use in plan.uses:
             for fraction in plan.searched if use != "probe" else ():
                 folder = f"sweep/{use}/{arm.folder}/fraction_{grids.name(fraction)}"
                 config = _of_use(plan, arm, use, fraction, plan.seeds[0], 0)
-                found.append(Job(folder, "sweep", config, arm.folder, use, fraction, plan.seeds[0]))
-    return found
+                planned.append(
+                    Job(folder, "sweep", config, arm.folder, use, fraction, plan.seeds[0])
+                )
+    return planned
 
 
 def searched_for(plan: Plan, fraction: float) -> float:
-    """Returns the searched fraction whose choice a fraction takes: the nearest by ratio."""
-    return min(plan.searched, key=lambda other: abs(math.log(other / fraction)))
+    """Returns the searched fraction whose hyperparameters a fraction uses: the nearest by ratio."""
+    return min(plan.searched, key=lambda searched: abs(math.log(searched / fraction)))
 
 
 def runs_of_uses(plan: Plan) -> list[Job]:
@@ -372,15 +393,15 @@ def runs_of_uses(plan: Plan) -> list[Job]:
     All arms and uses take turns at each seed, fraction and subset, so that a study stopped early has a
     bit of each.
     """
-    found = []
+    planned = []
     for seed in plan.seeds:
         for fraction in plan.fractions:
             for subset in range(plan.num_subsets(fraction)):
                 of_labels = f"fraction_{grids.name(fraction)}"
-                several = fraction < 1 or plan.num_subsets(fraction) > 1
-                of_labels += f"/subset_{subset}" * several + f"/seed_{seed}"
+                has_subsets = fraction < 1 or plan.num_subsets(fraction) > 1
+                of_labels += f"/subset_{subset}" * has_subsets + f"/seed_{seed}"
                 for use in plan.uses:
-                    found += [
+                    planned += [
                         Job(
                             f"{use}/{arm.folder}/{of_labels}",
                             use,
@@ -391,7 +412,7 @@ def runs_of_uses(plan: Plan) -> list[Job]:
                         if fraction in plan.fractions_of(arm)
                         and not _is_a_copy(plan, arm, use, fraction, seed, subset)
                     ]
-    return found
+    return planned
 
 
 def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> bool:
@@ -404,13 +425,13 @@ def _is_a_copy(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subse
 def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: int) -> Config:
     """Returns the configuration of a run, before the choice of its hyperparameters."""
     recipe = plan.tuning_of(arm)
-    others: dict = {"init_head": recipe.train.init_head}
+    overrides: dict = {"init_head": recipe.train.init_head}
     if use == "probe_finetune":
-        others = {"init_head": "probe", "zero_init_logits_layer": False}
+        overrides = {"init_head": "probe", "zero_init_logits_layer": False}
     elif recipe.train.init_head == "probe":
-        others = {"init_head": "random"}
+        overrides = {"init_head": "random"}
     if not plan.keeps_weights:
-        others["keep_hub_module_max"] = 0
+        overrides["keep_hub_module_max"] = 0
     return recipe.replace(
         train_mode="finetune",
         micle=False,
@@ -419,12 +440,17 @@ def _of_use(plan: Plan, arm: Arm, use: str, fraction: float, seed: int, subset: 
         eval_name=None,
         label_fraction=fraction,
         label_seed=seed + _LABEL_SEEDS * subset if fraction < 1 else None,
-        **others,
+        **overrides,
     )
 
 
 def elsewhere(config: Config, tuned: Config) -> Config:
-    """Returns how a fine-tuned run is evaluated on `--shift_dataset`."""
+    """Returns the configuration that evaluates a run on `--shift_dataset`.
+
+    Args:
+      config: of the study.
+      tuned: of the run.
+    """
     experiment = config.experiment
     return tuned.replace(
         dataset=experiment.shift_dataset,
@@ -436,7 +462,13 @@ def elsewhere(config: Config, tuned: Config) -> Config:
 
 
 def shift_builder(config: Config, tuned: Config, builders: Builders):
-    """Returns the builder of `--shift_dataset`."""
+    """Returns the builder of `--shift_dataset`.
+
+    Args:
+      config: of the study.
+      tuned: of a run, whose other flags of the data hold.
+      builders: of the datasets.
+    """
     experiment = config.experiment
     return builders(
         tuned.replace(dataset=experiment.shift_dataset, manual_dir=experiment.shift_manual_dir)

@@ -1,4 +1,4 @@
-"""study.md and its figures, from study.json: what was asked and found, first in words, then in tables.
+"""study.md and its figures, from study.json: questions and answers, first in words, then in tables.
 
 Of a study of four arms; `paper_report` has that of an arms file.
 """
@@ -52,8 +52,8 @@ def save(model_dir: str, study: dict) -> None:
             for fraction in study["fractions"]
         ]
     )
-    said = [f"{answer.question} {answer.text}" for answer in answers]
-    for text in (*said, study_sentences.how_to_read(study)):
+    in_short = [f"{answer.question} {answer.text}" for answer in answers]
+    for text in (*in_short, study_sentences.how_to_read(study)):
         print(textwrap.fill(text, _WIDTH, break_on_hyphens=False) + "\n")
     print(f"  {path}  tables and figures")
 
@@ -119,7 +119,7 @@ def _by_fraction(study: dict, place: str) -> list[str]:
 
 
 def _elsewhere(study: dict) -> list[str]:
-    """Returns the section of cases kept elsewhere; [] without them."""
+    """Returns the section of the shift dataset; [] without one."""
     if not study["shift_dataset"]:
         return []
     return [
@@ -145,15 +145,15 @@ def _all_metrics(study: dict) -> list[str]:
 def _how_many(study: dict) -> str:
     """Returns "3 pretrainings (seeds 0, 1, 2), with 3 subsets of the labels each below 100 %"."""
     seeds = study["seeds"]
-    said = f"{len(seeds)} pretraining{'s' * (len(seeds) != 1)} (seed{'s' * (len(seeds) != 1)} "
-    said += f"{', '.join(map(str, seeds))})"
+    text = f"{len(seeds)} pretraining{'s' * (len(seeds) != 1)} (seed{'s' * (len(seeds) != 1)} "
+    text += f"{', '.join(map(str, seeds))})"
     if study["label_subsets"] > 1 and study["fractions"][0] < 1:
-        said += f", with {study['label_subsets']} subsets of the labels each below {percent(1)}"
-    return said
+        text += f", with {study['label_subsets']} subsets of the labels each below {percent(1)}"
+    return text
 
 
 def _has_best(study: dict) -> bool:
-    """Returns whether there is a best use of any arm, for want of which a figure is missing."""
+    """Returns whether any arm has a best use; without one, a figure is left out."""
     return any(row["use"] for row in study["best_use"])
 
 
@@ -166,7 +166,7 @@ def _what(study: dict) -> str:
         "probe_finetune": "the whole network is trained, its head starting at the probe's weights "
         "(Kumar et al. 2022)",
     }
-    said = "; ".join(f"{USES[use]}: {uses[use]}" for use in study["uses"])
+    descriptions = "; ".join(f"{USES[use]}: {uses[use]}" for use in study["uses"])
     kinds = ("pretraining", "sweep", "fine-tuning", "probe")
     runs = ", ".join(f"{kind} {study['runs'][kind]:,}" for kind in kinds)
-    return f"Pretraining data: {arms}. Uses: {said}. Number of runs: {runs}."
+    return f"Pretraining data: {arms}. Uses: {descriptions}. Number of runs: {runs}."

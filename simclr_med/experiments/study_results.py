@@ -27,11 +27,11 @@ _USES = {  # in running text
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What one run predicted.
+    """The predictions of one run.
 
     Attributes:
       job: of the plan.
-      predictions: at a place.
+      predictions: inside, or on the shift set.
       pretraining: which pretraining it came from.
     """
 
@@ -46,7 +46,7 @@ class Cells:
     Args:
       plan: of the study.
       model_dir: of the study.
-      results: {place: {folder of a run: its result}}.
+      results: {"inside" | "shift": {folder of a run: its result}}.
     """
 
     def __init__(self, plan: Plan, model_dir: str, results: dict[str, dict[str, dict]]):
@@ -63,18 +63,24 @@ class Cells:
 
     @functools.cache  # noqa: B019  (one object a study)
     def runs(self, place: str, arm: str, use: str, fraction: float) -> list[Run]:
-        """Returns the runs of a cell with what they predicted at a place.
+        """Returns the runs of a cell with their predictions.
 
-        Of runs with equal scores just the first: where patients are few, two subsets of the labels can
-        be the same one, and a copy says nothing about other runs.
+        Of runs with equal scores only the first is returned: where patients are few, two subsets of the
+        labels can be the same one, and a copy says nothing about other runs.
+
+        Args:
+          place: "inside" or "shift".
+          arm, use, fraction: the cell.
         """
-        found: list[Run] = []
+        distinct: list[Run] = []
         for job in self.jobs(arm, use, fraction):
             path = os.path.join(self._model_dir, job.folder, _FILES[place])
-            its = read_predictions(path)
-            if not any(np.array_equal(its.scores, r.predictions.scores, True) for r in found):
-                found.append(Run(job, its, self.arms[arm].pretraining(job.seed)))
-        return found
+            predictions = read_predictions(path)
+            if not any(
+                np.array_equal(predictions.scores, r.predictions.scores, True) for r in distinct
+            ):
+                distinct.append(Run(job, predictions, self.arms[arm].pretraining(job.seed)))
+        return distinct
 
     def labels(self, arm: str, use: str, fraction: float) -> float | None:
         """Returns the mean number of labelled training cases of a cell's runs; None if unknown."""
@@ -94,15 +100,20 @@ class Cells:
 
 def selection_value(result: dict[str, Any]) -> float | None:
     """Returns the selection metric of the checkpoint that a result is of; None without one."""
-    said = result.get("selection") or {}
-    if "value_of_step" in said:
-        return said["value_of_step"].get(str(result["global_step"]))
-    return said.get("value")
+    selection = result.get("selection") or {}
+    if "value_of_step" in selection:
+        return selection["value_of_step"].get(str(result["global_step"]))
+    return selection.get("value")
 
 
 def rows(cells: Cells, places: list[str]) -> list[dict]:
-    """Returns the rows of study.json's "results", see `study.run`."""
-    plan, found = cells.plan, []
+    """Returns the rows of study.json's "results", see `study.run`.
+
+    Args:
+      cells: the runs of the study.
+      places: "inside", and "shift" where there is one.
+    """
+    plan, table = cells.plan, []
     tuned = plan.recipes["finetune"]
     for arm in plan.arms:
         for use in plan.uses:
@@ -120,10 +131,10 @@ def rows(cells: Cells, places: list[str]) -> list[dict]:
                         grades=grades_of(tuned, first.class_names, first.multilabel),
                     )
                     here = {"place": place, "patients": len(np.unique(labelled))}
-                    found.append({**about, **here, **by_metric})
+                    table.append({**about, **here, **by_metric})
                 if tuned.data.selection_split:
-                    found.append({**about, **_on_selection_split(cells, cell)})
-    return found
+                    table.append({**about, **_on_selection_split(cells, cell)})
+    return table
 
 
 def _on_selection_split(cells: Cells, cell: tuple[str, str, float]) -> dict:

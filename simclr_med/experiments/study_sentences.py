@@ -1,4 +1,4 @@
-"""What a study answers, in words, whichever way it came out: the first lines of its report.
+"""The answers of a study in words, whatever the result: the first lines of its report.
 
 "Better" is said only of recipes whose difference has an interval without 0, from at least three
 pretrainings; everything else is "not shown", with its interval.
@@ -24,26 +24,30 @@ _SIGNIFICANT = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A question that a study was made for, and what came out, in a few sentences."""
+    """A question of a study, and its answer in a few sentences."""
 
     question: str
     text: str
 
 
 def answers(study: dict) -> list[Answer]:
-    """Returns what was asked and what came out, the most important first.
+    """Returns the study's questions with their answers, the most important first.
 
     Args:
       study: content of study.json.
     """
-    found = [pays(study), pays(study, "shift"), best_uses(study), micle(study)]
-    return [*(answer for answer in found if answer), unknown(study)]
+    candidates = [pays(study), pays(study, "shift"), best_uses(study), micle(study)]
+    return [*(answer for answer in candidates if answer), unknown(study)]
 
 
 def pays(study: dict, place: str = "inside") -> Answer | None:
     """Returns whether SimCLR is better than no pretraining; None if nothing was compared there.
 
     SimCLR decides, each arm in its best use, as was fixed beforehand; other arms are in the tables.
+
+    Args:
+      study: content of study.json.
+      place: "inside" or "shift".
     """
     question = "Does pretraining pay?"
     if place == "shift":
@@ -80,12 +84,12 @@ def best_uses(study: dict) -> Answer:
             texts.append(f"{start} none was chosen: {why.rstrip('.')}.")
         if by_use:
             alike = len(by_use) == 1 and not without
-            said = "; ".join(
+            listed = "; ".join(
                 f"{USES[str(use)]} for "
                 + ("all arms" if alike else _listed([row["arm"] for row in rows]))
                 for use, rows in by_use.items()
             )
-            texts.append(f"{start}: {said}.")
+            texts.append(f"{start}: {listed}.")
     if chooses(study):
         texts.append("Chosen by the mean on the selection split, not on the evaluated cases.")
     return Answer("Which use is best?", " ".join(texts))
@@ -100,7 +104,7 @@ def micle(study: dict) -> Answer | None:
 
 
 def unknown(study: dict) -> Answer:
-    """Returns what a reader must know before believing the numbers."""
+    """Returns the limits of the study, which a reader must know before relying on the numbers."""
     seeds = len(study["seeds"])
     counts = sorted({row["patients"] for row in rows_at(study, "inside")})
     texts = [
@@ -150,9 +154,15 @@ def chooses(study: dict) -> bool:
 
 
 def comparisons(study: dict, question: str, place: str = "inside") -> list[dict]:
-    """Returns the rows of study["comparisons"] by the main metric, by ascending fraction."""
-    wanted = (question, place, study["metric"])
-    rows = [r for r in study["comparisons"] if (r["question"], r["place"], r["metric"]) == wanted]
+    """Returns the rows of study["comparisons"] by the main metric, by ascending fraction.
+
+    Args:
+      study: content of study.json.
+      question: see `study_compare.questions`.
+      place: "inside" or "shift".
+    """
+    key = (question, place, study["metric"])
+    rows = [r for r in study["comparisons"] if (r["question"], r["place"], r["metric"]) == key]
     return sorted(rows, key=lambda row: row["fraction"])
 
 
@@ -162,7 +172,12 @@ def rows_at(study: dict, place: str) -> list[dict]:
 
 
 def amount(study: dict, fraction: float) -> str:
-    """Returns "10 % of the labels (598 cases)" or "all labels (5,980 cases)"."""
+    """Returns "10 % of the labels (598 cases)" or "all labels (5,980 cases)".
+
+    Args:
+      study: content of study.json.
+      fraction: of the labels.
+    """
     rows = [row for row in rows_at(study, "inside") if row["fraction"] == fraction]
     counts = [row["labels"] for row in rows if row["labels"] is not None]
     share = "all labels" if fraction == 1 else f"{percent(fraction)} of the labels"
@@ -170,7 +185,12 @@ def amount(study: dict, fraction: float) -> str:
 
 
 def side(row: dict, which: str) -> str:
-    """Returns "SimCLR (linear probe)", of side "a" or "b" of a comparison."""
+    """Returns "SimCLR (linear probe)", one side of a comparison.
+
+    Args:
+      row: of the comparisons.
+      which: "a" or "b".
+    """
     return f"{row[which]} ({USES[row[f'use_{which}']]})"
 
 

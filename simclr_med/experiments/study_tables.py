@@ -35,7 +35,13 @@ def arms_by_use(study: dict, fraction: float, place: str = "inside", mark: str =
 
 
 def all_metrics(study: dict, fraction: float, place: str = "inside") -> Table:
-    """Returns every metric of every arm and use, mean and standard deviation over runs."""
+    """Returns every metric of every arm and use, mean and standard deviation over runs.
+
+    Args:
+      study: content of study.json.
+      fraction: of the labels.
+      place: "inside" or "shift".
+    """
     metrics = [name for name in TITLES if name in sentences.rows_at(study, place)[0]]
     metrics.sort(key=lambda name: name != study["metric"])
     cells = []
@@ -50,7 +56,7 @@ def all_metrics(study: dict, fraction: float, place: str = "inside") -> Table:
 
 
 def planned(study: dict, place: str = "inside") -> Table:
-    """Returns the planned comparisons by the main metric, whose p-values are corrected together."""
+    """Returns the planned comparisons by the main metric, with p-values corrected together."""
     return _compared(study, _PLANNED, place, corrected=True)
 
 
@@ -63,12 +69,12 @@ def pretraining(study: dict) -> Table:
     """Returns how each stage of pretraining ended: mean ± standard deviation over seeds."""
     metric, cells = study["metric"], []
     for stage, title in study["stages"].items():
-        found = study["pretraining"].get(stage, [])
-        if not found:
+        results = study["pretraining"].get(stage, [])
+        if not results:
             continue
-        probes = [_probe(result, "trained").get(metric) for result in found]
-        contrastive = [result.get("contrastive") or {} for result in found]
-        steps = sorted({result["global_step"] for result in found})
+        probes = [_probe(result, "trained").get(metric) for result in results]
+        contrastive = [result.get("contrastive") or {} for result in results]
+        steps = sorted({result["global_step"] for result in results})
         cells.append(
             [
                 title,
@@ -90,10 +96,10 @@ def hyperparameters(study: dict) -> Table:
     cells = []
     for row in study["hyperparameters"]:
         fraction = "any" if row["fraction"] is None else percent(row["fraction"])
-        at = DASH if row["chosen_at"] is None else percent(row["chosen_at"])
+        chosen_with = DASH if row["chosen_at"] is None else percent(row["chosen_at"])
         numbers = [f"{row[key]:g}" for key in ("learning_rate", "weight_decay")]
         steps = f"{row['train_steps']:,}" if row["train_steps"] else DASH
-        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, at])
+        cells.append([row["arm"], USES[row["use"]], fraction, *numbers, steps, chosen_with])
     columns = ["arm", "use", "labels", "learning rate", "weight decay", "steps"]
     return [*columns, "chosen with"], cells
 
@@ -123,16 +129,25 @@ def splits(study: dict) -> Table:
 
 
 def find(study: dict, arm: str, use: str, fraction: float, place: str = "inside") -> dict | None:
-    """Returns the row of study["results"]; None if there is none."""
-    wanted = (arm, use, fraction, place)
+    """Returns the row of study["results"]; None if there is none.
+
+    Args:
+      study: content of study.json.
+      arm, use, fraction, place: of the row.
+    """
+    key = (arm, use, fraction, place)
     rows = study["results"]
-    return next(
-        (r for r in rows if (r["arm"], r["use"], r["fraction"], r["place"]) == wanted), None
-    )
+    return next((r for r in rows if (r["arm"], r["use"], r["fraction"], r["place"]) == key), None)
 
 
 def best_use(study: dict, arm: str, fraction: float) -> str | None:
-    """Returns the use of an arm that was best on the selection split; None if none was chosen."""
+    """Returns the use of an arm that was best on the selection split; None if none was chosen.
+
+    Args:
+      study: content of study.json.
+      arm: its name.
+      fraction: of the labels.
+    """
     rows = study["best_use"]
     chosen = (r["use"] for r in rows if (r["arm"], r["fraction"]) == (arm, fraction))
     return next(chosen, None)
@@ -147,7 +162,7 @@ def interval(value: dict) -> str:
 
 
 def reasons(study: dict, place: str) -> list[str]:
-    """Returns why numbers by the main metric have no interval, each reason once."""
+    """Returns the reasons why values of the main metric have no interval, each once."""
     values = [row[study["metric"]] for row in sentences.rows_at(study, place)]
     why = (value["why"].rstrip(".") for value in values if value["interval"] is None)
     return list(dict.fromkeys(reason for reason in why if reason))
@@ -159,8 +174,8 @@ def _compared(study: dict, questions: tuple[str, ...], place: str, *, corrected:
     for row in rows:
         line = [percent(row["fraction"])]
         line += [f"{sentences.side(row, s)} {number(row[f'value_{s}'])}" for s in ("b", "a")]
-        shown = [] if row["difference"] is None else [sentences.verdict(row)]
-        line += [signed(row["difference"], row["difference_95"], row["why"]), *(shown or [DASH])]
+        verdicts = [] if row["difference"] is None else [sentences.verdict(row)]
+        line += [signed(row["difference"], row["difference_95"], row["why"]), *(verdicts or [DASH])]
         line += [p_text(row["p"]), *([p_text(row["p_holm"])] if corrected else [])]
         cells.append(line)
     columns = ["labels", "arm (use)", "against", "difference [95 %]", "shown", "p"]
@@ -172,5 +187,5 @@ def _probe(result: dict, encoder: str) -> dict:
 
 
 def _spread(values: list[float | None], *, only_mean: bool = False) -> str:
-    found = spread(values)
-    return text(found["mean"], None if only_mean else found["sd"])
+    stats = spread(values)
+    return text(stats["mean"], None if only_mean else stats["sd"])

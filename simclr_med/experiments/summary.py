@@ -1,4 +1,4 @@
-"""Numbers out of results: the row that counts, its metrics, mean and deviation over seeds."""
+"""Numbers from results: the main row, its metrics, mean and deviation over seeds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ def spread(values: list[float | None]) -> dict:
 
 
 def text(mean: float | None, sd: float | None = None) -> str:
-    """Returns "0.812 ± 0.010", "0.812" without a deviation, "–" where undefined."""
+    """Returns "0.812 ± 0.010", "0.812" without a deviation, "–" where undefined.
+
+    Args:
+      mean: None where undefined.
+      sd: standard deviation; None: not shown.
+    """
     return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 
@@ -53,7 +58,7 @@ def percent(fraction: float) -> str:
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """Returns a Markdown table; the first column names, the others count."""
+    """Returns a Markdown table; the first column is aligned left, the others right."""
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
     escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

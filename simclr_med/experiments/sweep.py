@@ -55,8 +55,8 @@ class Judge:
         )
         path = os.path.join(folder, _JUDGED)
         try:
-            made = (config, self.builder, path, strategy, invocation)
-            return runs.Outcome(runs.train_and_evaluate(*made, to_choose=True))
+            arguments = (config, self.builder, path, strategy, invocation)
+            return runs.Outcome(runs.train_and_evaluate(*arguments, to_choose=True))
         except Diverged as error:
             print(f"{path} failed: {error}")
             return runs.Outcome({}, str(error))
@@ -91,14 +91,14 @@ def points(config: Config) -> dict[str, Config]:
         eval_name="selection",
         keep_hub_module_max=0,
     )
-    others = grids.of_flags(experiment.sweep_flags)
+    extra = grids.of_flags(experiment.sweep_flags)
     return {
         f"lr_{grids.name(rate)}_wd_{grids.name(decay)}{suffix}"
-        + "".join(f"_{name}_{value}" for name, value in zip(others, values)): judged.replace(
-            learning_rate=rate, weight_decay=decay, train_steps=count, **dict(zip(others, values))
+        + "".join(f"_{name}_{value}" for name, value in zip(extra, values)): judged.replace(
+            learning_rate=rate, weight_decay=decay, train_steps=count, **dict(zip(extra, values))
         )
         for (suffix, count), rate, decay, *values in itertools.product(
-            steps.items(), rates, decays, *others.values()
+            steps.items(), rates, decays, *extra.values()
         )
     }
 
@@ -111,11 +111,16 @@ def run(
     invocation: dict,
     judge: Judge | None = None,
 ) -> dict:
-    """Runs the grid, evaluates the best on `--eval_split`; writes files, returns the best.
+    """Runs the grid and evaluates the best point on `--eval_split`; writes files and returns best.json.
 
     Files in `model_dir`: sweep.csv, sweep.md and sweep.png (every point, on the selection split),
     best.json (which, and why), result.json, predictions.csv and report.html (the best, on
     `--eval_split`).
+
+    Args:
+      config: of the run, with the grid.
+      builder, model_dir, strategy, invocation: as in `runs.run_all`.
+      judge: of pretrainings; None: each is judged as it is evaluated.
 
     Raises:
       UserError: a mistake in the grid or the splits, or every point diverged.
@@ -127,7 +132,7 @@ def run(
     with run_folder.locked(model_dir):
         best = search(config, builder, model_dir, strategy, invocation, judge=judge)
         folder = os.path.join(model_dir, best["run"])
-        if judge:  # what is tested is the best's fine-tuning
+        if judge:  # the fine-tuning of the best is tested
             folder, config, builder = os.path.join(folder, _JUDGED), judge.config, judge.builder
             config = config.replace(checkpoint=os.path.dirname(folder))
         looks = _looks_at_test(model_dir, best["run"])
@@ -182,14 +187,14 @@ def search(
     """
     metric = config.eval.selection_metric
     rows: list[dict] = []
-    jobs = points(config)
+    configs = points(config)
     for name, outcome in runs.run_all(
-        *(jobs, builder, model_dir, strategy, invocation),
+        *(configs, builder, model_dir, strategy, invocation),
         may_diverge=True,
         to_choose=True,
         keep_weights=keep_weights,
     ):
-        values = jobs[name].to_dict()
+        values = configs[name].to_dict()
         row = {"run": name, "failure": outcome.failure}
         row |= {field: values[field] for field in varied(config)}
         if not config.experiment.sweep_train_steps:
@@ -200,19 +205,23 @@ def search(
         if outcome.result:
             measured = summary.main_row(outcome.result)
             if metric not in measured:
-                there = ", ".join(metrics_of(measured))
-                raise UserError(f"--selection_metric={metric} is not measured here; {there} are.")
+                measures = ", ".join(metrics_of(measured))
+                raise UserError(
+                    f"--selection_metric={metric} is not measured here; {measures} are."
+                )
             row |= {key: measured[key] for key in metrics_of(measured)}
         rows.append(row)
-        rows.sort(key=lambda row: list(jobs).index(row["run"]))  # another process may have made one
+        rows.sort(
+            key=lambda row: list(configs).index(row["run"])
+        )  # another process may have made one
         _save(model_dir, rows, config)
-    able = [row for row in rows if row.get(metric) is not None]
-    if not able:
+    scored = [row for row in rows if row.get(metric) is not None]
+    if not scored:
         raise UserError(
             f"No point of the sweep has a {metric} on --selection_split="
             f"{config.data.selection_split}: see {os.path.join(model_dir, 'sweep.md')}."
         )
-    best = max(able, key=lambda row: row[metric])
+    best = max(scored, key=lambda row: row[metric])
     not_drawn = [name for name in varied(config) if name not in ("learning_rate", "weight_decay")]
     as_long = [row for row in rows if all(row.get(n) == best.get(n) for n in not_drawn)]
     figures.heat_map(os.path.join(model_dir, "sweep.png"), as_long, metric)
@@ -220,7 +229,7 @@ def search(
     terminal.show([(_title(config), *_cells(show, metric, best, varied(config)))])
     return {
         "run": best["run"],
-        **{name: jobs[best["run"]].to_dict()[name] for name in varied(config)},
+        **{name: configs[best["run"]].to_dict()[name] for name in varied(config)},
         "selection_split": config.data.selection_split,
         "selection_metric": metric,
         metric: best[metric],
@@ -242,21 +251,21 @@ def _looks_at_test(model_dir: str, best: str) -> list[str]:
 
 def _bring_up(result: dict, folder: str, model_dir: str) -> None:
     """Copies the best's final result, predictions and report to where a single run has them."""
-    made = dict(result["files"])
+    paths = dict(result["files"])
     for name, end in (("predictions", "csv"), ("report", "html")):
-        if name in made:
+        if name in paths:
             path = os.path.join(model_dir, f"{name}.{end}")
             of_best = files.read_text(os.path.join(folder, f"{name}_{_TEST}.{end}"))
             files.write_atomically(path, of_best)
-            made[name] = path
-    made["result"] = os.path.join(model_dir, "result.json")
-    run_folder.write_json(made["result"], {**result, "files": made})
+            paths[name] = path
+    paths["result"] = os.path.join(model_dir, "result.json")
+    run_folder.write_json(paths["result"], {**result, "files": paths})
 
 
 def _save(model_dir: str, rows: list[dict], config: Config) -> None:
     metric = config.eval.selection_metric
-    able = [row for row in rows if row.get(metric) is not None]
-    best = max(able, key=lambda row: row[metric]) if able else None
+    scored = [row for row in rows if row.get(metric) is not None]
+    best = max(scored, key=lambda row: row[metric]) if scored else None
     columns = ["run", *(name for name in varied(config) if name in rows[0]), "failure"]
     columns += list(dict.fromkeys(key for row in rows for key in row if key not in columns))
     text = io.StringIO()
@@ -282,13 +291,13 @@ def _cells(
 ) -> tuple[list[str], list[list[str]]]:
     names = [name for name in TITLES if any(name in row for row in rows)]
     names.sort(key=lambda name: name != metric)
-    shown = [name for name in fields if name in rows[0]]
+    shown_fields = [name for name in fields if name in rows[0]]
     lines = [
         [
             grids.name(row["learning_rate"]) + (" (best)" if row is best else ""),
             *(
                 str(row[n]) if isinstance(row[n], bool | str) else grids.name(row[n])
-                for n in shown[1:]
+                for n in shown_fields[1:]
             ),
             *(
                 ["failed: " + row["failure"].split(";")[0]] + [""] * (len(names) - 1)
@@ -298,5 +307,5 @@ def _cells(
         ]
         for row in rows
     ]
-    titles = [name.replace("_", " ") for name in shown]
+    titles = [name.replace("_", " ") for name in shown_fields]
     return [*titles, *summary.titles(names)], lines

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: JSON, lock, identity, metrics; and what it shows on the terminal."""
+"""The files of a run's folder: JSON, lock, identity, metrics; and its output on the terminal."""
 
 from simclr_med.run_folder.files import write_atomically
 from simclr_med.run_folder.folder import (

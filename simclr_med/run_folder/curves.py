@@ -1,4 +1,4 @@
-"""curves.png: how training went, beside what chance would give."""
+"""curves.png: the course of training, beside the chance level."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Panel:
 
     @property
     def has_chance(self) -> bool:
-        """Returns whether anything is known of chance."""
+        """Returns whether the chance level is known."""
         return bool(np.isfinite(self.chance).any())
 
 
@@ -80,27 +80,29 @@ def panels(
     """
     if not rows:
         return []
-    steps, found = column(rows, "step"), []
+    steps, drawn = column(rows, "step"), []
     for key, of_chance, directions, name in _CONTRASTIVE:
         if key in rows[-1]:
             chance = column(rows, of_chance) / directions
-            found.append(Panel(name, steps, column(rows, key) / directions, chance))
+            drawn.append(Panel(name, steps, column(rows, key) / directions, chance))
     for key, part, name, of_guess in _SUPERVISED:
         if key in rows[-1]:
             chance = np.full(len(rows), (guess or {}).get(part, np.nan))
-            found.append(Panel(name, steps, column(rows, key), chance, of_guess))
-    if not found:
+            drawn.append(Panel(name, steps, column(rows, key), chance, of_guess))
+    if not drawn:
         return []
     selection = selection or {}
     if of_step := selection.get("value_of_step"):
         pairs = sorted((float(step), np.nan if v is None else v) for step, v in of_step.items())
-        at, values = np.array(pairs, float).T
+        chosen_steps, values = np.array(pairs, float).T
         name = f"{selection['metric']} on {selection['split']}, which chose the checkpoint"
-        found.append(Panel(name, at, values, np.full(len(at), np.nan), is_measured=False))
+        drawn.append(
+            Panel(name, chosen_steps, values, np.full(len(chosen_steps), np.nan), is_measured=False)
+        )
     if "learning_rate" in rows[-1]:
         rates = column(rows, "learning_rate")
-        found.append(Panel("learning rate", steps, rates, rates * np.nan, is_measured=False))
-    return found
+        drawn.append(Panel("learning rate", steps, rates, rates * np.nan, is_measured=False))
+    return drawn
 
 
 def draw(axis: Axes, panel: Panel) -> None:
@@ -137,11 +139,11 @@ def save(
       rows, guess, selection: as in `panels`.
       name: of the run, as title.
     """
-    found = panels(rows, guess, selection)
-    if not found:
+    all_panels = panels(rows, guess, selection)
+    if not all_panels:
         return
-    large = [panel for panel in found if panel.title != "learning rate"]
-    small = found[len(large) :]
+    large = [panel for panel in all_panels if panel.title != "learning rate"]
+    small = all_panels[len(large) :]
     num_rows = (len(large) + 1) // 2
     with matplotlib.rc_context(figures.style() | {"font.size": 9}):
         figure = Figure(figsize=(8, 2.6 * num_rows + 0.5 + bool(small)), layout="constrained")
@@ -167,7 +169,12 @@ def save(
 
 
 def column(rows: list[dict], key: str) -> np.ndarray:
-    """Returns a metric of each row, float [n]; NaN where a row has none."""
+    """Returns a metric of each row, float [n]; NaN where a row has none.
+
+    Args:
+      rows: of metrics.jsonl.
+      key: of the metric.
+    """
     values = [row.get(key) for row in rows]
     return np.array([np.nan if value is None else value for value in values], float)
 

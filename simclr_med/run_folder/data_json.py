@@ -65,13 +65,20 @@ def write(
 
 
 def write_classes(model_dir: str, bags) -> None:
-    """Writes data.json of weights that were trained elsewhere: nothing but what their logits mean."""
+    """Writes data.json of weights that were trained elsewhere: only the classes of their logits.
+
+    Args:
+      model_dir: where the weights are used.
+      bags: of the data, whose classes the logits have.
+    """
     facts = {"class_names": list(bags.class_names), "several_labels": bags.multilabel}
     write_json(os.path.join(model_dir, FILE), facts)
 
 
 def read(model_dir: str) -> dict[str, Any]:
-    """Returns what data.json says; {} of a run that is older than the file, and of weights that were
-    trained elsewhere just what `write_classes` says."""
+    """Returns the content of data.json; {} for a run that is older than the file.
+
+    Of weights that were trained elsewhere it holds only what `write_classes` writes.
+    """
     path = os.path.join(model_dir, FILE)
     return read_json(path) if gfile.exists(path) else {}

@@ -1,6 +1,6 @@
-"""Figures never cost numbers: what cannot be drawn is a warning, and is named in result.json.
+"""A figure that cannot be drawn is a warning, named in result.json; no number depends on it.
 
-And text in figures is shown as it is: no class is read as a formula, and one that the fonts of this
+Text in figures is shown as it is: no class is read as a formula, and one that the fonts of this
 machine cannot write gets a number.
 """
 
@@ -81,10 +81,10 @@ def _families() -> tuple[str, ...]:
 @functools.cache
 def _signs() -> frozenset[int]:
     """Returns the code points that `_families` can write in a picture."""
-    found: set[int] = set()
+    codes: set[int] = set()
     for family in _families():
         path = font_manager.findfont(family)
-        found |= set(ft2font.FT2Font(path).get_charmap())
+        codes |= set(ft2font.FT2Font(path).get_charmap())
     if matplotlib.__version_info__ >= (3, 11):
-        return frozenset(found)
-    return frozenset(c for c in found if unicodedata.bidirectional(chr(c)) not in ("R", "AL"))
+        return frozenset(codes)
+    return frozenset(c for c in codes if unicodedata.bidirectional(chr(c)) not in ("R", "AL"))

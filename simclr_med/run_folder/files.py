@@ -13,7 +13,11 @@ import tensorflow as tf
 
 from simclr_med.run_folder import gfile, leftovers
 
-_UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # so a file system says it; folders: SMB
+_UNKNOWN = (
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # of file systems without it; folders: SMB
 
 
 def is_remote(path: str) -> bool:
@@ -39,13 +43,18 @@ def read_text(path: str) -> str:
 
 
 def update_digest(digest: Any, path: str) -> None:
-    """Feeds the bytes of a file to a hash of hashlib's, a piece at a time."""
+    """Feeds the bytes of a file to a hash, one piece at a time.
+
+    Args:
+      digest: of hashlib.
+      path: of the file.
+    """
     for piece in gfile.pieces(path):
         digest.update(piece)
 
 
 def write_atomically(path: str, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old or the new one, never half.
+    """Writes a text file so that a reader, or a crash, sees the old or the new one, never a part.
 
     Once it returns, a power failure undoes neither this nor what was renamed in that folder before.
     After an error nothing is left; what a killed process leaves, `leftovers.remove` removes.
@@ -57,7 +66,7 @@ def write_atomically(path: str, text: str) -> None:
         gfile.rename(temporary, path, overwrite=True)
     except Exception:
         with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.remove(temporary)  # one attempt: what went wrong is to be told
+            tf.io.gfile.remove(temporary)  # a single attempt: its error is reported
         raise
     sync(os.path.dirname(path) or ".")
 
@@ -86,7 +95,7 @@ def sync(path: str) -> None:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[str]:
-    """Gives a path on a local disk to write a file to, which comes to `path` whole, in the end.
+    """Yields a local path to write a file to, which is then moved to `path`.
 
     For what libraries write that know no remote paths: pictures, arrays, tables. The file's name
     keeps its ending. After an error nothing is left.
@@ -108,15 +117,20 @@ def writing(path: str) -> Iterator[str]:
 
 
 def replace_folder(new: str, path: str) -> None:
-    """Moves a folder to `path`, in place of what was there: of a remote one, file after file."""
+    """Moves a folder to another path, in place of what was there; a remote one file by file.
+
+    Args:
+      new: the folder to move.
+      path: where it goes.
+    """
     if gfile.exists(path):
         gfile.rmtree(path)
     if not is_remote(path):
         os.replace(new, path)
         return
-    for at, _, found in gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
-        there = path + at.rstrip("/").removeprefix(new)
+    for folder, _, names in gfile.walk(new, topdown=False):  # a SavedModel's .pb after the rest
+        there = path + folder.rstrip("/").removeprefix(new)
         gfile.makedirs(there)
-        for name in found:
-            gfile.rename(f"{at.rstrip('/')}/{name}", f"{there}/{name}")
+        for name in names:
+            gfile.rename(f"{folder.rstrip('/')}/{name}", f"{there}/{name}")
     gfile.rmtree(new)

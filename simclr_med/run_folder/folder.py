@@ -20,7 +20,7 @@ from simclr_med.run_folder.files import is_remote, read_text, write_atomically
 _SECONDS_FOR_A_LOOK = 0.2
 _OF_FIELDS = ("config.json", "simclr_med.json")  # which hold fields of the configuration
 _LOCK, _LOCK_OF_RESULTS, _CLAIM = ".lock", ".lock_results", ".lock_claim"
-# As a file system says it; EBADF: NFS, which locks only what is open for writing.
+# Of file systems without locks; EBADF: NFS, which locks only files open for writing.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EBADF)
 
 
@@ -49,7 +49,7 @@ def read_json(path: str) -> Any:
 
 @contextlib.contextmanager
 def locked(model_dir: str, busy: str = "") -> Iterator[None]:
-    """Holds the folder for one training process; the lock ends with the process, however it ends.
+    """Locks the folder for one training process; the lock ends with the process, however it ends.
 
     A remote folder is made, and cannot be locked, nor can some local ones (Lustre without -o flock):
     two processes that train there are not found out.
@@ -81,7 +81,7 @@ def locked(model_dir: str, busy: str = "") -> Iterator[None]:
         if had is None:
             print(
                 f"Note: the file system of {model_dir} has no locks, so a second run in this folder "
-                "would not be found out: start none."
+                "would not be noticed: do not start one."
             )
         yield
 
@@ -106,10 +106,10 @@ def claimed(folder: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def results_locked(model_dir: str) -> Iterator[None]:
-    """Holds the results of a run while an evaluation or export writes them; waits for another's.
+    """Locks the results of a run while an evaluation or export writes them; waits for the lock.
 
-    So the files of two evaluations do not mix: those of the later stay. The lock ends with the process,
-    however it ends. Where there are no locks, files are still whole, each under its own name until then.
+    So the files of two evaluations do not mix: those of the later one stay. The lock ends with the
+    process, however it ends. Where there are no locks, each file is still written whole.
     """
     with contextlib.ExitStack() as stack:
         if not is_remote(model_dir):
@@ -119,18 +119,18 @@ def results_locked(model_dir: str) -> Iterator[None]:
                 file = stack.enter_context(open(path, "a+"))
             except PermissionError:  # another user's, in a folder of a group
                 file = stack.enter_context(open(path))
-            told = False
+            announced = False
             while _lock(file) is False:
-                if not told:
+                if not announced:
                     print(f"Another evaluation writes its results to {model_dir}: waiting for it.")
-                told = True
+                announced = True
         yield
 
 
 def is_training(model_dir: str) -> bool:
     """Returns whether a process holds `locked(model_dir)`; needs no right to write there.
 
-    Of a folder that cannot be locked nobody knows: False.
+    False for a folder that cannot be locked.
     """
     return _is_held(model_dir, _LOCK)
 
@@ -153,7 +153,7 @@ def _is_held(folder: str, name: str) -> bool:
 
 
 def _lock(file: IO) -> bool | None:
-    """Returns whether the lock could be had, until the file is closed; None: there are no locks here."""
+    """Returns whether the lock was acquired, until the file is closed; None: locks are not supported."""
     try:
         if filelock.lock_descriptor(file.fileno(), blocking=False):
             return True
@@ -168,21 +168,25 @@ def _lock(file: IO) -> bool | None:
 def check_same_run(
     model_dir: str, config: Config, dataset: str, class_names: tuple[str, ...]
 ) -> None:
-    """Compares with the configuration that began in this folder, if one did.
+    """Compares a configuration with that of the run in a folder, if one has begun there.
+
+    Args:
+      model_dir: the folder.
+      config, dataset, class_names: of the run, as in `write_config`.
 
     Raises:
       UserError: names each field that shapes the weights and differs.
     """
     path = os.path.join(model_dir, "config.json")
-    mine = _of_run(model_dir, config, dataset, class_names)
+    own = _of_run(model_dir, config, dataset, class_names)
     if gfile.exists(path):
         defaults = {name: field.default for name, field in FIELDS.items()}
         # A run older than a field had its default, or what `OF_OLDER_RUNS` says.
-        theirs = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
+        stored = {**defaults, **OF_OLDER_RUNS, **read_json(path)}
         differing = [
-            f"{name} was {theirs.get(name)}, now {mine[name]}"
+            f"{name} was {stored.get(name)}, now {own[name]}"
             for name in (*fields_that_shape_weights(), "prepared_dataset")
-            if theirs.get(name) != mine[name]
+            if stored.get(name) != own[name]
         ]
         if differing:
             raise UserError(
@@ -200,7 +204,7 @@ def write_config(
     num_streams: int | None,
     software: dict[str, str] | None = None,
 ) -> None:
-    """Writes config.json: from here on the folder holds this run.
+    """Writes config.json; from then on the folder belongs to this run.
 
     Args:
       model_dir: the folder.
@@ -208,14 +212,14 @@ def write_config(
       num_streams: in which the split is read; None: of weights that were trained elsewhere.
       software: versions, of `provenance.software`; None: unknown.
     """
-    mine = _of_run(model_dir, config, dataset, class_names)
+    values = _of_run(model_dir, config, dataset, class_names)
     path = os.path.join(model_dir, "config.json")
     read_as = {"data_order": data_order, **({"num_streams": num_streams} if num_streams else {})}
-    write_json(path, {**mine, **read_as, "software": software or {}})
+    write_json(path, {**values, **read_as, "software": software or {}})
 
 
 def data_order(model_dir: str) -> int | None:
-    """Returns how the seed of the run in a folder decides its batches (`data.training_batches`).
+    """Returns the `data_order` of the run in a folder, see `data.training_batches`.
 
     1 for a run that is older than the record; None if none has begun.
     """
@@ -271,7 +275,7 @@ def read_metrics(model_dir: str) -> list[dict[str, float]]:
 
 
 def plain(value: Any) -> Any:
-    """Returns `value` as JSON can hold it."""
+    """Returns a value as JSON can represent it: NaN and infinity as None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""tf.io.gfile for files of runs: whatever fails by a passing fault of the storage is tried again.
+"""tf.io.gfile for files of runs: after a transient fault of the storage an operation is tried again.
 
 The names are those of tf.io.gfile. In place of GFile there are whole operations (read, pieces, write,
 append), because a half-read or half-written file cannot be repeated.
@@ -29,7 +29,12 @@ def listdir(path: str) -> list[str]:
 
 
 def walk(path: str, topdown: bool = True) -> list[tuple[str, list[str], list[str]]]:
-    """Returns (folder, folders in it, files in it) of a folder and all below it."""
+    """Returns (folder, folders in it, files in it) of a folder and all below it.
+
+    Args:
+      path: of the folder.
+      topdown: a folder comes before (True) or after what is in it.
+    """
     return retried(lambda: list(tf.io.gfile.walk(path, topdown)), f"Listing {path}")
 
 
@@ -129,7 +134,7 @@ def write(path: str, data: bytes) -> None:
 
 
 def append(path: str, text: str) -> None:
-    """Appends a text, once; nobody else may write the file meanwhile."""
+    """Appends a text exactly once, also after errors; no other process may write the file meanwhile."""
     attempts, data = _Attempts(), text.encode("utf-8")
     before = stat(path).length if exists(path) else 0
 
@@ -137,9 +142,9 @@ def append(path: str, text: str) -> None:
         if attempts.again() and exists(
             path
         ):  # an attempt before may have done all of it, or a part
-            found = read(path)
-            if len(found) < before + len(data):
-                write(path, found[:before] + data)
+            content = read(path)
+            if len(content) < before + len(data):
+                write(path, content[:before] + data)
             return
         with tf.io.gfile.GFile(path, "ab") as file:
             file.write(data)
@@ -154,7 +159,7 @@ class _Attempts:
         self._number = 0
 
     def again(self) -> bool:
-        """Returns whether this was asked before."""
+        """Returns whether this was called before."""
         self._number += 1
         return self._number > 1
 

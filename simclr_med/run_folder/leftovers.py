@@ -1,7 +1,7 @@
 """Temporary files of a run's folder: named after their process, removed once that is dead.
 
 A name says machine and process, so that two processes never write the same file, whatever machines
-share the folder. On the same machine the process is asked for; of another one nobody can be asked, so
+share the folder. On the same machine the process can be looked up; on another one it cannot, so
 that its files are taken for left over when they have not changed for a day: each is written in minutes.
 """
 
@@ -43,14 +43,14 @@ def temporary(path: str) -> str:
 def remove(folder: str) -> list[str]:
     """Removes from a folder what dead processes left half-written; returns the names.
 
-    What cannot be removed stays: it is in nobody's way.
+    What cannot be removed stays: it does no harm.
     """
     try:
-        found = [name.rstrip("/") for name in gfile.listdir(folder)]
+        names = [name.rstrip("/") for name in gfile.listdir(folder)]
     except tf.errors.NotFoundError:
         return []
     removed = []
-    for name in sorted(found):
+    for name in sorted(names):
         named, path = _NAMED.fullmatch(name), os.path.join(folder, name)
         older = _OLDER
         if os.path.basename(folder.rstrip("/")) == "saved_model":
@@ -67,7 +67,7 @@ def remove(folder: str) -> list[str]:
 
 
 def _is_dead(named: re.Match | None, path: str) -> bool:
-    """Returns whether nobody writes a temporary file, or folder, any more."""
+    """Returns whether the process that wrote a temporary file or folder has ended."""
     if named and named[1] == _machine() and os.name == "posix":
         return not _is_alive(int(named[2]))
     changed = _changed(path)
@@ -88,8 +88,10 @@ def _changed(path: str) -> float:
     """Returns when a file, or the newest file of a folder, was changed, seconds; 0 if unknown."""
     paths = [path]
     if gfile.isdir(path):
-        paths = [os.path.join(at, name) for at, _, names in gfile.walk(path) for name in names]
-    return max((gfile.stat(found).mtime_nsec / 1e9 for found in paths), default=0.0)
+        paths = [
+            os.path.join(folder, name) for folder, _, names in gfile.walk(path) for name in names
+        ]
+    return max((gfile.stat(file).mtime_nsec / 1e9 for file in paths), default=0.0)
 
 
 @functools.cache

@@ -78,7 +78,12 @@ class RunLog:
             self._last_line, self._since_line, self._sums = now, 0, {}
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Appends a line to metrics.jsonl and scalars to the TensorBoard events."""
+        """Appends a line to metrics.jsonl and scalars to the TensorBoard events.
+
+        Args:
+          step: global step.
+          metrics: {name: mean since the last line}.
+        """
         gfile.append(self._path, json.dumps(plain({"step": step, **metrics})) + "\n")
         with self._events.as_default(step=step):
             for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""With what, where and how long a run was trained and evaluated: sessions.json, config.json, result.json.
+"""Software, hardware and duration of training and evaluation: sessions.json, config.json, result.json.
 
 Host and command may name people: report and model card show neither (`--keep_identifiers` does).
 """
@@ -33,16 +33,16 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn", "scipy", "tensorflow-datasets")
 @functools.cache
 def software() -> dict[str, str]:
     """Returns {package: version}, with "python", and "commit" of a clone."""
-    found = {"simclr_med": __version__}
+    versions = {"simclr_med": __version__}
     if commit := _commit():
-        found["commit"] = commit
-    found |= {"python": platform.python_version(), "tensorflow": tf.__version__}
+        versions["commit"] = commit
+    versions |= {"python": platform.python_version(), "tensorflow": tf.__version__}
     own = "tf_keras" if keras.__name__.startswith("tf_keras") else "keras"
-    return found | {name: importlib.metadata.version(name) for name in (own, *_PACKAGES)}
+    return versions | {name: importlib.metadata.version(name) for name in (own, *_PACKAGES)}
 
 
 def hardware() -> dict[str, Any]:
-    """Returns {"cpu", "cpus", "memory_gib" (None: unknown), "accelerators": {name: how many}}."""
+    """Returns {"cpu", "cpus", "memory_gib" (None: unknown), "accelerators": {name: number}}."""
     names = [
         tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
         for kind in ("GPU", "TPU")
@@ -57,7 +57,7 @@ def hardware() -> dict[str, Any]:
 
 
 def here(argv: list[str] | None) -> dict[str, Any]:
-    """Returns what did something now: software, hardware, host, command, and when it began."""
+    """Returns the provenance of this process: software, hardware, host, command, and starting time."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return {
         "began": now,
@@ -100,20 +100,20 @@ def sessions(folder: str) -> list[dict]:
 
 
 def training_of(folder: str) -> dict[str, Any]:
-    """Returns how a run was trained: {"sessions", "seconds", "killed", "commits"}, {} if nobody knows."""
-    found = sessions(folder)
-    if not found:
+    """Returns how a run was trained: {"sessions", "seconds", "killed", "commits"}, {} if unknown."""
+    earlier = sessions(folder)
+    if not earlier:
         return {}
     return {
-        "sessions": len(found),
-        "seconds": round(sum(row.get("seconds", 0.0) for row in found), 1),
-        "killed": sum("seconds" not in row for row in found),
-        "commits": sorted({row["software"].get("commit", "") for row in found} - {""}),
+        "sessions": len(earlier),
+        "seconds": round(sum(row.get("seconds", 0.0) for row in earlier), 1),
+        "killed": sum("seconds" not in row for row in earlier),
+        "commits": sorted({row["software"].get("commit", "") for row in earlier} - {""}),
     }
 
 
 def in_words(training: dict[str, Any]) -> str:
-    """Returns "0:12:31 in 2 sessions"; "" if nobody knows."""
+    """Returns "0:12:31 in 2 sessions"; "" if unknown."""
     if not training:
         return ""
     took = str(datetime.timedelta(seconds=round(training["seconds"])))
@@ -124,11 +124,11 @@ def in_words(training: dict[str, Any]) -> str:
     return text
 
 
-def hardware_in_words(found: dict[str, Any]) -> str:
+def hardware_in_words(hardware: dict[str, Any]) -> str:
     """Returns "2 x NVIDIA H200, 16 CPUs (Intel Xeon ...), 128 GiB"."""
-    accelerators = [f"{number} x {name}" for name, number in found["accelerators"].items()]
-    memory = [] if found["memory_gib"] is None else [f"{found['memory_gib']:g} GiB"]
-    return ", ".join([*accelerators, f"{found['cpus']} CPUs ({found['cpu']})", *memory])
+    accelerators = [f"{number} x {name}" for name, number in hardware["accelerators"].items()]
+    memory = [] if hardware["memory_gib"] is None else [f"{hardware['memory_gib']:g} GiB"]
+    return ", ".join([*accelerators, f"{hardware['cpus']} CPUs ({hardware['cpu']})", *memory])
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold, as far as the code relies on it: checked wherever they are read.
+"""Schemas of the JSON files of a run, as far as the code relies on them; checked when they are read.
 
 A file that a run wrote is right; what is found here was edited, merged or cut by someone or something.
 """
@@ -13,7 +13,7 @@ from simclr_med.config import FIELDS
 
 
 def find_problem(path: str, value: Any) -> str | None:
-    """Returns what is wrong with the content of a run's JSON file; None: nothing.
+    """Returns an error message about the content of a run's JSON file; None: it is valid.
 
     Args:
       path: of the file, whose name says which it is; of other names it only has to be an object.
@@ -32,7 +32,7 @@ def find_problem(path: str, value: Any) -> str | None:
 
 
 def find_problem_of_metrics(row: Any) -> str | None:
-    """Returns what is wrong with a line of metrics.jsonl; None: nothing."""
+    """Returns an error message about a line of metrics.jsonl; None: it is valid."""
     if not isinstance(row, dict) or not _is_whole(row.get("step")):
         return "no step"
     wrong = [key for key, value in row.items() if not (_is_number(value) or value is None)]
@@ -89,8 +89,8 @@ _OF_TYPES = {
 
 
 def _of_field(kind: str) -> Callable[[Any], bool]:
-    first, *others = str(kind).split(" | ")
-    return _or_null(_OF_TYPES[first]) if others else _OF_TYPES[first]
+    first, *alternatives = str(kind).split(" | ")
+    return _or_null(_OF_TYPES[first]) if alternatives else _OF_TYPES[first]
 
 
 _SCHEMAS: dict[str, tuple[tuple[str, ...], dict[str, Callable[[Any], bool]]]] = {

@@ -29,7 +29,7 @@ def say(line: str) -> None:
 
 @printing.result()
 def show(tables: list[tuple[str, list[str], list[list[str]]]]) -> None:
-    """Prints tables: title, columns, and rows of text; the first column names, the others count."""
+    """Prints tables of title, columns and rows of text; the first column is aligned left."""
     out = console()
     for title, columns, rows in tables:
         out.print(table(out, title, columns, rows))
@@ -56,30 +56,31 @@ def table(
       names: columns at the left that name the row.
       justify: of the other columns.
     """
-    made = _table(title, columns, rows, names, justify)
-    if fits(out, made):
-        return made
+    rendered = _table(title, columns, rows, names, justify)
+    if fits(out, rendered):
+        return rendered
     broken = [[*row[:names], *(_INTERVAL.sub("\n", cell) for cell in row[names:])] for row in rows]
     return _table(title, columns, broken, names, justify)
 
 
-def fits(out: rich.console.Console, made: rich.table.Table) -> bool:
+def fits(out: rich.console.Console, table: rich.table.Table) -> bool:
     """Returns whether a table is narrow enough to be printed without a break in a cell."""
     endless = out.options.update(width=10**6)
-    return made.__rich_measure__(out, endless).maximum <= out.width
+    return table.__rich_measure__(out, endless).maximum <= out.width
 
 
 def _table(title, columns, rows, names, justify) -> rich.table.Table:
-    made = rich.table.Table(title=escape(title), title_justify="left")
+    table = rich.table.Table(title=escape(title), title_justify="left")
     for i, column in enumerate(columns):
         how = justify if i >= names else "left"
-        made.add_column(escape(column), justify=how, overflow="fold")  # "…" would hide what differs
+        # "…" would hide what differs
+        table.add_column(escape(column), justify=how, overflow="fold")
     for row in rows:
         if row:
-            made.add_row(*map(escape, row))  # "eczema [hand]" is no markup
+            table.add_row(*map(escape, row))  # "eczema [hand]" is no markup
         else:
-            made.add_section()
-    return made
+            table.add_section()
+    return table
 
 
 def file_size(num_bytes: int) -> str:

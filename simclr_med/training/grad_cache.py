@@ -23,7 +23,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 def call_here(function: Callable, args: tuple):
-    """Returns function(*args): what `strategy.run` is inside of `strategy.run`."""
+    """Returns function(*args); stands in for `strategy.run` where the caller is inside it already."""
     return function(*args)
 
 
@@ -57,8 +57,8 @@ def make_cached_step(
         """Returns the outputs of chunk i, each [rows, micro_batch, width]."""
         count = _num_examples(batch) // micro_batch
         chunk = {name: _chunks(value, count)[i] for name, value in batch.items()}
-        images, others = views(chunk, i, count)
-        outputs = model(images, training=True, **others)
+        images, extras = views(chunk, i, count)
+        outputs = model(images, training=True, **extras)
         return {name: tf.reshape(outputs[name], [n, micro_batch, -1]) for name, n in rows.items()}
 
     def nothing(batch):
@@ -66,18 +66,20 @@ def make_cached_step(
         shapes = {name: [count, n, micro_batch, widths[name]] for name, n in rows.items()}
         return {name: tf.zeros(shape, variables[0].dtype) for name, shape in shapes.items()}
 
-    def keep_outputs(batch, i, held):
-        found = outputs_of(batch, i)
+    def keep_outputs(batch, i, buffered):
+        computed = outputs_of(batch, i)
         here = tf.range(_num_examples(batch) // micro_batch)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        return {name: tf.where(here == i, found[name], value) for name, value in held.items()}
+        return {
+            name: tf.where(here == i, computed[name], value) for name, value in buffered.items()
+        }
 
-    def gradients_of(batch, held):
+    def gradients_of(batch, buffered):
         with tf.GradientTape() as tape:
-            tape.watch(held)
-            value, metrics = loss({name: _whole(x) for name, x in held.items()}, batch)
+            tape.watch(buffered)
+            value, metrics = loss({name: _whole(x) for name, x in buffered.items()}, batch)
         # What the loss says of the weights themselves (their decay) begins the sums of step 3.
         gradients, sums = tape.gradient(
-            value, (held, variables), unconnected_gradients=tf.UnconnectedGradients.ZERO
+            value, (buffered, variables), unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         return gradients, sums, metrics
 
@@ -97,9 +99,11 @@ def make_cached_step(
 
     def step(batch):
         count = _num_examples(batch) // micro_batch
-        held = run(nothing, (batch,))
-        held = _repeat(count, lambda i, held: run(keep_outputs, (batch, i, held)), held)
-        gradients, sums, metrics = run(gradients_of, (batch, held))
+        buffered = run(nothing, (batch,))
+        buffered = _repeat(
+            count, lambda i, buffered: run(keep_outputs, (batch, i, buffered)), buffered
+        )
+        gradients, sums, metrics = run(gradients_of, (batch, buffered))
         sums = _repeat(count, lambda i, sums: run(add_gradients, (batch, i, gradients, sums)), sums)
         run(apply, (sums,))
         return metrics
@@ -127,7 +131,7 @@ def _chunks(x: tf.Tensor, count: int) -> tf.Tensor:
     return tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]])
 
 
-def _whole(held: tf.Tensor) -> tf.Tensor:
+def _whole(buffered: tf.Tensor) -> tf.Tensor:
     """Returns the rows of chunks, [chunks, rows, m, width], in the order of one pass."""
-    count, n, m, width = held.shape
-    return tf.reshape(tf.transpose(held, [1, 0, 2, 3]), [n * count * m, width])
+    count, n, m, width = buffered.shape
+    return tf.reshape(tf.transpose(buffered, [1, 0, 2, 3]), [n * count * m, width])

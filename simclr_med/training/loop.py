@@ -1,7 +1,7 @@
-"""The steps of a training, with logs, checkpoints and an ear for signals, some steps at a time.
+"""The steps of a training, with logs, checkpoints and handling of signals, several steps at a time.
 
 Between two looks at its metrics a run makes steps for about half a second: on a GPU the next step is then
-under way before the last one's numbers are back, and several workers ask each other who was told to stop
+under way before the last one's numbers are back, and several workers ask each other for signals
 once a look, not once a step. What is logged, saved and found diverged is the same at every pace.
 """
 
@@ -90,7 +90,7 @@ def device_ops_of(config: Config) -> dict[str, tuple]:
 
 
 def _show_first(plan: Plan, strategy, log, model_dir: str, batch: dict, ops: dict) -> None:
-    """Leaves views.png and the hyperparameters of a run that begins, and says its negatives."""
+    """Writes views.png and the hyperparameters of a run that begins, and prints its negatives."""
     config, shaping = plan.config, fields_that_shape_weights()
     values = {n: v for n, v in config.to_dict().items() if n in shaping and n not in PRIVATE}
     log.hyperparameters(values)
@@ -146,7 +146,7 @@ def _on_host(
 
 
 class _Steps:
-    """Runs steps; where images could not be read by a fault that passes, goes on from the step reached.
+    """Runs steps; after a transient fault of reading images, goes on from the step reached.
 
     Args:
       run_steps: from `make_run_steps`.
@@ -167,13 +167,13 @@ class _Steps:
         """
         if self.is_tpu:
             return [(size, self._run_steps(self._iterator, tf.constant(size)))]
-        made: list[tuple[int, dict[str, tf.Tensor]]] = []
-        while len(made) < size and not (made and stop and self._alone):
+        results: list[tuple[int, dict[str, tf.Tensor]]] = []
+        while len(results) < size and not (results and stop and self._alone):
             if self._alone:  # a fault is the storage's
-                made.append((1, retried(self._one, "Reading images to train on")))
+                results.append((1, retried(self._one, "Reading images to train on")))
             else:
-                made.append((1, self._run_steps(self._iterator, tf.constant(1))))
-        return made
+                results.append((1, self._run_steps(self._iterator, tf.constant(1))))
+        return results
 
     def _one(self) -> dict[str, tf.Tensor]:
         if self._iterator is None:
@@ -181,7 +181,7 @@ class _Steps:
         try:
             return self._run_steps(self._iterator, tf.constant(1))
         except tf.errors.OpError:
-            self._iterator = None  # it may have lost a batch
+            self._iterator = None  # the old one may have lost a batch
             raise
 
 

@@ -64,7 +64,7 @@ def make_plan(
     data_order: int | None = None,
     num_streams: int | None = None,
 ) -> Plan:
-    """Returns the plan of a run; prints what is unusual about it.
+    """Returns the plan of a run; prints a note about anything unusual.
 
     Args:
       config: of the run, its input range settled.
@@ -100,7 +100,7 @@ def make_plan(
         num_streams = 1
     if order != DATA_ORDER:
         print(
-            "Note: this run began with an older version; --seed goes on to mean the same batches"
+            "Note: this run began with an older version; --seed still gives the same batches"
             + (", and differentials are not used." if data_order == 1 else ".")
         )
     return Plan(
@@ -177,19 +177,19 @@ def _without_cases(config: Config, builder, trained_on: tuple, bags: Bags) -> di
     names, kind = bags.class_names, "label" if bags.multilabel else "class"
     data = config.data
     labels, shares = trained_on
-    found = {"training": label_fraction.without_cases(labels, names, shares)}
+    without = {"training": label_fraction.without_cases(labels, names, shares)}
     splits = {"training": data.train_split, "selection": data.selection_split}
     if data.selection_split:
         chosen_on = read_cases(open_bags(config, builder, data.selection_split), 0)
-        found["selection"] = label_fraction.without_cases(chosen_on.labels, names)
-    for of, missing in found.items():
+        without["selection"] = label_fraction.without_cases(chosen_on.labels, names)
+    for of, missing in without.items():
         if missing:
             lacks = "case with it, or none without it" if bags.multilabel else "case"
             print(
                 f"Note: no {of} {lacks}, in split '{splits[of]}', of {kind} {', '.join(missing)}: "
                 + ("it cannot be learnt." if of == "training" else "it takes no part in choosing.")
             )
-    return found
+    return without
 
 
 def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
@@ -221,7 +221,13 @@ def check_kinds(config: Config, bags: Bags, labels: np.ndarray) -> None:
 
 
 def make_schedule(config: Config, num_examples: int, total_steps: int) -> WarmupCosine:
-    """Returns the learning rates of a run; prints a note if its warm-up never ends."""
+    """Returns the learning rates of a run; prints a note if its warm-up never ends.
+
+    Args:
+      config: of the run.
+      num_examples: of an epoch.
+      total_steps: of the run.
+    """
     batch_size = config.train.train_batch_size
     warmup_steps = num_warmup_steps(num_examples, batch_size, config.optim.warmup_epochs)
     if warmup_steps >= total_steps:
@@ -266,7 +272,13 @@ def _check_batch(config: Config, method: Method, bags: Bags, num_examples: int, 
 
 
 def batches_from(plan: Plan, start_step: int, part: tuple[int, int]) -> tf.data.Dataset:
-    """Returns part i of n of each batch from `start_step` on, see `training_batches`."""
+    """Returns a part of each batch of a run, see `training_batches`.
+
+    Args:
+      plan: of the run.
+      start_step: number of steps that are done.
+      part: (i, n): part i of n equal ones.
+    """
     config, method = plan.config, plan.method
     sample_images = method.sample_images
     if method.whole_cases:

@@ -134,13 +134,13 @@ def _parameters(trained: Trained) -> dict[str, int]:
         "projection head": model.projection_head,
         "supervised head": model.supervised_head,
     }
-    found = {}
+    counts = {}
     for name, part in parts.items():
         if part is not None:
             statistics_of = _moving_statistics(part)
             weights = [v for v in part.variables if v.ref() not in statistics_of]
-            found[name] = _count(weights)
-    return {**found, "trained": _count(model.trainable_variables)}
+            counts[name] = _count(weights)
+    return {**counts, "trained": _count(model.trainable_variables)}
 
 
 def _moving_statistics(part) -> set:

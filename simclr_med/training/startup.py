@@ -1,4 +1,4 @@
-"""What a run says of its machines as it starts, what they must be able to see and must have alike."""
+"""What a run prints about its machines as it starts, and what its workers must agree on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OF_ONE_MACHINE = ("checkpoint", "data_dir", "image_root", "manual_dir", "model_
 
 
 def machine(config: Config, strategy: tf.distribute.Strategy) -> str:
-    """Returns a line: strategy, replicas, batch and negatives of each, precision, XLA."""
+    """Returns a line with strategy, replicas, batch and negatives of each, precision and XLA."""
     replicas, batch_size = strategy.num_replicas_in_sync, config.train.train_batch_size
     workers = distribution.worker_of(strategy)[1]
     name = f"MultiWorkerMirroredStrategy over {workers} workers"  # its class has an older name
@@ -69,10 +69,10 @@ def reading(streams: Streams, part: tuple[int, int]) -> str:
 
 
 def common(config: Config, builder, bags: Bags) -> dict[str, Any]:
-    """Returns what the workers of a run must have alike, for `workers.check_same`."""
+    """Returns what all workers of a run must agree on, {name: value} for `workers.check_same`."""
     metadata = builder.info.metadata or {}
     data = builder.info.full_name, metadata.get("fingerprint"), bags.num_bags, bags.num_images
-    # Also what shapes no weight: who saves when another does not waits for it in vain.
+    # Also flags that shape no weight: a worker that saves waits forever for one that does not.
     flags = {f"--{n}": value for n, value in config.to_dict().items() if n not in _OF_ONE_MACHINE}
     return {
         **flags,

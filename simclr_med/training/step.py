@@ -22,7 +22,7 @@ _AUGMENT = 1  # second word of the seed of device-side augmentation
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What an update changes, and what it needs beside.
+    """The model, its optimizers, and what else an update needs.
 
     Attributes:
       model: built.
@@ -54,7 +54,15 @@ def make_run_steps(
     trained: Trained,
     ops: dict[str, tuple],
 ):
-    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics."""
+    """Returns a function (iterator, n) that makes n updates and returns the sums of the metrics.
+
+    Args:
+      config: of the run.
+      method: which loss, of which outputs.
+      strategy: under which the model was built.
+      trained: model and optimizers.
+      ops: of `device_ops`, for augmentation.
+    """
     fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
     loop_around = config.train.micro_batch and not distribution.can_sum_in_loops(strategy)
     one_step = make_one_step(
@@ -101,8 +109,10 @@ def make_one_step(
 ):
     """Returns a function that makes one update from a replica's batch and returns its metrics.
 
-    With `fixed_shapes` no shape depends on the batch's contents, so that XLA can compile it. With
-    `run`, which is `strategy.run`, the function is for the batches of all replicas together.
+    Args:
+      config, method, trained, ops: as in `make_run_steps`.
+      fixed_shapes: no shape depends on the batch's contents, so that XLA can compile the step.
+      run: `strategy.run` makes it a function of the batches of all replicas together.
     """
     model = trained.model
     views = _make_views(config, method, ops, trained.optimizer, fixed_shapes=fixed_shapes)
@@ -137,27 +147,27 @@ def make_one_step(
 def _make_views(config: Config, method: Method, ops, optimizer, *, fixed_shapes: bool):
     """Returns a function of a replica's batch, or of part i of n equal ones, to its augmented images.
 
-    They are [Vb, H, W, 3], or only the real ones, with what `Model` has to know of their cases.
+    They are [Vb, H, W, 3], or only the valid ones, with what `Model` has to know of their cases.
     """
 
     def views(batch, part=0, parts=1):
         # Every replica knows all parameters and uses its own. A part is to the augmentation what a
         # replica is, so that its views do not depend on the number of parts.
         seed = fold_in(tf.constant([config.run.seed, _AUGMENT]), optimizer.iterations)
-        pixels, real, cases = batch["images"], None, {}
+        pixels, valid, cases = batch["images"], None, {}
         if method.whole_cases:
             if fixed_shapes:
                 pixels = fill_places(pixels, batch["real"])
             else:
-                real = batch["real"]
-            cases = case_of_image(batch["real"], real)
+                valid = batch["real"]
+            cases = case_of_image(batch["real"], valid)
         images = augment_views(
             pixels,
             ops,
             seed,
             replica=distribution.replica_id() * parts + part,
             num_replicas=distribution.num_replicas() * parts,
-            valid=real,
+            valid=valid,
         )
         return images, cases
 
@@ -196,28 +206,28 @@ def _trains_head_beside(method: Method, model: Model) -> bool:
     return not method.needs_labels and model.supervised_head is not None
 
 
-def case_of_image(real: tf.Tensor, left: tf.Tensor | None) -> dict:
+def case_of_image(valid: tf.Tensor, left: tf.Tensor | None) -> dict:
     """Returns the arguments of `Model` that say which case an image of `augment_views` is of.
 
     Args:
-      real: which places of the cases hold an image, bool [b, V].
+      valid: which places of the cases hold an image, bool [b, V].
       left: the same, if `augment_views` left the other places out; None: it kept all.
     """
-    b, places = real.shape
-    case = tf.where(tf.transpose(real), tf.range(b)[tf.newaxis], -1)  # [V, b], as the views are
-    case = tf.reshape(case, [places * b])
+    b, num_views = valid.shape
+    case = tf.where(tf.transpose(valid), tf.range(b)[tf.newaxis], -1)  # [V, b], as the views are
+    case = tf.reshape(case, [num_views * b])
     return {"case_of_image": case if left is None else case[case >= 0], "num_cases": b}
 
 
-def fill_places(images: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Returns the cases with their own images again in the places that were empty, [b, V, ...].
+def fill_places(images: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Returns the cases with empty places filled by their own images, [b, V, ...].
 
     Where shapes have to be fixed every place passes the encoder: BatchNorm then sees images of the
     cases, some of them twice, and never black ones.
 
     Args:
-      images: [b, V, H, W, 3], the real ones first.
-      real: bool [b, V], at least one a case.
+      images: [b, V, H, W, 3], the valid ones first.
+      valid: bool [b, V], at least one a case.
     """
-    counts = tf.reduce_sum(tf.cast(real, tf.int32), axis=1, keepdims=True)
-    return tf.gather(images, tf.range(real.shape[1])[tf.newaxis] % counts, batch_dims=1)
+    counts = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1, keepdims=True)
+    return tf.gather(images, tf.range(valid.shape[1])[tf.newaxis] % counts, batch_dims=1)

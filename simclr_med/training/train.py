@@ -72,7 +72,7 @@ def train(
         elif config.run.checkpoint:
             classes = kept_classes(config, bags)
             print(checkpoints.load(trained.model, weights or config.run.checkpoint, classes))
-        # 4. The folder says what it holds. Not before: weights that were refused must leave no run
+        # 4. The folder gets its config.json. Not before: weights that were refused must leave no run
         # of another configuration behind.
         read_as = plan.data_order, plan.streams.count
         run_folder.write_config(folder, *identity, *read_as, provenance.software())
@@ -98,7 +98,7 @@ def train(
                 saved,
             ):
                 loop.run(plan, strategy, trained, saved, stop)
-        # 7. The picture of how it went.
+        # 7. The curves.
         path = os.path.join(folder, "curves.png")
         with figures.drawn(path):
             title = curves.title(config.method, model_dir)
@@ -115,13 +115,18 @@ def _check_start_head(config: Config, strategy: tf.distribute.Strategy) -> None:
 
 
 def initial_weights(config: Config, model_dir: str | None) -> Weights | None:
-    """Returns the opened weights of --checkpoint; None without them, or if the run has begun."""
+    """Returns the opened weights of --checkpoint; None without them, or if the run has begun.
+
+    Args:
+      config: of the run.
+      model_dir: of the run; None: of no run, as in a rehearsal.
+    """
     begun = model_dir and gfile.exists(os.path.join(model_dir, "config.json"))
     return open_weights(config.run.checkpoint) if config.run.checkpoint and not begun else None
 
 
 def kept_classes(config: Config, bags: Bags) -> Classes | None:
-    """Returns the classes of the head that --keep_head takes over; None: the head is new."""
+    """Returns the classes of the head that --keep_head loads; None: the head is new."""
     if not config.run.keep_head or config.run.train_mode != "finetune":
         return None
     if config.data.label_fraction < 1:

@@ -1,4 +1,4 @@
-"""views.png: the first batch as the network sees it, with captions; without anybody's name."""
+"""views.png: the first batch as the network sees it, with captions; without identifiers."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def save(path: str, batch: dict, ops: dict[str, tuple], seed: int, kind: str) ->
         augmented = augment_views(images, ops, tf.constant([seed, 0]))
         augmented = tf.reshape(augmented, [num_views, n, size, size, 3])
         pixels = tf.image.convert_image_dtype(augmented, tf.uint8, saturate=True).numpy()
-        real = np.ones((n, num_views), bool)
+        valid = np.ones((n, num_views), bool)
         if "real" in batch:
-            real = np.asarray(batch["real"][:_EXAMPLES])
-        examples = [[pixels[v, i] for v in np.flatnonzero(real[i])] for i in range(n)]
+            valid = np.asarray(batch["real"][:_EXAMPLES])
+        examples = [[pixels[v, i] for v in np.flatnonzero(valid[i])] for i in range(n)]
         picture = sheet(examples, kind)
         with writing(path) as file:
             picture.save(file, format="PNG")

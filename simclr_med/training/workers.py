@@ -1,4 +1,4 @@
-"""Workers that train together: one writes the run's folder, all stop together, none waits for ever."""
+"""Workers that train together: one writes the run's folder, all stop together, none waits forever."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ _SIGNS = ("heartbeat", "Socket closed")  # of a loss, beside the error's type
 
 @contextlib.contextmanager
 def worker_session(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator[str]:
-    """Yields the folder where this process writes: worker 0, or who works alone, the run's, locked.
+    """Yields the folder where this process writes: for worker 0 or a single process the run's, locked.
 
-    What others than worker 0 write goes to a folder that is removed at the end; they print nothing
-    meanwhile.
+    Other workers write to a folder that is removed at the end, and print nothing meanwhile.
+
+    Args:
+      strategy: of the run.
+      model_dir: of the run.
 
     Raises:
       UserError: see `run_folder.locked`.
@@ -48,7 +51,16 @@ def worker_session(strategy: tf.distribute.Strategy, model_dir: str) -> Iterator
 
 @contextlib.contextmanager
 def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[None]:
-    """While entered, TensorFlow's error where worker `index` of `count` loses another is `WorkerLost`."""
+    """While entered, turns TensorFlow's error about a lost worker into `WorkerLost`.
+
+    Args:
+      index: of this worker.
+      count: of workers; 1: with a TPU.
+      model_dir: of the run, for the message.
+
+    Raises:
+      WorkerLost: another worker, or the TPU, is gone.
+    """
     try:
         yield
     except tf.errors.OpError as error:
@@ -57,8 +69,8 @@ def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[Non
         if not lost:
             raise
         tasks = [int(task) for task in re.findall(r"/job:worker/(?:replica:\d+/)?task:(\d+)", text)]
-        others = [task for task in tasks if task != index]
-        who = f"Worker {others[0]}" if others else "Another worker"
+        remaining = [task for task in tasks if task != index]
+        who = f"Worker {remaining[0]}" if remaining else "Another worker"
         latest = checkpoint_files.listed(model_dir) or (
             "the beginning, for there is no checkpoint yet"
         )
@@ -75,21 +87,21 @@ def raise_on_lost_worker(index: int, count: int, model_dir: str) -> Iterator[Non
 
 
 def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None:
-    """Compares what all workers must have alike; all of them have to call it.
+    """Checks that all workers agree on some values; every worker has to call it.
 
     Args:
       strategy: of the run.
-      values: {words for it: anything whose repr says it all}.
+      values: {name for the message: value, compared by its repr}.
 
     Raises:
-      UserError: on every worker, names what differs.
+      UserError: on every worker; names what differs.
     """
     index, count = distribution.worker_of(strategy)
     if count == 1:
         return
     digests = [hashlib.sha256(repr(value).encode()).digest()[:4] for value in values.values()]
-    mine = [int.from_bytes(digest, "big") >> 1 for digest in digests]
-    differs = (gather_ints(strategy, mine) != mine).any(axis=0)
+    own = [int.from_bytes(digest, "big") >> 1 for digest in digests]
+    differs = (gather_ints(strategy, own) != own).any(axis=0)
     if wrong := [
         f"{name} (worker {index}: {value})"
         for (name, value), d in zip(values.items(), differs)
@@ -104,38 +116,46 @@ def check_same(strategy: tf.distribute.Strategy, values: dict[str, Any]) -> None
 def agree(
     strategy: tf.distribute.Strategy, received: list[int], seconds: float
 ) -> tuple[int, float]:
-    """Returns (number of a signal that some worker received, 0 for none; the slowest's seconds).
+    """Returns (number of a signal that some worker received, 0 for none; seconds of the slowest worker).
 
-    All have to call it, and all get the same.
+    Every worker has to call it, and all get the same values.
 
     Args:
       strategy: of the run.
       received: signals of this worker.
       seconds: that a step of this worker took, at most 2,000.
     """
-    mine = received[0] if received else 0
+    own = received[0] if received else 0
     if distribution.worker_of(strategy)[1] == 1:
-        return mine, seconds
+        return own, seconds
     microseconds = min(int(seconds * 1e6), 2**31 - 1)
-    number, slowest = gather_ints(strategy, [mine, microseconds]).max(axis=0)
+    number, slowest = gather_ints(strategy, [own, microseconds]).max(axis=0)
     return int(number), float(slowest) / 1e6
 
 
 def gather_ints(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
-    """Returns the numbers, below 2^31, that each replica's process has, int [R, n].
+    """Returns the numbers that each replica's process contributes, int [R, n].
 
-    Every worker has to call it, at the same place.
+    Every worker has to call it at the same point of the program.
+
+    Args:
+      strategy: of the run.
+      numbers: n of this worker, below 2^31.
     """
-    mine = strategy.experimental_distribute_values_from_function(
+    own = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant([numbers], tf.int32)
     )
-    return distribution.first_replica(strategy, _gather_over(strategy)(mine)).numpy()
+    return distribution.first_replica(strategy, _gather_over(strategy)(own)).numpy()
 
 
 def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
-    """Returns the numbers, below 2^31, of all workers, one worker's after the other's, int [W n].
+    """Returns the numbers of all workers, one worker's after the other's, int [W n].
 
-    Every worker has to call it, at the same place, with as many.
+    Every worker has to call it at the same point of the program, with equally many.
+
+    Args:
+      strategy: of the run.
+      numbers: n of this worker, below 2^31.
     """
     count = distribution.worker_of(strategy)[1]
     if count == 1:
@@ -146,4 +166,4 @@ def gather(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarr
 
 @functools.cache  # or it would be traced again each time
 def _gather_over(strategy: tf.distribute.Strategy):
-    return tf.function(lambda mine: strategy.run(distribution.all_gather, (mine,)), autograph=False)
+    return tf.function(lambda own: strategy.run(distribution.all_gather, (own,)), autograph=False)

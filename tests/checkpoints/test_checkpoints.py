@@ -40,9 +40,9 @@ class Net(keras.Model):
 def make_model(optimizer="lars"):
     model = Net()
     model(tf.zeros([1, 40]))
-    made = make_optimizer(optimizer, 0.1, momentum=0.9, weight_decay=0.0, model=model)
-    made.build(model.trainable_variables)
-    return model, made
+    built = make_optimizer(optimizer, 0.1, momentum=0.9, weight_decay=0.0, model=model)
+    built.build(model.trainable_variables)
+    return model, built
 
 
 def run_in(folder, steps=(1, 2, 3), keep=5):
@@ -142,14 +142,14 @@ def test_what_a_run_removes_while_it_is_read_is_not_damaged(tmp_path, monkeypatc
     """With --keep_checkpoint_max=1 all that were listed may go, one after the other."""
     run_in(tmp_path / "run", steps=(1,))
     run_in(tmp_path / "later", steps=(2,))
-    problem = checkpoint_files.find_damage
+    find_damage = checkpoint_files.find_damage
 
     def while_a_run_goes_on(prefix):
         if prefix.endswith("ckpt-1"):
             for path in (tmp_path / "later").glob("ckpt-2*"):
                 shutil.copy(path, tmp_path / "run")
             checkpoint_files.remove(prefix)
-        return problem(prefix)
+        return find_damage(prefix)
 
     monkeypatch.setattr(checkpoint_files, "find_damage", while_a_run_goes_on)
     newest = checkpoint_files.newest_usable(str(tmp_path / "run"))
@@ -252,8 +252,8 @@ def test_remains_of_a_killed_write_are_neither_loaded_nor_left(tmp_path):
     (tmp_path / "ckpt-6.data-00000-of-00001").write_bytes(data)  # its .index comes after it
     (tmp_path / "ckpt-7_temp").mkdir()  # as older versions left it
     assert resume(tmp_path)[:2] == (3, 3.0)
-    kept = sorted(f"{n}.{e}" for n in NAMES for e in ("data-00000-of-00001", "index", "json"))
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", *kept]
+    complete = sorted(f"{n}.{e}" for n in NAMES for e in ("data-00000-of-00001", "index", "json"))
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", *complete]
 
 
 class Died(BaseException):
@@ -325,8 +325,8 @@ def test_a_checkpoint_is_on_the_disk_before_the_old_one_goes(tmp_path, monkeypat
     of_process = re.compile(r"unfinished-[0-9a-f]{8}-\d+-")
     assert [of_process.sub("", name) for name in renamed[2:]] == ["ckpt-2.json", "checkpoint"]
     for name in renamed:
-        at = before.index(("rename", name))
-        assert ("sync", name) in before[:at] and ("sync", tmp_path.name) in before[at:]
+        position = before.index(("rename", name))
+        assert ("sync", name) in before[:position] and ("sync", tmp_path.name) in before[position:]
 
 
 @pytest.mark.parametrize("code, fails", [(errno.EIO, True), (errno.EINVAL, False)])
@@ -356,42 +356,46 @@ def test_a_rewritten_step_is_not_judged_by_its_old_seal(tmp_path):
 @pytest.mark.parametrize("optimizer", ["lars", "momentum", "adam"])
 def test_the_copy_is_what_tf_train_would_have_written(tmp_path, optimizer):
     """Names, dtypes and values; what training changes after `save` is not in it."""
-    model, made = make_model(optimizer)
+    model, own_optimizer = make_model(optimizer)
     gradients = [tf.random.stateless_normal(v.shape, [1, 2]) for v in model.trainable_variables]
-    made.apply_gradients(zip(gradients, model.trainable_variables))
-    direct = tf.train.Checkpoint(model=model, optimizer=made, global_step=made.iterations)
+    own_optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    direct = tf.train.Checkpoint(
+        model=model, optimizer=own_optimizer, global_step=own_optimizer.iterations
+    )
     direct.save_counter.assign(1)
     direct.write(str(tmp_path / "direct"))
-    with checkpoints.RunCheckpoints(str(tmp_path), model, made, 5) as saved:
+    with checkpoints.RunCheckpoints(str(tmp_path), model, own_optimizer, 5) as saved:
         saved.save()
-        made.apply_gradients(zip(gradients, model.trainable_variables))
-    ours, theirs = map(
+        own_optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    actual, expected = map(
         tf.train.load_checkpoint, (str(tmp_path / "ckpt-1"), str(tmp_path / "direct"))
     )
-    assert ours.get_variable_to_shape_map() == theirs.get_variable_to_shape_map()
-    assert ours.get_variable_to_dtype_map() == theirs.get_variable_to_dtype_map()
-    for key in theirs.get_variable_to_shape_map():
+    assert actual.get_variable_to_shape_map() == expected.get_variable_to_shape_map()
+    assert actual.get_variable_to_dtype_map() == expected.get_variable_to_dtype_map()
+    for key in expected.get_variable_to_shape_map():
         if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
-            np.testing.assert_array_equal(ours.get_tensor(key), theirs.get_tensor(key), key)
+            np.testing.assert_array_equal(actual.get_tensor(key), expected.get_tensor(key), key)
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """Writing waits for this event; `held.writes` are the writes that began."""
-    held = threading.Event()
-    held.writes = []
-    publish = checkpoint_files.commit
+def blocked_writes(monkeypatch):
+    """Writing waits for this event; `blocked_writes.writes` are the writes that began."""
+    blocked_writes = threading.Event()
+    blocked_writes.writes = []
+    commit = checkpoint_files.commit
 
-    def waits(unfinished, prefix):
-        held.writes.append(prefix)
-        assert held.wait(60)
-        publish(unfinished, prefix)
+    def waits(temporary, prefix):
+        blocked_writes.writes.append(prefix)
+        assert blocked_writes.wait(60)
+        commit(temporary, prefix)
 
     monkeypatch.setattr(checkpoint_files, "commit", waits)
-    return held
+    return blocked_writes
 
 
-def test_training_goes_on_while_one_checkpoint_is_written_and_the_next_waits(tmp_path, held):
+def test_training_goes_on_while_one_checkpoint_is_written_and_the_next_waits(
+    tmp_path, blocked_writes
+):
     model, optimizer = make_model()
     with checkpoints.RunCheckpoints(str(tmp_path), model, optimizer, 5) as saved:
         at_step(model, optimizer, 1)
@@ -401,8 +405,8 @@ def test_training_goes_on_while_one_checkpoint_is_written_and_the_next_waits(tmp
         second = threading.Thread(target=saved.save)
         second.start()
         second.join(0.3)
-        assert second.is_alive() and len(held.writes) <= 1
-        held.set()
+        assert second.is_alive() and len(blocked_writes.writes) <= 1
+        blocked_writes.set()
         second.join()
         assert saved.latest == str(tmp_path / "ckpt-2")
     assert resume(tmp_path)[:2] == (2, 2.0)
@@ -412,8 +416,8 @@ def test_training_goes_on_while_one_checkpoint_is_written_and_the_next_waits(tmp
 KEY = "model/dense/bias/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def test_leaving_waits_for_the_write_also_after_an_error(tmp_path, held):
-    threading.Timer(0.3, held.set).start()
+def test_leaving_waits_for_the_write_also_after_an_error(tmp_path, blocked_writes):
+    threading.Timer(0.3, blocked_writes.set).start()
     model, optimizer = make_model()
     saved = checkpoints.RunCheckpoints(str(tmp_path), model, optimizer, 5)
     with pytest.raises(ZeroDivisionError), saved:
@@ -424,7 +428,7 @@ def test_leaving_waits_for_the_write_also_after_an_error(tmp_path, held):
 
 
 @pytest.mark.parametrize("ended_by", [None, Interrupted(15), ZeroDivisionError()])
-def test_a_write_that_fails_is_a_sentence(tmp_path, monkeypatch, capsys, ended_by):
+def test_a_write_that_fails_is_an_error_message(tmp_path, monkeypatch, capsys, ended_by):
     model, saved = run_in(tmp_path, steps=(1,))
     model, optimizer = make_model()
 
@@ -441,8 +445,8 @@ def test_a_write_that_fails_is_a_sentence(tmp_path, monkeypatch, capsys, ended_b
         saved.save()
         if ended_by:
             raise ended_by
-    said = capsys.readouterr().out if expected is ZeroDivisionError else str(raised.value)
-    assert re.search(sentence, said)
+    message = capsys.readouterr().out if expected is ZeroDivisionError else str(raised.value)
+    assert re.search(sentence, message)
     assert checkpoint_files.list_prefixes(str(tmp_path)) == [str(tmp_path / "ckpt-1")]
 
 
@@ -510,14 +514,14 @@ def test_a_run_of_before_the_heads_own_optimiser_goes_on(tmp_path, capsys, name)
     head = make_head_optimizer(model, 10)
     head.build(of_head)
     new = make_optimizer(name, 0.1, momentum=0.9, weight_decay=0.0, model=model)
-    others = [v for v in model.trainable_variables if all(v is not h for h in of_head)]
-    new.build(others)
+    remaining = [v for v in model.trainable_variables if all(v is not h for h in of_head)]
+    new.build(remaining)
     with checkpoints.RunCheckpoints(str(tmp_path), model, new, 5, head) as saved:
         assert saved.restore_latest() == 7
         assert "has an optimiser of its own" in capsys.readouterr().out
-        found = [v for v in new.variables if v is not new.iterations and v.shape.rank]
-        assert 0 < len(found) < len(slots)
-        for variable, expected in zip(found, slots):
+        restored = [v for v in new.variables if v is not new.iterations and v.shape.rank]
+        assert 0 < len(restored) < len(slots)
+        for variable, expected in zip(restored, slots):
             np.testing.assert_array_equal(variable, expected)
         head.iterations.assign(3)
         new.iterations.assign(8)

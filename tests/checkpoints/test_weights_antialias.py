@@ -51,7 +51,7 @@ def test_public_weights_keep_to_what_they_were_trained_with(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("saved_values", "expected"),
     [
         ({}, "false"),
         ({"antialias": "auto"}, "true"),
@@ -61,8 +61,8 @@ def test_public_weights_keep_to_what_they_were_trained_with(tmp_path, capsys):
         ({"antialias": True}, "true"),
     ],
 )
-def test_a_run_hands_its_rule_on(tmp_path, said, expected):
-    path = write_run(tmp_path / "run", **said)
+def test_a_run_hands_its_rule_on(tmp_path, saved_values, expected):
+    path = write_run(tmp_path / "run", **saved_values)
     assert open_weights(path).antialias == expected
     assert resolved(checkpoint=path) == expected
 
@@ -76,7 +76,7 @@ def test_a_run_of_before_the_field_goes_on_as_it_began(tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps(saved))
     config = resolve(Config(), str(folder))
     assert config.augment.antialias == "false"
-    assert "began before --antialias was there" in capsys.readouterr().out
+    assert "began before --antialias existed" in capsys.readouterr().out
     run_folder.check_same_run(str(folder), config, "d", ())
     with pytest.raises(UserError, match="antialias was false, now true"):
         run_folder.check_same_run(str(folder), config.replace(antialias="true"), "d", ())

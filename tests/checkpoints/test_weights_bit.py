@@ -53,12 +53,12 @@ def forward(arrays, images, units=UNITS):
     x = windows(np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2).max((4, 5))
     for b, number in enumerate(units, 1):
         for u in range(1, number + 1):
-            at, stride = f"block{b}/unit{u:02d}", 2 if u == 1 and b > 1 else 1
-            y = norm(x, f"{at}/a/")
-            shortcut = conv(y, kernel(f"{at}/a/proj"), stride) if u == 1 else x
-            y = norm(conv(y, kernel(f"{at}/a"), 1), f"{at}/b/")
-            y = norm(conv(y, kernel(f"{at}/b"), stride), f"{at}/c/")
-            x = shortcut + conv(y, kernel(f"{at}/c"), 1)
+            prefix, stride = f"block{b}/unit{u:02d}", 2 if u == 1 and b > 1 else 1
+            y = norm(x, f"{prefix}/a/")
+            shortcut = conv(y, kernel(f"{prefix}/a/proj"), stride) if u == 1 else x
+            y = norm(conv(y, kernel(f"{prefix}/a"), 1), f"{prefix}/b/")
+            y = norm(conv(y, kernel(f"{prefix}/b"), stride), f"{prefix}/c/")
+            x = shortcut + conv(y, kernel(f"{prefix}/c"), 1)
     return norm(x, "").mean((1, 2))
 
 
@@ -67,9 +67,9 @@ def test_r50x1_at_64_px_equals_numpy(tmp_path):
     np.savez(tmp_path / "BiT-M.npz", **arrays)
     model = Model(ModelConfig(encoder="bit"), image_size=64)
     model.build_weights(64)
-    said = checkpoints.load(model, str(tmp_path / "BiT-M.npz"))
+    summary = checkpoints.load(model, str(tmp_path / "BiT-M.npz"))
     count = len(arrays) - 2  # but the head's
-    assert f"encoder {count}/{count}" in said and "projection head new" in said
+    assert f"encoder {count}/{count}" in summary and "projection head new" in summary
     images = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
     expected = forward(arrays, images.astype(float))
     features = model.encoder(images, training=False)
@@ -86,7 +86,7 @@ def two_blocks(monkeypatch):
     monkeypatch.setitem(bit.UNITS_PER_GROUP, 50, SHORT)
 
 
-def taken(model):
+def loaded_values(model):
     """Returns the encoder's variables, sorted by content, for comparison with a file's."""
     return sorted((tuple(v.shape), v.numpy().tobytes()) for v in model.encoder.variables)
 
@@ -120,7 +120,7 @@ def test_saved_models_are_read_by_the_names_of_variables(rename, two_blocks, tmp
     tf.saved_model.save(module, str(tmp_path / "hub"))
     model = make(encoder="bit")
     checkpoints.load(model, str(tmp_path / "hub"))
-    assert taken(model) == expected(arrays)
+    assert loaded_values(model) == expected(arrays)
     weights = open_weights(str(tmp_path / "hub"))
     assert (weights.encoder, weights.input_range, weights.num_other) == ("bit", "symmetric", 1)
 
@@ -135,7 +135,7 @@ def test_checkpoints_of_tensorflow_1_are_read_where_the_names_are_bits(two_block
         prefix = v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
     model = make(encoder="bit")
     checkpoints.load(model, prefix)
-    assert taken(model) == expected(arrays)
+    assert loaded_values(model) == expected(arrays)
 
 
 def test_an_optimizers_slots_are_no_part_of_the_encoder(two_blocks, tmp_path):
@@ -144,7 +144,7 @@ def test_an_optimizers_slots_are_no_part_of_the_encoder(two_blocks, tmp_path):
     tf.saved_model.save(Flat({**arrays, **slots}, str), str(tmp_path / "hub"))
     model = make(encoder="bit")
     checkpoints.load(model, str(tmp_path / "hub"))
-    assert taken(model) == expected(arrays)
+    assert loaded_values(model) == expected(arrays)
     assert open_weights(str(tmp_path / "hub")).num_other == len(slots)
 
 

@@ -98,8 +98,8 @@ def test_another_encoder_is_refused_with_the_flags_that_fit(saved, options, word
     "plain", [dict(resnet_depth=50), dict(resnet_depth=34, sk_ratio=0.25)], ids=str
 )
 def test_the_flags_that_it_names_do_fit(options, plain, tmp_path):
-    theirs = make(1, **options)
-    tf.train.Checkpoint(model=theirs).write(str(tmp_path / "w"))
+    other = make(1, **options)
+    tf.train.Checkpoint(model=other).write(str(tmp_path / "w"))
     advice = refused(tmp_path / "w", **plain).split("give ")[-1].rstrip(".")
     named = {}
     for flag in (word for word in advice.split() if word.startswith("--") and "=" in word):
@@ -120,15 +120,15 @@ def test_shortcuts_that_pool_are_told_from_others(kind, depth, image_size, tmp_p
     for ratio, other in ((0.25, 0.0), (0.0, 0.25)):
         folder = tmp_path / f"{ratio}"
         folder.mkdir()
-        theirs = make(1, sk_ratio=ratio, **options)
+        source = make(1, sk_ratio=ratio, **options)
         path = folder / "w"
         if kind == "SimCLR":
-            simclr_layout.write_checkpoint(theirs, str(path))
+            simclr_layout.write_checkpoint(source, str(path))
         else:
-            tf.train.Checkpoint(model=theirs).write(str(path))
+            tf.train.Checkpoint(model=source).write(str(path))
             name = "config.json" if kind == "a run" else "simclr_med.json"
-            said = {"resnet_depth": depth, "sk_ratio": ratio, "image_size": image_size}
-            (folder / name).write_text(json.dumps(said))
+            flags = {"resnet_depth": depth, "sk_ratio": ratio, "image_size": image_size}
+            (folder / name).write_text(json.dumps(flags))
         words = refused(path, sk_ratio=other, **options)
         nominal = 0.0625 if depth < 50 and ratio else ratio
         assert f"--sk_ratio={nominal:g}" in words
@@ -181,9 +181,9 @@ def test_weights_of_a_run_that_diverged_are_refused(tmp_path):
 
 
 def test_missing_files_are_named(saved):
-    assert "there is nothing of that name" in refused(saved / "nowhere")
-    assert "give one of them, as" in (said := refused(saved / "saved_model"))
-    assert str(saved / "saved_model" / "12") in said
+    assert "no such file or folder" in refused(saved / "nowhere")
+    assert "give one of them, as" in (message := refused(saved / "saved_model"))
+    assert str(saved / "saved_model" / "12") in message
     assert str(saved / "saved_model" / "12") in refused(saved)  # its parent, too
     (saved / "empty").mkdir()
     assert "no checkpoint in that folder" in refused(saved / "empty")
@@ -216,15 +216,15 @@ def test_tensorflow_1_is_named(tmp_path):
         )
         session.run(v1.global_variables_initializer())
         prefix = v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
-    said = refused(prefix)
-    assert "was written by TensorFlow 1" in said and "base_model/conv2d/kernel" in said
+    message = refused(prefix)
+    assert "was written by TensorFlow 1" in message and "base_model/conv2d/kernel" in message
 
 
 def test_other_models_and_files_are_refused(tmp_path):
     tf.train.Checkpoint(weight=tf.Variable(1.0)).write(str(tmp_path / "other"))
-    assert "holds variables of no model we know" in refused(tmp_path / "other")
+    assert "holds variables of no known model" in refused(tmp_path / "other")
     (tmp_path / "notes.txt").write_text("hello")
-    assert "a file of 5 bytes that is no kind of weights" in refused(tmp_path / "notes.txt")
+    assert "a file of 5 bytes in no known format of weights" in refused(tmp_path / "notes.txt")
     (tmp_path / "nothing").touch()
     assert "a file of 0 bytes" in refused(tmp_path / "nothing")
 
@@ -234,7 +234,7 @@ def test_other_models_and_files_are_refused(tmp_path):
     [
         (b"PK\3\4", "copy it to a local disk first"),
         (b"\x89HDF\r\n\x1a\n", "copy it to a local disk first"),
-        (b"hello", "a file of 5 bytes that is no kind of weights"),
+        (b"hello", "a file of 5 bytes in no known format of weights"),
     ],
 )
 def test_remote_files_are_refused_by_their_kind(start, words):
@@ -290,7 +290,9 @@ def test_what_no_copy_would_mend_passes(saved, monkeypatch, error):
 @pytest.mark.parametrize("file", ["ckpt-0.index", "ckpt-0.data-00000-of-00001"])
 def test_a_checkpoint_that_one_may_not_read_is_not_called_damaged(saved, file):
     (saved / "run" / file).chmod(0)
-    assert "cannot be read: " in (said := refused(saved / "run")) and "ermission denied" in said
+    assert (
+        "cannot be read: " in (message := refused(saved / "run")) and "ermission denied" in message
+    )
 
 
 def test_the_error_of_tensorflows_reader_is_known_by_its_text():

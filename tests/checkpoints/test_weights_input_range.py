@@ -104,22 +104,22 @@ def test_a_checkpoint_alone_says_nothing(tmp_path):
     assert resolved(checkpoint=str(tmp_path / "alone"), encoder="bit") == "symmetric"
 
 
-def test_a_saved_model_of_ours_says_it_too(tmp_path):
+def test_a_saved_model_of_simclr_med_says_it_too(tmp_path):
     tf.saved_model.save(tf.train.Checkpoint(model=make()), str(tmp_path / "written"))
-    said = json.dumps({"encoder": "resnet", "resnet_depth": 50, "input_range": "caffe"})
-    for run, place in (("a", "saved_model/7"), ("b", "export/saved_model"), ("c", "copied")):
-        folder = tmp_path / run / place
+    text = json.dumps({"encoder": "resnet", "resnet_depth": 50, "input_range": "caffe"})
+    for run, subfolder in (("a", "saved_model/7"), ("b", "export/saved_model"), ("c", "copied")):
+        folder = tmp_path / run / subfolder
         shutil.copytree(tmp_path / "written", folder)
         beside = folder / "simclr_med.json" if run == "c" else tmp_path / run / "config.json"
-        beside.write_text(said)
-        assert resolved(checkpoint=str(folder)) == "caffe", place
+        beside.write_text(text)
+        assert resolved(checkpoint=str(folder)) == "caffe", subfolder
 
 
 def test_a_flag_that_differs_counts_and_is_noted(tmp_path, capsys):
     folder = run_folder(tmp_path, encoder="resnet", input_range="symmetric")
     assert resolved(checkpoint=folder, input_range="unit") == "unit"
-    said = capsys.readouterr().out
-    assert "Note: --input_range=unit" in said and "trained with symmetric" in said
+    out = capsys.readouterr().out
+    assert "Note: --input_range=unit" in out and "trained with symmetric" in out
     resolved(checkpoint=folder, input_range="symmetric")
     assert not capsys.readouterr().out
 
@@ -127,7 +127,7 @@ def test_a_flag_that_differs_counts_and_is_noted(tmp_path, capsys):
 def test_what_a_run_began_with_stays_even_without_its_weights(tmp_path):
     run_folder(tmp_path, encoder="resnet", input_range="symmetric")
     assert resolved(str(tmp_path), checkpoint="/gone") == "symmetric"
-    with pytest.raises(UserError, match="/gone: there is nothing of that name"):
+    with pytest.raises(UserError, match="/gone: no such file or folder"):
         resolved(str(tmp_path / "new"), checkpoint="/gone")
 
 

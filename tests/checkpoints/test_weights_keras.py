@@ -39,7 +39,7 @@ def files(original, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ours():
+def own_model():
     """A model of that architecture; whoever needs other weights than some has to set them."""
     model = Model(ModelConfig(encoder="keras_resnet"), image_size=64)
     model.build_weights(64)
@@ -47,13 +47,13 @@ def ours():
 
 
 @pytest.mark.parametrize("layout", ["weights", "whole", "top"])
-def test_features_equal_those_of_keras(layout, original, files, ours):
-    model = ours
+def test_features_equal_those_of_keras(layout, original, files, own_model):
+    model = own_model
     for variable in model.variables:
         variable.assign(tf.zeros_like(variable))
-    said = checkpoints.load(model, files[layout])
+    summary = checkpoints.load(model, files[layout])
     count = len(model.encoder.variables)
-    assert f"encoder {count}/{count}" in said
+    assert f"encoder {count}/{count}" in summary
     pixels = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
     expected = original(keras.applications.resnet.preprocess_input(pixels.copy()), training=False)
     features = model.encoder(tf.constant(pixels / 255), training=False)
@@ -101,16 +101,16 @@ def write(path, layers):
         ([], "among its 0 arrays"),
     ],
 )
-def test_other_h5_files_are_refused(layers, words, ours, tmp_path):
+def test_other_h5_files_are_refused(layers, words, own_model, tmp_path):
     write(tmp_path / "some.h5", layers)
     with pytest.raises(UserError, match=words):
-        checkpoints.load(ours, str(tmp_path / "some.h5"))
+        checkpoints.load(own_model, str(tmp_path / "some.h5"))
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.99])
-def test_a_file_cut_short_is_refused(share, files, ours, tmp_path):
+def test_a_file_cut_short_is_refused(share, files, own_model, tmp_path):
     with open(files["weights"], "rb") as file:
         content = file.read()
     (tmp_path / "cut.h5").write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match="damaged or was cut short"):
-        checkpoints.load(ours, str(tmp_path / "cut.h5"))
+        checkpoints.load(own_model, str(tmp_path / "cut.h5"))

@@ -12,7 +12,7 @@ from helpers.weights_checks import differing, make
 from simclr_med import checkpoints
 from simclr_med.checkpoints.weights import open_weights
 from simclr_med.checkpoints.weights.object_graph import names_of_variables
-from simclr_med.checkpoints.weights.simclr_tf2 import our_names, pools_shortcuts
+from simclr_med.checkpoints.weights.simclr_tf2 import pools_shortcuts, translate_names
 from simclr_med.config import ModelConfig
 from simclr_med.models import Model
 from simclr_med.optim import make_optimizer
@@ -53,16 +53,16 @@ def write(kind, model, tmp_path):
     "kind", ["SimCLR checkpoint", pytest.param("SimCLR SavedModel", marks=pytest.mark.slow)]
 )
 def test_each_variable_of_simclr_finds_its_place(kind, options, tmp_path):
-    theirs = make(1, num_classes=5, **options)
-    path = write(kind, theirs, tmp_path)
-    mine = make(2, num_classes=5, **options)
-    assert differing(theirs, mine) == {"encoder", "projection_head", "supervised_head"}
-    said = checkpoints.load(mine, path)
-    assert differing(theirs, mine) == {"supervised_head"}
-    count = len(theirs.encoder.variables)
-    assert f"encoder {count}/{count}, projection head 9/9" in said and "SimCLR TF2" in said
+    source = make(1, num_classes=5, **options)
+    path = write(kind, source, tmp_path)
+    model = make(2, num_classes=5, **options)
+    assert differing(source, model) == {"encoder", "projection_head", "supervised_head"}
+    summary = checkpoints.load(model, path)
+    assert differing(source, model) == {"supervised_head"}
+    count = len(source.encoder.variables)
+    assert f"encoder {count}/{count}, projection head 9/9" in summary and "SimCLR TF2" in summary
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
-    np.testing.assert_array_equal(theirs(images)["projection"], mine(images)["projection"])
+    np.testing.assert_array_equal(source(images)["projection"], model(images)["projection"])
 
 
 @pytest.mark.parametrize(
@@ -71,32 +71,32 @@ def test_each_variable_of_simclr_finds_its_place(kind, options, tmp_path):
 @pytest.mark.parametrize(
     "options", [dict(resnet_depth=18), dict(encoder="bit"), dict(encoder="keras_resnet")], ids=str
 )
-def test_our_own_come_back(kind, options, tmp_path, capsys):
-    theirs, mine = make(1, **options), make(2, num_classes=3, **options)
-    said = checkpoints.load(mine, write(kind, theirs, tmp_path))
-    assert differing(theirs, mine) == {"supervised_head"} and "of simclr_med" in said
+def test_weights_of_simclr_med_come_back(kind, options, tmp_path, capsys):
+    source, model = make(1, **options), make(2, num_classes=3, **options)
+    summary = checkpoints.load(model, write(kind, source, tmp_path))
+    assert differing(source, model) == {"supervised_head"} and "of simclr_med" in summary
     shown = capsys.readouterr().out
     assert "has seen labels" in shown and "not needed" in shown
 
 
 def test_other_classes_and_no_projection_head_are_no_obstacle(tmp_path):
-    theirs = make(1, num_classes=10, proj_head_mode="none")
-    path = write("SimCLR SavedModel", theirs, tmp_path)
-    mine = make(2, num_classes=2)
-    said = checkpoints.load(mine, path)
-    assert "projection head new" in said
+    source = make(1, num_classes=10, proj_head_mode="none")
+    path = write("SimCLR SavedModel", source, tmp_path)
+    model = make(2, num_classes=2)
+    summary = checkpoints.load(model, path)
+    assert "projection head new" in summary
     np.testing.assert_array_equal(
-        theirs.encoder.stem.body[0].conv2d.kernel, mine.encoder.stem.body[0].conv2d.kernel
+        source.encoder.stem.body[0].conv2d.kernel, model.encoder.stem.body[0].conv2d.kernel
     )
 
 
 def test_fine_tuning_takes_the_lower_layers_of_the_projection_head(tmp_path):
-    theirs = make(1, num_proj_layers=3, ft_proj_selector=1)
-    path = write("SimCLR checkpoint", theirs, tmp_path)
-    mine = make(2, num_proj_layers=3, ft_proj_selector=1, with_projection=False)
-    said = checkpoints.load(mine, path)
-    assert "projection head 5/5" in said
-    block, original = mine.projection_head.blocks[0], theirs.projection_head.blocks[0]
+    source = make(1, num_proj_layers=3, ft_proj_selector=1)
+    path = write("SimCLR checkpoint", source, tmp_path)
+    model = make(2, num_proj_layers=3, ft_proj_selector=1, with_projection=False)
+    summary = checkpoints.load(model, path)
+    assert "projection head 5/5" in summary
+    block, original = model.projection_head.blocks[0], source.projection_head.blocks[0]
     np.testing.assert_array_equal(block.dense.kernel, original.dense.kernel)
     np.testing.assert_array_equal(block.norm.bn.moving_mean, original.norm.bn.moving_mean)
 
@@ -104,12 +104,12 @@ def test_fine_tuning_takes_the_lower_layers_of_the_projection_head(tmp_path):
 def test_a_projection_head_of_other_depth_stays_new(tmp_path, capsys):
     """Two of three layers would fit by shape: as wide as the encoder, but for a beta."""
     options = dict(resnet_depth=18, proj_out_dim=512)
-    theirs, mine = make(1, num_proj_layers=3, **options), make(2, num_proj_layers=2, **options)
-    assert theirs.encoder.num_features == 512
-    before = mine.projection_head.blocks[0].dense.kernel.numpy()
-    said = checkpoints.load(mine, write("SimCLR checkpoint", theirs, tmp_path))
-    assert "projection head new" in said and "new:" in capsys.readouterr().out
-    np.testing.assert_array_equal(before, mine.projection_head.blocks[0].dense.kernel)
+    source, model = make(1, num_proj_layers=3, **options), make(2, num_proj_layers=2, **options)
+    assert source.encoder.num_features == 512
+    before = model.projection_head.blocks[0].dense.kernel.numpy()
+    summary = checkpoints.load(model, write("SimCLR checkpoint", source, tmp_path))
+    assert "projection head new" in summary and "new:" in capsys.readouterr().out
+    np.testing.assert_array_equal(before, model.projection_head.blocks[0].dense.kernel)
 
 
 def test_golden_checkpoint_gives_the_references_outputs(golden, golden_checkpoint, monkeypatch):
@@ -137,7 +137,7 @@ FULL = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 152: (3, 8, 36, 3)}
 @pytest.mark.parametrize(
     "name", ["names_r18_w1", "names_r50_w1", "names_r50_w1_sk", "names_r50_w4", "names_r152_w2"]
 )
-def test_all_names_of_the_reference_are_names_of_ours(golden, name, monkeypatch):
+def test_all_names_of_the_reference_are_names_here(golden, name, monkeypatch):
     """Whatever the width: names do not depend on it."""
     from simclr_med.models import resnet
 
@@ -151,20 +151,22 @@ def test_all_names_of_the_reference_are_names_of_ours(golden, name, monkeypatch)
     )
     model.build_weights(64)
     suffix = simclr_layout.SUFFIX
-    theirs = [
+    reference = [
         key.removesuffix(suffix).removeprefix("model/") for key in document["checkpoint_keys"]
     ]
-    names = our_names(theirs)
-    assert set(names.values()) == set(names_of_variables(model)) and len(theirs) == len(set(theirs))
-    assert len(set(names.values())) == len(theirs)
-    assert pools_shortcuts(theirs) == (document["sk_ratio"] > 0)
+    names = translate_names(reference)
+    assert set(names.values()) == set(names_of_variables(model)) and len(reference) == len(
+        set(reference)
+    )
+    assert len(set(names.values())) == len(reference)
+    assert pools_shortcuts(reference) == (document["sk_ratio"] > 0)
 
 
 def test_a_layer_that_we_have_not_is_no_silent_loss():
     """It keeps a name below the encoder, so the encoder counts as another."""
     path = "resnet_model/block_groups/0/layers/0/novel_layer/kernel"
-    assert our_names([path])[path] == "encoder/groups/0/0/novel_layer/kernel"
-    assert our_names(["resnet_model/novel/kernel"]) == {
+    assert translate_names([path])[path] == "encoder/groups/0/0/novel_layer/kernel"
+    assert translate_names(["resnet_model/novel/kernel"]) == {
         "resnet_model/novel/kernel": "encoder/resnet_model/novel/kernel"
     }
 

@@ -69,8 +69,8 @@ def test_a_flag_of_an_older_version_works_and_warns(tmp_path, words, capsys):
     assert line.given["projection"] == "frontal" and "views" not in line.given
     by_hand = len(words[0].split("=")[0]) < len("--flagfile")
     assert ("projection" in line.by_hand, "projection" in line.in_files) == (by_hand, not by_hand)
-    said = capsys.readouterr().out
-    assert said == "Note: --views is --projection now; the old name will go with version 1.0.\n"
+    out = capsys.readouterr().out
+    assert out == "Note: --views is --projection now; the old name will go with version 1.0.\n"
 
 
 def test_help_of_a_mode_lists_what_has_an_effect_there():

@@ -34,14 +34,14 @@ def of_data(tiny_data):
 
 def trace(*folders):
     """Returns every path below folders, with a hash of each file's content."""
-    found = {}
+    entries = {}
     for folder in folders:
-        for at, names, files in os.walk(folder):
-            found |= {os.path.join(at, name): "folder" for name in names}
+        for root, names, files in os.walk(folder):
+            entries |= {os.path.join(root, name): "folder" for name in names}
             for name in files:
-                with open(os.path.join(at, name), "rb") as file:
-                    found[os.path.join(at, name)] = hashlib.sha256(file.read()).hexdigest()
-    return found
+                with open(os.path.join(root, name), "rb") as file:
+                    entries[os.path.join(root, name)] = hashlib.sha256(file.read()).hexdigest()
+    return entries
 
 
 def squeezed(text):
@@ -119,7 +119,7 @@ def test_model_and_checkpoint_have_the_size_of_a_real_run_s(
     tiny_data, strategy, tiny_pretrained, monkeypatch
 ):
     monkeypatch.setattr(rehearsal, "_steps", lambda *args: ([0.0] * 8, 8.0))
-    found = rehearsal.rehearse(tiny_runs.BASE, tiny_data, None, strategy)
+    rehearsed = rehearsal.rehearse(tiny_runs.BASE, tiny_data, None, strategy)
     (prefix,) = {path.with_suffix("") for path in tiny_pretrained.glob("ckpt-2.index")}
     reader = tf.train.load_checkpoint(str(prefix))
     shapes = reader.get_variable_to_shape_map()
@@ -129,10 +129,10 @@ def test_model_and_checkpoint_have_the_size_of_a_real_run_s(
         if key.startswith("model/") and "optimizer" not in key.lower() and "moving_" not in key
     }
     of_encoder = sum(n for key, n in weights.items() if key.startswith("model/encoder/"))
-    assert found.parameters["encoder"] == of_encoder
-    assert found.parameters["trained"] == sum(weights.values())
+    assert rehearsed.parameters["encoder"] == of_encoder
+    assert rehearsed.parameters["trained"] == sum(weights.values())
     data = sum(path.stat().st_size for path in tiny_pretrained.glob("ckpt-2.data*"))
-    assert found.state_bytes == pytest.approx(data, rel=0.05)
+    assert rehearsed.state_bytes == pytest.approx(data, rel=0.05)
 
 
 @pytest.fixture
@@ -302,9 +302,11 @@ def test_the_source_of_a_flag_is_the_file_that_set_it_last(tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
     inner.write_text("--seed=1\n--train_steps=5\n--micle\n")
     outer.write_text(f"--seed=2\n--flagfile={inner}\n--train_steps=6\n")
-    found = flags.parse(["", "--seed=3", f"--flagfile={outer}", "--nomicle", "--mode", "train"])
-    assert found.given["seed"] == 3 and found.given["train_steps"] == 6
+    command_line = flags.parse(
+        ["", "--seed=3", f"--flagfile={outer}", "--nomicle", "--mode", "train"]
+    )
+    assert command_line.given["seed"] == 3 and command_line.given["train_steps"] == 6
     sources = {"train_steps": str(outer), "micle": "command line"}
-    assert found.sources == {**sources, "seed": "command line", "mode": "command line"}
+    assert command_line.sources == {**sources, "seed": "command line", "mode": "command line"}
     alone = flags.parse(["", f"--flagfile={outer}"])
     assert (alone.given["seed"], alone.sources["seed"]) == (1, str(inner))

@@ -129,10 +129,10 @@ def test_a_recipe_s_dataset_is_kept_but_the_demo_s_is_refused(tmp_path, photos):
 )
 def test_a_dataset_that_is_none(name, words, tmp_path, photos):
     nih(tmp_path / "xrays")
-    places = {"photos": photos, "xrays": tmp_path / "xrays"}
-    code, _, errors = run("--mode=verify", f"--dataset={name.format(**places)}")
+    folders = {"photos": photos, "xrays": tmp_path / "xrays"}
+    code, _, errors = run("--mode=verify", f"--dataset={name.format(**folders)}")
     assert code == 2 and len(errors.splitlines()) == 1
-    assert words.format(**places) in errors
+    assert words.format(**folders) in errors
 
 
 def test_manual_dir_may_be_a_file_by_mistake(photos):

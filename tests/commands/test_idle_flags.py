@@ -21,7 +21,7 @@ MODES = FIELDS["mode"].metadata["choices"]
 RECIPES = sorted((ROOT / "flags").glob("*.flags"))
 
 
-def said(*arguments, of_run=None):
+def check_line(*arguments, of_run=None):
     """Returns (what is refused, notes) of a command line, without running it."""
     line = flags.parse(["run.py", *arguments])
     return checked(line, Config.from_dict({**(of_run or {}), **line.given}), of_run)
@@ -92,7 +92,7 @@ def test_every_flag_in_every_mode_has_an_effect_or_is_named(name, train_mode):
     ],
 )
 def test_what_would_mislead_is_refused(arguments, words):
-    refused, notes = said("--dataset=x", *arguments.split())
+    refused, notes = check_line("--dataset=x", *arguments.split())
     assert words in refused and not notes
 
 
@@ -117,7 +117,7 @@ def test_what_would_mislead_is_refused(arguments, words):
     ],
 )
 def test_what_misleads_nobody_is_noted(arguments, words):
-    refused, notes = said(*arguments.split())
+    refused, notes = check_line(*arguments.split())
     assert not refused and len(notes) == 1
     assert notes[0].startswith("Note: --") and words in notes[0]
 
@@ -126,24 +126,24 @@ def test_what_misleads_nobody_is_noted(arguments, words):
     "arguments", ["--train_mode=finetune --nomicle --temperature=0.1", "--class_weights=none"]
 )
 def test_what_is_so_anyway_is_not_worth_a_word(arguments):
-    assert said("--dataset=x", *arguments.split()) == ("", [])
+    assert check_line("--dataset=x", *arguments.split()) == ("", [])
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("mode", [None, *MODES])
 def test_recipes_are_for_every_mode(recipe, mode):
     arguments = [f"--flagfile={recipe}", *([f"--mode={mode}"] if mode else [])]
-    assert said(*arguments) == ("", [])
+    assert check_line(*arguments) == ("", [])
 
 
 def test_a_file_of_the_users_own_may_serve_several_commands(tmp_path):
     """What stands in it is noted, and what stands in the recipe below it is not."""
     path = tmp_path / "mine.flags"
     path.write_text("--flagfile=derm_finetune.flags\n# mine\n--temperature=0.5\n--nohidden_norm\n")
-    refused, notes = said(f"--flagfile={path}", "--noglobal_bn", "--mode=sweep")
+    refused, notes = check_line(f"--flagfile={path}", "--noglobal_bn", "--mode=sweep")
     assert not refused
     assert [note.split()[1] for note in notes] == ["--hidden_norm=false", "--temperature=0.5"]
-    refused, _ = said(f"--flagfile={path}", "--temperature=0.5")  # by hand too
+    refused, _ = check_line(f"--flagfile={path}", "--temperature=0.5")  # by hand too
     assert "--temperature=0.5" in refused and "hidden_norm" not in refused
 
 
@@ -155,17 +155,17 @@ def test_the_flags_of_a_trained_run_may_be_given_again_as_they_were(mode):
     """As SimCLR's own --mode=eval needs them; with other values they would be a false record."""
     command = (f"--mode={mode}", "--model_dir=run")
     again = ("--learning_rate=0.25", "--train_mode=finetune", "--weight_decay=0.001")
-    assert said(*command, *again, of_run=OF_RUN) == ("", [])
-    refused, _ = said(*command, "--learning_rate=0.5", of_run=OF_RUN)
+    assert check_line(*command, *again, of_run=OF_RUN) == ("", [])
+    refused, _ = check_line(*command, "--learning_rate=0.5", of_run=OF_RUN)
     assert "the run in --model_dir was trained with 0.25. Leave it out." in refused
-    refused, _ = said(*command, "--train_mode=pretrain", of_run=OF_RUN)
+    refused, _ = check_line(*command, "--train_mode=pretrain", of_run=OF_RUN)
     assert "--train_mode=pretrain has no effect" in refused and "with finetune" in refused
     older = {k: v for k, v in OF_RUN.items() if k != "class_weights"}  # than that flag
-    assert said(*command, "--class_weights=none", of_run=older) == ("", [])
+    assert check_line(*command, "--class_weights=none", of_run=older) == ("", [])
 
 
 def test_a_selection_for_a_pretrained_run_is_refused():
-    refused, _ = said(
+    refused, _ = check_line(
         "--mode=eval", "--model_dir=run", "--selection_split=test", of_run=BASE.to_dict()
     )
     assert "has no effect on a run of --train_mode=pretrain" in refused
@@ -183,8 +183,8 @@ def test_the_command_refuses_and_notes(tiny_tuned, tmp_path):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         build = ["--mode=build", "--dataset=derm_bags", "--micle"]
-        places = [f"--{name}={data[name]}" for name in ("manual_dir", "data_dir")]
-        assert main(["run.py", *build, *places]) == 0
+        folders = [f"--{name}={data[name]}" for name in ("manual_dir", "data_dir")]
+        assert main(["run.py", *build, *folders]) == 0
     assert out.getvalue().startswith(
         "Note: --micle=true has no effect with --mode=build: it is for p"
     )

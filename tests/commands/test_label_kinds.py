@@ -69,23 +69,23 @@ def evaluated(run_dir):
 
 
 def test_build_and_verify_name_the_labels(photos, tmp_path):
-    given = of_columns(photos, tmp_path)
-    code, out, errors = command_line.run("--mode=build", *given)
+    arguments = of_columns(photos, tmp_path)
+    code, out, errors = command_line.run("--mode=build", *arguments)
     assert code == 0, errors
     assert "Note: Several labels a case, from the columns edema, effusion of 40 rows; " in out
     assert "Next: " in out and "--label_columns=edema,effusion" in out.split("Next: ")[1]
-    _, out, _ = command_line.run("--mode=verify", *given)
+    _, out, _ = command_line.run("--mode=verify", *arguments)
     assert "Labels of train, by image" in out and "uncertain" in out
 
 
 def test_build_and_verify_name_the_order_of_grades(photos, tmp_path):
-    given = of_grades(photos, tmp_path)
+    arguments = of_grades(photos, tmp_path)
     for mode in ("build", "verify"):
-        _, out, _ = command_line.run(f"--mode={mode}", *given)
+        _, out, _ = command_line.run(f"--mode={mode}", *arguments)
         assert (
             "Grades, lowest first: 0 < 2 < 10. Without a class between them 0 and 2, 2 and " in out
         )
-    _, out, _ = command_line.run("--mode=build", *given, "--class_order=10,2,0")
+    _, out, _ = command_line.run("--mode=build", *arguments, "--class_order=10,2,0")
     assert "Grades, lowest first: 10 < 2 < 0." in out
 
 
@@ -103,8 +103,8 @@ def test_build_and_verify_name_the_order_of_grades(photos, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_message_and_exit_code_2(photos, tmp_path, arguments, words):
-    given = [*of_columns(photos, tmp_path), f"--model_dir={tmp_path / 'run'}", *arguments]
-    code, _, errors = command_line.run(*given)
+    command = [*of_columns(photos, tmp_path), f"--model_dir={tmp_path / 'run'}", *arguments]
+    code, _, errors = command_line.run(*command)
     assert code == 2 and words in errors and "Traceback" not in errors
     assert not (tmp_path / "run").exists()
 
@@ -113,37 +113,37 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(photos, tmp_path, argumen
 @pytest.mark.one_stack
 def test_fine_tuning_on_label_columns(photos, tmp_path):
     run_dir = tmp_path / "run"
-    given = [*of_columns(photos, tmp_path), *SHORT, f"--model_dir={run_dir}"]
-    code, _, errors = command_line.run("--mode=train_then_eval", *given)
+    arguments = [*of_columns(photos, tmp_path), *SHORT, f"--model_dir={run_dir}"]
+    code, _, errors = command_line.run("--mode=train_then_eval", *arguments)
     assert code == 0, errors
     code, out, _ = command_line.run("--mode=eval", f"--model_dir={run_dir}")  # reads its flags
     assert code == 0 and "Labels: label_set all, uncertain_policy ignore, blank_policy neg" in out
     result, rows = evaluated(run_dir)
     of_case = {row["case_id"]: row for row in photos[2] if row["split"] == "validation"}
     assert {row["case_id"] for row in rows} == set(of_case)
-    found = result["classification"]["supervised head"]["trained"]["per_class"]
+    per_class = result["classification"]["supervised head"]["trained"]["per_class"]
     for name in ("edema", "effusion"):
         for row in rows:
             assert row[f"truth: {name}"] == LABELS[of_case[row["case_id"]][name]]
         known = [row for row in rows if row[f"truth: {name}"]]
         truth = [int(row[f"truth: {name}"]) for row in known]
         want = roc_auc_score(truth, [float(row[name]) for row in known])
-        assert found[name]["auc"] == pytest.approx(want, abs=1e-6)
+        assert per_class[name]["auc"] == pytest.approx(want, abs=1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.one_stack
 def test_fine_tuning_on_grades(photos, tmp_path):
     run_dir = tmp_path / "run"
-    given = [*of_grades(photos, tmp_path), *SHORT, f"--model_dir={run_dir}"]
-    code, out, errors = command_line.run("--mode=train_then_eval", *given)
+    arguments = [*of_grades(photos, tmp_path), *SHORT, f"--model_dir={run_dir}"]
+    code, out, errors = command_line.run("--mode=train_then_eval", *arguments)
     assert code == 0, errors
     assert "Grades, lowest first: 0 < 2 < 10." in out and "quadratic kappa" in out
     result, rows = evaluated(run_dir)
     assert result["grades"] == ["0", "2", "10"]
     columns = ([row[name] for row in rows] for name in ("truth", "prediction"))
     want = cohen_kappa_score(*columns, labels=["0", "2", "10"], weights="quadratic")
-    found = result["classification"]["supervised head"]["trained"]["quadratic_kappa"]
-    assert found == pytest.approx(want)
+    kappa = result["classification"]["supervised head"]["trained"]["quadratic_kappa"]
+    assert kappa == pytest.approx(want)
     page = (run_dir / "report.html").read_text()
     assert "quadratic kappa" in page and "Grades, lowest first: 0 &lt; 2 &lt; 10." in page

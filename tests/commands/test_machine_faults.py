@@ -67,8 +67,8 @@ def command(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error, words", FAULTS, ids=lambda value: str(value)[:50])
 def test_one_line(command, error, words):
-    code, _, said = command(error)
-    assert code == 2 and len(said.splitlines()) == 1 and re.search(words, said), said
+    code, _, errors = command(error)
+    assert code == 2 and len(errors.splitlines()) == 1 and re.search(words, errors), errors
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from simclr_med.config import Config
 FOLDER = {"manual_dir": "my photos", "dataset": "derm_bags"}
 
 
-def said(capsys, monkeypatch, given, sources=None, program="run.py", has_labels=True):
+def shown(capsys, monkeypatch, given, sources=None, program="run.py", has_labels=True):
     monkeypatch.setattr(next_step.sys, "argv", [f"/opt/bin/{program}"])
     sources = {"dataset": "found in --manual_dir", **(sources or {})}
     config = Config.from_dict(given)
@@ -37,23 +37,23 @@ def said(capsys, monkeypatch, given, sources=None, program="run.py", has_labels=
 )
 def test_what_comes_next(capsys, monkeypatch, given, line):
     given = {**FOLDER, **given}
-    assert said(capsys, monkeypatch, given) == f"Next: python run.py {line}\n"
-    assert said(capsys, monkeypatch, given, program="simclr-med") == f"Next: simclr-med {line}\n"
+    assert shown(capsys, monkeypatch, given) == f"Next: python run.py {line}\n"
+    assert shown(capsys, monkeypatch, given, program="simclr-med") == f"Next: simclr-med {line}\n"
 
 
 def test_nothing_is_said_where_no_one_step_follows(capsys, monkeypatch):
     pretrained = {**FOLDER, "mode": "eval"}
-    assert said(capsys, monkeypatch, pretrained, has_labels=False) == ""
+    assert shown(capsys, monkeypatch, pretrained, has_labels=False) == ""
     for mode in ("compare", "embed", "predict", "study"):
-        assert said(capsys, monkeypatch, {**FOLDER, "mode": mode}) == ""
+        assert shown(capsys, monkeypatch, {**FOLDER, "mode": mode}) == ""
 
 
 def test_the_demo_is_named_and_the_paper_s_recipes_stay_together(capsys, monkeypatch):
     demo = {"mode": "train_then_eval", "dataset": "derm_bags/demo"}
-    line = said(capsys, monkeypatch, demo, {"dataset": "flags/demo.flags"})
+    line = shown(capsys, monkeypatch, demo, {"dataset": "flags/demo.flags"})
     assert "--flagfile=laptop_finetune.flags" in line and "--dataset=derm_bags/demo" in line
     for used, recipe in (("derm_micle", "derm_finetune"), ("cxr_simclr", "cxr_finetune")):
         sources = {"learning_rate": f"flags/{used}.flags"}
-        line = said(capsys, monkeypatch, {**FOLDER, "mode": "train_then_eval"}, sources)
+        line = shown(capsys, monkeypatch, {**FOLDER, "mode": "train_then_eval"}, sources)
         assert f"--flagfile={recipe}.flags" in line
         assert find_recipe(f"{recipe}.flags").startswith(RECIPES)

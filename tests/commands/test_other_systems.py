@@ -62,11 +62,11 @@ def test_build_train_stop_resume_and_evaluate_without_fcntl_and_sched_getaffinit
         text=True,
         check=False,
     )
-    said = done.stdout
-    assert done.returncode == 0 and "Traceback" not in said, said
-    codes = re.findall(r"^EXIT (\w+) (\d+)$", said, re.MULTILINE)
-    assert codes == [("build", "0"), ("train", "143"), ("train", "0"), ("eval", "0")], said
-    assert "STEPS [1, 2] None False" in said, said  # nothing was trained twice, nothing was back
-    assert "Resuming at step 1 of 2" in said
-    assert said.count("has no locks, so a second run") == 2, said
+    log = done.stdout
+    assert done.returncode == 0 and "Traceback" not in log, log
+    codes = re.findall(r"^EXIT (\w+) (\d+)$", log, re.MULTILINE)
+    assert codes == [("build", "0"), ("train", "143"), ("train", "0"), ("eval", "0")], log
+    assert "STEPS [1, 2] None False" in log, log  # nothing was trained twice, nothing was back
+    assert "Resuming at step 1 of 2" in log
+    assert log.count("has no locks, so a second run") == 2, log
     assert (tmp_path / "run" / "result.json").exists()

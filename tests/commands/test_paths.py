@@ -79,8 +79,8 @@ def test_train_resume_eval_fine_tune_export_embed_and_compare_below_a_hard_name(
 
 def test_each_flag_of_a_folder_or_file_is_one_of_the_paths():
     """A new flag whose value is private is a path, or is named here."""
-    others = {"bag_regex", "beam_runner", "beam_options", "tpu_name", "tpu_zone", "gcp_project"}
-    assert set(PATHS) == PRIVATE - others - {"master"}
+    no_paths = {"bag_regex", "beam_runner", "beam_options", "tpu_name", "tpu_zone", "gcp_project"}
+    assert set(PATHS) == PRIVATE - no_paths - {"master"}
     assert set(PATHS) <= set(FIELDS)
 
 
@@ -97,8 +97,8 @@ def test_a_tilde_is_the_home_folder_in_every_flag_of_a_path(tmp_path, monkeypatc
     assert given["manual_dir"] == f"{home}/in_a_file" and given["data_dir"] == f"{home}/nested"
     runs = flags.parse(["run.py", "--mode=compare", "--runs=~/a+~/b:~c, ~/c~,d~/e"]).given["runs"]
     assert runs == f"{home}/a+{home}/b:~c, {home}/c~,d~/e"
-    for kept in ("gs://b/~/x", "/a/~/x", "~nobody_of_this_name/x", "./~/x"):
-        assert flags.parse(["run.py", f"--model_dir={kept}"]).given["model_dir"] == kept
+    for unchanged in ("gs://b/~/x", "/a/~/x", "~nobody_of_this_name/x", "./~/x"):
+        assert flags.parse(["run.py", f"--model_dir={unchanged}"]).given["model_dir"] == unchanged
 
 
 def test_a_folder_called_tilde_is_pointed_at(tmp_path, monkeypatch, capsys, empty):

@@ -103,10 +103,10 @@ def no_pictures(monkeypatch):
 def test_eval_reads_its_configuration_from_the_run(finished, tmp_path, no_pictures):
     again = tmp_path / "again"
     shutil.copytree(finished[0], again)
-    asked = ["--mode=eval", f"--model_dir={again}", "--eval_split=train", "--eval_name=again"]
-    code, _, errors = run(*asked)
+    command = ["--mode=eval", f"--model_dir={again}", "--eval_split=train", "--eval_name=again"]
+    code, _, errors = run(*command)
     assert code == 2 and "whose labels the probes are fitted on" in errors
-    code, _, errors = run(*asked, "--allow_patient_overlap")
+    code, _, errors = run(*command, "--allow_patient_overlap")
     assert code == 0, errors
     assert len((again / "predictions_again.csv").read_text().splitlines()) == 1 + 8
 

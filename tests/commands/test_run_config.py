@@ -17,11 +17,11 @@ from simclr_med.run_folder import check_same_run
 SAVED = {**Config().to_dict(), "resnet_depth": 18, "image_size": 64, "proj_out_dim": 32}
 
 
-@pytest.mark.parametrize("place", ["run", "run/ckpt-7", "run/"])
-def test_fine_tuning_has_the_encoder_of_its_checkpoint(tmp_path, place):
+@pytest.mark.parametrize("subpath", ["run", "run/ckpt-7", "run/"])
+def test_fine_tuning_has_the_encoder_of_its_checkpoint(tmp_path, subpath):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps(SAVED))
-    given = {"checkpoint": f"{tmp_path}/{place}", "image_size": 96}
+    given = {"checkpoint": f"{tmp_path}/{subpath}", "image_size": 96}
     values, (note,) = with_encoder_of_checkpoint(given)
     assert (values["resnet_depth"], values["proj_out_dim"]) == (18, 32)
     assert values["image_size"] == 96  # told

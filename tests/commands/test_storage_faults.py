@@ -50,10 +50,10 @@ def undisturbed_run(tiny_data, strategy, tmp_path_factory):
 
 
 def check_equal(folder, other):
-    ours, theirs = weights_of(folder), weights_of(other)
-    for name, value in theirs.items():
+    actual, expected = weights_of(folder), weights_of(other)
+    for name, value in expected.items():
         if name != "_CHECKPOINTABLE_OBJECT_GRAPH":
-            np.testing.assert_array_equal(ours[name], value, name)
+            np.testing.assert_array_equal(actual[name], value, name)
     assert (folder / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
@@ -93,10 +93,10 @@ def test_images_that_cannot_be_read_for_a_while_change_nothing(
     undisturbed_run, tiny_data, strategy, tmp_path, monkeypatch, one_block, faults
 ):
     """A batch that was lost on the way is read again."""
-    left, made = dict(faults), loop.make_run_steps
+    left, make_run_steps = dict(faults), loop.make_run_steps
 
     def make(config, method, strategy, trained, ops):
-        run_steps = made(config, method, strategy, trained, ops)
+        run_steps = make_run_steps(config, method, strategy, trained, ops)
 
         def failing(iterator, n):
             step = int(trained.optimizer.iterations)

@@ -38,7 +38,7 @@ def datasets(tmp_path_factory):
         weights = {label: rng.choice([0.5, 1.0, 0.2]) for label in rng.sample("abcd", i % 4)}
         cases.append((str(2**60 + i), [f"{i}_{k}" for k in range(1 + i % 2)], weights))
     scin_folder(root / "scin", cases)
-    found = {}
+    builders = {}
     for package in (chexpert_studies, nih_cxr14, derm_bags):
         name = {"chexpert_studies": "chexpert", "nih_cxr14": "nih", "derm_bags": "scin"}[
             package.__name__.split(".")[-1]
@@ -50,17 +50,17 @@ def datasets(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(case_index, "_AT_ONCE", 50)
             case_index.write(builder)
-        found[name] = builder
-    return found
+        builders[name] = builder
+    return builders
 
 
 def from_records(bags):
     return read_cases(dataclasses.replace(bags, known=None), 0)
 
 
-def check_equal(found, expected):
+def check_equal(actual, expected):
     for field in dataclasses.fields(expected):
-        one, other = getattr(found, field.name), getattr(expected, field.name)
+        one, other = getattr(actual, field.name), getattr(expected, field.name)
         if isinstance(one, dict):
             assert list(one) == list(other)
             for key in one:

@@ -65,13 +65,16 @@ def test_each_case_is_in_one_fold_and_no_patient_on_both_sides(builders, which, 
     builder, seen = builders[which], []
     projection = LabelReading(projection=reading.get("projection", "all"))
     for fold in (1, 2, 3):
-        held, rest = Part(split, fold, 3), Part(split, fold, 3, without=True)
-        its, others = ids(builder, held.name, **reading), ids(builder, rest.name, **reading)
-        assert not set(its.patients) & set(others.patients)
-        assert patients_of(builder, held.name, projection) == set(its.patients)
-        assert patients_of(builder, rest.name, projection) == set(others.patients)
-        seen += its.ids.tolist()
-        assert set(its.ids) | set(others.ids) == set(ids(builder, split, **reading).ids)
+        held_out, rest = Part(split, fold, 3), Part(split, fold, 3, without=True)
+        in_fold, outside = (
+            ids(builder, held_out.name, **reading),
+            ids(builder, rest.name, **reading),
+        )
+        assert not set(in_fold.patients) & set(outside.patients)
+        assert patients_of(builder, held_out.name, projection) == set(in_fold.patients)
+        assert patients_of(builder, rest.name, projection) == set(outside.patients)
+        seen += in_fold.ids.tolist()
+        assert set(in_fold.ids) | set(outside.ids) == set(ids(builder, split, **reading).ids)
     assert sorted(seen) == sorted(ids(builder, split, **reading).ids)
 
 

@@ -96,8 +96,8 @@ def test_balanced_weights_equal_scikit_learn():
     labels = np.array([0] * 7 + [1] * 2 + [2] + [-1] * 5)
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels[labels >= 0])
     np.testing.assert_allclose(balanced_weights(labels, 4), [*expected * 3 / 4, 0], rtol=1e-6)
-    several = np.array([[1, 0], [0, 0], [0, np.nan], [np.nan, np.nan]], np.float32)
-    weights = balanced_weights(several, 2)
+    multilabel = np.array([[1, 0], [0, 0], [0, np.nan], [np.nan, np.nan]], np.float32)
+    weights = balanced_weights(multilabel, 2)
     expected = compute_class_weight("balanced", classes=np.arange(2), y=[1, 0, 0])
     np.testing.assert_allclose(weights[0], expected, rtol=1e-6)
     np.testing.assert_allclose(weights[1], [0.5, 0.0])  # nobody has it: its presence weighs nothing

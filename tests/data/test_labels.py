@@ -26,10 +26,10 @@ def read(policy, **values):
 @pytest.mark.parametrize("uncertain, value", [("zeros", 0.0), ("ones", 1.0), ("ignore", NAN)])
 @pytest.mark.parametrize("blank, blank_value", [("negative", 0.0), ("ignore", NAN)])
 def test_each_policy_says_what_uncertain_and_blank_become(uncertain, value, blank, blank_value):
-    found = read(
+    labels = read(
         policy(uncertain=uncertain, blank=blank), Atelectasis=1, Cardiomegaly=0, Consolidation=-1
     )
-    np.testing.assert_array_equal(found, [1, 0, value, blank_value, blank_value])
+    np.testing.assert_array_equal(labels, [1, 0, value, blank_value, blank_value])
 
 
 def test_a_label_may_have_a_policy_of_its_own():

@@ -42,7 +42,7 @@ def stored(builder, split):
 FIVE = LabelReading(label_set="chexpert5")
 
 
-def found(bags):
+def list_bags(bags):
     return list(bags.dataset.as_numpy_iterator())
 
 
@@ -59,7 +59,7 @@ def test_projections_keep_their_images_and_no_empty_bag(chexpert, split, project
         ]
         if images:
             expected[study["bag_id"]] = images
-    seen = {bag["bag_id"]: bag["images"].tolist() for bag in found(bags)}
+    seen = {bag["bag_id"]: bag["images"].tolist() for bag in list_bags(bags)}
     assert seen == expected
     assert bags.num_bags == len(expected)
     assert bags.num_images == sum(map(len, expected.values()))
@@ -75,7 +75,7 @@ def test_bags_by_patient_hold_all_images_of_each_patient(request, which, project
         for image, view in zip(study["images"], study["views"]):
             if projection in ("all", view.decode()):
                 expected.setdefault(study["patient_id"], []).append(image)
-    seen = found(bags)
+    seen = list_bags(bags)
     assert len(seen) == len(expected) == bags.num_bags
     assert {bag["patient_id"]: bag["images"].tolist() for bag in seen} == expected
     assert bags.num_images == sum(map(len, expected.values()))
@@ -84,9 +84,9 @@ def test_bags_by_patient_hold_all_images_of_each_patient(request, which, project
 
 def test_labels_in_which_the_studies_of_a_patient_differ_are_unknown(chexpert):
     by_study, by_patient = {}, {}
-    for bag in found(open_split(chexpert, "train")):
+    for bag in list_bags(open_split(chexpert, "train")):
         by_study.setdefault(bag["patient_id"], []).append(bag["label"])
-    for bag in found(open_split(chexpert, "train", LabelReading(bag_by="patient"))):
+    for bag in list_bags(open_split(chexpert, "train", LabelReading(bag_by="patient"))):
         by_patient[bag["patient_id"]] = bag["label"]
     some_differ = False
     for patient, labels in by_study.items():
@@ -114,8 +114,8 @@ def test_single_labels_that_differ_become_none():
 
 
 def test_the_papers_training_split_is_a_named_part_of_train(chexpert):
-    part = [bag["bag_id"] for bag in found(open_split(chexpert, "paper_train"))]
-    whole = [bag["bag_id"] for bag in found(open_split(chexpert, "train"))]
+    part = [bag["bag_id"] for bag in list_bags(open_split(chexpert, "paper_train"))]
+    whole = [bag["bag_id"] for bag in list_bags(open_split(chexpert, "train"))]
     assert part == whole[: len(part)] and 0 < len(part) < len(whole)
 
 
@@ -123,7 +123,7 @@ def test_label_sets_have_the_names_of_chexpert_on_both_datasets(chexpert, nih):
     names = [open_split(b, "train", FIVE).class_names for b in (chexpert, nih)]
     assert names[0] == names[1] and "Pleural Effusion" in names[1]
     assert "Effusion" in open_split(nih, "train").class_names
-    bag = found(open_split(nih, "train", FIVE))[0]
+    bag = list_bags(open_split(nih, "train", FIVE))[0]
     stored_labels = stored(nih, "train")[0]["labels"]
     assert bag["label"][4] == stored_labels["Effusion"]
 
@@ -187,7 +187,7 @@ def test_any_image_dataset_of_tfds_is_bags_of_one(kind, names, label, tmp_path):
     builder.download_and_prepare()
     bags = open_split(builder, "train")
     assert (bags.num_bags, bags.num_images, bags.class_names) == (3, 3, names)
-    rows = found(bags)
+    rows = list_bags(bags)
     assert [len(bag["images"]) for bag in rows] == [1, 1, 1]
     assert [int(bag["label"]) for bag in rows] == [label] * 3
     assert len({bag["patient_id"] for bag in rows}) == 3

@@ -91,13 +91,13 @@ def test_copies_are_known_by_their_pictures_not_by_their_ids(builders, tmp_path)
     with (moved / "manifest.csv").open("a") as table:  # so its fingerprint is another
         table.write("\n")
     copy = built(derm_bags, moved, tmp_path / "tfds")
-    others = draw_cases(
+    other_folder = draw_cases(
         tmp_path / "others",
         {"train": 12, "test": 4},
         seed=9,
         columns={"patient_id": lambda case: f"p{case // 2}"},
     )
-    other = built(derm_bags, others, tmp_path / "tfds")
+    other = built(derm_bags, other_folder, tmp_path / "tfds")
     assert copy.info.full_name != builders["derm"].info.full_name
     assert same_pictures(copy, builders["derm"])
     assert patients_of(other, "all") & patients_of(copy, "all")  # ids alone would have said so too

@@ -227,13 +227,13 @@ def test_max_bags_limits_evaluation(bags):
 
 def test_no_pipeline_has_the_thread_of_autotuning_that_delays_the_end_of_a_run(bags):
     options = dict(batch_size=3, image_size=8, seed=0)
-    found = [
+    pipelines = [
         evaluation_batches(bags, max_bag_size=2, max_bags=0, **options),
         training_batches(
             bags, sample_images=METHODS["micle"].sample_images, keep_bags=True, **options
         ),
     ]
-    assert [dataset.options().autotune.enabled for dataset in found] == [False, False]
+    assert [dataset.options().autotune.enabled for dataset in pipelines] == [False, False]
 
 
 def test_every_image_of_a_bag_is_drawn_equally_often_whatever_its_size():
@@ -255,11 +255,11 @@ def test_a_cache_keeps_the_batches_resumable(bags):
 
 def test_the_uses_of_a_seed_have_keys_of_their_own():
     """No two of the keys of 300 seeds are equal, and the draws of one tell nothing of another's."""
-    found = np.array(
+    all_keys = np.array(
         [[key.numpy() for key in pipeline._keys(seed)] for seed in range(300)]
     )  # [seeds, uses]
-    assert found.dtype == np.int64 and len(np.unique(found)) == found.size
-    assert (np.abs(found) > 2**40).mean() > 0.99  # of 64 bits, all used
+    assert all_keys.dtype == np.int64 and len(np.unique(all_keys)) == all_keys.size
+    assert (np.abs(all_keys) > 2**40).mean() > 0.99  # of 64 bits, all used
 
     @tf.function
     def draws(keys, epoch):  # as a pair, or a crop, is drawn: [seeds]
@@ -268,8 +268,8 @@ def test_the_uses_of_a_seed_have_keys_of_their_own():
         return tf.map_fn(lambda s: uniform([], s), seeds, fn_output_signature=tf.float32)
 
     columns = np.stack(
-        [draws(found[:, use], epoch) for use in range(3) for epoch in (0, 1, 2**40)]
-        + [draws(np.roll(found[:, 0], 1), 0)]
+        [draws(all_keys[:, use], epoch) for use in range(3) for epoch in (0, 1, 2**40)]
+        + [draws(np.roll(all_keys[:, 0], 1), 0)]
     )
     correlation = np.corrcoef(columns) - np.eye(len(columns))
     assert np.abs(correlation).max() < 4 / np.sqrt(300)
@@ -277,20 +277,20 @@ def test_the_uses_of_a_seed_have_keys_of_their_own():
 
 def test_another_seed_changes_order_pairs_and_crops_each(bags, monkeypatch):
     """A use whose key depends on nothing, or on another use, would not notice."""
-    real = pipeline._keys
+    make_keys = pipeline._keys
     base = [batch for batch, _ in zip(batches(bags, "micle", shuffle_buffer=7), range(20))]
     order = [b["label"].numpy().tolist() for b in base]
 
     def with_key(use):
         def keys(seed, data_order):
-            own = real(seed, data_order)
-            return [real(seed + 1)[i] if i == use else key for i, key in enumerate(own)]
+            own = make_keys(seed, data_order)
+            return [make_keys(seed + 1)[i] if i == use else key for i, key in enumerate(own)]
 
         monkeypatch.setattr(pipeline, "_keys", keys)
         return [b for b, _ in zip(batches(bags, "micle", shuffle_buffer=7), range(20))]
 
-    def greys(found):  # which image of which bag, whatever the crop
-        return [b["images"].numpy()[..., 0, 0, 0].tolist() for b in found]
+    def greys(some_batches):  # which image of which bag, whatever the crop
+        return [b["images"].numpy()[..., 0, 0, 0].tolist() for b in some_batches]
 
     by_order, by_pair, by_pixels = map(with_key, range(3))
     assert [b["label"].numpy().tolist() for b in by_order] != order
@@ -312,8 +312,8 @@ OF_BEFORE = {
 def test_a_run_of_before_goes_on_with_its_batches(bags, method):
     old = batches(bags, method, seed=7, shuffle_buffer=4, data_order=1)
     new = batches(bags, method, seed=7, shuffle_buffer=4)
-    found, others = (
+    actual, now = (
         [next(which)["images"].numpy()[..., 0, 0, 0].tolist() for _ in range(3)]
         for which in (old, new)
     )
-    assert found == OF_BEFORE[method] != others
+    assert actual == OF_BEFORE[method] != now

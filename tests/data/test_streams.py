@@ -56,8 +56,8 @@ def streams_of(bags, method, repeats=1):
     return streams.streams_of(bags, num_examples, SIZE, keep_bags, repeats)
 
 
-def assert_equal(found, expected):
-    for one, other in zip(found, expected, strict=True):
+def assert_equal(actual, expected):
+    for one, other in zip(actual, expected, strict=True):
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
@@ -101,9 +101,9 @@ def test_parts_of_workers_and_resumed_runs_are_the_global_batches(builder, case)
     options = {}
     if repeats > 1:
         bags, options = dataclasses.replace(bags, num_multi=count_multi(bags)), {"repeats": repeats}
-    found = streams_of(bags, method, repeats)
-    assert found.count in counts
-    steps = found.lengths.max() * found.count // SIZE + 3  # an epoch, and more
+    streams = streams_of(bags, method, repeats)
+    assert streams.count in counts
+    steps = streams.lengths.max() * streams.count // SIZE + 3  # an epoch, and more
     whole = batches(bags, method, steps, **options)
     for count in workers:
         chosen = range(count) if count < 10 else (0, 7, 47)
@@ -122,23 +122,23 @@ def test_parts_of_workers_and_resumed_runs_are_the_global_batches(builder, case)
 
 def test_every_bag_is_once_in_an_epoch_of_its_stream_whose_orders_all_differ(builder):
     bags = open_split(builder, "train")
-    found = streams_of(bags, "micle")
-    assert found.count == 16 and found.lengths.sum() == bags.num_bags == many_files.NUM_TRAIN
-    assert set(found.lengths) == {31, 32}
+    streams = streams_of(bags, "micle")
+    assert streams.count == 16 and streams.lengths.sum() == bags.num_bags == many_files.NUM_TRAIN
+    assert set(streams.lengths) == {31, 32}
     of_each = SIZE // 16
     labels = np.array([batch["label"] for batch in batches(bags, "micle", 22)])
     orders = []
-    for s, length in enumerate(found.lengths):
+    for s, length in enumerate(streams.lengths):
         of_stream = labels[:, s * of_each : (s + 1) * of_each].reshape(-1)
         for epoch in (of_stream[:length], of_stream[length : 2 * length]):
-            assert sorted(epoch) == list(range(found.cuts[s], found.cuts[s + 1]))
-            orders.append(tuple(epoch[:31] - found.cuts[s]))
+            assert sorted(epoch) == list(range(streams.cuts[s], streams.cuts[s + 1]))
+            orders.append(tuple(epoch[:31] - streams.cuts[s]))
     assert len(set(orders)) == 32
 
 
-def digest(found):
+def digest(batches):
     total = hashlib.sha256()
-    for batch in found:
+    for batch in batches:
         for name in sorted(batch):
             total.update(batch[name].tobytes())
     return total.hexdigest()[:16]
@@ -218,11 +218,11 @@ def test_a_cache_holds_the_streams(tmp_path, method):
     cached = iter(
         training_batches(bags, sample_images=m.sample_images, keep_bags=m.keeps_bags, **options)
     )
-    found = [next(cached) for _ in range(steps)]
+    read = [next(cached) for _ in range(steps)]
     for file in pathlib.Path(builder.data_path).glob("*.tfrecord*"):
         file.unlink()
-    found += [next(cached) for _ in range(steps)]
-    assert_equal([{name: v.numpy() for name, v in batch.items()} for batch in found], whole)
+    read += [next(cached) for _ in range(steps)]
+    assert_equal([{name: v.numpy() for name, v in batch.items()} for batch in read], whole)
 
 
 @pytest.mark.parametrize(
@@ -251,32 +251,32 @@ def test_how_many_streams_there_are(monkeypatch, in_one_file, changed, count):
         starts[1:-1] += 100
     pieces = dataclasses.replace(bags.pieces, files=starts)
     bags = dataclasses.replace(bags, num_bags=num_bags, pieces=pieces)
-    found = streams.streams_of(bags, num_bags, options["batch_size"], True, 1)
-    assert found.count == count
-    assert found.lengths.sum() == num_bags and np.ptp(found.lengths) <= 1
-    assert found.cuts[0] == 0 and found.cuts[-1] == num_bags
+    result = streams.streams_of(bags, num_bags, options["batch_size"], True, 1)
+    assert result.count == count
+    assert result.lengths.sum() == num_bags and np.ptp(result.lengths) <= 1
+    assert result.cuts[0] == 0 and result.cuts[-1] == num_bags
     without = dataclasses.replace(bags, pieces=None)
     assert streams.streams_of(without, num_bags, options["batch_size"], True, 1).count == 1
 
 
 def test_streams_of_images_are_equal_up_to_those_of_a_bag(builder):
     bags = open_split(builder, "train")
-    found = streams_of(bags, "simclr")
-    assert found.count > 1 and found.lengths.sum() == bags.num_images > bags.num_bags
-    assert np.ptp(found.lengths) <= 2 * 3
+    streams = streams_of(bags, "simclr")
+    assert streams.count > 1 and streams.lengths.sum() == bags.num_images > bags.num_bags
+    assert np.ptp(streams.lengths) <= 2 * 3
     sizes = [many_files.size(bag) for bag in range(bags.num_bags)]
-    for s, length in enumerate(found.lengths):
-        assert sum(sizes[found.cuts[s] : found.cuts[s + 1]]) == length
+    for s, length in enumerate(streams.lengths):
+        assert sum(sizes[streams.cuts[s] : streams.cuts[s + 1]]) == length
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 8, 48])
 def test_a_part_of_the_batch_needs_the_streams_of_its_rows(builder, count):
-    found = streams_of(open_split(builder, "train"), "micle")
-    rows = np.arange(SIZE).reshape(found.count, -1)  # of each stream
+    streams = streams_of(open_split(builder, "train"), "micle")
+    rows = np.arange(SIZE).reshape(streams.count, -1)  # of each stream
     for i in range(count):
-        mine = np.arange(SIZE).reshape(count, -1)[i]
-        needed = [s for s in range(found.count) if set(rows[s]) & set(mine)]
-        assert list(found.of_part((i, count))) == needed
+        own = np.arange(SIZE).reshape(count, -1)[i]
+        needed = [s for s in range(streams.count) if set(rows[s]) & set(own)]
+        assert list(streams.of_part((i, count))) == needed
 
 
 def test_what_records_hold_is_what_a_loop_over_them_counts(tmp_path):
@@ -286,13 +286,13 @@ def test_what_records_hold_is_what_a_loop_over_them_counts(tmp_path):
         examples = list(tfds.as_numpy(dataset))
         patients = [example["patient_id"] for example in examples]
         for view in ("all", "lateral", "frontal", "nothing"):
-            found = records.read_records(records.Prepared(builder), split, view)
-            for example, size in zip(examples, found.sizes, strict=True):
+            counted = records.read_records(records.Prepared(builder), split, view)
+            for example, size in zip(examples, counted.sizes, strict=True):
                 views = example["views"].astype(str)
                 assert size == (len(views) if view == "all" else (views == view).sum())
-            assert len(set(found.patients)) == len(set(patients))
+            assert len(set(counted.patients)) == len(set(patients))
             same = [one == other for one, other in zip(patients, patients[1:])]
-            np.testing.assert_array_equal(np.diff(found.patients) == 0, same)
+            np.testing.assert_array_equal(np.diff(counted.patients) == 0, same)
 
 
 def test_workers_are_told_how_much_each_reads():

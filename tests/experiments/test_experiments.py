@@ -140,12 +140,12 @@ def test_progress_says_the_time_that_is_left():
 
 def test_eta_takes_longer_runs_to_take_longer(stand_ins, builder, tmp_path, capsys):
     lengths = {"long": 20, "short": 5, "shorter": 1}
-    jobs = {name: BASE.replace(train_steps=steps) for name, steps in lengths.items()}
+    configs = {name: BASE.replace(train_steps=steps) for name, steps in lengths.items()}
     seconds = iter([0.0, 40.0, 40.0, 60.0, 60.0, 61.0])
-    for _ in runs.run_all(jobs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
+    for _ in runs.run_all(configs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
         pass
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
-    assert said == [
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")]
+    assert lines == [
         "run 1 of 3: long",
         "run 2 of 3, ETA 0:00:12: short",  # 40 s for 20 steps: 6 are left
         "run 3 of 3, ETA 0:00:02: shorter",  # 60 s for 25: 1 is left
@@ -153,13 +153,13 @@ def test_eta_takes_longer_runs_to_take_longer(stand_ins, builder, tmp_path, caps
 
 
 def test_eta_leaves_out_what_was_finished_before(stand_ins, builder, tmp_path, capsys):
-    jobs = repeats.jobs(BASE, 3)
-    list(runs.run_all(dict(list(jobs.items())[:1]), builder, str(tmp_path), None, {}))
+    configs = repeats.make_configs(BASE, 3)
+    list(runs.run_all(dict(list(configs.items())[:1]), builder, str(tmp_path), None, {}))
     seconds = iter([0.0, 10.0, 17.0, 20.0, 30.0])
-    for _ in runs.run_all(jobs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
+    for _ in runs.run_all(configs, builder, str(tmp_path), None, {}, clock=lambda: next(seconds)):
         pass
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")][1:]
-    assert said == [
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("run ")][1:]
+    assert lines == [
         "run 1 of 3: seed_0 is done",
         "run 2 of 3: seed_1",
         "run 3 of 3, ETA 0:00:07: seed_2",
@@ -183,8 +183,8 @@ def test_repeats_have_numpy_mean_and_sample_deviation(stand_ins, builder, tmp_pa
 
 def test_an_undefined_metric_has_no_mean(stand_ins, builder, tmp_path):
     stand_ins.score = lambda config: float("nan")
-    found = repeats.run(BASE.replace(repeats=2), builder, str(tmp_path), None, {})
-    row = next(row for row in found["rows"] if row["metric"] == "macro_auc")
+    result = repeats.run(BASE.replace(repeats=2), builder, str(tmp_path), None, {})
+    row = next(row for row in result["rows"] if row["metric"] == "macro_auc")
     assert (row["values"], row["mean"], row["sd"]) == ([None, None], None, None)
 
 
@@ -309,14 +309,14 @@ def test_a_judge_has_the_encoder_and_the_machine_of_the_sweep_and_all_else_of_it
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("temperature", "'temperature' names no flag"),
-        ("warmth=1,2", "'warmth=1,2' names no flag"),
-        ("temperature=0.1 temperature=0.2", "'temperature' is there twice"),
+        ("temperature", "'temperature' is not a flag"),
+        ("warmth=1,2", "'warmth=1,2' is not a flag"),
+        ("temperature=0.1 temperature=0.2", "'temperature' is given twice"),
         ("learning_rate=1", "for learning_rate there is --sweep_learning_rates"),
         ("dataset=a,b", "--dataset is the same for all runs"),
         ("temperature=0", "--temperature=0.0 must be above 0"),
-        ("train_batch_size=2.5", "'2.5' is no value of --train_batch_size"),
-        ("use_blur=maybe", "'maybe' is no value of --use_blur"),
+        ("train_batch_size=2.5", "'2.5' is not a value of --train_batch_size"),
+        ("use_blur=maybe", "'maybe' is not a value of --use_blur"),
     ],
 )
 def test_a_mistake_in_the_swept_flags_is_an_error_message(text, words):
@@ -403,15 +403,15 @@ def test_another_selection_metric_uses_the_finished_runs(stand_ins, builder, tmp
     [
         ("", "a number is missing"),
         ("0.1,,1", "a number is missing"),
-        ("0.1;1", "'0.1;1' is no number"),
-        ("0.1,fast", "'fast' is no number. Give numbers separated by commas"),
+        ("0.1;1", "'0.1;1' is not a number"),
+        ("0.1,fast", "'fast' is not a number. Give numbers separated by commas"),
         ("0.1,-1", "--learning_rate=-1.0 must be above 0"),
         ("nan", "--learning_rate=nan must be above 0"),
         ("inf", "--learning_rate=inf must be finite"),
-        ("0.1,1e-1", "0.1 is there twice"),
+        ("0.1,1e-1", "0.1 is given twice"),
     ],
 )
-def test_a_mistake_in_a_grid_is_a_sentence(builder, tmp_path, text, sentence):
+def test_a_mistake_in_a_grid_is_an_error_message(builder, tmp_path, text, sentence):
     with pytest.raises(UserError) as raised:
         sweep.run(SWEEP.replace(sweep_learning_rates=text), builder, str(tmp_path), None, {})
     assert str(raised.value).startswith(f"--sweep_learning_rates={text}: ")
@@ -492,8 +492,8 @@ def test_the_command_starts_the_experiment(monkeypatch, capsys, arguments, calle
             raise signals.Interrupted(15)
 
         monkeypatch.setattr(module, "run", note)
-    made = types.SimpleNamespace(info=types.SimpleNamespace(full_name="d"))
-    monkeypatch.setattr(dataset, "prepare", lambda config: made)
+    prepared = types.SimpleNamespace(info=types.SimpleNamespace(full_name="d"))
+    monkeypatch.setattr(dataset, "prepare", lambda config: prepared)
     monkeypatch.setattr(build, "set_up", lambda config: None)
     monkeypatch.setattr(runs.evaluate, "check_splits", lambda config, builder: None)
     data = [] if called == "study" else ["--dataset=derm_bags/demo"]
@@ -519,14 +519,14 @@ def test_a_sweep_that_is_killed_loses_no_finished_run(builder, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     first = model_dir / "lr_0.01_wd_0"
-    kept = {path: path.stat().st_mtime_ns for path in first.glob("*.csv")}
-    kept |= {path: path.stat().st_mtime_ns for path in first.glob("ckpt-*")}
-    assert kept and not (model_dir / "result.json").exists()
+    times = {path: path.stat().st_mtime_ns for path in first.glob("*.csv")}
+    times |= {path: path.stat().st_mtime_ns for path in first.glob("ckpt-*")}
+    assert times and not (model_dir / "result.json").exists()
     again = processes.start(command, environment, tmp_path / "log2", tmp_path)
-    said = again.wait(900), (tmp_path / "log2").read_text()
-    assert said[0] == 0, said[1]
-    assert "run 1 of 2: lr_0.01_wd_0 is done" in said[1]
+    outcome = again.wait(900), (tmp_path / "log2").read_text()
+    assert outcome[0] == 0, outcome[1]
+    assert "run 1 of 2: lr_0.01_wd_0 is done" in outcome[1]
     assert json.loads((model_dir / "result.json").read_text())["eval_split"] == "test"
     best = json.loads((model_dir / "best.json").read_text())["run"]
-    untouched = {p: t for p, t in kept.items() if best not in str(p) or "test" not in p.name}
+    untouched = {p: t for p, t in times.items() if best not in str(p) or "test" not in p.name}
     assert all(path.stat().st_mtime_ns == t for path, t in untouched.items())

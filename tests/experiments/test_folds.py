@@ -42,10 +42,10 @@ def row(what="training", patients=0, split="x", why=""):
     return {"with": what, "dataset": "d", "split": split, "patients": patients, "why": why}
 
 
-def write_folds(builder, root, jobs):
+def write_folds(builder, root, configs):
     """Writes what runs of the folds would leave; returns (their results, {case: its scores})."""
     rng, results, scores_of = np.random.default_rng(0), [], {}
-    for k, (name, config) in enumerate(jobs.items()):
+    for k, (name, config) in enumerate(configs.items()):
         bags = open_bags(config, builder, config.data.eval_split)
         cases = read_cases(bags, 0)
         scores = rng.dirichlet([1, 1], len(cases.ids))
@@ -69,18 +69,18 @@ def write_folds(builder, root, jobs):
 
 
 def test_all_folds_together_are_all_cases_once(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
-    results, scores_of = write_folds(builder, tmp_path, jobs)
-    found = folds.pooled(CONFIG, builder, [str(tmp_path / name) for name in jobs], results)
-    assert len(found.cases.ids) == len(set(found.cases.ids)) == 18
-    expected = np.stack([scores_of[case] for case in found.cases.ids])
-    np.testing.assert_allclose(found.predictions["predictions"], expected, rtol=1e-8)
-    head = found.result["classification"]["supervised head"]["trained"]
+    configs = folds.make_configs(CONFIG)
+    results, scores_of = write_folds(builder, tmp_path, configs)
+    measured = folds.pooled(CONFIG, builder, [str(tmp_path / name) for name in configs], results)
+    assert len(measured.cases.ids) == len(set(measured.cases.ids)) == 18
+    expected = np.stack([scores_of[case] for case in measured.cases.ids])
+    np.testing.assert_allclose(measured.predictions["predictions"], expected, rtol=1e-8)
+    head = measured.result["classification"]["supervised head"]["trained"]
     assert head["cases"] == 18 and head["patients"] == 9
     # Label1 had no training case in a fold, so no average holds it: of two classes label0 is left.
-    auc = roc_auc_score(found.cases.labels == 0, expected[:, 0])
+    auc = roc_auc_score(measured.cases.labels == 0, expected[:, 0])
     assert head["macro_auc"] == pytest.approx(auc)
-    assert head["top_1"] == pytest.approx((expected.argmax(1) == found.cases.labels).mean())
+    assert head["top_1"] == pytest.approx((expected.argmax(1) == measured.cases.labels).mean())
 
 
 def test_the_split_that_chooses_is_taken_from_each_run_s_own_patients(builder):
@@ -88,41 +88,43 @@ def test_the_split_that_chooses_is_taken_from_each_run_s_own_patients(builder):
     config = config.replace(selection_split="train:fold_1_of_4")
     assert folds.divided(config) == "train" and folds.divided(CONFIG) == "all"
     seen = []
-    for job in folds.jobs(config).values():
+    for job in folds.make_configs(config).values():
         data = job.data
         names = (data.train_split, data.selection_split, data.eval_split)
         parts = [patients_of(builder, name) for name in names]
         assert sum(map(len, parts)) == len(frozenset().union(*parts)) == 6
         seen += parts[2]
     assert sorted(seen) == sorted(patients_of(builder, "train"))
-    elsewhere = folds.jobs(config.replace(train_split="all"))["fold_1"].data
+    elsewhere = folds.make_configs(config.replace(train_split="all"))["fold_1"].data
     assert elsewhere.selection_split == "all:without_fold_1_of_3:fold_1_of_4"
-    kept = folds.jobs(CONFIG.replace(train_split="train", selection_split="validation"))["fold_1"]
-    assert kept.data.selection_split == "validation"
+    same = folds.make_configs(CONFIG.replace(train_split="train", selection_split="validation"))[
+        "fold_1"
+    ]
+    assert same.data.selection_split == "validation"
 
 
 def test_patients_in_common_are_added_up(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
-    results, _ = write_folds(builder, tmp_path, jobs)
-    folders = [str(tmp_path / name) for name in jobs]
-    said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
-    assert said["evaluated"] == 9
-    assert said["in_common"] == [
+    configs = folds.make_configs(CONFIG)
+    results, _ = write_folds(builder, tmp_path, configs)
+    folders = [str(tmp_path / name) for name in configs]
+    patients = folds.pooled(CONFIG, builder, folders, results).result["patients"]
+    assert patients["evaluated"] == 9
+    assert patients["in_common"] == [
         row(split="the other folds of all"),
         row("pretraining", 0 + 1 + 2, "before"),
     ]
     for result in results:  # a pretraining, whose own split is that of the fold
         result["patients"]["in_common"][0]["with"] = "pretraining"
-    said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
-    assert said["in_common"][0] == row("pretraining", 0, "the other folds of all")
+    patients = folds.pooled(CONFIG, builder, folders, results).result["patients"]
+    assert patients["in_common"][0] == row("pretraining", 0, "the other folds of all")
     results[1]["patients"]["in_common"][1] = row("pretraining", None, "before", "gone")
-    said = folds.pooled(CONFIG, builder, folders, results).result["patients"]
-    assert said["in_common"][1] == row("pretraining", None, "before", "gone")
+    patients = folds.pooled(CONFIG, builder, folders, results).result["patients"]
+    assert patients["in_common"][1] == row("pretraining", None, "before", "gone")
 
 
 def test_folds_of_other_data_are_refused(tmp_path, builder):
-    jobs = folds.jobs(CONFIG)
-    results, _ = write_folds(builder, tmp_path, jobs)
+    configs = folds.make_configs(CONFIG)
+    results, _ = write_folds(builder, tmp_path, configs)
     one = str(tmp_path / "fold_1")
     with pytest.raises(UserError, match="12 cases are in no fold's predictions and 6 in several"):
         folds.pooled(CONFIG, builder, [one, one], results)
@@ -140,8 +142,8 @@ def test_folds_of_other_data_are_refused(tmp_path, builder):
     ],
 )
 def test_what_does_not_go_with_folds(tmp_path, builder, capsys, flags, words):
-    place = f"--manual_dir={builder.builder_config.manifest.folder}"
-    where = [place, f"--data_dir={builder._data_dir_root}", f"--model_dir={tmp_path / 'm'}"]
+    manual_dir = f"--manual_dir={builder.builder_config.manifest.folder}"
+    where = [manual_dir, f"--data_dir={builder._data_dir_root}", f"--model_dir={tmp_path / 'm'}"]
     small = ["--resnet_depth=18", "--image_size=34", "--train_steps=2", "--train_batch_size=4"]
     argv = [
         "run.py",
@@ -163,16 +165,16 @@ def test_real_folds_end_in_one_evaluation_and_are_resumed(tmp_path, builder, cap
     config, model_dir = CONFIG.replace(train_split="train"), tmp_path / "m"
     strategy = build.set_up(config)
     result = folds.run(config, builder, str(model_dir), strategy, {})
-    said = capsys.readouterr().out
-    assert "6 of the 18 cases are in no fold (there are train 12, validation 2, test 4)" in said
+    out = capsys.readouterr().out
+    assert "6 of the 18 cases are in no fold (there are train 12, validation 2, test 4)" in out
     for k in (1, 2, 3):
         its = read_json(str(model_dir / f"fold_{k}" / "config.json"))
         assert its["train_split"] == f"train:without_fold_{k}_of_3"
     written = read_predictions(str(model_dir / "predictions.csv"))
     assert len(written.ids) == 12
     of_fold = read_predictions(str(model_dir / "fold_2" / "predictions.csv"))
-    at = [written.ids.tolist().index(case) for case in of_fold.ids]
-    np.testing.assert_allclose(written.scores[at], of_fold.scores, rtol=1e-8)
+    indices = [written.ids.tolist().index(case) for case in of_fold.ids]
+    np.testing.assert_allclose(written.scores[indices], of_fold.scores, rtol=1e-8)
     assert result["not_drawn"] == {} and (model_dir / "report.html").exists()
     rows = read_json(str(model_dir / "folds.json"))["rows"]
     assert {len(r["values"]) for r in rows} == {3}

@@ -33,19 +33,19 @@ def fit(monkeypatch):
 
 def row(jobs, states, builder, probes=()):
     kinds, cases = [kind(jobs, states, builder)], Cases()
-    found = forecast.rows(kinds, list(probes), Lengths(1), cases, Fits(cases), "none")
-    return found[-1]
+    rows = forecast.rows(kinds, list(probes), Lengths(1), cases, Fits(cases), "none")
+    return rows[-1]
 
 
 def test_a_pretraining_is_its_steps_and_two_encoders_on_all_images(tiny_data):
     config = BASE.replace(train_steps=10, checkpoint_steps=4, keep_hub_module_max=1)
-    found = row([Job("a", config, tiny_data)], [State(False, 4)], tiny_data)
+    cost = row([Job("a", config, tiny_data)], [State(False, 4)], tiny_data)
     images = 2 * (TRAIN + VALIDATION) + TRAIN  # probes; BatchNorm of the untrained encoder
     starts = 1 + 2 + 1  # the training, two encoders, a SavedModel
     expected = 6 * STEP + starts * START + images * PER_IMAGE + 2 * 8 * FIT
-    assert found.seconds == pytest.approx(expected)
-    assert found.disk == 3 * 1000 + 10  # checkpoints after 4, 8 and 10 steps, a SavedModel
-    assert (found.runs, found.finished) == (1, 0)
+    assert cost.seconds == pytest.approx(expected)
+    assert cost.disk == 3 * 1000 + 10  # checkpoints after 4, 8 and 10 steps, a SavedModel
+    assert (cost.runs, cost.finished) == (1, 0)
 
 
 def test_a_fine_tuning_is_judged_at_each_kept_checkpoint(tiny_data):
@@ -54,19 +54,19 @@ def test_a_fine_tuning_is_judged_at_each_kept_checkpoint(tiny_data):
         eval_split="train", max_bag_size=3, init_head="probe", label_fraction=0.5
     )
     job = Job("a", config, tiny_data, keeps=0)
-    found = row([job], [State(False)], tiny_data)
+    cost = row([job], [State(False)], tiny_data)
     train, validation = 2 * (1 + 2 + 3 + 3), 1 + 2 + 3 + 3
     images = train / 2 + train + 2 * validation  # the probe of the head, evaluation, selection
-    assert found.seconds == pytest.approx(10 * STEP + images * PER_IMAGE + 3 * START + 4 * FIT)
-    assert found.disk == 0
+    assert cost.seconds == pytest.approx(10 * STEP + images * PER_IMAGE + 3 * START + 4 * FIT)
+    assert cost.disk == 0
     shifted = dataclasses.replace(job, elsewhere=((config.replace(eval_split="all"), tiny_data),))
-    more = row([shifted], [State(False)], tiny_data).seconds - found.seconds
+    more = row([shifted], [State(False)], tiny_data).seconds - cost.seconds
     assert more == pytest.approx((train + validation) * PER_IMAGE + START)
 
 
 def test_a_finished_run_takes_nothing(tiny_data):
-    found = row([Job("a", BASE, tiny_data)], [State(True)], tiny_data)
-    assert (found.finished, found.seconds, found.disk) == (1, 0, 0)
+    cost = row([Job("a", BASE, tiny_data)], [State(True)], tiny_data)
+    assert (cost.finished, cost.seconds, cost.disk) == (1, 0, 0)
 
 
 def test_probes_of_one_encoder_share_a_pass(tiny_data):
@@ -74,10 +74,10 @@ def test_probes_of_one_encoder_share_a_pass(tiny_data):
         Job(f"{k}", FINETUNE, tiny_data, encoder=f"encoder {k // 2}", state=State(k == 3))
         for k in range(4)
     ]
-    found = row([Job("a", BASE, tiny_data)], [State(True)], tiny_data, probes)
-    assert (found.runs, found.finished) == (4, 1)
+    cost = row([Job("a", BASE, tiny_data)], [State(True)], tiny_data, probes)
+    assert (cost.runs, cost.finished) == (4, 1)
     passes = 2 * (START + (TRAIN + VALIDATION) * PER_IMAGE)
-    assert found.seconds == pytest.approx(passes + 3 * 8 * FIT)
+    assert cost.seconds == pytest.approx(passes + 3 * 8 * FIT)
 
 
 def test_where_epochs_are_fixed_fewer_labels_make_fewer_steps(tiny_data):
@@ -89,9 +89,9 @@ def test_where_epochs_are_fixed_fewer_labels_make_fewer_steps(tiny_data):
 
 def test_runs_whose_steps_cost_the_same_are_one_kind(tiny_data):
     alike = [BASE, BASE.replace(seed=4, learning_rate=9.0, temperature=1.0, train_steps=50)]
-    others = [BASE.replace(image_size=40), BASE.replace(micle=True), FINETUNE]
-    found = group([Job(str(k), c, tiny_data) for k, c in enumerate([*alike, *others])])
-    assert {title: [job.name for job in jobs] for title, jobs in found.items()} == {
+    different = [BASE.replace(image_size=40), BASE.replace(micle=True), FINETUNE]
+    groups = group([Job(str(k), c, tiny_data) for k, c in enumerate([*alike, *different])])
+    assert {title: [job.name for job in jobs] for title, jobs in groups.items()} == {
         "SimCLR pretraining (--image_size=34)": ["0", "1"],
         "SimCLR pretraining (--image_size=40)": ["2"],
         "MICLe pretraining": ["3"],

@@ -140,14 +140,14 @@ def weights_of(path, root):
 
 def test_stages_that_arms_share_are_run_once_and_go_on_from_each_other(plan, tmp_path):
     public = str(tmp_path / "arms" / "a")
-    jobs = {job.folder: job.config for job in study_plan.pretrainings(plan, "S", 0)}
-    assert list(jobs) == ["pretrain/a/public+own/seed_0", "pretrain/a/public+own+pairs/seed_0"]
-    first, second = jobs.values()
+    configs = {job.folder: job.config for job in study_plan.pretrainings(plan, "S", 0)}
+    assert list(configs) == ["pretrain/a/public+own/seed_0", "pretrain/a/public+own+pairs/seed_0"]
+    first, second = configs.values()
     assert first.run.checkpoint == public
     assert second.run.checkpoint == "S/pretrain/a/public+own/seed_0"
     assert (first.optim.learning_rate, second.optim.learning_rate) == (1, 0.25)
     assert (first.method, second.method) == ("simclr", "micle")
-    assert {config.model.resnet_depth for config in jobs.values()} == {18}
+    assert {config.model.resnet_depth for config in configs.values()} == {18}
     starts = {arm.folder: arm.start(0) for arm in plan.arms}
     assert starts == {
         "a-none": None,
@@ -299,27 +299,27 @@ def go(builder, root, folder, *argv):
 @pytest.mark.one_stack
 def test_the_study_fills_the_files_tables(builder, tmp_path, monkeypatch):
     save = study_report.save
-    made = StudyStandIns(monkeypatch)
-    made.strength = lambda use, config: 1.5 if "pairs" in str(config.run.checkpoint) else 0.5
+    stand_ins = StudyStandIns(monkeypatch)
+    stand_ins.strength = lambda use, config: 1.5 if "pairs" in str(config.run.checkpoint) else 0.5
 
     def killed_at(count):
         def before(config):
-            if len(made.trained) == count:
+            if len(stand_ins.trained) == count:
                 raise Killed
 
         return before
 
     for count in (1, 9):  # in a pretraining, in a fine-tuning
-        made.before = killed_at(count)
+        stand_ins.before = killed_at(count)
         with pytest.raises(Killed):
             go(builder, tmp_path, tmp_path / "study")
-    made.before = lambda config: None
-    found = go(builder, tmp_path, tmp_path / "study")
+    stand_ins.before = lambda config: None
+    content = go(builder, tmp_path, tmp_path / "study")
     # 2 pretrainings; 2 points of a grid for each of 4 arms; 2 repeats of each, twice as many of two.
-    assert len(made.trained) == 2 + 4 * 2 + 4 * 2 + 2 * 2 + 2  # two runs were begun again
-    save(str(tmp_path / "study"), found)
+    assert len(stand_ins.trained) == 2 + 4 * 2 + 4 * 2 + 2 * 2 + 2  # two runs were begun again
+    save(str(tmp_path / "study"), content)
     page = (tmp_path / "study" / "study.md").read_text()
-    columns, cells = paper_report.table(found, found["layout"]["tables"][0])
+    columns, cells = paper_report.table(content, content["layout"]["tables"][0])
     assert columns == ["Model", "Data", "Pairs", "Top-1", "Top-1, published"]
     assert [line[:3] for line in cells] == [
         ["A", "Nature → Own", "No"],
@@ -339,7 +339,7 @@ def test_the_study_fills_the_files_tables(builder, tmp_path, monkeypatch):
     assert "B, SimCLR, Nature" in page and "a shop" in page
     assert (tmp_path / "study" / "figure8.png").exists()
     assert "Not drawn: it needs --shift_dataset." in page
-    assert json.loads((tmp_path / "study" / "study.json").read_text()) == found
+    assert json.loads((tmp_path / "study" / "study.json").read_text()) == content
 
 
 # For real
@@ -384,11 +384,11 @@ def test_all_arms_of_the_papers_files_are_made_though_killed_twice(domain, tmp_p
             process.wait(60)
         else:
             assert process.wait(1500) == 0, log.read_text()[-3000:]
-    found = json.loads((tmp_path / "study" / "study.json").read_text())
+    result = json.loads((tmp_path / "study" / "study.json").read_text())
     content = tomllib.loads((ROOT / "flags" / f"study_{domain}.toml").read_text())
-    assert not found["layout"]["left_out"] and len(found["arms"]) == len(content["arms"])
-    for table in found["layout"]["tables"]:
-        _, cells = paper_report.table(found, table)
+    assert not result["layout"]["left_out"] and len(result["arms"]) == len(content["arms"])
+    for table in result["layout"]["tables"]:
+        _, cells = paper_report.table(result, table)
         assert len(cells) == len(table["rows"]) and "–" not in {
             cell for line in cells for cell in line
         }

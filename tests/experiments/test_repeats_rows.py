@@ -17,8 +17,8 @@ def test_a_row_that_one_seed_lacks_is_left_out():
     """The weights before a run may be gone by the time of the second evaluation."""
     both = {"trained": {"macro_auc": 0.5}, "before this run": {"macro_auc": 0.4}}
     one = {"trained": {"macro_auc": 0.7}}
-    found = repeats.rows([{"classification": {"kNN": rows}} for rows in (both, one)])
-    assert [(row["encoder"], row["values"]) for row in found] == [("trained", [0.5, 0.7])]
+    rows_of_all = repeats.rows([{"classification": {"kNN": rows}} for rows in (both, one)])
+    assert [(row["encoder"], row["values"]) for row in rows_of_all] == [("trained", [0.5, 0.7])]
 
 
 def test_an_ensemble_is_the_mean_of_the_probabilities(tmp_path):
@@ -40,8 +40,8 @@ def test_an_ensemble_is_the_mean_of_the_probabilities(tmp_path):
         (folder / "data.json").write_text(json.dumps(data))
         folders.append(str(folder))
     results = [{"global_step": 2, "adopted_weights": None, "patients": patients}] * 3
-    found = repeats.ensemble(config, builder, folders, results)
+    measured = repeats.ensemble(config, builder, folders, results)
     mean = scores.mean(axis=0)
-    np.testing.assert_allclose(found.predictions["predictions"], mean, rtol=1e-8)
-    head = found.result["classification"]["supervised head"]["trained"]
+    np.testing.assert_allclose(measured.predictions["predictions"], mean, rtol=1e-8)
+    head = measured.result["classification"]["supervised head"]["trained"]
     assert head["macro_auc"] == pytest.approx(roc_auc_score(cases.labels == 1, mean[:, 1]))

@@ -85,14 +85,14 @@ def finished(builder, tmp_path_factory):
     """A finished STUDY in which pretraining pays: (its folder, what it found, its stand-ins)."""
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        made = StudyStandIns(patch)
-        made.strength = lambda use, config: 1.5 if config.run.checkpoint else 0.2
-        made.selected = lambda use, config: 0.0  # so the probe is the best use everywhere
-        yield folder, go(builder, folder, STUDY), made
+        stand_ins = StudyStandIns(patch)
+        stand_ins.strength = lambda use, config: 1.5 if config.run.checkpoint else 0.2
+        stand_ins.selected = lambda use, config: 0.0  # so the probe is the best use everywhere
+        yield folder, go(builder, folder, STUDY), stand_ins
 
 
-def cells(rows, **wanted):
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+def cells(rows, **values):
+    return [row for row in rows if all(row[key] == value for key, value in values.items())]
 
 
 # The plan
@@ -116,7 +116,7 @@ def test_every_arm_and_use_has_the_same_labels_and_its_seed_s_pretraining():
         *((1, 0.5, seed) for seed in (1, 1001, 2001)),
         (1, 1.0, None),
     ]
-    assert all(found == expected for found in subsets.values())
+    assert all(subset == expected for subset in subsets.values())
 
 
 def test_both_second_stages_have_the_same_bags_steps_and_learning_rates(builder):
@@ -143,8 +143,8 @@ def test_both_second_stages_have_the_same_bags_steps_and_learning_rates(builder)
 
 
 def test_the_study_starts_from_given_weights_and_adds_their_arm():
-    given = STUDY.replace(checkpoint="IMAGENET")
-    plan = study_plan.make(given, recipes(), "S")
+    config = STUDY.replace(checkpoint="IMAGENET")
+    plan = study_plan.make(config, recipes(), "S")
     assert [(arm.name, arm.checkpoint) for arm in plan.arms] == [
         ("no pretraining", None),
         ("given weights", "IMAGENET"),
@@ -185,8 +185,10 @@ def test_the_list_of_jobs_is_what_is_run(stand_ins, builder, tmp_path):
         "finetune": 4 * 2 * 2,
     }
     go(builder, tmp_path, config)
-    made = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("**/predictions*.csv")}
-    assert made == {job.folder for job in jobs}
+    folders = {
+        str(path.parent.relative_to(tmp_path)) for path in tmp_path.glob("**/predictions*.csv")
+    }
+    assert folders == {job.folder for job in jobs}
     assert len(stand_ins.trained) == len(jobs) - counts["probe"]
 
 
@@ -195,13 +197,13 @@ def test_the_list_of_jobs_is_what_is_run(stand_ins, builder, tmp_path):
     [
         (
             {"uses": "probe,finetuning"},
-            "--uses=probe,finetuning: 'finetuning' is no use. Give one or",
+            "--uses=probe,finetuning: 'finetuning' is not a use. Give one or",
         ),
-        ({"uses": ""}, "--uses=: nothing is named"),
+        ({"uses": ""}, "--uses=: none is given"),
         ({"sweep_train_steps": "10,2.5"}, "--sweep_train_steps=10,2.5: 2.5 is not a whole number"),
         ({"sweep_train_steps": "0"}, "0 is not a whole number, at least 1"),
         ({"sweep_label_fraction": "2"}, "--sweep_label_fraction=2: --label_fraction=2.0 must be"),
-        ({"label_fractions": "0.1,x"}, "'x' is no number"),
+        ({"label_fractions": "0.1,x"}, "'x' is not a number"),
     ],
 )
 def test_a_mistake_in_the_plan_is_an_error_message(change, words):
@@ -214,27 +216,30 @@ def test_a_mistake_in_the_plan_is_an_error_message(change, words):
 
 
 def test_a_study_makes_every_run_once_and_its_file_says_all(finished, builder):
-    folder, found, stand_ins = finished
+    folder, content, stand_ins = finished
     pretrainings, fine_tunings = 3 * 2, 4 * 2 * RUNS
     assert len(stand_ins.trained) == len(stand_ins.evaluated) == pretrainings + fine_tunings
     assert len(stand_ins.featured) == 4 * 2  # one pass for all probes of an arm and a seed
-    assert found == json.loads((folder / "study.json").read_text()) == stand_ins.reports[0]
-    assert go(builder, folder, STUDY) == found
+    assert content == json.loads((folder / "study.json").read_text()) == stand_ins.reports[0]
+    assert go(builder, folder, STUDY) == content
     assert len(stand_ins.trained) == pretrainings + fine_tunings
     assert len(stand_ins.featured) == 8
-    assert [arm["name"] for arm in found["arms"]] == ARMS
-    assert [arm["is_baseline"] for arm in found["arms"]] == [True, False, False, False]
-    assert (found["uses"], found["label_subsets"]) == (["probe", "finetune", "probe_finetune"], 2)
+    assert [arm["name"] for arm in content["arms"]] == ARMS
+    assert [arm["is_baseline"] for arm in content["arms"]] == [True, False, False, False]
+    assert (content["uses"], content["label_subsets"]) == (
+        ["probe", "finetune", "probe_finetune"],
+        2,
+    )
     for stage in ("simclr", "control", "micle"):
-        rows = found["pretraining"][stage]
+        rows = content["pretraining"][stage]
         assert [row["run"] for row in rows] == [f"pretrain_{stage}/seed_{s}" for s in (0, 1)]
-    places = {"inside": 12 * 2, "selection": 12 * 2}
-    assert {p: len(cells(found["results"], place=p)) for p in places} == places
-    for row in found["results"]:
+    counts = {"inside": 12 * 2, "selection": 12 * 2}
+    assert {p: len(cells(content["results"], place=p)) for p in counts} == counts
+    for row in content["results"]:
         assert len(row["macro_auc"]["values"]) == (4 if row["fraction"] == 0.5 else 2)
         assert row["labels"] == 12 * row["fraction"]
-    assert found["runs"]["fine-tuning"] == fine_tunings and found["runs"]["probe"] == 4 * RUNS
-    of_splits = found["runs"]["splits"]
+    assert content["runs"]["fine-tuning"] == fine_tunings and content["runs"]["probe"] == 4 * RUNS
+    of_splits = content["runs"]["splits"]
     assert {name: of["cases"] for name, of in of_splits.items()} == {
         "pretraining": 12,
         "training": 12,
@@ -245,8 +250,8 @@ def test_a_study_makes_every_run_once_and_its_file_says_all(finished, builder):
 
 
 def test_rows_are_means_over_the_runs_predictions(finished):
-    study_folder, found, _ = finished
-    (row,) = cells(found["results"], arm="SimCLR", use="finetune", fraction=0.5, place="inside")
+    study_folder, content, _ = finished
+    (row,) = cells(content["results"], arm="SimCLR", use="finetune", fraction=0.5, place="inside")
     folder = study_folder / "finetune" / "simclr" / "fraction_0.5"
     values = []
     for seed in (0, 1):
@@ -262,7 +267,7 @@ def test_rows_are_means_over_the_runs_predictions(finished):
     low, high = row["macro_auc"]["interval"]
     assert low < row["macro_auc"]["mean"] < high and row["macro_auc"]["over"] == "runs and patients"
     (compared,) = cells(
-        found["comparisons"],
+        content["comparisons"],
         question="pays_same_use",
         use_b="finetune",
         fraction=0.5,
@@ -283,18 +288,22 @@ def test_the_best_use_is_chosen_on_the_selection_split_though_the_test_split_dis
     stand_ins.selected = selected
     stand_ins.strength = lambda use, config: 9.0 if use == "probe_finetune" else 1.0
     config = SMALL.replace(label_fractions="0.5,1", uses=STUDY.experiment.uses)
-    found = go(builder, tmp_path, config)
+    content = go(builder, tmp_path, config)
     for fraction, use in ((0.5, "finetune"), (1.0, "probe")):
         on_test = {
             row["use"]: row["macro_auc"]["mean"]
-            for row in cells(found["results"], arm="SimCLR", place="inside", fraction=fraction)
+            for row in cells(content["results"], arm="SimCLR", place="inside", fraction=fraction)
         }
         assert max(on_test, key=on_test.get) == "probe_finetune"
-        (best,) = cells(found["best_use"], arm="SimCLR", fraction=fraction)
+        (best,) = cells(content["best_use"], arm="SimCLR", fraction=fraction)
         assert best["use"] == use
         assert "highest mean macro-AUC on validation: the linear probe " in best["why"]
         (pays,) = cells(
-            found["comparisons"], question="pays", b="SimCLR", fraction=fraction, metric="macro_auc"
+            content["comparisons"],
+            question="pays",
+            b="SimCLR",
+            fraction=fraction,
+            metric="macro_auc",
         )
         assert (pays["use_a"], pays["use_b"], pays["best"]) == (use, use, True)
         assert pays["value_b"] == pytest.approx(on_test[use])
@@ -305,11 +314,11 @@ def test_the_best_use_is_chosen_on_the_selection_split_though_the_test_split_dis
 def test_without_a_selection_split_there_is_no_best_use_and_it_says_why(
     stand_ins, builder, tmp_path
 ):
-    found = go(builder, tmp_path, finetune=BASE)
-    assert {row["place"] for row in found["results"]} == {"inside"}
-    assert {row["use"] for row in found["best_use"]} == {None}
-    assert "no --selection_split was given" in found["best_use"][0]["why"]
-    assert {row["question"] for row in found["comparisons"]} == {
+    content = go(builder, tmp_path, finetune=BASE)
+    assert {row["place"] for row in content["results"]} == {"inside"}
+    assert {row["use"] for row in content["best_use"]} == {None}
+    assert "no --selection_split was given" in content["best_use"][0]["why"]
+    assert {row["question"] for row in content["comparisons"]} == {
         "pays_same_use",
         "micle_same_use",
         "use",
@@ -335,8 +344,8 @@ def test_questions_are_those_of_the_study():
 
 
 def test_holm_s_correction_is_over_the_questions_that_the_study_is_for(finished):
-    _, found, _ = finished
-    rows = cells(found["comparisons"], metric="macro_auc")
+    _, content, _ = finished
+    rows = cells(content["comparisons"], metric="macro_auc")
     family = [row for row in rows if row["question"] in ("pays", "pays_same_use", "micle")]
     assert len(family) == 2 * (3 + 3 + 1) and any(row["p_holm"] < 0.05 for row in family)
     keys = ("place", "fraction", "a", "use_a", "b", "use_b")
@@ -345,7 +354,7 @@ def test_holm_s_correction_is_over_the_questions_that_the_study_is_for(finished)
     expected = [corrected[tuple(row[key] for key in keys)] for row in family]
     assert [row["p_holm"] for row in family] == pytest.approx(expected)
     # The best uses of SimCLR and of no pretraining are both the probe, which is asked about as a use.
-    assert study_compare.num_planned(found) == len(tests) == len(family) - 2
+    assert study_compare.num_planned(content) == len(tests) == len(family) - 2
     assert {row["p_holm"] for row in rows if row not in family} == {None}
 
 
@@ -366,16 +375,16 @@ def test_each_arm_and_use_gets_the_best_of_its_own_grid(stand_ins, builder, tmp_
         **{"sweep_learning_rates": "0.01,0.1", "sweep_train_steps": "2,4"},
         sweep_label_fraction="0.4,1",
     )
-    found = go(builder, tmp_path, config)
+    content = go(builder, tmp_path, config)
     chosen = {
         (row["arm"], row["use"], row["fraction"]): (row["learning_rate"], row["train_steps"])
-        for row in found["hyperparameters"]
+        for row in content["hyperparameters"]
     }
     assert len(chosen) == 4 * 2 * 2
     for (arm, use, fraction), values in chosen.items():
         rate = 0.01 if arm == "no pretraining" else 0.1
         assert values == (rate, 4 if (use == "probe_finetune") != (fraction == 1) else 2)
-    assert {row["chosen_at"] for row in found["hyperparameters"]} == {0.4, 1.0}
+    assert {row["chosen_at"] for row in content["hyperparameters"]} == {0.4, 1.0}
     saved = tmp_path / "probe_finetune" / "micle" / "fraction_0.5" / "subset_0" / "seed_0"
     run = json.loads((saved / "config.json").read_text())
     assert (run["learning_rate"], run["train_steps"], run["label_seed"]) == (0.1, 4, 0)
@@ -438,11 +447,11 @@ def test_a_study_whose_folder_and_data_were_moved_goes_on(
     shutil.copytree(photos, tmp_path / "photos")
     moved = prepare(tmp_path / "photos", tmp_path / "tfds")
     monkeypatch.chdir(tmp_path)
-    found = go(moved, "there")  # a relative path too
+    content = go(moved, "there")  # a relative path too
     assert len(stand_ins.trained) == SMALL_RUNS + 1 and len(stand_ins.featured) == 8
-    assert str(tmp_path) not in json.dumps(found)
+    assert str(tmp_path) not in json.dumps(content)
     (tmp_path / "there").rename(tmp_path / "elsewhere")
-    assert go(builder, tmp_path / "elsewhere") == found
+    assert go(builder, tmp_path / "elsewhere") == content
     assert len(stand_ins.trained) == SMALL_RUNS + 1
     one = tmp_path / "elsewhere" / "finetune" / "micle" / "fraction_0.5" / "subset_0" / "seed_1"
     run = json.loads((one / "config.json").read_text())
@@ -488,7 +497,7 @@ def test_of_a_pretraining_the_last_checkpoint_is_kept(tmp_path):
     for step in (1, 2, 3):
         manager.save(step)
     before = study.runs._weights(str(tmp_path))
-    study.runs.remove_weights(str(tmp_path), but_the_last=True)
+    study.runs.remove_weights(str(tmp_path), keep_last=True)
     left = sorted(path.name for path in tmp_path.glob("ckpt-*.index"))
     assert left == ["ckpt-3.index"] and study.runs._weights(str(tmp_path)) == before
 
@@ -504,13 +513,13 @@ def test_a_shift_set_that_comes_later_is_scored_with_the_weights_that_were_kept(
     keeping = SMALL.replace(study_keep_weights="all")
     first = go(builder, tmp_path, keeping)
     trained = len(stand_ins.trained)
-    found = go(builder, tmp_path, keeping.replace(**SHIFT))
+    content = go(builder, tmp_path, keeping.replace(**SHIFT))
     assert len(stand_ins.trained) == trained
-    assert len(cells(found["results"], place="shift")) == 4 * 2
-    inside = [cells(one["results"], place="inside") for one in (first, found)]
+    assert len(cells(content["results"], place="shift")) == 4 * 2
+    inside = [cells(one["results"], place="inside") for one in (first, content)]
     assert inside[0] == inside[1]
-    assert {row["place"] for row in found["comparisons"]} == {"inside", "shift"}
-    assert found["runs"]["splits"]["shift"]["cases"] == 24
+    assert {row["place"] for row in content["comparisons"]} == {"inside", "shift"}
+    assert content["runs"]["splits"]["shift"]["cases"] == 24
 
 
 @pytest.mark.slow
@@ -525,10 +534,10 @@ def test_a_shift_set_that_comes_when_the_weights_are_gone_is_refused_at_once(
     assert "the weights of 8 fine-tuned runs" in str(raised.value)
     assert len(stand_ins.evaluated) == before
     trained = len(stand_ins.trained)
-    found = go(builder, tmp_path, SMALL.replace(**SHIFT | {"uses": "probe"}))
+    content = go(builder, tmp_path, SMALL.replace(**SHIFT | {"uses": "probe"}))
     assert len(stand_ins.trained) == trained
-    assert len(cells(found["results"], place="shift")) == 4
-    assert {row["use"] for row in found["best_use"]} == {"probe"}
+    assert len(cells(content["results"], place="shift")) == 4
+    assert {row["use"] for row in content["best_use"]} == {"probe"}
 
 
 # Mistakes
@@ -567,12 +576,12 @@ def test_the_study_s_flags_win_over_its_recipes(tmp_path):
         (tmp_path / f"{name}.flags").write_text(text)
     given = {f"{name}_recipe": str(tmp_path / f"{name}.flags") for name in study_plan.RECIPES}
     given |= {"image_size": 48, "mode": "study", "checkpoint": "c", "model_dir": "m"}
-    found = of_study(given)
-    assert {recipe.augment.image_size for recipe in found.values()} == {48}
-    assert [found[name].train.train_steps for name in ("simclr", "micle")] == [9, 8]
-    assert {recipe.run.checkpoint for recipe in found.values()} == {None}
-    assert {recipe.run.model_dir for recipe in found.values()} == {None}
-    assert found["micle"].method == "micle" and found["finetune"].method == "finetune"
+    configs = of_study(given)
+    assert {recipe.augment.image_size for recipe in configs.values()} == {48}
+    assert [configs[name].train.train_steps for name in ("simclr", "micle")] == [9, 8]
+    assert {recipe.run.checkpoint for recipe in configs.values()} == {None}
+    assert {recipe.run.model_dir for recipe in configs.values()} == {None}
+    assert configs["micle"].method == "micle" and configs["finetune"].method == "finetune"
     with pytest.raises(UserError, match="needs --micle_recipe=FILE"):
         of_study({**given, "micle_recipe": ""})
     with pytest.raises(UserError, match="nowhere.flags"):
@@ -581,12 +590,12 @@ def test_the_study_s_flags_win_over_its_recipes(tmp_path):
 
 def test_the_demo_study_s_flags_are_complete():
     given = flags.parse(["", f"--flagfile={ROOT / 'flags' / 'study_demo.flags'}"]).given
-    found = of_study(given)
-    plan = study_plan.make(flags.config_from(given), found, "S")
+    configs = of_study(given)
+    plan = study_plan.make(flags.config_from(given), configs, "S")
     assert plan.config.run.mode == "study"
     assert plan.tuning.data.selection_split == "validation"
     assert len(plan.seeds) == 3  # the least that speak of recipes
-    study_check._check_alike(found)
-    assert {recipe.data.eval_split for recipe in found.values()} == {"test"}
+    study_check._check_alike(configs)
+    assert {recipe.data.eval_split for recipe in configs.values()} == {"test"}
     for job in study_plan.jobs(plan, "S"):
         job.config.validate()

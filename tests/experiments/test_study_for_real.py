@@ -46,11 +46,11 @@ def test_a_real_study_ends_with_its_report(strategy, tmp_path, monkeypatch):
     }
     folder = tmp_path / "study"
     before = step_graphs()  # which other tests' failures may hold
-    found = study.run(config, recipes, lambda config: builder, str(folder), strategy, {})
+    content = study.run(config, recipes, lambda config: builder, str(folder), strategy, {})
     assert not [g for g in step_graphs() if not any(g is b for b in before)]  # memory would grow
-    assert json.loads((folder / "study.json").read_text()) == found
+    assert json.loads((folder / "study.json").read_text()) == content
     page = (folder / "study.md").read_text()
-    for arm in found["arms"]:
+    for arm in content["arms"]:
         assert arm["name"] in page
 
     def scores(path):
@@ -65,13 +65,13 @@ def test_a_real_study_ends_with_its_report(strategy, tmp_path, monkeypatch):
         probed = scores(f"probe/{arm}/fraction_1/seed_0/predictions.csv")
         np.testing.assert_allclose(probed, scores(path), atol=1e-5)
     # Here the shift set is the evaluated one.
-    for use in found["uses"]:
+    for use in content["uses"]:
         one = f"{use}/control/fraction_1/seed_0"
         shifted = scores(f"{one}/predictions_shift.csv")
         np.testing.assert_allclose(scores(f"{one}/predictions.csv"), shifted, atol=1e-6)
-    assert all(row["use"] for row in found["best_use"])
+    assert all(row["use"] for row in content["best_use"])
     assert not list(folder.glob("*finetune/**/ckpt-*"))
-    made = {path: path.stat().st_mtime_ns for path in folder.glob("**/predictions*.csv")}
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("**/predictions*.csv")}
     again = study.run(config, recipes, lambda config: builder, str(folder), strategy, {})
-    assert again == found
-    assert made == {path: path.stat().st_mtime_ns for path in folder.glob("**/predictions*.csv")}
+    assert again == content
+    assert times == {path: path.stat().st_mtime_ns for path in folder.glob("**/predictions*.csv")}

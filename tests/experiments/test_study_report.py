@@ -25,8 +25,8 @@ def made(**how):
     return json.loads(json.dumps(study(**how)))
 
 
-def answer(found, start):
-    (text,) = [a.text for a in study_sentences.answers(found) if a.question.startswith(start)]
+def answer(content, start):
+    (text,) = [a.text for a in study_sentences.answers(content) if a.question.startswith(start)]
     return text
 
 
@@ -51,7 +51,7 @@ def test_a_gain_is_said_with_both_uses_the_number_of_labels_and_the_interval():
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "words"),
     [
         ({}, "Yes"),
         ({"half": 0.041}, "Not shown"),  # the interval holds 0
@@ -65,9 +65,9 @@ def test_a_gain_is_said_with_both_uses_the_number_of_labels_and_the_interval():
         ),  # SimCLR decides, not the best arm
     ],
 )
-def test_only_an_interval_without_0_of_three_pretrainings_is_an_answer(how, said):
+def test_only_an_interval_without_0_of_three_pretrainings_is_an_answer(how, words):
     text = answer(made(**how), "Does pretraining pay?")
-    assert text.startswith(f"{said} {TEN}: ")
+    assert text.startswith(f"{words} {TEN}: ")
     low, high = map(float, re.search(r"\[([+-][\d.]+), ([+-][\d.]+)\]", text).groups())
     assert low < high
     few = how.get("seeds", 3) < 3
@@ -75,18 +75,18 @@ def test_only_an_interval_without_0_of_three_pretrainings_is_an_answer(how, said
 
 
 @pytest.mark.parametrize(
-    ("by", "said"), [(0.0, "Not shown"), (0.02, "Yes"), (-0.03, "No, it is worse")]
+    ("by", "words"), [(0.0, "Not shown"), (0.02, "Yes"), (-0.03, "No, it is worse")]
 )
-def test_micle_is_compared_with_as_many_steps_of_simclr_by_case(by, said):
-    found = made(values=moved(MICLE, by))
-    text = answer(found, "Does MICLe add")
-    assert text.startswith(f"{said} {TEN}: SimCLR → MICLe (linear probe) reaches macro-AUC ")
+def test_micle_is_compared_with_as_many_steps_of_simclr_by_case(by, words):
+    content = made(values=moved(MICLE, by))
+    text = answer(content, "Does MICLe add")
+    assert text.startswith(f"{words} {TEN}: SimCLR → MICLe (linear probe) reaches macro-AUC ")
     assert f"{CONTROL} (linear probe) 0.862" in text
 
 
 def test_what_the_correction_takes_back_is_said():
-    found = answer(made(p_holm=0.2), "Does pretraining pay?")
-    assert "(p 0.200 after Holm's correction: confirm it with more seeds)" in found
+    text = answer(made(p_holm=0.2), "Does pretraining pay?")
+    assert "(p 0.200 after Holm's correction: confirm it with more seeds)" in text
     assert "Holm" not in answer(made(p_holm=0.049), "Does pretraining pay?")
 
 
@@ -102,15 +102,15 @@ def test_the_best_use_of_each_arm_is_named_with_the_number_of_labels():
 
 
 def test_without_a_selection_split_uses_are_compared_one_by_one(tmp_path, monkeypatch):
-    found = made(chosen=False)
-    pays = answer(found, "Does pretraining pay?")
+    content = made(chosen=False)
+    pays = answer(content, "Does pretraining pay?")
     assert (
         f"Yes {TEN}: SimCLR (linear probe) reaches macro-AUC 0.860, no pretraining (linear" in pays
     )
     assert f"Not shown {ALL}: SimCLR (fine-tuned)" in pays
-    assert "none was chosen: no --selection_split is given." in answer(found, "Which use")
+    assert "none was chosen: no --selection_split is given." in answer(content, "Which use")
     monkeypatch.setattr(study_figures, "by_use", lambda *args: None)
-    study_report.save(str(tmp_path), found)
+    study_report.save(str(tmp_path), content)
     page = (tmp_path / "study.md").read_text()
     assert not (tmp_path / "figure5_labels.png").exists() and "figure5_labels" not in page
     assert "**0." not in page and "Bold" not in page
@@ -156,35 +156,35 @@ def tables(page):
     "how", [{}, {"shift": True}, {"chosen": False}, {"seeds": 1}, {"uses": ("probe",)}]
 )
 def test_the_page_holds_every_number_and_whole_tables(how):
-    found = made(**how)
-    page = study_report.page(found)
+    content = made(**how)
+    page = study_report.page(content)
     for table in tables(page):
         assert len({len(row) for row in table}) == 1, table
-    for row in found["results"]:
+    for row in content["results"]:
         if row["place"] != "selection":
             value = row["macro_auc"]
             assert study_tables.interval(value) in page
-    compared = [row for row in found["comparisons"] if row["metric"] == "macro_auc"]
+    compared = [row for row in content["comparisons"] if row["metric"] == "macro_auc"]
     planned = [row for row in compared if row["p_holm"] is not None]
-    assert f"corrected for all {study_compare.num_planned(found)} of them together (Holm)" in page
+    assert f"corrected for all {study_compare.num_planned(content)} of them together (Holm)" in page
     lines = [row for table in tables(page) if "difference [95 %]" in table[0] for row in table[2:]]
     exploratory = [r for r in compared if r["p_holm"] is None and r["place"] == "inside"]
     assert len(lines) == len(planned) + len(exploratory)
 
 
 def test_the_best_use_of_an_arm_is_bold_where_the_selection_split_chose_it():
-    found = made()
-    for row in found["best_use"]:
+    content = made()
+    for row in content["best_use"]:
         if (row["arm"], row["fraction"]) == (SIMCLR, 0.1):
             row["use"] = "finetune"  # not the best on the evaluated cases
-    first = next(table for table in tables(study_report.page(found)) if table[0][0] == "arm")
+    first = next(table for table in tables(study_report.page(content)) if table[0][0] == "arm")
     of_simclr = next(row for row in first if row[0] == SIMCLR)
     assert [cell.startswith("**") for cell in of_simclr] == [False, False, True, False]
 
 
 def test_undefined_and_unknown_numbers_are_dashes_and_reasons(tmp_path):
-    found = made()
-    for row in found["results"]:
+    content = made()
+    for row in content["results"]:
         row["labels"] = None if row["fraction"] == 1 else row["labels"]
         if row["arm"] == SIMCLR:
             row["macro_auc"] |= {
@@ -193,31 +193,31 @@ def test_undefined_and_unknown_numbers_are_dashes_and_reasons(tmp_path):
                 "why": "one class only",
                 "values": [None],
             }
-    for row in found["comparisons"]:
+    for row in content["comparisons"]:
         if SIMCLR in (row["a"], row["b"]):
             row |= {"difference": None, "difference_95": None, "value_b": None, "p": None}
             row["p_holm"] = None
-    text = answer(found, "Does pretraining pay?")
+    text = answer(content, "Does pretraining pay?")
     assert (
         "cannot be compared, as macro-AUC is undefined" in text
         and "Not shown with all labels:" in text
     )
-    study_report.save(str(tmp_path), found)
+    study_report.save(str(tmp_path), content)
     page = (tmp_path / "study.md").read_text()
     assert f"| {SIMCLR} | – | – | – |" in page and page.count("No interval: one class only.") == 1
 
 
 def test_the_terminal_ends_with_the_first_lines_of_the_page(tmp_path, capsys):
-    found = made(shift=True)
-    study_report.save(str(tmp_path), found)
+    content = made(shift=True)
+    study_report.save(str(tmp_path), content)
     printed = " ".join(capsys.readouterr().out.split())
     page = (tmp_path / "study.md").read_text()
     assert page.index("Does pretraining pay?") < 200
-    at = 0
-    for one in study_sentences.answers(found):
+    position = 0
+    for one in study_sentences.answers(content):
         assert f"**{one.question}** {one.text}" in page
-        at = printed.index(f"{one.question} {one.text}", at)
-    assert "In brackets: 95 % intervals over runs and patients." in printed[at:]
+        position = printed.index(f"{one.question} {one.text}", position)
+    assert "In brackets: 95 % intervals over runs and patients." in printed[position:]
     for name in re.findall(r"\]\((.*?\.png)\)", page):
         assert Image.open(tmp_path / name).size[0] >= 800
     assert "Warning" not in printed
@@ -270,7 +270,7 @@ def test_each_arm_has_a_panel_with_all_uses_and_full_markers_where_best(tmp_path
 
 
 def test_the_loss_of_every_seed_is_drawn_beside_chance(tmp_path, monkeypatch):
-    figures, found = saved_figures(monkeypatch), made(seeds=2)
+    figures, content = saved_figures(monkeypatch), made(seeds=2)
     for stage in ("simclr", "control", "micle"):
         for seed in range(2):
             folder = tmp_path / f"pretrain_{stage}" / f"seed_{seed}"
@@ -288,7 +288,7 @@ def test_the_loss_of_every_seed_is_drawn_beside_chance(tmp_path, monkeypatch):
             ]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             (folder / "metrics.jsonl").write_text(text)
-    study_figures.pretraining(str(tmp_path / "f.png"), found, str(tmp_path))
+    study_figures.pretraining(str(tmp_path / "f.png"), content, str(tmp_path))
     axes = np.reshape(figures[0].axes, [2, 3])
     assert [axis.get_title(loc="left") for axis in axes[0]] == [
         *("SimCLR", "SimCLR → SimCLR by case"),

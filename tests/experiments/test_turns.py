@@ -17,9 +17,9 @@ def folders(root):
 
 def test_what_another_holds_comes_last_and_waits_for_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(turns, "_SECONDS_TO_WAIT", 0.05)
-    others = run_folder.claimed(str(tmp_path / "b"))
+    claim = run_folder.claimed(str(tmp_path / "b"))
     assert not run_folder.is_claimed(str(tmp_path / "b"))  # not even a folder
-    assert others.__enter__()
+    assert claim.__enter__()
     assert run_folder.is_claimed(str(tmp_path / "b")) and not run_folder.is_training(
         str(tmp_path / "b")
     )
@@ -29,20 +29,20 @@ def test_what_another_holds_comes_last_and_waits_for_it(tmp_path, monkeypatch, c
         with run_folder.claimed(str(tmp_path / name)) as second:
             assert not second  # it is held while it is made
         if name == "c":
-            threading.Timer(0.5, others.__exit__, (None, None, None)).start()
+            threading.Timer(0.5, claim.__exit__, (None, None, None)).start()
     assert seen == [("a", 3), ("c", 2), ("b", 1)]
     assert capsys.readouterr().out.count("Waiting for 1 run of other processes, such as b.") == 1
 
 
 def test_a_run_waits_for_the_one_it_goes_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr(turns, "_SECONDS_TO_WAIT", 0.05)
-    others = run_folder.claimed(str(tmp_path / "a"))
-    others.__enter__()
+    claim = run_folder.claimed(str(tmp_path / "a"))
+    claim.__enter__()
     seen = []
     for name, _ in turns.take(folders(tmp_path), {"b": "a"}):
         seen.append(name)
         if name == "c":
-            threading.Timer(0.3, others.__exit__, (None, None, None)).start()
+            threading.Timer(0.3, claim.__exit__, (None, None, None)).start()
     assert seen == ["c", "a", "b"]
 
 

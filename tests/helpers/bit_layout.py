@@ -24,15 +24,15 @@ def public(units=UNITS, width=1, seed=0):
     for b, number in enumerate(units, 1):
         filters = 32 * width * 2**b
         for u in range(1, number + 1):
-            at = f"block{b}/unit{u:02d}"
+            prefix = f"block{b}/unit{u:02d}"
             if u == 1:
-                conv(f"{at}/a/proj", 1, channels, 4 * filters)
-            norm(f"{at}/a/", channels)
-            conv(f"{at}/a", 1, channels, filters)
-            norm(f"{at}/b/", filters)
-            conv(f"{at}/b", 3, filters, filters)
-            norm(f"{at}/c/", filters)
-            conv(f"{at}/c", 1, filters, 4 * filters)
+                conv(f"{prefix}/a/proj", 1, channels, 4 * filters)
+            norm(f"{prefix}/a/", channels)
+            conv(f"{prefix}/a", 1, channels, filters)
+            norm(f"{prefix}/b/", filters)
+            conv(f"{prefix}/b", 3, filters, filters)
+            norm(f"{prefix}/c/", filters)
+            conv(f"{prefix}/c", 1, filters, 4 * filters)
             channels = 4 * filters
     norm("", channels)
     head = rng.normal(0, 1, (1, 1, channels, 21))

@@ -144,9 +144,9 @@ def draw_chexpert(
         with open(folder / root / f"{split}.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(CHEXPERT_HEADER)
-            for path, *others, labels in rows:
+            for path, *columns, labels in rows:
                 texts = [label.removesuffix(".0") if excel else label for label in labels]
-                writer.writerow([f"{root}/{path}", *others, *texts])
+                writer.writerow([f"{root}/{path}", *columns, *texts])
 
 
 def _chexpert_patient(root, split, patient, first_row, rng, size) -> list:

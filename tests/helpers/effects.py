@@ -392,7 +392,7 @@ class Effects:
     def see_evaluation(self, config):
         """Result, new files, sizes of batches and models to keep, of evaluating a fine-tuning."""
         before = set(os.listdir(self.finished))
-        sizes, kept = [], []
+        sizes, exported = [], []
 
         def spy(bags, **options):
             sizes.append(options["batch_size"])
@@ -401,7 +401,7 @@ class Effects:
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
             patch.setattr(features, "evaluation_batches", spy)
-            patch.setattr(export, "save", lambda *args: kept.append(args[-1]) or "saved")
+            patch.setattr(export, "save", lambda *args: exported.append(args[-1]) or "saved")
             try:
                 result = evaluate.evaluate(
                     config, self.builder, self.finished, self.strategy, pictures=False
@@ -417,7 +417,7 @@ class Effects:
             if name.startswith("result"):
                 new[name] = {k: v for k, v in json.loads(new[name]).items() if k != "provenance"}
             os.remove(path)
-        return json.dumps(result, default=str), json.dumps(new, default=str), sizes, kept
+        return json.dumps(result, default=str), json.dumps(new, default=str), sizes, exported
 
     def see_passes(self, config):
         """In how many batch sizes, one for each pass, two evaluations see images."""
@@ -436,8 +436,8 @@ class Effects:
             paths[-1].write_text(results.predictions_csv(cases, scores, ("x", "y")))
         out = self.root / "comparison"
         compare_runs(config.replace(runs=",".join(map(str, paths)), model_dir=str(out)))
-        found = json.loads((out / "compare.json").read_text())[0]
-        return {name: row["p"] for name, row in found["metrics"].items()}
+        comparison = json.loads((out / "compare.json").read_text())[0]
+        return {name: row["p"] for name, row in comparison["metrics"].items()}
 
     def see_report(self, config):
         """The page of an evaluation, without the time when it was written."""
@@ -470,20 +470,22 @@ class Effects:
 
     def see_prediction(self, config):
         """Which files a prediction writes, where, and what the tables hold."""
-        asked = config.predict
-        folder = pathlib.Path(asked.output_dir or self.finished)
+        options = config.predict
+        folder = pathlib.Path(options.output_dir or self.finished)
         argv = ["run.py", "--mode=predict", f"--model_dir={self.finished}"]
         argv += (
-            [f"--images={asked.images}"] if asked.images else [f"--manual_dir={self.root}/photos"]
+            [f"--images={options.images}"]
+            if options.images
+            else [f"--manual_dir={self.root}/photos"]
         )
-        argv += [f"--output_dir={folder}"] if asked.output_dir else []
+        argv += [f"--output_dir={folder}"] if options.output_dir else []
         with pytest.MonkeyPatch.context() as patch:
             encoders.shorten(patch, blocks=())
-            assert main([*argv, *["--per_image"] * asked.per_image]) == 0
-        found = {str(path): path.read_text() for path in folder.glob("predictions_new*")}
-        for path in found:
+            assert main([*argv, *["--per_image"] * options.per_image]) == 0
+        tables = {str(path): path.read_text() for path in folder.glob("predictions_new*")}
+        for path in tables:
             os.remove(path)
-        return {path: text for path, text in found.items() if path.endswith(".csv")}
+        return {path: text for path, text in tables.items() if path.endswith(".csv")}
 
     def see_features(self, config):
         """Which features a comparison reads."""
@@ -576,9 +578,9 @@ class Effects:
         return {
             "study": [job.folder for job in planned],
             "keeps_weights": plan.keeps_weights,
-            "repeats": list(repeats.jobs(config, config.experiment.repeats)),
-            "folds": list(folds.jobs(config)),
-            "fractions": list(label_efficiency.jobs(config)),
+            "repeats": list(repeats.make_configs(config, config.experiment.repeats)),
+            "folds": list(folds.make_configs(config)),
+            "fractions": list(label_efficiency.make_configs(config)),
             "grid": list(sweep.points(config.replace(selection_split="more"))),
             "recipes": recipes,
             "shift": (shifted.dataset, shifted.manual_dir, shifted.eval_split),

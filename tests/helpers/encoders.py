@@ -3,7 +3,7 @@
 from simclr_med.models import bit, resnet
 
 
-def shorten(patch, blocks=(1,), **others):
+def shorten(patch, blocks=(1,), **lengths):
     """Makes every ResNet and BiT consist of so many blocks a group, until the patch is undone.
 
     Args:
@@ -13,8 +13,8 @@ def shorten(patch, blocks=(1,), **others):
     """
     for family, table in (("resnet", resnet.BLOCKS_PER_GROUP), ("bit", bit.UNITS_PER_GROUP)):
         for depth in list(table):
-            patch.setitem(table, depth, others.pop(f"{family}{depth}", blocks))
-    assert not others, f"no such encoders: {', '.join(others)}"
+            patch.setitem(table, depth, lengths.pop(f"{family}{depth}", blocks))
+    assert not lengths, f"no such encoders: {', '.join(lengths)}"
 
 
 def one_true_block(patch):

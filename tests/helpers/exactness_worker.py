@@ -71,18 +71,18 @@ class RecordingLARS(LARS):
 def batches(loss: str) -> dict[str, np.ndarray]:
     """Returns the global batches of all steps, [STEPS, B, ...]; labels are unevenly known."""
     rng = np.random.default_rng(LOSSES.index(loss))
-    places = 2 if loss == "NT-Xent" else 3
-    sizes = rng.integers(1 if places == 3 else places, places + 1, (STEPS, B, 1))
+    num_images = 2 if loss == "NT-Xent" else 3
+    sizes = rng.integers(1 if num_images == 3 else num_images, num_images + 1, (STEPS, B, 1))
     labels = rng.integers(-1, CLASSES, (STEPS, B))
     labels[:, : B // 4] = -1  # of four replicas the first sees no label
     if loss == "masked multi-label":
         labels = rng.choice(np.array([0, 1, np.nan], np.float32), (STEPS, B, CLASSES))
         labels[:, : B // 4] = np.nan
-    tints = rng.integers(0, 192, (STEPS, B, places, 1, 1, 3))  # or all images would look alike
-    images = tints + rng.integers(0, 64, (STEPS, B, places, SIZE, SIZE, 3))
+    tints = rng.integers(0, 192, (STEPS, B, num_images, 1, 1, 3))  # or all images would look alike
+    images = tints + rng.integers(0, 64, (STEPS, B, num_images, SIZE, SIZE, 3))
     return {
         "images": images.astype(np.uint8),
-        "real": np.arange(places) < sizes,
+        "real": np.arange(num_images) < sizes,
         "label": labels,
         "patient": rng.integers(0, B, (STEPS, B)).astype(np.int32),  # some patients twice
     }
@@ -113,14 +113,16 @@ def train(strategy, loss: str, precision: str) -> dict[str, np.ndarray]:
 
     iterator = iter(distribution.distribute_parts(part, strategy))
     first = run_steps(iterator, tf.constant(1))
-    found = {"loss": first["total_loss"].numpy()}
-    found |= {f"gradient {i}": v.numpy() for i, v in enumerate(optimizer.seen)}
+    numbers = {"loss": first["total_loss"].numpy()}
+    numbers |= {f"gradient {i}": v.numpy() for i, v in enumerate(optimizer.seen)}
     run_steps(iterator, tf.constant(STEPS - 1))
-    found |= {f"weights {i}": v.numpy() for i, v in enumerate(model.trainable_variables)}
-    found |= {f"momenta {i}": v.numpy() for i, v in enumerate(optimizer.momentums)}
-    found |= {f"BatchNorm {i}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
-    found["summed types"] = summed_types(run_steps.get_concrete_function(iterator, tf.constant(1)))
-    return found
+    numbers |= {f"weights {i}": v.numpy() for i, v in enumerate(model.trainable_variables)}
+    numbers |= {f"momenta {i}": v.numpy() for i, v in enumerate(optimizer.momentums)}
+    numbers |= {f"BatchNorm {i}": v.numpy() for i, v in enumerate(model.non_trainable_variables)}
+    numbers["summed types"] = summed_types(
+        run_steps.get_concrete_function(iterator, tf.constant(1))
+    )
+    return numbers
 
 
 def summed_types(function) -> list[str]:
@@ -172,7 +174,7 @@ def main(replicas: int, out: str) -> None:
     strategy = distribution.make_strategy(cpu_replicas=replicas, cluster=workers)
     os.kill(os.getpid(), signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    found = {
+    numbers = {
         f"{loss}/{precision}/{name}": value
         for loss, precision in cases_of(replicas)
         for name, value in train(strategy, loss, precision).items()
@@ -181,11 +183,11 @@ def main(replicas: int, out: str) -> None:
     if workers is None or workers.is_chief:  # which then works alone
         alone = strategy if workers is None else distribution.local_strategy()
         for n in EVALUATED:
-            found |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
-    found["heard"] = np.array(heard)
+            numbers |= {f"evaluated {n}/{k}": v for k, v in evaluate(alone, n).items()}
+    numbers["heard"] = np.array(heard)
     if workers:
-        found["disagreement"] = np.array(disagreement(strategy, workers.index))
-    np.savez(out, **found)
+        numbers["disagreement"] = np.array(disagreement(strategy, workers.index))
+    np.savez(out, **numbers)
 
 
 if __name__ == "__main__":

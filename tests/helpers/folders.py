@@ -24,12 +24,12 @@ def draw_cases(
     folder.mkdir(parents=True)
     names = [name for name, count in splits.items() for _ in range(count)]
     for case, split in enumerate(names):
-        others = [text(case) for text in columns.values()]
+        cells = [text(case) for text in columns.values()]
         for image in range(images(case)):
             pixels = rng.integers(0, 256, (40, 48, 3), np.uint8)
             pixels[..., case % len(labels) % 3] |= 128
             Image.fromarray(pixels).save(folder / f"{case}_{image}.png")
             label = labels[case % len(labels)]
-            rows.append(",".join([f"c{case}", f"{case}_{image}.png", label, split, *others]))
+            rows.append(",".join([f"c{case}", f"{case}_{image}.png", label, split, *cells]))
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -47,9 +47,9 @@ class Noted:
 def batch_of(config):
     """A global batch; its labels, patients and images are unevenly spread."""
     rng = np.random.default_rng(0)
-    places = 3 if config.method == "finetune" else 2
+    num_views = 3 if config.method == "finetune" else 2
     batch = {
-        "images": rng.integers(0, 256, (B, places, SIZE, SIZE, 3), np.uint8),
+        "images": rng.integers(0, 256, (B, num_views, SIZE, SIZE, 3), np.uint8),
         "label": np.array([0, -1, -1, 2, 2, 1, -1, -1]),
         "patient": np.array([0, 1, 2, 0, 4, 5, 1, 7], np.int32),
     }
@@ -64,7 +64,7 @@ def ops_of(config):
     )
 
 
-def made(config):
+def make_trained(config):
     """A model whose scales and statistics are not the initial ones, and its Trained."""
     resnet.BLOCKS_PER_GROUP[18] = (1,)
     model, rng = make_model(config, CLASSES), np.random.default_rng(1)
@@ -78,7 +78,7 @@ def made(config):
 def in_chunks(config, strategy, *, fixed_shapes=False, compiled=False):
     """(metrics, gradients, moving statistics) of the training step with --micro_batch."""
     with strategy.scope():
-        trained = made(config)
+        trained = make_trained(config)
     around = not distribution.can_sum_in_loops(strategy)
     one_step = make_one_step(
         config,
@@ -100,8 +100,8 @@ def in_chunks(config, strategy, *, fixed_shapes=False, compiled=False):
     batch, b = batch_of(config), B // strategy.num_replicas_in_sync
 
     def local(context):
-        at = context.replica_id_in_sync_group * b
-        return {name: tf.constant(value[at : at + b]) for name, value in batch.items()}
+        start = context.replica_id_in_sync_group * b
+        return {name: tf.constant(value[start : start + b]) for name, value in batch.items()}
 
     metrics, gradients = step(strategy.experimental_distribute_values_from_function(local))
     mean = tf.distribute.ReduceOp.MEAN
@@ -117,13 +117,13 @@ def slowly(config, chunks, *, padded=False):
 
     Augmented is the whole batch at once, as a step without chunks does it.
     """
-    trained = made(config)
+    trained = make_trained(config)
     model, batch = trained.model, batch_of(config)
-    places = batch["images"].shape[1]
+    num_views = batch["images"].shape[1]
     images = batch["images"]
     if padded:  # an empty place shows the case's images again
         counts = batch["real"].sum(1)
-        images = np.stack([row[np.arange(places) % n] for row, n in zip(images, counts)])
+        images = np.stack([row[np.arange(num_views) % n] for row, n in zip(images, counts)])
 
     # As in a step: in a function, of an unknown step. Otherwise the CPU rounds otherwise.
     @tf.function(autograph=False)
@@ -131,7 +131,7 @@ def slowly(config, chunks, *, padded=False):
         seed = fold_in(tf.constant([SEED, 1]), trained.optimizer.iterations)
         return augment_views(tf.constant(images), ops_of(config), seed)
 
-    views = augmented().numpy().reshape(places, B, SIZE, SIZE, 3)
+    views = augmented().numpy().reshape(num_views, B, SIZE, SIZE, 3)
 
     @tf.function(autograph=False)
     def step():
@@ -140,7 +140,8 @@ def slowly(config, chunks, *, padded=False):
             for chunk in chunks:
                 _encode(config, model, views, batch, chunk, rows, padded)
             outputs = {
-                name: tf.stack([found[at] for at in sorted(found)]) for name, found in rows.items()
+                name: tf.stack([by_position[key] for key in sorted(by_position)])
+                for name, by_position in rows.items()
             }
             loss, metrics = METHODS[config.method].loss(
                 outputs,
@@ -167,35 +168,35 @@ def _encode(config, model, views, batch, chunk, rows, padded):
     if config.method != "finetune":
         outputs = model(np.concatenate([views[0, chunk], views[1, chunk]]), training=True)
         for name in ("projection", "logits"):
-            for place in range(2 * len(chunk)):
-                at = place // len(chunk), chunk[place % len(chunk)]
-                rows.setdefault(name, {})[at] = outputs[name][place]
+            for row in range(2 * len(chunk)):
+                key = row // len(chunk), chunk[row % len(chunk)]
+                rows.setdefault(name, {})[key] = outputs[name][row]
         return
-    real = batch["real"]
-    seen = [(v, c) for v in range(len(views)) for c in chunk if padded or real[c, v]]
-    images = np.stack([views[at] for at in seen])
-    counted = [chunk.index(case) if real[case, v] else -1 for v, case in seen]
+    valid = batch["real"]
+    seen = [(v, c) for v in range(len(views)) for c in chunk if padded or valid[c, v]]
+    images = np.stack([views[key] for key in seen])
+    counted = [chunk.index(case) if valid[case, v] else -1 for v, case in seen]
     stages = model.projection_head(model.encoder(images, training=True), training=True)
     features = tf.cast(stages[config.model.ft_proj_selector], tf.float32)
     means = mean_over_cases(features, tf.constant(counted), len(chunk))
     logits = model.supervised_head(means)
-    for place, case in enumerate(chunk):
-        rows.setdefault("logits", {})[case] = logits[place]
+    for row, case in enumerate(chunk):
+        rows.setdefault("logits", {})[case] = logits[row]
 
 
 def _numbers(metrics, gradients, model):
-    found = {f"metric {name}": value.numpy() for name, value in metrics.items()}
+    numbers = {f"metric {name}": value.numpy() for name, value in metrics.items()}
     for variable, gradient in zip(model.trainable_variables, gradients):
-        found[f"gradient {len(found)} {variable.shape}"] = gradient.numpy()
+        numbers[f"gradient {len(numbers)} {variable.shape}"] = gradient.numpy()
     for variable in model.non_trainable_variables:
-        found[f"statistic {len(found)}"] = variable.numpy()
-    return found
+        numbers[f"statistic {len(numbers)}"] = variable.numpy()
+    return numbers
 
 
 if __name__ == "__main__":
     keras.backend.set_floatx("float64")
     replicas = int(sys.argv[1])
-    found = in_chunks(
+    numbers = in_chunks(
         CONFIG.replace(micro_batch=2), distribution.make_strategy(cpu_replicas=replicas)
     )
-    np.savez(sys.argv[2], **found)
+    np.savez(sys.argv[2], **numbers)

@@ -68,7 +68,7 @@ def main(folder: str, out: str) -> None:
     def train_on(which):
         return lambda *part: train(which, part=part)
 
-    found = {}
+    batches = {}
     for name, alone, together in (
         ("train", train(bags), distribution.distribute_parts(train_on(bags), Hosts())),
         ("streams", train(in_files), distribution.distribute_parts(train_on(in_files), Hosts())),
@@ -76,9 +76,11 @@ def main(folder: str, out: str) -> None:
     ):
         for step, (one, parts) in enumerate(zip(alone.take(STEPS), together)):
             for key, value in one.items():
-                found[f"one/{name}/{step}/{key}"] = value.numpy()
-                found[f"many/{name}/{step}/{key}"] = np.concatenate([p[key].numpy() for p in parts])
-    np.savez(out, **found)
+                batches[f"one/{name}/{step}/{key}"] = value.numpy()
+                batches[f"many/{name}/{step}/{key}"] = np.concatenate(
+                    [p[key].numpy() for p in parts]
+                )
+    np.savez(out, **batches)
     print(len(servers), "servers", flush=True)
     os._exit(0)  # servers have no end of their own
 

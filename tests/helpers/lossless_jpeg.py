@@ -9,14 +9,14 @@ def predicted(values, bits, predictor):
     """What table H.1 predicts of int [H, W, channels] from the neighbours left, above and between."""
     left, above = np.roll(values, 1, 1), np.roll(values, 1, 0)
     corner = np.roll(above, 1, 1)
-    found = [
+    prediction = [
         *(left, above, corner, left + above - corner),
         *(left + ((above - corner) >> 1), above + ((left - corner) >> 1), (left + above) >> 1),
     ][predictor - 1].copy()
-    found[0] = left[0]
-    found[:, 0] = above[:, 0]
-    found[0, 0] = 1 << bits - 1
-    return found
+    prediction[0] = left[0]
+    prediction[:, 0] = above[:, 0]
+    prediction[0, 0] = 1 << bits - 1
+    return prediction
 
 
 def lossless_jpeg(pixels: np.ndarray, bits: int = 8, predictor: int = 1) -> bytes:

@@ -60,7 +60,7 @@ def case_step(net):
     """Returns a function of a local batch: the loss of whole cases, and its summed gradients."""
 
     def step(batch):
-        real = batch["real"]
+        valid = batch["real"]
         replica, replicas = distribution.replica_id(), distribution.num_replicas()
         images = augment_views(
             batch["cases"],
@@ -68,10 +68,10 @@ def case_step(net):
             tf.constant([3, 4]),
             replica=replica,
             num_replicas=replicas,
-            valid=real,
+            valid=valid,
         )
         with tf.GradientTape() as tape:
-            logits = net(tf.cast(images, tf.float64), training=True, **case_of_image(real, real))
+            logits = net(tf.cast(images, tf.float64), training=True, **case_of_image(valid, valid))
             loss, _ = losses.masked_cross_entropy(batch["label"], logits, CLASS_WEIGHTS)
             local = loss / replicas
         gradients = tape.gradient(local, net.trainable_variables)
@@ -95,14 +95,14 @@ def contrastive(strategy, z, **options):
     local = strategy.experimental_distribute_values_from_function(
         lambda context: tf.constant(z[context.replica_id_in_sync_group][np.newaxis])
     )
-    found = strategy.run(tf.function(step), (local,))
-    return [np.stack(strategy.experimental_local_results(value)) for value in found]
+    results = strategy.run(tf.function(step), (local,))
+    return [np.stack(strategy.experimental_local_results(value)) for value in results]
 
 
 def reference_cases(out: str, golden: str) -> None:
     strategy = distribution.make_strategy(cpu_replicas=2)
     numbers = np.load(golden)
-    found: dict[str, np.ndarray] = {}
+    results: dict[str, np.ndarray] = {}
     for case in range(3):
         hidden = numbers[f"mirrored2_{case}/hidden"]  # [R, 2b, p]
         loss, gradient = contrastive(
@@ -111,8 +111,8 @@ def reference_cases(out: str, golden: str) -> None:
             temperature=0.5 if case == 2 else 0.1,  # see tests/golden/README.md
             normalize=case != 2,
         )
-        found |= {f"loss{case}": loss, f"gradient{case}": gradient.reshape(hidden.shape)}
-    np.savez(out, **found)
+        results |= {f"loss{case}": loss, f"gradient{case}": gradient.reshape(hidden.shape)}
+    np.savez(out, **results)
 
 
 def main(replicas: int, out: str) -> None:
@@ -144,8 +144,8 @@ def main(replicas: int, out: str) -> None:
     batch |= {"cases": CASES, "real": REAL}
 
     def values(context):
-        at = context.replica_id_in_sync_group * b
-        return {name: tf.constant(value[at : at + b]) for name, value in batch.items()}
+        start = context.replica_id_in_sync_group * b
+        return {name: tf.constant(value[start : start + b]) for name, value in batch.items()}
 
     local = strategy.experimental_distribute_values_from_function(values)
     loss, supervised, gradients, pairs = strategy.run(tf.function(step), (local,))

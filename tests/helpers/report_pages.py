@@ -127,10 +127,10 @@ def made_case(n=40, num_classes=3, multilabel=False, seed=0, names=None):
 
 def with_drawings(view):
     """Returns fields of a view with everything that is drawn, of an owner's files."""
-    told = PngInfo()
-    told.add_text("Source", f"/home/{OWNER}/views.png")
+    text = PngInfo()
+    text.add_text("Source", f"/home/{OWNER}/views.png")
     file = io.BytesIO()
-    Image.new("RGB", (900, 300), "red").save(file, "PNG", pnginfo=told)
+    Image.new("RGB", (900, 300), "red").save(file, "PNG", pnginfo=text)
     rows = [{"step": i, "supervised_loss": 2.0, "learning_rate": 0.1} for i in range(1, 9)]
     alike = near_duplicates.find(np.eye(3)[view.cases.ids.argsort() % 3], view.cases.patients)
     return {

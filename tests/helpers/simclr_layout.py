@@ -36,32 +36,34 @@ def checkpoint_keys(model: Model) -> dict[str, tf.Variable]:
     return {key + SUFFIX: variable for key, variable in named.items()}
 
 
-def _encoder(encoder, at: str) -> Iterator[tuple[str, tf.Variable]]:
+def _encoder(encoder, path: str) -> Iterator[tuple[str, tf.Variable]]:
     # The stem's list: convolutions and norms in turn, then 'initial_conv', the last norm,
     # the pool and 'initial_max_pool'; only the first of those has no variables before it.
     body = encoder.stem.body
     for i, layer in enumerate(body):
         position = i + 1 if i == len(body) - 1 else i
-        yield from _layer(layer, f"{at}/initial_conv_relu_max_pool/{position}")
+        yield from _layer(layer, f"{path}/initial_conv_relu_max_pool/{position}")
     for g, group in enumerate(encoder.groups):
         for b, block in enumerate(group):
-            yield from _block(block, f"{at}/block_groups/{g}/layers/{b}")
+            yield from _block(block, f"{path}/block_groups/{g}/layers/{b}")
 
 
-def _block(block, at: str) -> Iterator[tuple[str, tf.Variable]]:
+def _block(block, path: str) -> Iterator[tuple[str, tf.Variable]]:
     small = isinstance(block, ResidualBlock)
-    body_at = f"{at}/" + ("conv2d_bn_layers" if small else "conv_relu_dropblock_layers")
+    body_at = f"{path}/" + ("conv2d_bn_layers" if small else "conv_relu_dropblock_layers")
     for i, layer in enumerate(block.body):
         yield from _layer(layer, f"{body_at}/{i if small else _position(block.body, i)}")
     if block.shortcut:
-        shortcut_at = f"{at}/" + ("shortcut_layers" if small else "projection_layers")
+        shortcut_at = f"{path}/" + ("shortcut_layers" if small else "projection_layers")
         first = 0
         if block.shortcut.pool:
             first = 2 if block.shortcut.pool.pad else 1
         yield from _layer(block.shortcut.conv, f"{shortcut_at}/{first}")
         yield from _layer(block.shortcut.norm, f"{shortcut_at}/{first + 1}")
     if block.se:
-        se_at = f"{at}/se_layer" if small else f"{body_at}/{_position(block.body, len(block.body))}"
+        se_at = (
+            f"{path}/se_layer" if small else f"{body_at}/{_position(block.body, len(block.body))}"
+        )
         yield from _dense(block.se.reduce, f"{se_at}/se_reduce")
         yield from _dense(block.se.expand, f"{se_at}/se_expand")
 
@@ -72,30 +74,30 @@ def _position(body, i: int) -> int:
     return i + drop_blocks
 
 
-def _layer(layer, at: str) -> Iterator[tuple[str, tf.Variable]]:
+def _layer(layer, path: str) -> Iterator[tuple[str, tf.Variable]]:
     if isinstance(layer, Conv):
-        yield f"{at}/conv2d/kernel", layer.conv2d.kernel
+        yield f"{path}/conv2d/kernel", layer.conv2d.kernel
     elif isinstance(layer, BatchNormRelu):
-        yield from _norm(layer, at)
+        yield from _norm(layer, path)
     elif isinstance(layer, SelectiveKernel):
-        yield f"{at}/conv2d_fixed_padding/conv2d/kernel", layer.conv.conv2d.kernel
-        yield from _norm(layer.norm, f"{at}/batch_norm_relu")
-        yield f"{at}/conv2d_0/kernel", layer.squeeze.conv2d.kernel
-        yield from _norm(layer.squeeze_norm, f"{at}/batch_norm_relu_1")
-        yield f"{at}/conv2d_1/kernel", layer.gate.conv2d.kernel
+        yield f"{path}/conv2d_fixed_padding/conv2d/kernel", layer.conv.conv2d.kernel
+        yield from _norm(layer.norm, f"{path}/batch_norm_relu")
+        yield f"{path}/conv2d_0/kernel", layer.squeeze.conv2d.kernel
+        yield from _norm(layer.squeeze_norm, f"{path}/batch_norm_relu_1")
+        yield f"{path}/conv2d_1/kernel", layer.gate.conv2d.kernel
 
 
-def _norm(layer: BatchNormRelu, at: str) -> Iterator[tuple[str, tf.Variable]]:
+def _norm(layer: BatchNormRelu, path: str) -> Iterator[tuple[str, tf.Variable]]:
     for part in ("gamma", "beta", "moving_mean", "moving_variance"):
         variable = getattr(layer.bn, part)
         if variable is not None:
-            yield f"{at}/bn/{part}", variable
+            yield f"{path}/bn/{part}", variable
 
 
-def _dense(layer, at: str) -> Iterator[tuple[str, tf.Variable]]:
-    yield f"{at}/kernel", layer.kernel
+def _dense(layer, path: str) -> Iterator[tuple[str, tf.Variable]]:
+    yield f"{path}/kernel", layer.kernel
     if layer.bias is not None:
-        yield f"{at}/bias", layer.bias
+        yield f"{path}/bias", layer.bias
 
 
 def write_checkpoint(model: Model, prefix: str, **beside) -> str:

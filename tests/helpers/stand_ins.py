@@ -100,7 +100,9 @@ class StudyStandIns(StandIns):
         monkeypatch.setattr(probe_runs.linear_probe, "fit_predict_proba", _nearest_mean)
         for module in (build, probe_runs):
             monkeypatch.setattr(module, "read_cases", self._read_cases)
-        monkeypatch.setattr(study_report, "save", lambda folder, found: self.reports.append(found))
+        monkeypatch.setattr(
+            study_report, "save", lambda folder, content: self.reports.append(content)
+        )
 
     def _train(self, config, builder, model_dir, strategy, invocation, start_head=None):
         super()._train(config, builder, model_dir, strategy, invocation)
@@ -150,7 +152,7 @@ class StudyStandIns(StandIns):
         return {"": (strength * apart + noise).astype(np.float32)}
 
 
-def _nearest_mean(train_x, train_y, train_patients, test_x, num_classes, seed, said):
+def _nearest_mean(train_x, train_y, train_patients, test_x, num_classes, seed, fitted):
     """In the place of a logistic regression: how near the means of the classes are."""
     means = np.stack([train_x[train_y == c].mean(axis=0) for c in range(num_classes)])
     near = np.exp(-np.linalg.norm(test_x[:, None] - means, axis=2))

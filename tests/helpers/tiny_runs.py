@@ -67,7 +67,7 @@ def trained(config, builder, model_dir, strategy, evaluated=False):
     # What run.py would have been given, so that a later command finds the prepared data.
     path = model_dir / "config.json"
     photos = builder.builder_config.manifest.folder
-    place = {"manual_dir": str(photos), "data_dir": str(builder._data_dir_root)}
-    path.write_text(json.dumps({**json.loads(path.read_text()), **place}))
+    folders = {"manual_dir": str(photos), "data_dir": str(builder._data_dir_root)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **folders}))
     assert os.path.exists(model_dir / "data.json")
     return model_dir

@@ -55,12 +55,12 @@ class File(tf.io.gfile.GFile):
 
 @pytest.fixture
 def storage(monkeypatch):
-    made = File.storage = Storage()
+    faulty = File.storage = Storage()
     monkeypatch.setattr(transient.time, "sleep", lambda seconds: None)
     for name in NAMES[:-1]:
-        monkeypatch.setattr(tf.io.gfile, name, made.of(getattr(tf.io.gfile, name)))
+        monkeypatch.setattr(tf.io.gfile, name, faulty.of(getattr(tf.io.gfile, name)))
     monkeypatch.setattr(tf.io.gfile, "GFile", File)
-    return made
+    return faulty
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -108,11 +108,11 @@ def test_what_is_not_there_is_not_made_up(tmp_path, storage):
 def test_a_file_is_read_on_from_where_it_broke_off(tmp_path, storage):
     path = tmp_path / "big"
     path.write_bytes(os.urandom(1000))
-    found = []
+    pieces = []
     for number, piece in enumerate(gfile.pieces(str(path), 64)):
-        found.append(piece)
+        pieces.append(piece)
         storage.left = number % 3
-    assert b"".join(found) == path.read_bytes() and storage.faults >= 15
+    assert b"".join(pieces) == path.read_bytes() and storage.faults >= 15
 
 
 def test_json_and_metrics_survive_and_nothing_temporary_stays(tmp_path, storage):

@@ -24,19 +24,19 @@ def test_sessions_add_up_and_a_killed_one_has_no_end(tmp_path):
     rows = [{**first, "seconds": 100.0}, {**second, "seconds": 50.5}]
     del during[0]["software"]["python"]
     path.write_text(json.dumps({"sessions": [*rows, *during]}))
-    found = provenance.training_of(str(tmp_path))
-    assert (found["sessions"], found["seconds"], found["killed"]) == (3, 150.5, 1)
+    training = provenance.training_of(str(tmp_path))
+    assert (training["sessions"], training["seconds"], training["killed"]) == (3, 150.5, 1)
     assert (
-        provenance.in_words(found)
+        provenance.in_words(training)
         == "0:02:30 in 3 sessions, without the 1 that was killed or goes on"
     )
     assert provenance.in_words(provenance.training_of(str(tmp_path / "older"))) == ""
 
 
 def test_what_is_here():
-    found = provenance.here(["--x"])
-    assert {"simclr_med", "python", "tensorflow", "numpy"} <= set(found["software"])
-    assert found["hardware"]["cpus"] >= 1 and found["hardware"]["memory_gib"] > 0.1
+    here = provenance.here(["--x"])
+    assert {"simclr_med", "python", "tensorflow", "numpy"} <= set(here["software"])
+    assert here["hardware"]["cpus"] >= 1 and here["hardware"]["memory_gib"] > 0.1
     words = provenance.hardware_in_words(HARDWARE)
     assert words == "2 x H200, 4 CPUs (Xeon), 7.5 GiB"
     unknown = {**HARDWARE, "memory_gib": None, "accelerators": {}}

@@ -49,19 +49,22 @@ def test_predictions_hold_no_formula_and_read_back(tmp_path, multilabel):
     for row in rows:
         for cell in row:
             assert cell == "-0.25" or cell.strip()[:1] not in tuple("=+-@＝＋－＠"), cell
-    found = read_predictions(str(path))
-    assert found.ids.tolist() == ids.tolist() and found.patients.tolist() == ids[::-1].tolist()
-    assert found.class_names == names
-    np.testing.assert_array_equal(found.truth, labels)
-    np.testing.assert_allclose(found.scores, scores, rtol=1e-8)
+    predictions = read_predictions(str(path))
+    assert (
+        predictions.ids.tolist() == ids.tolist()
+        and predictions.patients.tolist() == ids[::-1].tolist()
+    )
+    assert predictions.class_names == names
+    np.testing.assert_array_equal(predictions.truth, labels)
+    np.testing.assert_allclose(predictions.scores, scores, rtol=1e-8)
 
 
 def test_predictions_of_before_read_as_they_did(tmp_path):
     path = tmp_path / "predictions.csv"
     path.write_text("case_id,patient_id,truth,prediction,-a,b\n-17,'s-x,-a,b,0.25,0.75\n")
-    found = read_predictions(str(path))
-    assert found.ids[0] == "-17" and found.patients[0] == "'s-x"
-    assert found.class_names == ("-a", "b") and found.truth[0] == 0
+    predictions = read_predictions(str(path))
+    assert predictions.ids[0] == "-17" and predictions.patients[0] == "'s-x"
+    assert predictions.class_names == ("-a", "b") and predictions.truth[0] == 0
 
 
 def test_a_comparison_holds_no_formula():

@@ -29,56 +29,56 @@ def bags():
 def model():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.BLOCKS_PER_GROUP, 18, (1, 1))
-        made = Model(
+        built = Model(
             ModelConfig(resnet_depth=18), image_size=34, num_classes=4, with_projection=False
         )
-        made.build_weights(34)
-    return made
+        built.build_weights(34)
+    return built
 
 
-def padded(places, filling=0):
-    """Returns the cases in so many places, uint8 [3, places, ...], and which are real."""
-    images = np.full((3, places, 34, 34, 3), filling, np.uint8)
-    real = np.zeros((3, places), bool)
+def padded(num_views, filling=0):
+    """Returns the cases padded to `num_views` images, uint8 [3, num_views, ...], and which are valid."""
+    images = np.full((3, num_views, 34, 34, 3), filling, np.uint8)
+    valid = np.zeros((3, num_views), bool)
     for i, of_case in enumerate(IMAGES):
-        images[i, : len(of_case)], real[i, : len(of_case)] = of_case, True
-    return tf.constant(images), tf.constant(real)
+        images[i, : len(of_case)], valid[i, : len(of_case)] = of_case, True
+    return tf.constant(images), tf.constant(valid)
 
 
-def outputs(model, images, real, fixed_shapes=False, training=False):
+def outputs(model, images, valid, fixed_shapes=False, training=False):
     """Returns what the training step computes of cases, without augmentation."""
-    left = real
+    left = valid
     if fixed_shapes:
-        images, left = fill_places(images, real), None
+        images, left = fill_places(images, valid), None
     views = augment_views(images, {}, tf.constant([0, 0]), valid=left)
-    return model(views, training=training, **case_of_image(real, left))
+    return model(views, training=training, **case_of_image(valid, left))
 
 
 def test_padding_changes_no_bit_of_a_score(model):
     tight = outputs(model, *padded(3))
-    for places, filling in ((4, 0), (6, 255)):
-        loose = outputs(model, *padded(places, filling))
+    for num_views, filling in ((4, 0), (6, 255)):
+        loose = outputs(model, *padded(num_views, filling))
         assert (loose["logits"].numpy() == tight["logits"].numpy()).all()
         assert (loose["features"].numpy() == tight["features"].numpy()).all()
 
 
 def test_a_score_is_that_of_the_mean_feature_of_the_real_images(model):
-    found = outputs(model, *padded(5))
+    result = outputs(model, *padded(5))
     for i, of_case in enumerate(IMAGES):
         features = [model(image[np.newaxis] / np.float32(255))["features"][0] for image in of_case]
         mean = np.mean(features, axis=0)
-        np.testing.assert_allclose(found["features"][i], mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result["features"][i], mean, rtol=1e-4, atol=1e-6)
         kernel, bias = (v.numpy() for v in model.supervised_head.variables)
-        np.testing.assert_allclose(found["logits"][i], mean @ kernel + bias, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result["logits"][i], mean @ kernel + bias, rtol=1e-4, atol=1e-6)
 
 
 def test_padding_does_not_reach_batch_norm(model):
     initial = [v.numpy() for v in model.variables]
 
-    def statistics(places, filling):
+    def statistics(num_views, filling):
         for variable, value in zip(model.variables, initial):
             variable.assign(value)
-        outputs(model, *padded(places, filling), training=True)
+        outputs(model, *padded(num_views, filling), training=True)
         return [v.numpy() for v in model.non_trainable_variables]
 
     tight, loose = statistics(3, 0), statistics(6, 255)
@@ -89,22 +89,22 @@ def test_padding_does_not_reach_batch_norm(model):
 def test_where_shapes_are_fixed_scores_are_the_same(model):
     """As on a TPU: every place passes the encoder, and counts for nothing if it is empty."""
     expected = outputs(model, *padded(3))["logits"]
-    found = outputs(model, *padded(6, 255), fixed_shapes=True)["logits"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    logits = outputs(model, *padded(6, 255), fixed_shapes=True)["logits"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_empty_places_are_filled_with_the_case_itself():
-    images, real = padded(6, 255)
-    filled = fill_places(images, real).numpy()
+    images, valid = padded(6, 255)
+    filled = fill_places(images, valid).numpy()
     for i, of_case in enumerate(IMAGES):
-        for place in range(6):
-            assert (filled[i, place] == of_case[place % len(of_case)]).all()
+        for view in range(6):
+            assert (filled[i, view] == of_case[view % len(of_case)]).all()
 
 
 def test_mean_over_cases_leaves_out_what_is_of_no_case():
     features = tf.constant([[1.0, 2.0], [3.0, 4.0], [100.0, 100.0], [7.0, 7.0]])
-    found = mean_over_cases(features, tf.constant([1, 1, -1, 0]), 3)
-    np.testing.assert_array_equal(found, [[7, 7], [2, 3], [0, 0]])
+    means = mean_over_cases(features, tf.constant([1, 1, -1, 0]), 3)
+    np.testing.assert_array_equal(means, [[7, 7], [2, 3], [0, 0]])
 
 
 def test_a_case_brings_its_images_once_each_and_a_large_one_a_new_draw(bags):  # noqa: F811
@@ -118,13 +118,13 @@ def test_a_case_brings_its_images_once_each_and_a_large_one_a_new_draw(bags):  #
     )
     seen_of_six = set()
     for batch in batches.take(12):
-        for images, real, label in zip(batch["images"], batch["real"], batch["label"]):
-            real, size = real.numpy(), SIZES[int(label)]
-            assert real.tolist() == [True] * min(size, 4) + [False] * max(0, 4 - size)
-            greys = images.numpy()[real].mean((1, 2, 3)).round().astype(int)
+        for images, valid, label in zip(batch["images"], batch["real"], batch["label"]):
+            valid, size = valid.numpy(), SIZES[int(label)]
+            assert valid.tolist() == [True] * min(size, 4) + [False] * max(0, 4 - size)
+            greys = images.numpy()[valid].mean((1, 2, 3)).round().astype(int)
             first = 30 * int(label)
             assert len(set(greys)) == len(greys) and set(greys) <= set(range(first, first + size))
-            assert not images.numpy()[~real].any()
+            assert not images.numpy()[~valid].any()
             if size == 6:
                 seen_of_six.add(tuple(sorted(greys)))
     assert len(seen_of_six) > 3

@@ -15,19 +15,19 @@ from simclr_med.errors import UserError
 from simclr_med.training import workers
 
 
-class Several:
+class FakeStrategy:
     """Stands for a strategy of workers, as far as `workers` asks it."""
 
 
 @pytest.fixture
 def second_of_three(monkeypatch):
-    """A strategy whose worker 1 of 3 is this process; `others` are the numbers that the others bring."""
-    strategy = Several()
-    strategy.others = {0: None, 2: None}  # None: the same as this one
+    """A strategy whose worker 1 of 3 is this process; `peers` are the numbers that the other two send."""
+    strategy = FakeStrategy()
+    strategy.peers = {0: None, 2: None}  # None: the same as this one
 
     def gather_ints(of, numbers):
         assert of is strategy
-        rows = {1: numbers, **{i: n or numbers for i, n in strategy.others.items()}}
+        rows = {1: numbers, **{i: n or numbers for i, n in strategy.peers.items()}}
         return np.array([rows[i] for i in range(3)])
 
     of_one = distribution.worker_of
@@ -87,8 +87,8 @@ def test_a_tpu_that_does_not_answer_is_named():
 
 def test_worker_0_writes_the_runs_folder_and_holds_its_lock(strategy, tmp_path):
     folder = str(tmp_path / "run")
-    with workers.worker_session(strategy, folder) as mine:
-        assert mine == folder
+    with workers.worker_session(strategy, folder) as own_folder:
+        assert own_folder == folder
         with pytest.raises(UserError, match="in use"), workers.worker_session(strategy, folder):
             pass
     with workers.worker_session(strategy, folder):
@@ -97,20 +97,20 @@ def test_worker_0_writes_the_runs_folder_and_holds_its_lock(strategy, tmp_path):
 
 def test_another_worker_writes_elsewhere_and_says_nothing(second_of_three, tmp_path, capsys):
     folder = tmp_path / "run"
-    with workers.worker_session(second_of_three, str(folder)) as mine:
+    with workers.worker_session(second_of_three, str(folder)) as own_folder:
         print("not to be seen")
-        assert os.listdir(mine) == [] and not folder.exists()
+        assert os.listdir(own_folder) == [] and not folder.exists()
     print("seen again")
-    said = capsys.readouterr().out
-    assert said == "Worker 1 of 3 trains; worker 0 reports.\nseen again\n"
-    assert not os.path.exists(mine)
+    out = capsys.readouterr().out
+    assert out == "Worker 1 of 3 trains; worker 0 reports.\nseen again\n"
+    assert not os.path.exists(own_folder)
 
 
 def test_workers_that_agree_go_on_and_others_are_told_what_differs(second_of_three, strategy):
     workers.check_same(strategy, {"--one": object()})  # alone: with whom?
     workers.check_same(second_of_three, {"--one": 1, "--two": "2"})
-    mine = workers.hashlib.sha256(b"1").digest()[:4]
-    second_of_three.others[2] = [int.from_bytes(mine, "big") >> 1, 5]
+    digest = workers.hashlib.sha256(b"1").digest()[:4]
+    second_of_three.peers[2] = [int.from_bytes(digest, "big") >> 1, 5]
     with pytest.raises(UserError, match=r"agree on --two \(worker 1: 2\)\. Start all"):
         workers.check_same(second_of_three, {"--one": 1, "--two": 2})
 
@@ -119,7 +119,7 @@ def test_a_signal_to_any_worker_stops_all(second_of_three, strategy):
     assert workers.agree(strategy, [], 0.25) == (0, 0.25)
     assert workers.agree(strategy, [15, 2], 0.25) == (15, 0.25)
     assert workers.agree(second_of_three, [], 0.25) == (0, 0.25)
-    second_of_three.others[0] = [15, 750_000]
+    second_of_three.peers[0] = [15, 750_000]
     assert workers.agree(second_of_three, [], 0.25) == (15, 0.75)
 
 

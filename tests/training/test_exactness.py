@@ -75,8 +75,8 @@ def table(results):
     TABLE.append(
         f"{'strategy':<15}{'precision':<17}{'loss':<20}" + "".join(f"{k:>11}" for k in KINDS)
     )
-    for (strategy, precision, loss), found in rows.items():
-        numbers = "".join(f"{found[kind]:>11.1e}" for kind in KINDS)
+    for (strategy, precision, loss), errors in rows.items():
+        numbers = "".join(f"{errors[kind]:>11.1e}" for kind in KINDS)
         TABLE.append(f"{strategy:<15}{precision:<17}{loss:<20}{numbers}")
     return rows
 
@@ -101,20 +101,22 @@ def test_what_is_compared_is_not_trivial(results, loss):
 
 def test_what_workers_sum_gpus_can_sum_too(results):
     """TensorFlow's collectives refuse int32 on GPUs, and the ids of patients are int32."""
-    for found in results["2 workers"]:
-        assert set(found["NT-Xent/float32, smooth/summed types"]) == {"float32", "int64"}
+    for process in results["2 workers"]:
+        assert set(process["NT-Xent/float32, smooth/summed types"]) == {"float32", "int64"}
 
 
 def test_sigterm_is_heard_before_training_begins(results):
     """TensorFlow installs a handler of its own where workers join."""
     for processes in results.values():
-        assert [list(found["heard"]) for found in processes] == [[signal.SIGTERM]] * len(processes)
+        assert [list(process["heard"]) for process in processes] == [[signal.SIGTERM]] * len(
+            processes
+        )
 
 
 def test_workers_that_disagree_say_in_what(results):
-    for index, found in enumerate(results["2 workers"]):
-        said = f"do not agree on --checkpoint_steps (worker {index}: {5 + index})."
-        assert said in str(found["disagreement"])
+    for index, process in enumerate(results["2 workers"]):
+        message = f"do not agree on --checkpoint_steps (worker {index}: {5 + index})."
+        assert message in str(process["disagreement"])
 
 
 def expected_features(num_cases):
@@ -129,8 +131,12 @@ def test_evaluation_counts_every_example_once(results, strategy):
     """Whatever remains in the last batch: none is left out, none (or padding) counts twice."""
     for n in EVALUATED:
         each, of_cases = expected_features(n)
-        found = {k: results[strategy][0][f"evaluated {n}/{k}"] for k in ("each", "case", "image")}
-        rows = zip(found["each"].mean(axis=1), found["case"], found["image"], strict=True)
+        evaluated = {
+            k: results[strategy][0][f"evaluated {n}/{k}"] for k in ("each", "case", "image")
+        }
+        rows = zip(
+            evaluated["each"].mean(axis=1), evaluated["case"], evaluated["image"], strict=True
+        )
         np.testing.assert_allclose(list(rows), each, rtol=1e-5)
         cases = results[strategy][0][f"evaluated {n}/of cases"]
         np.testing.assert_allclose(cases.mean(axis=1), of_cases, rtol=1e-5)

@@ -35,11 +35,11 @@ def float64():
     keras.mixed_precision.set_global_policy(before)
 
 
-def assert_equal(found, expected, tolerance):
+def assert_equal(actual, expected, tolerance):
     """Each tensor, by its largest entry."""
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for name, value in expected.items():
-        error = np.abs(found[name] - value).max()
+        error = np.abs(actual[name] - value).max()
         assert error <= tolerance * np.abs(value).max(), name
 
 
@@ -56,25 +56,25 @@ def assert_equal(found, expected, tolerance):
 )
 def test_a_step_in_chunks_is_one_pass_with_batch_norm_per_chunk(float64, changes):
     config = steps.CONFIG.replace(**changes)
-    found = steps.in_chunks(config.replace(micro_batch=4), distribution.make_strategy())
+    actual = steps.in_chunks(config.replace(micro_batch=4), distribution.make_strategy())
     expected = steps.slowly(config.replace(nt_xent_chunk=0, remat=False), HALVES)
-    assert_equal(found, expected, 1e-6)
-    assert sum(np.abs(v).max() > 1e-4 for n, v in found.items() if "gradient" in n) > 6
+    assert_equal(actual, expected, 1e-6)
+    assert sum(np.abs(v).max() > 1e-4 for n, v in actual.items() if "gradient" in n) > 6
 
 
 @pytest.mark.slow
 def test_chunks_of_one_size_as_of_another_and_in_float32():
     quarters = np.arange(8).reshape(4, 2).tolist()
-    found = steps.in_chunks(steps.CONFIG.replace(micro_batch=2), distribution.make_strategy())
-    assert_equal(found, steps.slowly(steps.CONFIG, quarters), 1e-6)
+    actual = steps.in_chunks(steps.CONFIG.replace(micro_batch=2), distribution.make_strategy())
+    assert_equal(actual, steps.slowly(steps.CONFIG, quarters), 1e-6)
 
 
 @pytest.mark.slow
 def test_fixed_shapes_fill_the_places_of_a_chunk(float64):
     config = steps.CONFIG.replace(**FINETUNE)
     strategy = distribution.make_strategy()
-    found = steps.in_chunks(config.replace(micro_batch=4), strategy, fixed_shapes=True)
-    assert_equal(found, steps.slowly(config, HALVES, padded=True), 1e-6)
+    actual = steps.in_chunks(config.replace(micro_batch=4), strategy, fixed_shapes=True)
+    assert_equal(actual, steps.slowly(config, HALVES, padded=True), 1e-6)
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_the_graph_is_the_same_for_any_number_of_chunks():
 
     def nodes(micro_batch):
         config = steps.CONFIG.replace(micro_batch=micro_batch)
-        trained, batch = steps.made(config), steps.batch_of(config)
+        trained, batch = steps.make_trained(config), steps.batch_of(config)
         one_step = steps.make_one_step(
             config, steps.METHODS["simclr"], trained, steps.ops_of(config), fixed_shapes=False
         )
@@ -177,23 +177,23 @@ def test_out_of_memory_names_what_helps(tiny_data, monkeypatch, tmp_path, capsys
         assert main(command(tiny_data, tmp_path, *flags)) == 2
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     remedies = ["--mixed_precision", "--remat", "--nt_xent_chunk", "--micro_batch"]
-    assert all(name in told for name in named)
-    assert sum(name in told for name in remedies) == len(named)
-    assert "smaller --train_batch_size or --image_size" in told
-    assert "OOM when allocating tensor" in told and "more\n" not in told
+    assert all(name in errors for name in named)
+    assert sum(name in errors for name in remedies) == len(named)
+    assert "smaller --train_batch_size or --image_size" in errors
+    assert "OOM when allocating tensor" in errors and "more\n" not in errors
 
 
 @pytest.mark.parametrize(
-    "error, ours",
+    "error, explained",
     [
         (tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory, 12 bytes"), True),
         (tf.errors.ResourceExhaustedError(None, None, "x; No space left on device"), False),
         (tf.errors.InternalError(None, None, "something else"), False),
     ],
 )
-def test_only_what_is_about_memory_is_explained(error, ours):
-    expected = UserError if ours else type(error)
+def test_only_what_is_about_memory_is_explained(error, explained):
+    expected = UserError if explained else type(error)
     with pytest.raises(expected), out_of_memory.explained(steps.CONFIG, 1):
         raise error

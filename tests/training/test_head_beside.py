@@ -78,11 +78,11 @@ def test_a_run_of_before_goes_on_in_its_order(
     assert saved.pop("data_order") == 3 and saved.pop("num_streams") == 1
     path.write_text(json.dumps(saved))
     orders = []
-    real = plan.training_batches
+    original = plan.training_batches
 
     def spy(*args, **options):
         orders.append(options["data_order"])
-        return real(*args, **options)
+        return original(*args, **options)
 
     monkeypatch.setattr(plan, "training_batches", spy)
     monkeypatch.setattr(plan, "num_train_steps", lambda *_: 3)

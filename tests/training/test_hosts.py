@@ -18,9 +18,9 @@ def test_every_host_reads_its_part_of_each_batch(tmp_path):
     log, out = tmp_path / "log", tmp_path / "out.npz"
     running = start([WORKER, tmp_path, out], environments(1)[0], log, tmp_path)
     assert finish([running], timeout=3600) == [0], log.read_text()
-    found = dict(np.load(out))
-    one = [name for name in found if name.startswith("one/")]
+    batches = dict(np.load(out))
+    one = [name for name in batches if name.startswith("one/")]
     assert len([name for name in one if name.endswith("/images")]) > 6  # steps of both kinds
     for name in one:
-        np.testing.assert_array_equal(found["many" + name[3:]], found[name], err_msg=name)
-    assert -1 in found["one/train/0/label"] or -1 in found["one/train/1/label"]
+        np.testing.assert_array_equal(batches["many" + name[3:]], batches[name], err_msg=name)
+    assert -1 in batches["one/train/0/label"] or -1 in batches["one/train/1/label"]

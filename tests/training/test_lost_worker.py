@@ -59,7 +59,7 @@ class World:
         draw_cases(root / "photos", CASES, classes=3)
         self.starts = 0
         self.seconds = []  # from each disturbance to the end of both workers
-        self.said = []  # by those who were left, after it
+        self.logs = []  # by those who were left, after it
 
     def flags(self, model_dir):
         """Returns the flags of a run."""
@@ -97,7 +97,7 @@ class World:
         sent = time.monotonic()
         codes = finish(running, timeout=3600)
         self.seconds.append(time.monotonic() - sent)
-        self.said.append([log.read_text() for log in logs])
+        self.logs.append([log.read_text() for log in logs])
         return tuple(codes)
 
 
@@ -148,16 +148,16 @@ def alone(world, undisturbed):
 @pytest.fixture(scope="module")
 def disturbed(world, undisturbed):
     """The folder of the run that was disturbed again and again, [(exit codes, step)] after each."""
-    folder, found = world.root / "disturbed", []
+    folder, outcomes = world.root / "disturbed", []
     for number, victim, _ in DISTURBANCES:
-        found.append((world.disturb(folder, number, victim), step_of(folder)))
+        outcomes.append((world.disturb(folder, number, victim), step_of(folder)))
     world.run(folder, "--mode=train")
-    for (number, victim, _), seconds, said in zip(DISTURBANCES, world.seconds, world.said):
+    for (number, victim, _), seconds, logs in zip(DISTURBANCES, world.seconds, world.logs):
         TABLE.append(f"{signal.Signals(number).name} to worker {victim}, {seconds:.0f} s later:")
-        for i, text in enumerate(said):
+        for i, text in enumerate(logs):
             lines = [x for x in text.splitlines() if not x.startswith(("WARNING: All", "I0000"))]
             TABLE.extend(f"  worker {i}: {line}" for line in lines)
-    return folder, found
+    return folder, outcomes
 
 
 def test_two_workers_train_as_one_process_does(alone, undisturbed, world):
@@ -206,14 +206,14 @@ def test_only_worker_0_writes(undisturbed):
     assert not any(name.startswith("simclr_med_worker") for name in undisturbed[2])
 
 
-@pytest.mark.parametrize("at", range(len(DISTURBANCES)))
-def test_all_stop_within_a_minute_with_a_sentence(world, disturbed, at):
-    number, victim, codes = DISTURBANCES[at]
-    assert disturbed[1][at][0] == codes
-    assert world.seconds[at] < 60  # not a measure of speed: what was promised
-    said = world.said[at]
-    assert not any("Traceback" in text for text in said)
-    last = said[1 - victim].strip().splitlines()[-1]
+@pytest.mark.parametrize("index", range(len(DISTURBANCES)))
+def test_all_stop_within_a_minute_with_a_message(world, disturbed, index):
+    number, victim, codes = DISTURBANCES[index]
+    assert disturbed[1][index][0] == codes
+    assert world.seconds[index] < 60  # not a measure of speed: what was promised
+    logs = world.logs[index]
+    assert not any("Traceback" in text for text in logs)
+    last = logs[1 - victim].strip().splitlines()[-1]
     if number == signal.SIGKILL:
         assert f"Worker {victim} of 2 is gone" in last and "they go on from" in last
     else:
@@ -223,12 +223,12 @@ def test_all_stop_within_a_minute_with_a_sentence(world, disturbed, at):
 def test_they_go_on_from_the_same_step(world, disturbed):
     steps = [step for _, step in disturbed[1]]
     assert steps == sorted(set(steps)) and steps[-1] < STEPS
-    for at, step in enumerate(steps[:-1], start=1):
-        assert f"Resuming at step {step} of {STEPS}" in world.said[at][0]
+    for index, step in enumerate(steps[:-1], start=1):
+        assert f"Resuming at step {step} of {STEPS}" in world.logs[index][0]
 
 
 def test_the_final_weights_are_those_of_the_undisturbed_run(undisturbed, disturbed):
-    expected, found = numbers(undisturbed[0]), numbers(disturbed[0])
-    assert step_of(disturbed[0]) == STEPS and set(found) == set(expected)
+    expected, actual = numbers(undisturbed[0]), numbers(disturbed[0])
+    assert step_of(disturbed[0]) == STEPS and set(actual) == set(expected)
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)

@@ -31,9 +31,9 @@ def builder(tmp_path_factory):
     root = tmp_path_factory.mktemp("missing")
     splits = {"train": len(TRAIN), "validation": len(CHOSEN_ON)}
     photos = draw_cases(root / "photos", splits, classes=TRAIN + CHOSEN_ON)
-    made = Builder(config=folder_config(photos), data_dir=root / "tfds")
-    made.download_and_prepare()
-    return made
+    prepared = Builder(config=folder_config(photos), data_dir=root / "tfds")
+    prepared.download_and_prepare()
+    return prepared
 
 
 @pytest.mark.parametrize(

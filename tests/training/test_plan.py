@@ -31,20 +31,20 @@ def photos(tmp_path_factory):
 
 
 def test_training_data_of_one_class_is_refused(photos, tmp_path):
-    code, _, said = run(
+    code, _, errors = run(
         "--train_mode=finetune", *photos, *TINY, f"--model_dir={tmp_path / 'run'}",
         "--train_batch_size=4",
     )  # fmt: skip
     assert code == 2
-    assert "--train_split=train: all 8 labelled cases are of one class, 'nevus'" in said
+    assert "--train_split=train: all 8 labelled cases are of one class, 'nevus'" in errors
     assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_batch_without_negatives_is_refused(photos, tmp_path):
     command = (*photos, *TINY, f"--model_dir={tmp_path / 'run'}")
     for micle in ("--micle", "--nomicle"):
-        code, _, said = run(*command, micle, "--train_batch_size=1")
-        assert code == 2 and "--train_batch_size=1: a view's negatives are" in said
+        code, _, errors = run(*command, micle, "--train_batch_size=1")
+        assert code == 2 and "--train_batch_size=1: a view's negatives are" in errors
     assert not (tmp_path / "run" / "config.json").exists()
 
 
@@ -88,12 +88,12 @@ def test_labels_that_are_all_constant_are_refused(labels, refused):
 def test_what_an_epoch_is_made_of(tiny_data, capsys, changed, num_examples, words):
     """Of 8 cases with 1, 2, 3, 4, 1, 2, 3 and 4 images; steps and warm-up follow."""
     config = tiny_runs.BASE.replace(train_steps=0, train_epochs=10, warmup_epochs=2.0, **changed)
-    made = make_plan(config, tiny_data, 1)
-    assert made.num_examples == num_examples
-    assert made.total_steps == num_examples * 10 // 4 + 1
-    assert made.schedule.numbers["warmup_steps"] == num_examples * 2 // 4
-    said = capsys.readouterr().out
-    assert words in said and (words or "bags hold" not in said)
+    plan = make_plan(config, tiny_data, 1)
+    assert plan.num_examples == num_examples
+    assert plan.total_steps == num_examples * 10 // 4 + 1
+    assert plan.schedule.numbers["warmup_steps"] == num_examples * 2 // 4
+    out = capsys.readouterr().out
+    assert words in out and (words or "bags hold" not in out)
 
 
 def test_a_batch_never_has_more_bags_than_there_are_however_often_they_appear(tiny_data):
@@ -110,8 +110,8 @@ def test_the_labels_that_are_kept_follow_label_seed_and_else_the_seed(tiny_data,
     by_seed = [labelled_cases(config.replace(seed=s), bags)[1].tolist() for s in range(4)]
     assert len({tuple(chosen) for chosen in by_seed}) > 1
     for s, chosen in enumerate(by_seed):
-        found = labelled_cases(config.replace(seed=9, label_seed=s), bags)[1]
-        assert found.tolist() == chosen
+        labelled = labelled_cases(config.replace(seed=9, label_seed=s), bags)[1]
+        assert labelled.tolist() == chosen
     make_plan(config.replace(label_seed=3), tiny_data, 1)
     assert "(--label_fraction=0.5 of the patients, by --label_seed=3)" in capsys.readouterr().out
 
@@ -123,8 +123,8 @@ def test_the_streams_of_a_run_are_those_with_which_it_began(
     builder = many_files.prepare(tmp_path_factory.mktemp("sixteen"), 16)
     monkeypatch.setattr(streams, "_LEAST", 10)
     config = Config().replace(train_batch_size=48, micle=True, train_steps=2)
-    made = make_plan(config, builder, 1, *begun)
+    plan = make_plan(config, builder, 1, *begun)
     order, count = begun
-    assert made.streams.count == (1 if order in (1, 2) else count or 8)
-    assert made.data_order == (order or DATA_ORDER)
+    assert plan.streams.count == (1 if order in (1, 2) else count or 8)
+    assert plan.data_order == (order or DATA_ORDER)
     assert ("began with an older version" in capsys.readouterr().out) == (order in (1, 2))

@@ -24,12 +24,12 @@ def run_worker(replicas, out, *arguments):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
-    found = {}
+    by_replicas = {}
     for replicas in (1, 2, 4):
         out = folder / f"{replicas}.npz"
         run_worker(replicas, out)
-        found[replicas] = dict(np.load(out))
-    return found
+        by_replicas[replicas] = dict(np.load(out))
+    return by_replicas
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
@@ -75,11 +75,11 @@ def test_each_projection_gets_the_gradient_of_the_whole_batch(results, replicas)
 
     z, step = PROJECTIONS.astype(np.float64), 1e-6
     expected = np.empty_like(z)
-    for at in np.ndindex(z.shape):
+    for index in np.ndindex(z.shape):
         up, down = z.copy(), z.copy()
-        up[at] += step
-        down[at] -= step
-        expected[at] = (slow_nt_xent(*up, 0.4) - slow_nt_xent(*down, 0.4)) / (2 * step)
+        up[index] += step
+        down[index] -= step
+        expected[index] = (slow_nt_xent(*up, 0.4) - slow_nt_xent(*down, 0.4)) / (2 * step)
     assert results[replicas]["loss_alone"] == pytest.approx(slow_nt_xent(*z, 0.4), rel=2e-6)
     np.testing.assert_allclose(results[replicas]["projections_gradient"], expected, atol=1e-6)
     in_chunks = results[replicas]["loss_in_chunks"], results[replicas]["gradient_in_chunks"]
@@ -89,11 +89,11 @@ def test_each_projection_gets_the_gradient_of_the_whole_batch(results, replicas)
 
 def test_two_replicas_equal_the_reference_on_two_replicas(golden, tmp_path):
     run_worker(2, tmp_path / "out.npz", golden / "contrastive_loss_mirrored2.npz")
-    found = np.load(tmp_path / "out.npz")
+    actual = np.load(tmp_path / "out.npz")
     numbers = np.load(golden / "contrastive_loss_mirrored2.npz")
     for case in range(3):
-        at = f"mirrored2_{case}"
-        np.testing.assert_allclose(found[f"loss{case}"], numbers[f"{at}/loss"], rtol=2e-6)
-        gradient = numbers[f"{at}/grad_hidden"]
-        error = np.abs(found[f"gradient{case}"] - gradient).max()
+        prefix = f"mirrored2_{case}"
+        np.testing.assert_allclose(actual[f"loss{case}"], numbers[f"{prefix}/loss"], rtol=2e-6)
+        gradient = numbers[f"{prefix}/grad_hidden"]
+        error = np.abs(actual[f"gradient{case}"] - gradient).max()
         assert error <= 5e-6 * np.abs(gradient).max()

@@ -23,9 +23,9 @@ CONFIG = tiny_runs.FINETUNE.replace(train_batch_size=3)
 def builder(tmp_path_factory):
     root = tmp_path_factory.mktemp("differentials")
     photos = draw_cases(root / "photos", {"train": 4, "validation": 4}, classes=LABELS)
-    made = Builder(config=folder_config(photos), data_dir=root / "tfds")
-    made.download_and_prepare()
-    return made
+    prepared = Builder(config=folder_config(photos), data_dir=root / "tfds")
+    prepared.download_and_prepare()
+    return prepared
 
 
 def test_cases_have_the_shares_of_their_labels(builder):
@@ -60,8 +60,8 @@ def test_they_follow_their_classes_to_another_head(builder, trained):
 
 @pytest.mark.parametrize(("soft", "order"), [(True, None), (False, None), (True, 1), (True, 2)])
 def test_batches_have_them_unless_told_not_to_or_older(builder, soft, order):
-    made = plan.make_plan(CONFIG.replace(soft_labels=soft), builder, 1, order)
-    batch = next(iter(plan.batches_from(made, 0, (0, 1))))
+    made_plan = plan.make_plan(CONFIG.replace(soft_labels=soft), builder, 1, order)
+    batch = next(iter(plan.batches_from(made_plan, 0, (0, 1))))
     assert ("differential" in batch) == (soft and order != 1)
     if "differential" in batch:
         rows = sorted(map(tuple, batch["differential"].numpy().round(3)))
@@ -69,10 +69,10 @@ def test_batches_have_them_unless_told_not_to_or_older(builder, soft, order):
 
 
 def test_the_loss_of_a_batch_is_against_them(builder):
-    made = plan.make_plan(CONFIG, builder, 1)
-    batch = next(iter(plan.batches_from(made, 0, (0, 1))))
+    made_plan = plan.make_plan(CONFIG, builder, 1)
+    batch = next(iter(plan.batches_from(made_plan, 0, (0, 1))))
     logits = tf.constant(np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32))
-    loss, _ = made.method.loss({"logits": logits}, batch)
+    loss, _ = made_plan.method.loss({"logits": logits}, batch)
     log = tf.nn.log_softmax(logits).numpy()
     expected = -(batch["differential"].numpy() * log).sum() / 3
     assert float(loss) == pytest.approx(expected, rel=1e-5)
@@ -96,15 +96,21 @@ def test_they_train_in_every_kind_of_step(builder, strategy, tmp_path, changed):
 def test_a_class_of_a_differential_alone_is_learnt_and_weighed(builder, soft, missing):
     """Nobody's heaviest label is c; half of one case is."""
     config = CONFIG.replace(soft_labels=soft, class_weights="balanced")
-    made = plan.make_plan(config, builder, 1)
-    assert made.without_cases["training"] == missing
+    made_plan = plan.make_plan(config, builder, 1)
+    assert made_plan.without_cases["training"] == missing
     counts = np.sum([SHARES[f"c{i}"] for i in range(3)], axis=0) if soft else np.array([1, 2, 0])
     expected = [3 / (3 * count) if count else 0 for count in counts]
-    np.testing.assert_allclose(made.class_weights, expected, rtol=1e-6)
+    np.testing.assert_allclose(made_plan.class_weights, expected, rtol=1e-6)
 
 
 def test_answers_count_that_are_in_the_differential():
     differential = np.array([[0.7, 0.3, 0], [0, 0, 1], [0, 0, 0]])
     scores = np.array([[0.2, 0.5, 0.3], [0.4, 0.35, 0.25], [1, 0, 0]])
-    found = {k: metrics.in_differential(differential, scores, k).tolist() for k in (1, 2, 3)}
-    assert found == {1: [True, False, False], 2: [True, False, False], 3: [True, True, False]}
+    in_differential = {
+        k: metrics.in_differential(differential, scores, k).tolist() for k in (1, 2, 3)
+    }
+    assert in_differential == {
+        1: [True, False, False],
+        2: [True, False, False],
+        3: [True, True, False],
+    }

@@ -15,16 +15,16 @@ def test_the_negatives_of_the_first_batch_are_counted():
     assert line.startswith("First batch: 3.0 negatives per view on average, of 6; 3.0 are views of")
 
 
-@pytest.mark.parametrize(("kept", "said"), [("mask", "up to 6 neg"), ("keep", ", 6 neg")])
-def test_the_machine_line_says_whether_all_other_views_are_negatives(strategy, kept, said):
-    config = Config().replace(train_batch_size=4, same_patient_negatives=kept)
-    assert said in startup.machine(config, strategy)
+@pytest.mark.parametrize(("same_patient", "words"), [("mask", "up to 6 neg"), ("keep", ", 6 neg")])
+def test_the_machine_line_says_whether_all_other_views_are_negatives(strategy, same_patient, words):
+    config = Config().replace(train_batch_size=4, same_patient_negatives=same_patient)
+    assert words in startup.machine(config, strategy)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_negative_pairs_equal_a_loop(compiled):
     patients = np.random.default_rng(0).integers(0, 2**31 - 1, 9)[[0, 3, 3, 1, 0, 5, 0, 2]]
     count = tf.function(losses.negative_pairs, jit_compile=compiled)
-    found = count(8, tf.constant(patients, tf.int32))
-    np.testing.assert_array_equal(found, [sum(p != q for q in patients) for p in patients])
+    pairs = count(8, tf.constant(patients, tf.int32))
+    np.testing.assert_array_equal(pairs, [sum(p != q for q in patients) for p in patients])
     np.testing.assert_array_equal(losses.negative_pairs(3), [2, 2, 2])

@@ -15,11 +15,11 @@ def test_nothing_is_traced_after_the_first_step(
 ):
     """Saves, logs and a resumption come between; fine-tuning's batches differ in their images."""
     config = tiny_runs.BASE.replace(train_mode=train_mode, train_steps=7, checkpoint_steps=2)
-    made = []
+    steps = []
 
     def make_run_steps(*args):
-        made.append(original(*args))
-        return made[-1]
+        steps.append(original(*args))
+        return steps[-1]
 
     original = loop.make_run_steps
     monkeypatch.setattr(loop, "make_run_steps", make_run_steps)
@@ -30,4 +30,4 @@ def test_nothing_is_traced_after_the_first_step(
     for until in (5, 7):  # the second goes on from the first's last checkpoint
         monkeypatch.setattr(plan, "num_train_steps", lambda *_, until=until: until)
         train.train(config, tiny_data, str(tmp_path / "run"), strategy, {})
-    assert [run_steps.experimental_get_tracing_count() for run_steps in made] == [1, 1]
+    assert [run_steps.experimental_get_tracing_count() for run_steps in steps] == [1, 1]

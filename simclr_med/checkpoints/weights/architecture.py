@@ -50,22 +50,22 @@ class Architecture:
         return (self.depth or 50) < 50
 
     def flags(self, configured: Architecture) -> str:
-        """Returns the flags that make this encoder, coming from the configured one."""
-        said = [f"--encoder={self.family}"] * (self.family not in (None, configured.family))
-        said += [f"--resnet_depth={self.depth}", f"--width_multiplier={self.width}"]
+        """Returns the flags that turn the configured encoder into this one."""
+        parts = [f"--encoder={self.family}"] * (self.family not in (None, configured.family))
+        parts += [f"--resnet_depth={self.depth}", f"--width_multiplier={self.width}"]
         for name in ("sk_ratio", "se_ratio"):
             value = getattr(self, name)
-            said += [f"--{name}={value:g}"] * (value != getattr(configured, name))
+            parts += [f"--{name}={value:g}"] * (value != getattr(configured, name))
         if self.small_images != configured.small_images:
             limit = "of at most" if self.small_images else "above"
-            said.append(f"an --image_size {limit} {SMALL_IMAGE}")
-        return " ".join(said)
+            parts.append(f"an --image_size {limit} {SMALL_IMAGE}")
+        return " ".join(parts)
 
 
 def architecture(
     shapes: Shapes, family: str | None, pooled_shortcuts: bool = False
 ) -> Architecture | None:
-    """Returns the encoder that has these variables; None if they are those of no ResNet.
+    """Returns the encoder that has these variables; None if they are not those of a ResNet.
 
     Args:
       shapes: {name below our `Model`: shape}.
@@ -80,11 +80,11 @@ def architecture(
     if len(shapes.get(first, ())) != 4:
         return None
     filters = shapes[first][-1]  # of the first group
-    places = {
+    positions = {
         tuple(map(int, re.findall(r"\d+", name)[:2])) for name in shapes if _GROUP.match(name)
     }
-    groups = 1 + max(place[0] for place in places)
-    blocks = tuple(sum(place[0] == group for place in places) for group in range(groups))
+    groups = 1 + max(position[0] for position in positions)
+    blocks = tuple(sum(position[0] == group for position in positions) for group in range(groups))
     widest = filters * 2 ** (groups - 1)
     bottleneck = family == "bit" or shapes[first][0] == 1
     sk_ratio = _ratio(shapes, groups, "body/2/squeeze/conv2d/kernel", widest)

@@ -3,7 +3,7 @@
 Names of google-research/big_transfer: root_block/standardized_conv2d/kernel,
 block1/unit01/a/group_norm/gamma, ..., below any prefix. REMEDIS (medical-ai-research-foundations)
 wraps BiT's hub modules and feeds them 2x - 1, so its SavedModels should have these names too; its
-weights are behind an agreement, and nobody here has seen one.
+weights require an agreement, and have not been tried here.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ _CONV = re.compile(r"([abc])/standardized_conv2d/kernel")
 _NORM = re.compile(r"([abc])/group_norm/(gamma|beta)")
 
 
-def our_names(path: str, names: Iterable[str]) -> dict[str, str]:
-    """Returns {name in a file: name below our `Model`} of a BiT in it; {} if there is none.
+def translate_names(path: str, names: Iterable[str]) -> dict[str, str]:
+    """Returns {name in a file: name below `Model`} of the BiT in it; {} if there is none.
 
     TensorFlow's ':0', and the numbers by which it tells layers of equal names apart
     (group_norm_3), do not count.
+
+    Args:
+      path: of the file, for the error message.
+      names: of its variables or arrays.
 
     Raises:
       UserError: the file holds more than one BiT, or names that are equal but for numbers.
@@ -44,18 +48,18 @@ def our_names(path: str, names: Iterable[str]) -> dict[str, str]:
     if not roots:
         return {}
     prefix = roots[0].removesuffix(_ROOT)
-    ours = {
-        name: _our_name(short.removeprefix(prefix))
+    translated = {
+        name: _translate(short.removeprefix(prefix))
         for name, short in plain.items()
         if short.startswith(prefix)
     }
-    found = {name: our for name, our in ours.items() if our}
-    if len(roots) > 1 or len(set(found.values())) < len(found):
+    matched = {name: own for name, own in translated.items() if own}
+    if len(roots) > 1 or len(set(matched.values())) < len(matched):
         raise UserError(
             f"--checkpoint={path} has BiT's names more than once ({len(roots)} variables end in "
             f"{_ROOT}); which ones are meant cannot be told. Save the encoder alone."
         )
-    return found
+    return matched
 
 
 def _plain(name: str) -> str:
@@ -63,30 +67,30 @@ def _plain(name: str) -> str:
     return re.sub(r"(standardized_conv2d|group_norm)_\d+(?=/)", r"\1", name)
 
 
-def _our_name(name: str) -> str | None:
-    """Returns our name of a variable; None where it is of no BiT."""
+def _translate(name: str) -> str | None:
+    """Returns the name in `Model` of a variable; None where it does not belong to a BiT."""
     if name == _ROOT:
         return "encoder/stem/conv/kernel"
-    if found := re.fullmatch(r"group_norm/(gamma|beta)", name):
-        return f"encoder/norm/{found[1]}"
-    if found := re.fullmatch(r"head/(?:conv2d|dense)/(kernel|bias)", name):
-        return f"{HEAD}{found[1]}"
-    found = _UNIT.fullmatch(name)
-    if not found or _BELOW_VARIABLE.search(name):
+    if match := re.fullmatch(r"group_norm/(gamma|beta)", name):
+        return f"encoder/norm/{match[1]}"
+    if match := re.fullmatch(r"head/(?:conv2d|dense)/(kernel|bias)", name):
+        return f"{HEAD}{match[1]}"
+    match = _UNIT.fullmatch(name)
+    if not match or _BELOW_VARIABLE.search(name):
         return None
-    at = f"encoder/groups/{int(found[1]) - 1}/{int(found[2]) - 1}"
-    rest = found[3]
+    prefix = f"encoder/groups/{int(match[1]) - 1}/{int(match[2]) - 1}"
+    rest = match[3]
     if rest == "a/proj/standardized_conv2d/kernel":
-        return f"{at}/shortcut/kernel"
+        return f"{prefix}/shortcut/kernel"
     if conv := _CONV.fullmatch(rest):
-        return f"{at}/convs/{'abc'.index(conv[1])}/kernel"
+        return f"{prefix}/convs/{'abc'.index(conv[1])}/kernel"
     if norm := _NORM.fullmatch(rest):
-        return f"{at}/norms/{'abc'.index(norm[1])}/{norm[2]}"
-    return f"{at}/{rest}"
+        return f"{prefix}/norms/{'abc'.index(norm[1])}/{norm[2]}"
+    return f"{prefix}/{rest}"
 
 
 def open_npz(path: str) -> Weights:
-    """Returns what a BiT .npz holds. Shapes come from the headers; arrays are read when asked for.
+    """Returns the content of a BiT .npz; shapes come from the headers, arrays are read on demand.
 
     Raises:
       UserError: no BiT, pickled objects (which are code, and never run), or a damaged file.
@@ -95,7 +99,7 @@ def open_npz(path: str) -> Weights:
         file = zipfile.ZipFile(path)
         members = [name for name in file.namelist() if name.endswith(".npy")]
         headers = {name.removesuffix(".npy"): _header(file, name) for name in members}
-    names = our_names(path, headers)
+    names = translate_names(path, headers)
     if not names:
         raise UserError(
             f"--checkpoint={path} holds no BiT: none of its {len(headers)} arrays is named "
@@ -108,8 +112,8 @@ def open_npz(path: str) -> Weights:
             "could run any code, so it is not opened; get the file from BiT's own site."
         )
     entries = {
-        ours: Entry(headers[name][0], functools.partial(_read, path, name))
-        for name, ours in names.items()
+        own_name: Entry(headers[name][0], functools.partial(_read, path, name))
+        for name, own_name in names.items()
     }
     return Weights(
         path,

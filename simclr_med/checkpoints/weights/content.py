@@ -1,4 +1,4 @@
-"""What a file of weights holds, in the names of our own models, whatever wrote it."""
+"""The content of a file of weights, by the variable names of `Model`, whichever tool wrote it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNREADABLE = (
     tf.errors.ResourceExhaustedError,
     tf.errors.UnauthenticatedError,
 )
-HEAD = "supervised_head/"  # what classifies, in the names of our models
+HEAD = "supervised_head/"  # the classification head, in the names of `Model`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a file of weights holds; nothing is read until an entry is.
+    """The content of a file of weights; values are read on demand.
 
     Attributes:
       path: as the user gave it.
@@ -72,8 +72,12 @@ class Weights:
 
 
 @contextlib.contextmanager
-def told_if_unreadable(path: str) -> Iterator[None]:
-    """Makes an error message of what a disk or a network raises that does not hand out a file."""
+def translate_access_errors(path: str) -> Iterator[None]:
+    """Turns errors of a disk or network that does not deliver a file into a UserError.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
     try:
         yield
     except _UNREADABLE as error:
@@ -84,12 +88,15 @@ def told_if_unreadable(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_read_errors(path: str) -> Iterator[None]:
-    """Makes an error message of what a file that was cut short or changed raises when it is read.
+    """Turns errors of reading a truncated or changed file into a UserError.
 
     PermissionError passes: `run.py` has a message for it.
+
+    Raises:
+      UserError: the file is damaged, or cannot be read.
     """
     try:
-        with told_if_unreadable(path):
+        with translate_access_errors(path):
             yield
     except (UserError, PermissionError):
         raise

@@ -1,4 +1,4 @@
-"""The supervised head of a file of weights, for --keep_head: checked, and read as our model's."""
+"""The supervised head of a file of weights, for --keep_head: checked, and read as that of `Model`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LISTED = 4  # names of classes in a message
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """What a head is to tell apart.
+    """The classes of a head.
 
     Attributes:
       names: of the classes, or labels, in the order of the logits.
@@ -50,11 +50,11 @@ def entries(model, weights: Weights, classes: Classes, projection: list[str]) ->
         )
     _check_classes(start, weights, classes, kernel.shape[-1])
     width = model.supervised_head.dense.kernel.shape[0]
-    said = weights.ft_proj_selector
-    if kernel.shape[-2] != width or said not in (None, model.selected_stage):
+    selector = weights.ft_proj_selector
+    if kernel.shape[-2] != width or selector not in (None, model.selected_stage):
         raise UserError(
             f"{start}: its head sees {kernel.shape[-2]:,} features"
-            f"{f' (--ft_proj_selector={said})' if said is not None else ''}, and "
+            f"{f' (--ft_proj_selector={selector})' if selector is not None else ''}, and "
             f"--ft_proj_selector={model.selected_stage} gives {width:,}. Give the "
             "--ft_proj_selector, --num_proj_layers and --proj_out_dim that it was trained with."
         )
@@ -72,7 +72,7 @@ def entries(model, weights: Weights, classes: Classes, projection: list[str]) ->
 
 
 def _find(weights: Weights, part: str) -> Entry | None:
-    """Returns the head's kernel or bias, whatever layer of it the file names."""
+    """Returns the head's kernel or bias, whichever layer the file stores it in."""
     names = (f"{HEAD}dense/{part}", f"{HEAD}{part}")
     return next((weights.entries[name] for name in names if name in weights.entries), None)
 
@@ -84,20 +84,20 @@ def _reshaped(entry: Entry, shape: tuple[int, ...]) -> Entry:
 
 
 def _check_classes(start: str, weights: Weights, classes: Classes, num_classes: int) -> None:
-    there = weights.class_names
+    in_file = weights.class_names
     todo = "Leave out --keep_head to train a new head."
     if num_classes != len(classes.names):
-        words = f" ({_listed(there)})" if there else ""
+        words = f" ({_listed(in_file)})" if in_file else ""
         raise UserError(
             f"{start}: its head has {num_classes:,} classes{words}, and the dataset "
             f"{len(classes.names):,} ({_listed(classes.names)}). {todo}"
         )
-    if there is not None and there != classes.names:
-        differ = (i for i, (a, b) in enumerate(zip(there, classes.names)) if a != b)
-        at = next(differ, 0)
+    if in_file is not None and in_file != classes.names:
+        differ = (i for i, (a, b) in enumerate(zip(in_file, classes.names)) if a != b)
+        index = next(differ, 0)
         raise UserError(
             f"{start}: its head is for other classes than the dataset's, or in another order: "
-            f"number {at + 1} is '{there[at]}' there and '{classes.names[at]}' here. {todo}"
+            f"number {index + 1} is '{in_file[index]}' there and '{classes.names[index]}' here. {todo}"
         )
     if weights.multilabel not in (None, classes.multilabel):
         kinds = {False: "one class a case (softmax)", True: "several labels a case (sigmoids)"}

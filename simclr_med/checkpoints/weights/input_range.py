@@ -1,4 +1,4 @@
-"""How a run's encoder is shown images: by the flags, else as its weights were, else as is usual.
+"""How an encoder's input is made: by the flags, else as for its weights, else by the default.
 
 `input_range` (the scale of pixels) and `antialias` (how windows are reduced, augment/resize.py).
 """
@@ -30,9 +30,9 @@ def resolve(config: Config, model_dir: str | None, weights: Weights | None = Non
     path = os.path.join(model_dir, "config.json") if model_dir else ""
     if path and gfile.exists(path):
         saved = read_json(path)
-        begun = saved.get("input_range", "auto")  # 'auto': older than the field
+        stored = saved.get("input_range", "auto")  # 'auto': older than the field
         rule = config.model.input_range
-        config = config.replace(input_range=begun) if rule == "auto" else config
+        config = config.replace(input_range=stored) if rule == "auto" else config
         return _antialias_of_run(config, saved, str(model_dir))
     if config.run.checkpoint and not weights:
         weights = open_weights(config.run.checkpoint)
@@ -54,7 +54,7 @@ def _antialias_of_run(config: Config, saved: dict, model_dir: str) -> Config:
         return config
     if "antialias" not in saved:
         print(
-            f"Note: {model_dir} began before --antialias was there, with images reduced without a "
+            f"Note: {model_dir} began before --antialias existed, with images reduced without a "
             "low-pass filter, and goes on so. A new run has one."
         )
     return config.replace(antialias=saved.get("antialias", OF_OLDER_RUNS["antialias"]))

@@ -20,7 +20,7 @@ _LAYER = re.compile(r"conv(\d+)(?:_block(\d+)_(\d))?_(conv|bn)")
 
 
 def open_h5(path: str) -> Weights:
-    """Returns what an .h5 of Keras applications holds; arrays are read when asked for.
+    """Returns the content of an .h5 of Keras applications; arrays are read on demand.
 
     Raises:
       UserError: another model, another layout of HDF5, or a damaged file.
@@ -44,13 +44,13 @@ def open_h5(path: str) -> Weights:
     _check_kind(path, layers, len(shapes))
     entries: dict[str, Entry] = {}
     for (layer, part), name in datasets.items():
-        ours = _our_name(layer, part)
-        if ours is None or (layer.endswith("_conv") and part == "bias"):
+        own_name = _translate(layer, part)
+        if own_name is None or (layer.endswith("_conv") and part == "bias"):
             continue
         bias = None
         if part == "moving_mean":
             bias = datasets.get((re.sub("_bn$", "_conv", layer), "bias"))
-        entries[ours] = Entry(shapes[name], functools.partial(_read, path, name, bias))
+        entries[own_name] = Entry(shapes[name], functools.partial(_read, path, name, bias))
     num_biases = sum(layer.endswith("_conv") and part == "bias" for layer, part in datasets)
     return Weights(
         path,
@@ -76,20 +76,20 @@ def _check_kind(path: str, layers: set[str], num_arrays: int) -> None:
         )
 
 
-def _our_name(layer: str, part: str) -> str | None:
-    """Returns our name of an array; None where our models have no such thing."""
-    found = _LAYER.fullmatch(layer)
-    if found is None:
+def _translate(layer: str, part: str) -> str | None:
+    """Returns the name in `Model` of an array; None where `Model` has no such variable."""
+    match = _LAYER.fullmatch(layer)
+    if match is None:
         return f"{HEAD}{part}" if layer in ("predictions", "probs") else None
-    stage, block, position, kind = found.groups()
+    stage, block, position, kind = match.groups()
     variable = f"conv2d/{part}" if kind == "conv" else f"bn/{part}"
     if block is None:
         return f"encoder/stem/body/{0 if kind == 'conv' else 1}/{variable}"
-    at = f"encoder/groups/{int(stage) - 2}/{int(block) - 1}"
+    prefix = f"encoder/groups/{int(stage) - 2}/{int(block) - 1}"
     if position == "0":
-        return f"{at}/shortcut/{'conv' if kind == 'conv' else 'norm'}/{variable}"
-    place = 2 * (int(position) - 1) + (kind == "bn")
-    return f"{at}/body/{place}/{variable}"
+        return f"{prefix}/shortcut/{'conv' if kind == 'conv' else 'norm'}/{variable}"
+    index = 2 * (int(position) - 1) + (kind == "bn")
+    return f"{prefix}/body/{index}/{variable}"
 
 
 def _read(path: str, name: str, bias: str | None) -> np.ndarray:

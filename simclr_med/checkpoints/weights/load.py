@@ -1,5 +1,6 @@
 """Starts a model from weights: the whole encoder or nothing, the projection head where it fits; the
-head that classifies only when it is asked for, and then it must fit too."""
+classification head only on request, and then it must fit too.
+"""
 
 from __future__ import annotations
 
@@ -46,22 +47,22 @@ def load(model: Model, weights: str | Weights, classes: head.Classes | None = No
             f"{model.encoder.input_range}{', and shortcuts that pool' * model.encoder.pooled_shortcuts}."
         )
     variables = names_of_variables(model)
-    wanted = {name: tuple(v.shape) for name, v in variables.items()}
-    _check_encoder(weights, wanted, model.encoder)
-    projection = _of(wanted, _PROJECTION)
+    expected = {name: tuple(v.shape) for name, v in variables.items()}
+    _check_encoder(weights, expected, model.encoder)
+    projection = _of(expected, _PROJECTION)
     layers = tuple(f"{_PROJECTION}blocks/{i}/" for i in range(len(model.projection_head.blocks)))
     differing = _differing(projection, weights.shapes(), layers)
-    entries = {name: weights.entries[name] for name in _of(wanted, _ENCODER)}
+    entries = {name: weights.entries[name] for name in _of(expected, _ENCODER)}
     if not differing:
         entries |= {name: weights.entries[name] for name in projection}
     if classes:
         entries |= head.entries(model, weights, classes, differing)
-    # All are read before anything changes, and once more below: but one at a time is in memory.
+    # All are read before anything changes, and again below, so that only one is in memory at a time.
     _check_values(weights.path, entries)
     for name, entry in entries.items():
         variables[name].assign(entry.read())
-    terminal.show([_table(weights, wanted, differing, kept=classes is not None)])
-    counts = [f"encoder {len(_of(wanted, _ENCODER))}/{len(_of(wanted, _ENCODER))}"]
+    terminal.show([_table(weights, expected, differing, keep_head=classes is not None)])
+    counts = [f"encoder {len(_of(expected, _ENCODER))}/{len(_of(expected, _ENCODER))}"]
     if projection and not differing:
         counts.append(f"projection head {len(projection)}/{len(projection)}")
     elif projection:
@@ -71,9 +72,9 @@ def load(model: Model, weights: str | Weights, classes: head.Classes | None = No
     return f"Loaded variables of {path} ({weights.kind}): {', '.join(counts)}."
 
 
-def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
+def _check_encoder(weights: Weights, expected: dict, encoder: Encoder) -> None:
     family, pooled = encoder.family, weights.pooled_shortcuts
-    differing = _differing(_of(wanted, _ENCODER), weights.shapes(), (_ENCODER,))
+    differing = _differing(_of(expected, _ENCODER), weights.shapes(), (_ENCODER,))
     if weights.encoder not in (None, family):
         differing.insert(0, f"it is of --encoder={weights.encoder}, not of {family}")
     if pooled is None:
@@ -84,10 +85,10 @@ def _check_encoder(weights: Weights, wanted: dict, encoder: Encoder) -> None:
         )
     if not differing:
         return
-    there = architecture(weights.shapes(), weights.encoder, pooled)
-    configured = architecture(wanted, family, encoder.pooled_shortcuts)
-    if there and there.depth and configured and there != configured:
-        advice = f"It holds {there.words()}: give {there.flags(configured)}."
+    actual = architecture(weights.shapes(), weights.encoder, pooled)
+    configured = architecture(expected, family, encoder.pooled_shortcuts)
+    if actual and actual.depth and configured and actual != configured:
+        advice = f"It holds {actual.words()}: give {actual.flags(configured)}."
     else:
         advice = "Give the flags of the model that wrote it."
     raise UserError(
@@ -111,24 +112,24 @@ def _of(shapes: dict, part: str) -> dict:
     return {name: shape for name, shape in shapes.items() if name.startswith(part)}
 
 
-def _differing(wanted: dict, there: dict, complete: tuple[str, ...]) -> list[str]:
+def _differing(expected: dict, in_file: dict, complete: tuple[str, ...]) -> list[str]:
     """Returns in words how variables of a file differ from a model's; [] where they fit.
 
     Args:
-      wanted: {name: shape} of the model.
-      there: of the file.
+      expected: {name: shape} of the model.
+      in_file: the same of the file.
       complete: prefixes below which the file may have no more variables than the model.
     """
-    missing = [name for name in wanted if name not in there]
-    surplus = sorted(n for n in there if n.startswith(complete) and n not in wanted)
+    missing = [name for name in expected if name not in in_file]
+    surplus = sorted(n for n in in_file if n.startswith(complete) and n not in expected)
     other = [
-        f"{name} is {list(there[name])}, not {list(shape)}"
-        for name, shape in wanted.items()
-        if name in there and there[name] != shape
+        f"{name} is {list(in_file[name])}, not {list(shape)}"
+        for name, shape in expected.items()
+        if name in in_file and in_file[name] != shape
     ]
     words = []
     if missing:
-        words.append(f"{len(missing)} of {len(wanted)} variables missing, as {missing[0]}")
+        words.append(f"{len(missing)} of {len(expected)} variables missing, as {missing[0]}")
     if surplus:
         words.append(f"{len(surplus)} variables more, as {surplus[0]}")
     if other:
@@ -137,23 +138,23 @@ def _differing(wanted: dict, there: dict, complete: tuple[str, ...]) -> list[str
 
 
 def _table(
-    weights: Weights, wanted: dict, differing: list[str], kept: bool
+    weights: Weights, expected: dict, differing: list[str], keep_head: bool
 ) -> tuple[str, list[str], list[list[str]]]:
-    there = weights.shapes()
+    shapes = weights.shapes()
     rows = []
     for part, name in ((_ENCODER, "encoder"), (_PROJECTION, "projection head"), (HEAD, "head")):
-        ours, theirs = len(_of(wanted, part)), len(_of(there, part))
-        matched, remark = ours, ""
-        if part == HEAD and not kept:
+        in_model, in_file = len(_of(expected, part)), len(_of(shapes, part))
+        matched, remark = in_model, ""
+        if part == HEAD and not keep_head:
             matched = 0
-            remark = "new: the file's has seen labels (--keep_head)" if theirs else "new"
+            remark = "new: the file's has seen labels (--keep_head)" if in_file else "new"
         elif part == _PROJECTION and differing:
             matched = 0
-            remark = f"new: {differing[0]}" if theirs else "new: the file has none"
-        elif theirs > ours:
-            remark = f"{theirs - ours} of layers that this model has not"
-        if ours or theirs:
-            rows.append([name, str(matched), str(ours), str(theirs), remark])
+            remark = f"new: {differing[0]}" if in_file else "new: the file has none"
+        elif in_file > in_model:
+            remark = f"{in_file - in_model} of layers that this model has not"
+        if in_model or in_file:
+            rows.append([name, str(matched), str(in_model), str(in_file), remark])
     if weights.num_other:
         rows.append(["optimizer, counters, other", "0", "0", str(weights.num_other), "not needed"])
     title = f"{weights.path}: {weights.kind}"

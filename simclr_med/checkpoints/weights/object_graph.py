@@ -81,7 +81,7 @@ class ObjectGraph:
 def names_of_variables(model) -> dict[str, tf.Variable]:
     """Returns {way from a built model to a variable: variable}, the names that checkpoints have."""
     view = tf.train.TrackableView(model)
-    found, seen, queue = {}, {id(model)}, deque([("", model)])
+    variables, seen, queue = {}, {id(model)}, deque([("", model)])
     while queue:
         path, node = queue.popleft()
         for name, child in view.children(node).items():
@@ -91,5 +91,5 @@ def names_of_variables(model) -> dict[str, tf.Variable]:
             own_path = f"{path}/{name}" if path else name
             queue.append((own_path, child))
             if isinstance(child, tf.Variable):
-                found[own_path] = child
-    return found
+                variables[own_path] = child
+    return variables

@@ -8,11 +8,11 @@ import re
 
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints import reading
-from simclr_med.checkpoints.weights import bit, keras_h5, ours, simclr_tf2
+from simclr_med.checkpoints.weights import bit, keras_h5, simclr_med_weights, simclr_tf2
 from simclr_med.checkpoints.weights.content import (
     Entry,
     Weights,
-    told_if_unreadable,
+    translate_access_errors,
     translate_read_errors,
 )
 from simclr_med.checkpoints.weights.object_graph import ObjectGraph
@@ -31,9 +31,9 @@ def open_weights(path: str) -> Weights:
     """Returns what is stored at a path: names, shapes, and how to read them. Reads no weights yet.
 
     Raises:
-      UserError: nothing there, nothing that we can read, or a damaged file.
+      UserError: there is nothing, no known format, or a damaged file.
     """
-    with told_if_unreadable(path):
+    with translate_access_errors(path):
         return _open(path)
 
 
@@ -45,7 +45,7 @@ def _open(path: str) -> Weights:
         return _variables(path, prefix, "checkpoint")
     if gfile.exists(path):
         return _file(path)
-    raise UserError(f"--checkpoint={path}: there is nothing of that name. Give {_KINDS}.")
+    raise UserError(f"--checkpoint={path}: no such file or folder. Give {_KINDS}.")
 
 
 def _folder(path: str) -> Weights:
@@ -62,12 +62,15 @@ def _folder(path: str) -> Weights:
         with translate_read_errors(os.path.join(path, "checkpoint")):
             newest = checkpoint_files.newest_name(path)
         if not newest:
-            raise UserError(f"--checkpoint={path}: the file `checkpoint` in it names none.")
+            raise UserError(
+                f"--checkpoint={path}: the file `checkpoint` in it lists no checkpoint."
+            )
         # Its name within the folder: the folder may have been moved.
         prefix = os.path.join(path, newest)
         if any(
-            gfile.exists(f"{kept}.json") for kept in checkpoint_files.list_prefixes(path)
-        ):  # ours
+            gfile.exists(f"{path_prefix}.json")
+            for path_prefix in checkpoint_files.list_prefixes(path)
+        ):  # simclr_med's
             prefix = checkpoint_files.newest_usable(path) or prefix
         if not gfile.exists(f"{prefix}.index"):
             raise UserError(
@@ -104,7 +107,7 @@ def _what_is_inside(path: str, inside: list[str]) -> str:
 def _variables(path: str, prefix: str, what: str) -> Weights:
     """Opens a TensorFlow checkpoint, or the variables of a SavedModel, at a prefix."""
     with translate_read_errors(path):
-        _read_start(f"{prefix}.index")  # raises what is wrong by type; the reader does not
+        _read_start(f"{prefix}.index")  # its errors have types; the reader's do not
         reader = reading.open_reader(prefix)
         shapes = reader.get_variable_to_shape_map()
         graph = ObjectGraph(reader) if ObjectGraph.is_in(reader) else None
@@ -118,53 +121,53 @@ def _variables(path: str, prefix: str, what: str) -> Weights:
 
     if graph and (root := graph.find("resnet_model")) is not None:
         keys = graph.variables(root)
-        names = simclr_tf2.our_names(keys)
-        found = entries({names[there]: key for there, key in keys.items()})
+        names = simclr_tf2.translate_names(keys)
+        matched = entries({names[original]: key for original, key in keys.items()})
         return Weights(
             path,
             f"SimCLR TF2 {what}",
-            found,
+            matched,
             encoder="resnet",
             input_range="unit",
             pooled_shortcuts=simclr_tf2.pools_shortcuts(keys),
             antialias="false",  # tf2/data_util.py: tf.image.resize(..., BICUBIC)
-            num_other=_num_other(shapes, len(found)),
+            num_other=_num_other(shapes, len(matched)),
         )
     if graph and (root := graph.find("encoder/stem")) is not None:
-        found = entries(graph.variables(root))
-        said = ours.beside(path, prefix)
+        matched = entries(graph.variables(root))
+        info = simclr_med_weights.info_beside(path, prefix)
         return Weights(
             path,
             f"{what} of simclr_med",
-            found,
-            encoder=said.encoder,
-            input_range=said.input_range,
-            image_size=said.image_size,
-            pooled_shortcuts=None if said.sk_ratio is None else said.sk_ratio > 0,
-            class_names=said.class_names,
-            multilabel=said.multilabel,
-            ft_proj_selector=said.ft_proj_selector,
-            antialias=said.antialias,
-            num_other=_num_other(shapes, len(found)),
+            matched,
+            encoder=info.encoder,
+            input_range=info.input_range,
+            image_size=info.image_size,
+            pooled_shortcuts=None if info.sk_ratio is None else info.sk_ratio > 0,
+            class_names=info.class_names,
+            multilabel=info.multilabel,
+            ft_proj_selector=info.ft_proj_selector,
+            antialias=info.antialias,
+            num_other=_num_other(shapes, len(matched)),
         )
     tf_names = graph.names() if graph else {key: key for key in shapes}
-    bit_names = bit.our_names(path, tf_names.values())
+    bit_names = bit.translate_names(path, tf_names.values())
     if bit_names:
-        found = entries({bit_names[n]: key for key, n in tf_names.items() if n in bit_names})
+        matched = entries({bit_names[n]: key for key, n in tf_names.items() if n in bit_names})
         return Weights(
             path,
             f"{what} with BiT's names",
-            found,
+            matched,
             encoder="bit",
             input_range="symmetric",
             antialias=bit.ANTIALIAS,
-            num_other=_num_other(shapes, len(found)),
+            num_other=_num_other(shapes, len(matched)),
         )
     raise UserError(f"--checkpoint={path} {_no_known(tf_names, is_tf1=graph is None)}")
 
 
-def _num_other(shapes: dict, num_found: int) -> int:
-    return sum(not key.startswith("_CHECKPOINTABLE") for key in shapes) - num_found
+def _num_other(shapes: dict, num_matched: int) -> int:
+    return sum(not key.startswith("_CHECKPOINTABLE") for key in shapes) - num_matched
 
 
 def _no_known(names: dict[str, str], is_tf1: bool) -> str:
@@ -174,7 +177,7 @@ def _no_known(names: dict[str, str], is_tf1: bool) -> str:
             f"was written by TensorFlow 1 (its variables: {example}, ...), which is read of BiT and "
             "REMEDIS only. SimCLR's README links all of its checkpoints for TF 2 too: take those."
         )
-    return f"holds variables of no model we know ({example}, ...). Give {_KINDS}."
+    return f"holds variables of no known model ({example}, ...). Give {_KINDS}."
 
 
 def _file(path: str) -> Weights:
@@ -183,15 +186,15 @@ def _file(path: str) -> Weights:
     opener = next((opener for magic, opener in _FILES.items() if start.startswith(magic)), None)
     if opener and is_remote(path):
         raise UserError(
-            f"--checkpoint={path}: of a file of this kind single arrays are read here and there; "
+            f"--checkpoint={path}: a file of this kind is read in random order; "
             "copy it to a local disk first, and give that path."
         )
     if opener:
         return opener(path)
     size = gfile.stat(path).length
     raise UserError(
-        f"--checkpoint={path}: a file of {size:,} bytes that is no kind of weights we know, or is "
-        f"cut short at its start. Give {_KINDS}."
+        f"--checkpoint={path}: a file of {size:,} bytes in no known format of weights, or "
+        f"damaged at its start. Give {_KINDS}."
     )
 
 

@@ -25,7 +25,7 @@ _OF_SELECTIVE_KERNEL = (
 _SHORTCUT = ("shortcut_layers", "projection_layers")
 
 
-def our_names(paths: Iterable[str]) -> dict[str, str]:
+def translate_names(paths: Iterable[str]) -> dict[str, str]:
     """Returns {way from SimCLR's model to a variable: way from our `Model`}.
 
     What has no place in our models keeps its own name, below `encoder/` if it is of the encoder.
@@ -35,21 +35,21 @@ def our_names(paths: Iterable[str]) -> dict[str, str]:
     """
     paths = list(paths)
     ranks = _ranks(paths)
-    return {path: _our_name(path, ranks) for path in paths}
+    return {path: _translate(path, ranks) for path in paths}
 
 
 def pools_shortcuts(paths: Iterable[str]) -> bool:
     """Returns whether shortcuts pool before they convolve: then the convolution is not the first."""
-    places = (re.fullmatch(r".*/(?:shortcut|projection)_layers/(\d+)/.+", path) for path in paths)
-    return min((int(found[1]) for found in places if found), default=0) > 0
+    matches = (re.fullmatch(r".*/(?:shortcut|projection)_layers/(\d+)/.+", path) for path in paths)
+    return min((int(match[1]) for match in matches if match), default=0) > 0
 
 
-def _our_name(path: str, ranks: dict[tuple[str, int], int]) -> str:
-    if found := _STEM.fullmatch(path):
-        where, position, rest = found.groups()
+def _translate(path: str, ranks: dict[tuple[str, int], int]) -> str:
+    if match := _STEM.fullmatch(path):
+        where, position, rest = match.groups()
         return f"encoder/stem/body/{ranks[f'resnet_model/{where}', int(position)]}/{rest}"
-    if found := _BLOCK.fullmatch(path):
-        group, block, rest = found.groups()
+    if match := _BLOCK.fullmatch(path):
+        group, block, rest = match.groups()
         below = f"resnet_model/block_groups/{group}/layers/{block}"
         return f"encoder/groups/{group}/{block}/{_in_block(below, rest, ranks)}"
     if path.startswith("resnet_model/"):
@@ -60,18 +60,18 @@ def _our_name(path: str, ranks: dict[tuple[str, int], int]) -> str:
 
 
 def _in_block(block: str, path: str, ranks: dict[tuple[str, int], int]) -> str:
-    if found := _SE.fullmatch(path):
-        return f"se/{found[1]}/{found[2]}"
-    found = _LIST.fullmatch(path)
-    if not found:
+    if match := _SE.fullmatch(path):
+        return f"se/{match[1]}/{match[2]}"
+    match = _LIST.fullmatch(path)
+    if not match:
         return path
-    where, position, rest = found.groups()
+    where, position, rest = match.groups()
     rank = ranks[f"{block}/{where}", int(position)]
     if where in _SHORTCUT:
         return f"shortcut/{'norm' if rank else 'conv'}/{rest}"
-    for theirs, ours in _OF_SELECTIVE_KERNEL:
-        if rest.startswith(theirs):
-            rest = ours + rest.removeprefix(theirs)
+    for reference, own in _OF_SELECTIVE_KERNEL:
+        if rest.startswith(reference):
+            rest = own + rest.removeprefix(reference)
             break
     return f"body/{rank}/{rest}"
 
@@ -80,11 +80,11 @@ def _ranks(paths: list[str]) -> dict[tuple[str, int], int]:
     """Returns {(list, position): which of the list's layers with variables it is}."""
     positions: dict[str, set[int]] = {}
     for path in paths:
-        found = re.fullmatch(r"(resnet_model/.*?(?:_layers|_max_pool))/(\d+)/.+", path)
-        if found:
-            positions.setdefault(found[1], set()).add(int(found[2]))
+        match = re.fullmatch(r"(resnet_model/.*?(?:_layers|_max_pool))/(\d+)/.+", path)
+        if match:
+            positions.setdefault(match[1], set()).add(int(match[2]))
     return {
         (where, position): rank
-        for where, there in positions.items()
-        for rank, position in enumerate(sorted(there))
+        for where, numbers in positions.items()
+        for rank, position in enumerate(sorted(numbers))
     }

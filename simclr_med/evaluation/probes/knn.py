@@ -204,7 +204,7 @@ def _add(
     near = similarity > lowest.astype(similarity.dtype)[:, np.newaxis]
     row, column = np.divmod(np.flatnonzero(near), similarity.shape[1])
     similarities = similarity[row, column]
-    for group, mask, limit in zip(groups, known, limmask, strict=True):
+    for group, mask, limit in zip(groups, known, limits, strict=True):
         if np.isfinite(limit).all():
             new = mask[column] & (similarities > limit[row])
             group.merge(start + row[new], first + column[new], similarities[new])

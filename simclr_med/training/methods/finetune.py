@@ -27,6 +27,11 @@ def loss(outputs: dict, batch: dict, *, class_weights: tf.Tensor | None = None, 
     """Returns (cross-entropy, metrics) of logits [b, classes], one row a case, over labelled cases.
 
     A case's target is its differential where the batch has those, else its label.
+
+    Args:
+      outputs: of the model, with "logits".
+      batch: with "label", and "differential" float32 [b, classes] where soft labels are used.
+      class_weights: float32 [classes]; None: all count the same.
     """
     value, accuracy = supervised(
         batch["label"], outputs["logits"], class_weights, batch.get("differential")

@@ -12,7 +12,7 @@ from simclr_med.training.methods import micle
 
 
 def sample_images(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the only image of a bag of one twice, int32 [2]."""
+    """Returns the index of the only image of a bag of one, twice, int32 [2]; the arguments are unused."""
     del num_images, seed
     return tf.constant([0, 0])
 
@@ -42,15 +42,21 @@ def loss(
 ):
     """Returns (NT-Xent, metrics) of projections [2b, p], first views before second ones.
 
-    The paper's Eq. (1) has every other view as a negative, and so has `same_patient_negatives`
-    "keep". "mask" leaves other images, or bags, of the same patient out of the denominator: X-rays of
+    In the paper's Eq. (1) every other view is a negative, as with `same_patient_negatives` "keep".
+    "mask" leaves other images, or bags, of the same patient out of the denominator: X-rays of
     a patient are stored side by side, so half the images of a batch of 1,024 would have a false
     negative. Where each image is its own patient, as in SimCLR's code, the two are one.
 
     The metrics say how many negatives a view really had, and the loss (a + b) and accuracy of
     chance with that number.
 
-    `nt_xent_chunk` rows of logits are held at a time; 0: all.
+    Args:
+      outputs: of the model, with "projection".
+      batch: with "patient", int32 [b].
+      temperature: of the softmax, above 0.
+      hidden_norm: whether projections are scaled to length 1.
+      nt_xent_chunk: rows of logits in memory at a time; 0: all.
+      same_patient_negatives: "mask" or "keep".
     """
     z1, z2 = tf.split(outputs["projection"], 2)
     groups = batch["patient"] if same_patient_negatives == "mask" else None

@@ -1,4 +1,4 @@
-"""What a run or an export of simclr_med says about its own weights, in a file beside them."""
+"""The description of its weights that a run or an export of simclr_med stores beside them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from simclr_med.run_folder.files import is_remote
 
 
 @dataclasses.dataclass(frozen=True)
-class Said:
-    """What a file says of weights, None where it does not.
+class WeightsInfo:
+    """The description of weights in a file; None where it says nothing.
 
     Attributes:
       encoder: family.
@@ -39,8 +39,8 @@ class Said:
     antialias: str | None = None
 
 
-def beside(path: str, prefix: str) -> Said:
-    """Returns what config.json of a run, or simclr_med.json of an export, says.
+def info_beside(path: str, prefix: str) -> WeightsInfo:
+    """Returns the description in config.json of a run, or in simclr_med.json of an export.
 
     Args:
       path: as the user gave it: a run's folder, a checkpoint's prefix, or a SavedModel.
@@ -53,9 +53,9 @@ def beside(path: str, prefix: str) -> Said:
         folders = [path, os.path.dirname(os.path.dirname(path.rstrip("/")))]
     for folder in folders:
         for name in ("simclr_med.json", "config.json"):
-            if said := _said(json_of(os.path.join(folder, name)), folder):
-                return said
-    return Said(None, None, None)
+            if info := _parse(json_of(os.path.join(folder, name)), folder):
+                return info
+    return WeightsInfo(None, None, None)
 
 
 def json_of(file: str) -> Any:
@@ -68,8 +68,11 @@ def json_of(file: str) -> Any:
         return None
 
 
-def _said(values: Any, folder: str) -> Said | None:
-    """Returns what our own file says; None of one that others wrote (config.json is a usual name)."""
+def _parse(values: Any, folder: str) -> WeightsInfo | None:
+    """Returns the description in a file of simclr_med; None for a file of another tool.
+
+    config.json is a common name.
+    """
     if not isinstance(values, dict) or "resnet_depth" not in values:
         return None
     encoder = values.get("encoder", "resnet")  # a run older than the field
@@ -86,7 +89,7 @@ def _said(values: Any, folder: str) -> Said | None:
     if "several_labels" not in values:  # config.json; data.json is beside it
         data = json_of(os.path.join(folder, "data.json"))
         multilabel = data.get("several_labels") if isinstance(data, dict) else None
-    return Said(
+    return WeightsInfo(
         encoder,
         input_range,
         values.get("image_size"),
