@@ -98,7 +98,7 @@ def prepare(
       DataError: for anything the user has to mend.
     """
     options = options or BuildOptions()
-    builder = unprepared(name, manual_dir, data_dir, options)
+    builder = make_builder(name, manual_dir, data_dir, options)
     for note in builder.builder_config.notes if name in FOLDERS else ():
         print(f"Note: {note}", flush=True)
     if builder.is_prepared():
@@ -115,7 +115,7 @@ def prepare(
         download = _with_beam(download, builder, beam_runner, beam_options)
     with _build_lock(builder) as is_locked:
         if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
-            return unprepared(name, manual_dir, data_dir, options)
+            return make_builder(name, manual_dir, data_dir, options)
         if name not in FOLDERS:
             _download(name, builder, download)
             if when_built and name.split("/")[0] in FOLDERS:
@@ -150,7 +150,7 @@ def _other_copy(builder, name: str, manual_dir, data_dir, options: BuildOptions)
     if not folder.exists():
         return None
     all_columns = dataclasses.replace(options, keep_metadata=kept_metadata.ALL, used_columns=())
-    copy = unprepared(name, manual_dir, data_dir, all_columns)
+    copy = make_builder(name, manual_dir, data_dir, all_columns)
     if not copy.is_prepared():
         return None
     print(
@@ -245,7 +245,7 @@ def _leftover_folders(builder) -> list[str]:
     return glob.glob(os.path.join(glob.escape(folder), "incomplete.*"))
 
 
-def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+def make_builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
     """Returns the builder of a dataset that may be on disk or not; arguments are those of `prepare`.
 
     Raises:
