@@ -33,7 +33,7 @@ from tfds_builders.read_ahead import load_ahead
 
 ON_BAD_IMAGE = ("error", "skip")
 SPLITS_CSV = "splits.csv"
-IMAGE_LOGS = "image_logs"  # the folder of what each shard says of its images
+IMAGE_LOGS = "image_logs"  # folder of the notes that each shard writes about its images
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -48,7 +48,7 @@ class FolderConfig(tfds.core.BuilderConfig):
     fingerprint: str = ""  # sha256, hex
     older_names: tuple[str, ...] = ()  # of copies that versions before `contents.py` prepared
 
-    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+    def has_same_contents(self, info: tfds.core.DatasetInfo) -> bool:
         """Returns whether a copy that an earlier version prepared has these bags."""
         if self.table is None:
             return False
@@ -68,7 +68,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed of the folder, and what is left out, to be printed."""
+        """Assumptions about the folder, and what is left out, to be printed."""
         return self.table.notes if self.table else ()
 
 
@@ -86,7 +86,7 @@ def make_config(
     dicom_frame: str = "first",
     contents: Contents | None = None,
 ) -> FolderConfig:
-    """Returns the config of a folder, whose name carries the fingerprint of all that decides.
+    """Returns the config of a folder; its name contains the fingerprint of everything that affects it.
 
     Args:
       read_table: (manual_dir, image_root=, follow_links=, on_missing_image=) -> table.
@@ -102,14 +102,14 @@ def make_config(
       image_root: the folder that paths of images are relative to; "": that of the tables.
       follow_links: whether links may lead out of it.
       dicom_frame: "first", "middle" or "all": which images of a DICOM of several frames are stored.
-      contents: what is known of the images' content; None: all of them are read.
+      contents: cached hashes of the image files; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
     """
     check_choice("on_bad_image", on_bad_image, ON_BAD_IMAGE)
     check_choice("on_missing_image", on_missing_image, ("auto", "error", "skip"))
-    # Where on_missing_image="error" passes it decides nothing: it is not in the salt.
+    # on_missing_image="error" changes nothing once it has passed, so it is not part of the salt.
     table = read_table(
         manual_dir,
         image_root=image_root,
@@ -118,15 +118,15 @@ def make_config(
     )
     salt = f"{version} {on_bad_image} {long_side}{frame_salt(dicom_frame)}"
     fingerprint, older = fingerprints(table, salt, contents or Contents())
-    kept = keep(keep_metadata, table.metadata_keys, used_columns)
-    facts = {**table.facts, "kept_metadata": kept.facts()}
+    stored = keep(keep_metadata, table.metadata_keys, used_columns)
+    facts = {**table.facts, "kept_metadata": stored.facts()}
     return FolderConfig(
-        name=kept.config_name(fingerprint),
+        name=stored.config_name(fingerprint),
         fingerprint=fingerprint,
-        older_names=kept.config_names_before(older),
+        older_names=stored.older_config_names(older),
         description=f"The folder {table.folder}.",
-        table=dataclasses.replace(table, metadata_keys=kept.columns, facts=facts),
-        file_names=kept.file_names,
+        table=dataclasses.replace(table, metadata_keys=stored.columns, facts=facts),
+        file_names=stored.file_names,
         on_bad_image=on_bad_image,
         long_side=long_side,
         dicom_frame=dicom_frame,
@@ -134,7 +134,7 @@ def make_config(
 
 
 class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Writes the bags of a table; a subclass says which table, labels and metadata."""
+    """Writes the bags of a table; a subclass defines the table, the labels and the metadata."""
 
     LABELS: ClassVar[tuple[str, ...]]
     METADATA_KEYS: ClassVar[tuple[str, ...]]
@@ -166,8 +166,8 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
         config = self._folder_config(dl_manager)
         readers = {}
         for split, rows in config.table.rows.groupby("split", sort=False):
-            pieces = shards(rows)
-            of_split = [
+            pieces_of_split = shards(rows)
+            split_readers = [
                 ShardReader(
                     rows=piece,
                     folder=config.table.folder,
@@ -179,12 +179,12 @@ class BagBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: 
                     dicom_frame=config.dicom_frame,
                     file_names=config.file_names,
                     log=self.data_path / IMAGE_LOGS / f"{split}-{i:05d}.json",
-                    title=f"{split}, file {i + 1} of {len(pieces)}",
+                    title=f"{split}, file {i + 1} of {len(pieces_of_split)}",
                 )
-                for i, piece in enumerate(pieces)
+                for i, piece in enumerate(pieces_of_split)
             ]
-            if _has_bag(of_split):
-                readers[split] = of_split
+            if _has_bag(split_readers):
+                readers[split] = split_readers
         if "train" not in readers:
             raise DataError(
                 f"{config.table.folder}: no image of split 'train' is readable: replace the files."
@@ -263,7 +263,7 @@ class ShardReader:
     long_side: int
     dicom_frame: str
     file_names: bool
-    log: epath.Path  # where what there is to say of images is written
+    log: epath.Path  # file that receives the notes on images
     title: str
 
     def __call__(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -283,30 +283,32 @@ class ShardReader:
             self.log.write_text(log.to_json())
 
     def _examples(self, log: ImageLog) -> Iterator[dict[str, Any]]:
-        """Yields an example for each bag; `log` takes what there is to say of images."""
+        """Yields an example for each bag; notes on images are added to `log`."""
         paths = (os.path.join(self.image_folder, path) for path in self.rows["path"])
         records = self.rows.to_dict("records")
         with contextlib.closing(load_ahead(paths, self.long_side, self.dicom_frame)) as loaded:
             for _, rows in itertools.groupby(records, key=operator.itemgetter("bag_id")):
                 images: list[bytes] = []
                 ids: list[str] = []
-                kept: list[dict[str, Any]] = []
+                stored_rows: list[dict[str, Any]] = []
                 for row, result in zip(rows, loaded):  # in this order: zip() takes a row first
                     if isinstance(result, ImageError):
                         self._leave_out(row, result, log)
                     else:
-                        of_file = log.stored(row["table"], row["row"], self._name(row), result)
+                        ids_of_file = log.add_stored(
+                            row["table"], row["row"], self._name(row), result
+                        )
                         images += result.images
-                        ids += of_file
-                        kept += [row] * len(of_file)
-                if kept:
-                    yield self._example(kept, ids, images)
+                        ids += ids_of_file
+                        stored_rows += [row] * len(ids_of_file)
+                if stored_rows:
+                    yield self._example(stored_rows, ids, images)
 
     def _name(self, row: dict[str, Any]) -> str:
         return row["path"] if self.file_names else image_name(row["table"], row["row"])
 
     def _leave_out(self, row: dict[str, Any], error: ImageError, log: ImageLog) -> None:
-        """Notes that an image is left out, or raises DataError."""
+        """Records that an image is left out, or raises DataError."""
         if self.skip_bad or isinstance(error, NotAPicture):
             log.leave_out(row["table"], row["row"], row["path"], error)
             return
@@ -335,24 +337,29 @@ class ShardReader:
 
 
 def image_name(table: str, row: int) -> str:
-    """Returns what a copy without names of files calls an image."""
+    """Returns the id of an image in a copy that stores no file names.
+
+    Args:
+      table: name of the table file.
+      row: as a spreadsheet counts.
+    """
     return f"{table}, row {row}"
 
 
 def _has_bag(readers: list[ShardReader]) -> bool:
-    """Says whether a split has a readable image; TFDS cannot read a split without examples.
+    """Returns whether a split has a readable image; TFDS cannot read a split without examples.
 
-    Where it has none, every shard has been tried, and has logged why.
+    If it has none, every shard has been tried, and has logged why.
     """
-    # Mostly the very first image will do; a whole reader would load others ahead.
+    # The first image is usually readable; a whole reader would load more images ahead.
     first = dataclasses.replace(readers[0], rows=readers[0].rows.head(1))
     return any(True for reader in (first, *readers) for _ in reader())
 
 
 def _read_logs(folder) -> ImageLog:
-    """Returns what all shards say of their images; removes the logs."""
+    """Returns the joined notes of all shards on their images; removes the log files."""
     files = list(folder.iterdir()) if folder.exists() else []
-    log = ImageLog.joined(file.read_text() for file in files)
+    log = ImageLog.join(file.read_text() for file in files)
     for file in files:
         file.unlink()
     if files:
@@ -361,13 +368,13 @@ def _read_logs(folder) -> ImageLog:
 
 
 def _rows_of_images(rows: pd.DataFrame, log: ImageLog) -> pd.DataFrame:
-    """Returns one row for each image that is stored: none for what is left out, one for a frame."""
+    """Returns one row for each stored image: none for images left out, one for each frame."""
     left_out = list(log.left_out())
     if not left_out and not log.frames:
         return rows
-    place = pd.MultiIndex.from_frame(rows[["table", "row"]])
-    times = np.where(place.isin(left_out), 0, 1)
+    keys = pd.MultiIndex.from_frame(rows[["table", "row"]])
+    copies = np.where(keys.isin(left_out), 0, 1)
     if log.frames:
         frames = {(table, row): number for table, row, number in log.frames}
-        times *= np.array([frames.get(where, 1) for where in place])
-    return rows.iloc[np.repeat(np.arange(len(rows)), times)]
+        copies *= np.array([frames.get(key, 1) for key in keys])
+    return rows.iloc[np.repeat(np.arange(len(rows)), copies)]

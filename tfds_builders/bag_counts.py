@@ -1,4 +1,4 @@
-"""What the rows of a `BagTable` come to, split by split: for `info.metadata`."""
+"""Counts of the rows of a `BagTable`, split by split: for `info.metadata`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from tfds_builders.bag_table import VIEWS, BagTable
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int]:
+    """Returns split -> number of rows."""
     return {split: int(n) for split, n in rows["split"].value_counts(sort=False).items()}
 
 
@@ -18,7 +19,11 @@ def num_by_views(
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Returns split or named split -> "all" or a view -> number of images, bags and patients.
 
-    A reader that keeps one view, or joins the bags of a patient, needs them for its epochs.
+    A reader that keeps one view, or joins the bags of a patient, needs them to compute its epochs.
+
+    Args:
+      rows: of `BagTable`.
+      named: see `named_splits`.
     """
     of_split = dict(tuple(rows.groupby("split", sort=False)))
     for name, (split, n) in named.items():
@@ -27,19 +32,26 @@ def num_by_views(
     return {
         split: {
             view: {
-                "images": len(seen),
-                "bags": int(seen["bag_id"].nunique()),
-                "patients": int(seen["patient_id"].nunique()),
+                "images": len(of_view),
+                "bags": int(of_view["bag_id"].nunique()),
+                "patients": int(of_view["patient_id"].nunique()),
             }
             for view in ("all", *VIEWS)
-            for seen in [every if view == "all" else every[every["view"] == view]]
+            for of_view in [
+                rows_of_split if view == "all" else rows_of_split[rows_of_split["view"] == view]
+            ]
         }
-        for split, every in of_split.items()
+        for split, rows_of_split in of_split.items()
     }
 
 
 def named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, int]]:
-    """Returns named split -> (split, number of its first bags that hold at most n images)."""
+    """Returns named split -> (split, number of its first bags that hold at most n images).
+
+    Args:
+      table: its `named_images` say which splits.
+      rows: of the images that are stored.
+    """
     named = {}
     for name, (split, num_images) in table.named_images.items():
         sizes = rows[rows["split"] == split].groupby("bag_id", sort=False).size()
@@ -49,7 +61,12 @@ def named_splits(table: BagTable, rows: pd.DataFrame) -> dict[str, tuple[str, in
 
 
 def split_fingerprints(bags: pd.DataFrame, named: dict[str, tuple[str, int]]) -> dict[str, str]:
-    """Returns split -> sha256 (hex) of its sorted bag ids, one a line."""
+    """Returns split -> SHA-256 (hex) of its sorted bag ids, one per line.
+
+    Args:
+      bags: a row for each bag.
+      named: see `named_splits`.
+    """
     ids = {split: of_split["bag_id"] for split, of_split in bags.groupby("split", sort=False)}
     ids |= {name: ids[split][:n] for name, (split, n) in named.items()}
     return {

@@ -29,9 +29,9 @@ _CHUNK = 2**20
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BagTable:
-    """What will be built. Bags are in the order (sha256 of the patient, study), all splits mixed.
+    """The content of a dataset. Bags are sorted by (SHA-256 of the patient, study), all splits mixed.
 
-    `rows` has one row per image that is there: table (file name), row (as in a spreadsheet), path
+    `rows` has one row per existing image: table (file name), row (as in a spreadsheet), path
     (relative to `folder`), size (bytes), bag_id, patient_id, split, view, one float32 column per
     label (1 positive, 0 negative, -1 uncertain, NaN blank), one str column per metadata key; also
     mtime (of the last change of the file, ns).
@@ -44,9 +44,9 @@ class BagTable:
     num_missing: int  # rows of the table without an image file
     missing: tuple[str, ...]  # the first of their paths
     files: tuple[str, ...]  # tables and lists that were read, in `folder`
-    facts: Mapping[str, Any]  # for `info.metadata`: what else a reader has to know
+    facts: Mapping[str, Any]  # further entries of `info.metadata`
     image_folder: str = ""  # absolute; what `path` is relative to
-    notes: tuple[str, ...] = ()  # what was assumed, and what is left out, to be printed
+    notes: tuple[str, ...] = ()  # assumptions, and what is left out, to be printed
     # named split -> (split, n): its first bags, of at most n images
     named_images: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
 
@@ -72,7 +72,7 @@ def make_bag_table(
       folder: real path.
       files: names of the tables and lists that were read.
       rows: the columns of `BagTable.rows`, with path, size and mtime missing where there is no
-        file; also wanted (the path as written), study_order and image_order (within the patient).
+        file; also listed_path (as in the table), study_order and image_order (within the patient).
       labels: names of the label columns.
       metadata_keys: names of the metadata columns.
       facts: see `BagTable`.
@@ -93,20 +93,20 @@ def make_bag_table(
     bag_checks.check_patients(problems, folder, rows)
     bag_checks.check_labels(problems, folder, rows, labels)
     is_missing = rows["path"].isna()
-    missing = rows.loc[is_missing, "wanted"]
+    missing = rows.loc[is_missing, "listed_path"]
     if not skip_missing:
         bag_checks.add_missing(problems, folder, rows[is_missing], images, dict(near))
     problems.raise_if_any()
-    whole, rows = rows, _in_order(rows[~is_missing])
-    spelled = "; ".join(f"{wanted!r} is there as {path!r}" for wanted, path in near[:3])
+    all_rows, rows = rows, _in_order(rows[~is_missing])
+    spellings = "; ".join(f"{listed_path!r} is there as {path!r}" for listed_path, path in near[:3])
     if rows.empty or (needs_train and "train" not in set(rows["split"])):
-        left = " and none of the rest is in split 'train'" if needs_train else ""
+        no_train = " and none of the rest is in split 'train'" if needs_train else ""
         raise DataError(
             f"{folder}: of the {len(is_missing):,} images of {', '.join(sorted(files))}, "
-            f"{len(missing):,} are not there{left} "
+            f"{len(missing):,} are not there{no_train} "
             f"(missing: {', '.join([*missing[:3], '...'])}): unpack more images"
             + (
-                f", and rename those that are there under another spelling ({spelled})."
+                f", and rename those that are there under another spelling ({spellings})."
                 if near
                 else "."
             )
@@ -120,18 +120,18 @@ def make_bag_table(
     if near:
         notes = [
             *notes,
-            f"{len(near):,} of the missing images may be there under another spelling ({spelled}): "
+            f"{len(near):,} of the missing images may be there under another spelling ({spellings}): "
             "rename the files.",
         ]
     return BagTable(
         folder=folder,
-        rows=rows.drop(columns=["wanted", "study_order", "image_order"]),
+        rows=rows.drop(columns=["listed_path", "study_order", "image_order"]),
         labels=tuple(labels),
         metadata_keys=tuple(metadata_keys),
         num_missing=len(missing),
         missing=tuple(missing[:MISSING_EXAMPLES]),
         files=tuple(sorted(files)),
-        facts={**facts, **_of_tables(whole, labels, facts), "table_notes": list(notes)}
+        facts={**facts, **_table_facts(all_rows, labels, facts), "table_notes": list(notes)}
         | ({"image_root": images.folder} if images.folder != folder else {})
         | ({"near_images": [list(pair) for pair in near[:MISSING_EXAMPLES]]} if near else {}),
         image_folder=images.folder,
@@ -139,10 +139,10 @@ def make_bag_table(
     )
 
 
-def _of_tables(
+def _table_facts(
     rows: pd.DataFrame, labels: Sequence[str], facts: Mapping[str, object]
 ) -> dict[str, object]:
-    """Returns what the tables have, whether or not the images are there: for `verify`."""
+    """Returns counts of the tables, whether or not the images exist: for `verify`."""
     expected = facts.get("expected")
     names = expected if isinstance(expected, Mapping) else {}
     return {
@@ -152,7 +152,12 @@ def _of_tables(
 
 
 def count(rows: pd.DataFrame, name: str) -> int:
-    """Returns the number that `verify` calls `name`, as "patients in train+test", of a table's rows."""
+    """Returns the number that `verify` calls `name`.
+
+    Args:
+      rows: of a table, with or without images.
+      name: such as "images", "studies in train" or "patients in train+test".
+    """
     what, _, where = name.partition(" in ")
     if where:
         rows = rows[rows["split"].isin(where.split("+"))]
@@ -176,48 +181,52 @@ def find_images(
 
     Args:
       folder: real path of that of the tables, for the message.
-      rows: with columns table, row, wanted.
+      rows: with columns table, row, listed_path.
       key: what identifies the image of each row.
       index: of `image_index.index_files`.
       index_key: the same of each file.
       image_folder: that of the images, for the message; "": `folder`.
-      problems: what is added to: rows that name an image again (they are left out), and images of which
-        there are two files. Without it that is an error.
+      problems: receives rows that name an image again (they are left out), and images with two files;
+        None: either is an error.
     """
     collected = Problems() if problems is None else problems
-    twice = key.duplicated().to_numpy()
+    is_repeated = key.duplicated().to_numpy()
     firsts: dict = {}
-    if twice.any():
+    if is_repeated.any():
         firsts = {value: i for i, value in reversed(list(enumerate(key)))}
-    for i in np.flatnonzero(twice):
+    for i in np.flatnonzero(is_repeated):
         row, other = rows.iloc[i], rows.iloc[firsts[key.iloc[i]]]
         collected.add(
             "images in two rows",
             os.path.join(folder, row["table"]),
             row["row"],
-            f"image {row['wanted']!r} is in row {other['row']} of {other['table']} already",
+            f"image {row['listed_path']!r} is in row {other['row']} of {other['table']} already",
             "remove one of the two rows",
         )
-    rows, key = rows[~twice], key[~twice]
+    rows, key = rows[~is_repeated], key[~is_repeated]
     index = index.set_index(pd.Index(index_key))
     for name in index.index[index.index.duplicated() & index.index.isin(key)].unique():
-        places = " and ".join(index.loc[name, "path"][:2])
-        what, advice = f"holds one image twice, {places}", "remove one of the two"
+        paths = " and ".join(index.loc[name, "path"][:2])
+        what, advice = f"holds one image twice, {paths}", "remove one of the two"
         collected.add("images with two files", image_folder or folder, None, what, advice)
     if problems is None:
         collected.raise_if_any()
     index = index[~index.index.duplicated()]
     # By position: reindex() would make floats of the times, which are beyond 2**53.
     position = index.index.get_indexer(pd.Index(key))
-    found = {name: index[name].to_numpy()[position] for name in index} if len(index) else {}
-    path = np.where(position < 0, None, found["path"]) if found else None
-    return rows.assign(path=path, size=found.get("size", 0), mtime=found.get("mtime", 0))
+    columns = {name: index[name].to_numpy()[position] for name in index} if len(index) else {}
+    path = np.where(position < 0, None, columns["path"]) if columns else None
+    return rows.assign(path=path, size=columns.get("size", 0), mtime=columns.get("mtime", 0))
 
 
 def shards(rows: pd.DataFrame, shard_bytes: int = SHARD_BYTES) -> list[pd.DataFrame]:
-    """Returns the rows of one split cut into pieces of about `shard_bytes`, never in a patient.
+    """Returns the rows of one split in pieces of about `shard_bytes`; no patient is cut in two.
 
-    So a reader that opens some of the files still finds all images of each patient it meets.
+    So a reader that opens only some of the files still gets all images of their patients.
+
+    Args:
+      rows: of one split, in the order of `BagTable`.
+      shard_bytes: of images and of their ids, labels and metadata in memory.
     """
     weight = rows["size"] + ROW_BYTES
     before = weight.cumsum() - weight  # bytes before this image
@@ -239,15 +248,20 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 def fingerprints(table: BagTable, salt: str, contents: Contents) -> tuple[str, str]:
     """Returns two SHA-256 (hex) of tables and lists (bytes), images and `salt`.
 
-    Of an image counts its path and content in the first; in the second, that of versions before, its
-    path, size and time of change.
+    The first depends on the path and content of each image; the second, that of earlier versions, on
+    its path, size and modification time.
+
+    Args:
+      table: the rows and files.
+      salt: options that affect what is built.
+      contents: cached hashes of the image files.
     """
     rows = table.rows
     digest = hashlib.sha256(f"{READING} {salt}".encode())
     older = hashlib.sha256(salt.encode())
     for name in table.files:
-        for of_either in (digest, older):
-            of_either.update(f"\0{name}\0".encode())
+        for hasher in (digest, older):
+            hasher.update(f"\0{name}\0".encode())
         with open(os.path.join(table.folder, name), "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)

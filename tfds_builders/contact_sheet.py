@@ -1,4 +1,4 @@
-"""One PNG with a few bags of every split, to be looked at before a long training."""
+"""One PNG with a few bags of every split, to look at before a long training."""
 
 import io
 import os
@@ -25,6 +25,10 @@ def contact_sheet(builder: tfds.core.DatasetBuilder, path: str | os.PathLike) ->
 
     The same dataset gives the same sheet. Images are letterboxed; of a large bag the first
     IMAGES_PER_BAG are shown, and how many more there are.
+
+    Args:
+      builder: of a prepared dataset.
+      path: of the PNG, local or remote.
     """
     font = ImageFont.load_default(FONT_SIZE)
     parts = []

@@ -1,6 +1,6 @@
-"""What a folder's files hold, as hashes: a copy of a folder is the same dataset.
+"""Hashes of the content of a folder's files: a copy of a folder is the same dataset.
 
-Size and time of change only say whether a file that was hashed before has to be read again.
+Size and modification time only decide whether a file that was hashed before has to be read again.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-# In every fingerprint: a new number where equal files are read or stored otherwise than before.
+# Part of every fingerprint: increase it when equal files are read or stored in another way.
 READING = "content 1"
 _FOLDER = ".file_hashes"  # in the folder of prepared datasets
 _DIGEST = 32  # bytes of a SHA-256
 UNREADABLE = bytes(_DIGEST)  # instead of a hash: the build says what to do with such a file
-# A file that changed so shortly before it was read may change again without a new time: the clock of
-# some file systems ticks every two seconds (FAT). Git calls such entries racily clean.
+# A file that changed just before it was read may change again with the same time: the clock of some
+# file systems ticks every two seconds (FAT). Git calls such entries racily clean.
 _RACY_NS = 2 * 10**9
 _BATCH = 1000  # files
 _SECONDS_TO_WRITE = 3600  # at most, for a process that lives
-_SECONDS_UNTIL_SAID, _SECONDS_BETWEEN_LINES = 3, 30
+_SECONDS_UNTIL_REPORT, _SECONDS_BETWEEN_LINES = 3, 30
 
 
 class File(NamedTuple):
@@ -41,10 +41,10 @@ class File(NamedTuple):
 
 
 class Contents:
-    """SHA-256 of files, remembered between commands in the folder of prepared datasets.
+    """SHA-256 of files, cached between commands in the folder of prepared datasets.
 
     Args:
-      data_dir: that folder, local or remote; None: TFDS's own; "": nothing is remembered.
+      data_dir: that folder, local or remote; None: TFDS's own; "": no cache.
     """
 
     def __init__(self, data_dir: str | None = ""):
@@ -53,13 +53,13 @@ class Contents:
             self._root = epath.Path(data_dir or tfds.core.constants.DATA_DIR) / _FOLDER
 
     def digests(self, folder: str, files: Sequence[File]) -> list[bytes]:
-        """Returns the SHA-256 (32 bytes) of each file; only what is not remembered is read.
+        """Returns the SHA-256 (32 bytes) of each file, `UNREADABLE` for one that cannot be read.
+
+        Only files that are not in the cache are read.
 
         Args:
           folder: that the paths are relative to.
-          files: of any number; a file that is there twice is read once.
-
-        Of a file that cannot be read it is `UNREADABLE`.
+          files: a file that is listed twice is read once.
         """
         cache = None
         if self._root:
@@ -70,42 +70,42 @@ class Contents:
         if unknown:
             now = time.time_ns()
             known |= _read(folder, unknown)
-            # Those of files that are gone are forgotten.
-            sure = {file: known[file] for file in files if file.mtime < now - _RACY_NS}
-            sure = {file: digest for file, digest in sure.items() if digest != UNREADABLE}
-            if cache and sure:
-                _save(cache, sure)
+            # Hashes of files that no longer exist are dropped.
+            stable = {file: known[file] for file in files if file.mtime < now - _RACY_NS}
+            stable = {file: digest for file, digest in stable.items() if digest != UNREADABLE}
+            if cache and stable:
+                _save(cache, stable)
         return [known[file] for file in files]
 
 
 def _read(folder: str, files: Sequence[File]) -> dict[File, bytes]:
     """Returns the SHA-256 of each file, read by several threads (hashing frees the GIL).
 
-    Reading may take long: it says how far it is and how long it will take.
+    Reading may take long: progress and the remaining time are printed.
     """
     total, done = sum(file.size for file in files), 0
-    begun = said = time.monotonic()
-    found = {}
+    started = last_report = time.monotonic()
+    digests = {}
     with ThreadPoolExecutor(joblib.cpu_count()) as pool:
         for start in range(0, len(files), _BATCH):
             batch = files[start : start + _BATCH]
             paths = [os.path.join(folder, file.path) for file in batch]
             for file, digest in zip(batch, pool.map(_hash, paths)):
-                found[file] = digest
+                digests[file] = digest
                 done += file.size
                 now = time.monotonic()
-                wait = _SECONDS_UNTIL_SAID if said == begun else _SECONDS_BETWEEN_LINES
-                if now - said > wait and len(found) < len(files):
-                    said = now
-                    left = (now - begun) * (total - done) / max(done, 1)
+                wait = _SECONDS_UNTIL_REPORT if last_report == started else _SECONDS_BETWEEN_LINES
+                if now - last_report > wait and len(digests) < len(files):
+                    last_report = now
+                    seconds_left = (now - started) * (total - done) / max(done, 1)
                     print(
-                        f"Reading the files in {folder} to know their content: {len(found):,} of "
-                        f"{len(files):,}, {done / 1e9:.1f} of {total / 1e9:.1f} GB, {left:,.0f} s "
-                        "left (next time only what has changed).",
+                        f"Reading the files in {folder} to know their content: {len(digests):,} of "
+                        f"{len(files):,}, {done / 1e9:.1f} of {total / 1e9:.1f} GB, {seconds_left:,.0f} "
+                        "s left (next time only what has changed).",
                         file=sys.stderr,
                         flush=True,
                     )
-    return found
+    return digests
 
 
 def _hash(path: str) -> bytes:
@@ -117,7 +117,7 @@ def _hash(path: str) -> bytes:
 
 
 def _load(cache: epath.Path) -> dict[File, bytes]:
-    """Returns what is remembered; {} where there is nothing, or nothing that can be read."""
+    """Returns the cached hashes; {} without a cache, or with one that cannot be read."""
     try:
         with cache.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             paths = stored["paths"].tobytes().decode().split("\0")
@@ -126,7 +126,7 @@ def _load(cache: epath.Path) -> dict[File, bytes]:
         files = itertools.starmap(File, zip(paths, sizes, times, strict=True))
         return dict(zip(files, (row.tobytes() for row in hashes)))
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
-        return {}  # it only saves time: it is made again
+        return {}  # the cache only saves time: it is written again
     except Exception as error:
         if _is_tensorflows(error):
             return {}
@@ -134,11 +134,11 @@ def _load(cache: epath.Path) -> dict[File, bytes]:
 
 
 def _save(cache: epath.Path, known: dict[File, bytes]) -> None:
-    """Remembers; where that is impossible, says that it costs time."""
-    unfinished = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
+    """Writes the cache; prints a note if that is impossible."""
+    temporary = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as stream:
+        with temporary.open("wb") as stream:
             np.savez(
                 stream,
                 paths=np.frombuffer("\0".join(file.path for file in known).encode(), np.uint8),
@@ -146,10 +146,10 @@ def _save(cache: epath.Path, known: dict[File, bytes]) -> None:
                 times=np.array([file.mtime for file in known], np.int64),
                 hashes=np.frombuffer(b"".join(known.values()), np.uint8),
             )
-        unfinished.replace(cache)
-        for left in cache.parent.glob(f"{cache.name}.*.tmp"):  # of processes that were killed
-            if left.stat().mtime < time.time() - _SECONDS_TO_WRITE:
-                left.unlink(missing_ok=True)
+        temporary.replace(cache)
+        for leftover in cache.parent.glob(f"{cache.name}.*.tmp"):  # of processes that were killed
+            if leftover.stat().mtime < time.time() - _SECONDS_TO_WRITE:
+                leftover.unlink(missing_ok=True)
     except Exception as error:
         if not isinstance(error, OSError) and not _is_tensorflows(error):
             raise
@@ -161,5 +161,5 @@ def _save(cache: epath.Path, known: dict[File, bytes]) -> None:
 
 
 def _is_tensorflows(error: Exception) -> bool:
-    """Returns whether it comes from a remote folder, which TensorFlow reads and writes."""
+    """Returns whether an error comes from TensorFlow, which reads and writes remote folders."""
     return type(error).__module__.startswith("tensorflow")

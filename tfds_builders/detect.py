@@ -1,4 +1,4 @@
-"""Which dataset was meant: by the tables of a folder that was named alone, or by a name that is none."""
+"""Detects the dataset of a folder by its tables, and suggests one for an unknown --dataset."""
 
 import difflib
 import os
@@ -12,7 +12,7 @@ from tfds_builders.folders import existing_folder
 from tfds_builders.nih_cxr14.table import TABLES
 
 NAMES = ("derm_bags", "chexpert", "nih_cxr14", "derm_bags/demo", "derm_bags/demo_shift")
-_ALIASES = {  # what else they are called
+_ALIASES = {  # other names -> name
     **dict.fromkeys(
         ("scin", "ham10000", "pad_ufes_20", "manifest", "isic", "imagefolder"), "derm_bags"
     ),
@@ -25,37 +25,42 @@ _FIRST_BYTES = 4096  # of a table: comments and the header
 
 
 def detect(manual_dir: str | os.PathLike) -> tuple[str, str]:
-    """Returns the name of the dataset in a folder, as --dataset has it, and by what it was recognised.
+    """Returns the name of the dataset in a folder, as for --dataset, and the table that identified it.
 
-    A folder without a table of chexpert or nih_cxr14 is one of derm_bags; its reader says what it lacks.
+    Without a table of chexpert or nih_cxr14 it is derm_bags; its reader reports what the folder lacks.
 
     Raises:
       DataError: there is no such folder, or it holds the tables of several datasets.
     """
     folder = existing_folder(manual_dir, "give the folder of the dataset with --manual_dir")
     names = sorted(os.listdir(folder))
-    found: dict[str, str] = {}
+    table_of: dict[str, str] = {}
     inside = [os.path.join(folder, name) for name in names]
-    for here in (folder, *filter(os.path.isdir, inside)):
-        if table := _chexpert_table(here):
-            found.setdefault("chexpert", os.path.relpath(os.path.join(here, table), folder))
+    for candidate in (folder, *filter(os.path.isdir, inside)):
+        if table := _chexpert_table(candidate):
+            table_of.setdefault("chexpert", os.path.relpath(os.path.join(candidate, table), folder))
     if tables := [name for name in TABLES if name in names]:
-        found["nih_cxr14"] = tables[0]
+        table_of["nih_cxr14"] = tables[0]
     if table := _derm_table(folder, names):
-        found["derm_bags"] = table
-    if len(found) > 1:
-        several = ", ".join(f"{table} ({name})" for name, table in found.items())
+        table_of["derm_bags"] = table
+    if len(table_of) > 1:
+        listing = ", ".join(f"{table} ({name})" for name, table in table_of.items())
         raise DataError(
-            f"{folder} holds the tables of several datasets, {several}: say which with "
-            f"--dataset={'|'.join(found)}."
+            f"{folder} holds the tables of several datasets, {listing}: say which with "
+            f"--dataset={'|'.join(table_of)}."
         )
-    for name, table in found.items():
+    for name, table in table_of.items():
         return name, table
     return "derm_bags", "it has no table of chexpert or nih_cxr14"
 
 
-def meant(name: str, manual_dir: str | None) -> str:
-    """Returns what may have been meant by a --dataset that is none, " Did you mean ...?", or ""."""
+def suggestion(name: str, manual_dir: str | None) -> str:
+    """Returns a hint for an unknown --dataset, such as " Did you mean ...?", or "".
+
+    Args:
+      name: value of --dataset that is no dataset.
+      manual_dir: value of --manual_dir.
+    """
     path = os.path.expanduser(name)
     if os.path.isfile(path):
         path = os.path.dirname(os.path.abspath(path))

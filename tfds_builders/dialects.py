@@ -1,8 +1,8 @@
-"""How a text file is written: its encoding, what separates its values, and where its header is.
+"""Detects the encoding, separator and header row of a text table.
 
-Python's csv.Sniffer is not used: it takes its guess from the commas inside values too. Here a reader
-knows some names of columns, and the separator is the one by which a row has most of them. Nor is an
-encoding guessed from frequencies of letters: a table is too short for that.
+Python's csv.Sniffer is not used: its guess also counts commas inside values. Here a reader knows some
+column names, and the separator is the one with which a row has most of them. Nor is the encoding
+guessed from letter frequencies: a table is too short for that.
 """
 
 import codecs
@@ -35,7 +35,7 @@ class Dialect:
     separator: str
     text: str  # from the header on
     lines_before: int  # of the header, as a spreadsheet counts
-    notes: tuple[str, ...]  # what is not as in a plain CSV file, for the user
+    notes: tuple[str, ...]  # differences from a plain CSV file, for the user
 
     @property
     def separator_name(self) -> str:
@@ -45,8 +45,12 @@ class Dialect:
 def decode(file: str, raw: bytes) -> tuple[str, str]:
     """Returns the text of a file, and a note on its encoding, "" if that is UTF-8.
 
+    Args:
+      file: path, for messages.
+      raw: its bytes.
+
     Raises:
-      DataError: no text, or not in the encoding that its first bytes promise.
+      DataError: not text, or not in the encoding that its byte order mark states.
     """
     encoding = next((name for bom, name in _BOMS if raw.startswith(bom)), "")
     if not encoding and b"\0" in raw:
@@ -92,10 +96,14 @@ def _without_mark(raw: bytes) -> tuple[str, str]:
 
 
 def find_dialect(text: str, known: Iterable[str]) -> Dialect:
-    """Returns how to read a text, by the names of columns that a reader knows.
+    """Returns how to read a text table.
 
-    The header is the row with most of them, of the first 40; of several such, the first. Where no row
-    has one, it is the first row that is neither blank nor a comment (#).
+    The header is the one of the first 40 rows with the most known names; the first in a tie. If no row
+    has any, it is the first row that is neither blank nor a comment (#).
+
+    Args:
+      text: of the file.
+      known: column names that the reader knows.
     """
     notes = []
     preferred = ""
@@ -103,16 +111,18 @@ def find_dialect(text: str, known: Iterable[str]) -> Dialect:
         preferred = match[1]
         text = text[match.end() :]
         notes.append(f"first line sep={preferred}")
-    wanted = {column_key(name) for name in known} - {""}
+    known_keys = {column_key(name) for name in known} - {""}
     order = [preferred] if preferred else []
     order += [separator for separator in SEPARATORS if separator != preferred]
     lines = list(itertools.islice(lines_of(text), _HEADER_WITHIN))
     best = (-1, 0, order[0])  # names found, line, separator
     for number, line in enumerate(lines):
         for separator in order:
-            found = len(wanted & {column_key(field) for field in split_line(line, separator)})
-            if found > max(best[0], 0):
-                best = (found, number, separator)
+            num_known = len(
+                known_keys & {column_key(field) for field in split_line(line, separator)}
+            )
+            if num_known > max(best[0], 0):
+                best = (num_known, number, separator)
     _, header, separator = best
     if best[0] < 0:
         header = next((i for i, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
@@ -131,18 +141,23 @@ def find_dialect(text: str, known: Iterable[str]) -> Dialect:
 def lines_of(text: str) -> Iterator[str]:
     """Yields the lines with their ends, which are \\n, \\r\\n or \\r as csv has them.
 
-    (io.StringIO would hold four bytes a letter.)
+    (io.StringIO would need four bytes per character.)
     """
-    at = 0
+    start = 0
     for match in re.finditer(r"\r\n|\n|\r", text):
-        yield text[at : match.end()]
-        at = match.end()
-    if at < len(text):
-        yield text[at:]
+        yield text[start : match.end()]
+        start = match.end()
+    if start < len(text):
+        yield text[start:]
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Returns the stripped fields of one line; of a line that is not CSV, the line as one field."""
+    """Returns the stripped fields of one line; if it is not valid CSV, the line as one field.
+
+    Args:
+      line: of a table.
+      separator: one character.
+    """
     try:
         fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
@@ -151,11 +166,11 @@ def split_line(line: str, separator: str) -> list[str]:
 
 
 def rows_before(number: int) -> str:
-    """Returns the start of a note on what stands before the header."""
+    """Returns the start of a note on `number` rows before the header."""
     return f"{number} row{'s' if number > 1 else ''} before the header left out"
 
 
 def column_key(name: str) -> str:
-    """Returns a name of a column without case, blanks and punctuation."""
+    """Returns a column name without case, blanks and punctuation."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in text if letter.isalnum())

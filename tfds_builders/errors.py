@@ -18,6 +18,12 @@ class NotAPicture(ImageError):
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises DataError unless the value of an option is one of `choices`."""
+    """Raises DataError unless the value of an option is one of `choices`.
+
+    Args:
+      option: its name.
+      value: as given by the user.
+      choices: allowed values.
+    """
     if value not in choices:
         raise DataError(f"{option} is {value!r}: use one of {', '.join(choices)}.")

@@ -1,7 +1,7 @@
-"""The user's folders: what must be in them, and where a path written in a table may lead.
+"""The user's folders, and where a path written in a table may lead.
 
-One rule for every reader: a link is followed where it leads to something inside the folder of the images;
-one that leads out of it is refused, unless `follow_links` says to follow it.
+One rule for every reader: a link to something inside the folder of the images is followed; one that
+leads out of it is an error, unless `follow_links` is set.
 """
 
 import dataclasses
@@ -13,7 +13,15 @@ from tfds_builders.near_paths import difference, near_miss
 
 
 def existing_folder(manual_dir: str | os.PathLike, advice: str) -> str:
-    """Returns the absolute path of a folder that exists, or raises DataError with `advice`."""
+    """Returns the absolute path of a folder that exists.
+
+    Args:
+      manual_dir: as given by the user; ~ is expanded.
+      advice: what to do, for the message.
+
+    Raises:
+      DataError: it does not exist, is not a folder, or cannot be read.
+    """
     folder = os.path.abspath(os.path.expanduser(manual_dir))
     if not os.path.exists(folder):
         raise DataError(f"{folder} does not exist: {advice}.")
@@ -35,14 +43,14 @@ class ImageRoot:
 
     folder: str  # real path
     follow_links: bool = False
-    # folder -> its names, listed once, to find what a missing file may have been meant to be
+    # folder -> its names, listed once, to suggest a file for a missing one
     _listed: dict[str, list[str]] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
 
-    def holds(self, real: str) -> bool:
+    def holds(self, real_path: str) -> bool:
         """Returns whether a real path is the folder or inside it."""
-        return is_inside(real, self.folder)
+        return is_inside(real_path, self.folder)
 
     def names(self, directory: str) -> list[str]:
         """Returns the sorted names in a directory, none where it cannot be listed."""
@@ -55,14 +63,24 @@ class ImageRoot:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Returns whether a path is `folder` or inside it; both absolute, without "..", as text."""
+    """Returns whether a path is `folder` or inside it, by text alone.
+
+    Args:
+      path: absolute, without "..".
+      folder: likewise.
+    """
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def image_root_of(
     manual_dir: str | os.PathLike, image_root: str = "", follow_links: bool = False
 ) -> ImageRoot:
-    """Returns where images are: in `image_root`, or, where that is "", in `manual_dir`.
+    """Returns where images are.
+
+    Args:
+      manual_dir: the user's folder.
+      image_root: the folder that holds the images; "": `manual_dir`.
+      follow_links: whether links may lead out of it.
 
     Raises:
       DataError: `image_root` is no folder that can be read.
@@ -84,7 +102,7 @@ class PathError(ValueError):
 class MissingError(PathError):
     """There is no such file: perhaps the folder is not complete.
 
-    `near` is the path of a file that differs in spelling alone, "" if there is none; `differs` says how.
+    `near` is the path of a file that differs in spelling only, "" if there is none; `differs` says how.
     """
 
     def __init__(self, problem: str, advice: str, near: str = "", differs: str = ""):
@@ -98,7 +116,7 @@ def look_up(root: ImageRoot, path: str, near: str = "") -> tuple[str, os.stat_re
     Args:
       root: where images are.
       path: relative to it, as written in a table.
-      near: path of the file that a missing one is to be compared with; "": it is looked for.
+      near: path of a file to suggest if `path` is missing; "": one is searched for.
 
     Raises:
       MissingError: there is no such file.
@@ -110,38 +128,38 @@ def look_up(root: ImageRoot, path: str, near: str = "") -> tuple[str, os.stat_re
             f"{name} is absolute",
             f"make it relative to {folder}, or to the folder that --image_root names",
         )
-    plain = os.path.normpath(os.path.join(folder, path))
-    if not root.holds(plain):
+    normalized = os.path.normpath(os.path.join(folder, path))
+    if not root.holds(normalized):
         raise PathError(
             f"{name} leads out of {folder}",
             "put the image into the folder, or name the folder of the images with --image_root",
         )
-    real = os.path.realpath(os.path.join(folder, path))
-    if ".." in path.split("/") and real != os.path.realpath(plain):
+    real_path = os.path.realpath(os.path.join(folder, path))
+    if ".." in path.split("/") and real_path != os.path.realpath(normalized):
         raise PathError(f"{name} goes back out of a link", "write it without '..'")
-    if not (root.follow_links or root.holds(real)):
+    if not (root.follow_links or root.holds(real_path)):
         raise PathError(
             f"{name} is a link, or in a linked folder, that leads out of {folder}",
             "put the image into the folder, or pass --follow_links to follow links",
         )
     try:
-        info = os.stat(real)
+        info = os.stat(real_path)
     except OSError as error:
         raise _missing(root, path, near, error) from error
     if not stat.S_ISREG(info.st_mode):
         raise PathError(f"{name} is not a file", "name an image file")
-    return real, info
+    return real_path, info
 
 
 def _missing(root: ImageRoot, path: str, near: str, error: OSError) -> MissingError:
-    """Returns the error for a file that is not there, with the one that may have been meant."""
+    """Returns the error for a missing file; it suggests one of another spelling."""
     hint = ", with / instead of \\" if "\\" in path else ""
     near = near or near_miss(root, path)
     differs = difference(path, near) if near else ""
-    there = f"there is {near!r}, which differs {differs}; " if near else ""
+    suggestion = f"there is {near!r}, which differs {differs}; " if near else ""
     return MissingError(
         f"image_path {path!r} cannot be found ({error.strerror})",
-        f"{there}paths are relative to {root.folder}{hint}; correct it or remove the row",
+        f"{suggestion}paths are relative to {root.folder}{hint}; correct it or remove the row",
         near,
         differs,
     )

@@ -1,13 +1,13 @@
-"""Grey values of more than 8 bits -> what a viewer shows of them; the one rule for all formats.
+"""Grey values of more than 8 bits -> displayed values; the same rule for all formats.
 
-An image of 8 bits is stored as it was seen. A deeper one is seen through a window: values up to
-`low` are black, from `high` on white, linear between. DICOM may bring its window; everything else
-(16-bit PNG and TIFF, DICOM without window) is seen through the range of its own values, the rule by
-which MIMIC-CXR-JPG was made of its DICOMs (Johnson et al. 2019, arXiv:1901.07042, before its
+An image of 8 bits is stored unchanged. A deeper one is displayed through a window: values up to
+`low` are black, from `high` on white, linear between. A DICOM may define its window; for
+everything else (16-bit PNG and TIFF, DICOM without window) it is the range of its own values, the rule
+by which MIMIC-CXR-JPG was made of its DICOMs (Johnson et al. 2019, arXiv:1901.07042, before its
 histogram equalisation). Dividing by 257 would be simpler, but files of 16 bits often hold the 10,
-12 or 14 bits of a detector: 0..4095 would all be below 16 of 255, and almost all contrast with it.
-What is given up is brightness across images, which radiographs do not calibrate anyway. A picture
-is seen the same whichever of these formats holds it.
+12 or 14 bits of a detector: 0..4095 would become 0..16 of 255, and lose almost all contrast.
+Brightness is then not comparable across images, but radiographs are not calibrated for that anyway.
+A picture is displayed alike in all of these formats.
 """
 
 import numpy as np

@@ -27,29 +27,29 @@ def check(
     problems: Problems,
     ids: Iterable[str],
     name: str,
-    place: Callable[[int], tuple[str, int | None]],
+    locate: Callable[[int], tuple[str, int | None]],
     splits: Sequence[str] | None = None,
 ) -> None:
-    """Adds a problem for each id that means nothing, was rounded, or is there in two spellings.
+    """Adds a problem for each id that is meaningless, was rounded, or occurs in two spellings.
 
     Args:
-      problems: what is added to.
-      ids: of all rows, in order; blank ones are left to the caller.
+      problems: receives them.
+      ids: of all rows, in order; blank ones are ignored.
       name: of the column, as the file has it.
-      place: position in `ids` -> (file, row as a spreadsheet counts; None where there is no table).
+      locate: position in `ids` -> (file, row as a spreadsheet counts; None where there is no table).
       splits: the split of each row, where the ids are of patients: to name a leak.
     """
     positions: dict[str, int] = {}  # id -> position of its first row
     for position, value in enumerate(ids):
         positions.setdefault(value, position)
     positions.pop("", None)
-    spelt: dict[str, str] = {}  # what spellings share -> the first of them
+    first_spelling: dict[str, str] = {}  # canonical id -> its first spelling
     floats_are_numbers = not any(_FRACTION.fullmatch(value) for value in positions)
     rounded_whole = _rounded_whole(positions)
     for value, position in positions.items():
         what, kind, advice = f"{name} {value!r}", "", ""
         folded = fold(value)
-        first = spelt.setdefault(_same(folded), value)
+        first = first_spelling.setdefault(_canonical(folded), value)
         if folded in MEANINGLESS or _ERROR_CELL.fullmatch(folded):
             kind, what = "identifiers that name nobody", f"{what} names nobody"
             advice = "fill it in or remove the row"
@@ -61,7 +61,7 @@ def check(
             )
         elif first != value:
             kind = "identifiers written in several ways"
-            file, row = place(positions[first])
+            file, row = locate(positions[first])
             where = f"row {row}" if row is not None else file
             what = f"{what} is {first!r} in {where}"
             if splits is not None and splits[position] != splits[positions[first]]:
@@ -75,7 +75,7 @@ def check(
             what = f"{what} is a whole number with a decimal point"
             advice = "export the table again with this column as text, or remove the '.0'"
         if kind:
-            problems.add(kind, *place(position), what, advice)
+            problems.add(kind, *locate(position), what, advice)
 
 
 def _is_rounded(value: str) -> bool:
@@ -83,8 +83,8 @@ def _is_rounded(value: str) -> bool:
     return bool(_ROUNDED.fullmatch(value) or _FLOAT.fullmatch(value) and digits > _EXACT_DIGITS)
 
 
-def _same(folded: str) -> str:
-    """Returns what the spellings of one id share: case, spaces and Unicode form, zeros, a ".0"."""
+def _canonical(folded: str) -> str:
+    """Returns an id without leading zeros and without ".0"; `folded` is the result of `fold`."""
     match = _WHOLE.fullmatch(folded)
     return f"{match[1].replace('+', '')}{match[2]}" if match else folded
 

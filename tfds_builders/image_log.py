@@ -1,6 +1,6 @@
-"""What a build says of single images: left out, passed over, or stored with a note; for users to read.
+"""Notes of a build on single images: left out, passed over, or stored with a note.
 
-It comes to rest in `info.metadata` (counts, first examples) and, whole, in IMAGES_CSV beside the data.
+They are stored in `info.metadata` (counts, first examples) and, in full, in IMAGES_CSV beside the data.
 """
 
 import collections
@@ -30,12 +30,26 @@ class ImageLog:
     frames: list[list] = dataclasses.field(default_factory=list)
 
     def leave_out(self, table: str, row: int, path: str, error: ImageError | str) -> None:
-        """Notes that an image is not stored: broken, missing, or (`NotAPicture`) never an image."""
+        """Records that an image is not stored: broken, missing, or (`NotAPicture`) not an image.
+
+        Args:
+          table: name of the table file.
+          row: of the image in it.
+          path: of the image.
+          error: why it is left out.
+        """
         kind = PASSED_OVER if isinstance(error, NotAPicture) else UNREADABLE
         self.entries.append([kind, table, row, path, str(error)])
 
-    def stored(self, table: str, row: int, name: str, loaded: Loaded) -> list[str]:
-        """Returns the ids of the images of one file, and notes what there is to say of them."""
+    def add_stored(self, table: str, row: int, name: str, loaded: Loaded) -> list[str]:
+        """Records the notes on one file, and returns the ids of its images.
+
+        Args:
+          table: name of the table file.
+          row: of the image in it.
+          name: id of the file.
+          loaded: its images and notes.
+        """
         self.entries += [[NOTE, table, row, name, note] for note in loaded.notes]
         if len(loaded.images) == 1:
             return [name]
@@ -47,7 +61,7 @@ class ImageLog:
         return ((table, row) for kind, table, row, *_ in self.entries if kind != NOTE)
 
     def metadata(self) -> dict[str, Any]:
-        """Returns what goes into `info.metadata`.
+        """Returns the entries of `info.metadata`.
 
         skipped_images is [[row, path, reason]], passed_over {reason: images}, image_notes
         {note: [images, [the first few of their ids]]}.
@@ -76,11 +90,12 @@ class ImageLog:
             writer.writerows(sorted(self.entries))
 
     def to_json(self) -> str:
+        """Returns both lists as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def joined(cls, texts: Iterable[str]) -> "ImageLog":
-        """Returns one log of several that were written as JSON."""
+    def join(cls, texts: Iterable[str]) -> "ImageLog":
+        """Returns the union of logs that were written as JSON."""
         log = cls()
         for text in texts:
             part = json.loads(text)
@@ -110,10 +125,14 @@ def by_reason(skipped: Iterable[Sequence]) -> dict[str, list]:
     }
 
 
-def want_of_decoders(metadata: Mapping[str, Any], folder: epath.Path) -> str:
+def missing_decoders_note(metadata: Mapping[str, Any], folder: epath.Path) -> str:
     """Returns a note on a copy that was prepared where decoders were missing; "" for others.
 
-    It is found again by the same name, whatever has been installed since.
+    Such a copy is reused under the same name, even if a decoder has been installed since.
+
+    Args:
+      metadata: `info.metadata` of the copy.
+      folder: of the copy.
     """
     number = sum(NOT_INSTALLED in reason for *_, reason in metadata.get("skipped_images", ()))
     if not number:
@@ -125,7 +144,12 @@ def want_of_decoders(metadata: Mapping[str, Any], folder: epath.Path) -> str:
 
 
 def summary(metadata: Mapping[str, Any], folder: epath.Path) -> list[str]:
-    """Returns lines for the terminal: how many images were left out or are worth a look, and why."""
+    """Returns lines for the terminal: how many images were left out or have a note, and why.
+
+    Args:
+      metadata: `info.metadata`.
+      folder: of the prepared data.
+    """
     lines = [
         f"Left out as unreadable: {number:,} x {reason} (first: {first})"
         for reason, (number, first) in by_reason(metadata.get("skipped_images", ())).items()

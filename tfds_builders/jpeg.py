@@ -1,8 +1,8 @@
-"""JPEG files whole or damaged: what a decoder forgives, and says nobody, is an error here.
+"""Checks JPEG files for damage that decoders silently ignore.
 
-libjpeg, which Pillow, TensorFlow and browsers decode with, fills what is missing with grey and only
-warns. Pillow and TensorFlow drop the warnings; simplejpeg raises them. Nothing in the coded pixels is
-a checksum: damage that happens to be valid code cannot be told, but for runs of zeros.
+libjpeg, which Pillow, TensorFlow and browsers use, fills missing pixels with grey and only warns.
+Pillow and TensorFlow drop the warnings; simplejpeg raises them. JPEG has no checksum: damage that
+happens to be valid code cannot be detected, except for runs of zeros.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What the headers of a JPEG say (ITU-T T.81, section B.2)."""
+    """The headers of a JPEG (ITU-T T.81, section B.2)."""
 
     kind: int  # the second byte of its SOF marker
     bits: int  # per sample
@@ -49,7 +49,7 @@ class Frame:
 
     @property
     def is_usual(self) -> bool:
-        """Says whether it is of a kind that every decoder reads: Huffman, DCT."""
+        """Whether it is of a kind that every decoder reads: Huffman, DCT."""
         return self.kind in (_BASELINE, _EXTENDED, _PROGRESSIVE)
 
     @property
@@ -60,32 +60,32 @@ class Frame:
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, begin, end) of each segment after SOI; the coded pixels belong to their SOS.
 
-    The last is EOI, unless the file has none. Stray bytes between segments are passed over, as
-    every decoder does; where it cannot be said what the bytes are, there is no further segment.
+    The last is EOI, unless the file has none. Stray bytes between segments are skipped, as in every
+    decoder; the iteration ends at bytes that cannot be interpreted.
     """
-    at = 2
-    while (at := data.find(b"\xff", at)) >= 0:
-        marker = data[at + 1] if at + 1 < len(data) else 0
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0:
+        marker = data[position + 1] if position + 1 < len(data) else 0
         if marker in (0x00, 0xFF):  # a stray FF; padding
-            at += 1
+            position += 1
             continue
         if marker == _EOI:
-            yield marker, at, at + 2
+            yield marker, position, position + 2
             return
         if marker < 0xC0 or _RST0 <= marker <= _SOI:  # has no length, and no place here
             return
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == _SOS:  # its segment is followed by coded pixels, up to the next marker
-            found = _NEXT_MARKER.search(data, end)
-            if not found:
+            next_marker = _NEXT_MARKER.search(data, end)
+            if not next_marker:
                 return
-            end = found.start()
-        yield marker, at, end
-        at = end
+            end = next_marker.start()
+        yield marker, position, end
+        position = end
 
 
 def read_frame(data: bytes) -> Frame | None:
-    """Returns what the headers say; None where they do not get as far as a frame and a scan."""
+    """Returns the headers of a JPEG; None if they end before the first frame and scan."""
     frame, scans, first_scan_end, has_hole = None, [], 0, False
     first_codes: dict[int, int] = {}  # AC table -> the symbol whose code is all zeros
     for marker, begin, end in segments(data):
@@ -115,22 +115,22 @@ def read_frame(data: bytes) -> Frame | None:
 
 def _first_ac_codes(tables: bytes) -> dict[int, int]:
     """Returns {table: symbol of its first code} of the AC tables in a DHT segment (B.2.4.2)."""
-    found = {}
+    symbols = {}
     while len(tables) > 17:
         if tables[0] >> 4 == 1:
-            found[tables[0] & 15] = tables[17]
+            symbols[tables[0] & 15] = tables[17]
         tables = tables[17 + sum(tables[1:17]) :]
-    return found
+    return symbols
 
 
 def _may_be_zeros(scan: bytes, first_codes: Mapping[int, int]) -> bool:
-    """Says whether a scan may hold a run of zero bytes: if they mean blocks without detail.
+    """Returns whether a scan may hold a run of zero bytes: if they mean blocks without detail.
 
     That is so if the all-zeros code of every AC table means "end of block". With the tables of
     Annex K, for one, zeros mean that every coefficient of every block is -1.
     """
     number = scan[0] if scan else 0
-    if len(scan) != 4 + 2 * number or scan[-2] == 0:  # malformed, which libjpeg says; DC only
+    if len(scan) != 4 + 2 * number or scan[-2] == 0:  # malformed, which libjpeg reports; DC only
         return True
     symbols = [first_codes.get(table & 15, 0) for table in scan[2 : 2 + 2 * number : 2]]
     return all(symbol & 15 == 0 and symbol != _ZRL for symbol in symbols)
@@ -153,7 +153,7 @@ def check_headers(frame: Frame) -> None:
 
 
 def _lacks_scans(frame: Frame) -> bool:
-    """Says whether a component, or (progressive) some bits of a coefficient, is in no scan."""
+    """Returns whether a component, or (progressive) some bits of a coefficient, is in no scan."""
     missing = {component: np.full(64, _ALL, np.uint8) for component in frame.components}
     for scan in frame.scans:
         number = scan[0] if scan else 0
@@ -170,12 +170,12 @@ def decode(data: bytes, frame: Frame, colour: str = "", size: tuple[int, int] = 
 
     Args:
       data: a JPEG from SOI to EOI.
-      frame: what its headers say.
-      colour: "RGB", "GRAY" or "CMYK"; "" takes what is quickest for a check: grey.
-      size: least (width, height): the smallest of n/8 of the picture's size that is not below.
+      frame: its headers.
+      colour: "RGB", "GRAY" or "CMYK"; "": whichever is fastest for a check.
+      size: least (width, height): decoded at the smallest n/8 of the full size that reaches it.
 
     Raises:
-      ImageError: libjpeg warned, or gave up.
+      ImageError: libjpeg warned or failed.
     """
     if not colour:
         colour = {1: "GRAY", 4: "CMYK"}.get(
@@ -191,7 +191,7 @@ def decode(data: bytes, frame: Frame, colour: str = "", size: tuple[int, int] = 
 
 
 def check(data: bytes) -> None:
-    """Decodes all of a JPEG that is stored inside something else.
+    """Checks a JPEG that is embedded in another file by decoding all of it.
 
     Raises:
       ImageError: it is truncated or damaged.

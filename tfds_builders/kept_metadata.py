@@ -1,4 +1,4 @@
-"""What a prepared copy stores of a folder's table beside ids, labels and images: as little as is used."""
+"""Chooses which metadata a prepared copy stores beside ids, labels and images: only what is used."""
 
 import dataclasses
 import hashlib
@@ -19,8 +19,8 @@ class Kept:
 
     Attributes:
       columns: metadata columns, in the order of the table.
-      file_names: whether an image is called by its path; else by its row in the table.
-      everything: whether that is all there is, as every copy stored before there was a choice.
+      file_names: whether the id of an image is its path; else it is its row in the table.
+      everything: whether all columns and file names are stored, as in copies of early versions.
     """
 
     columns: tuple[str, ...]
@@ -28,20 +28,20 @@ class Kept:
     everything: bool
 
     def config_name(self, fingerprint: str) -> str:
-        """Returns the name of a copy's config: another for other columns, of the same folder."""
+        """Returns the name of the config of a copy; it depends on the folder and the stored columns."""
         name = f"folder_{fingerprint[:10]}"
         if self.everything:
             return name
         stored = "\0".join([*self.columns, FILE_NAMES if self.file_names else ""])
         return f"{name}_{hashlib.sha256(stored.encode()).hexdigest()[:6]}"
 
-    def config_names_before(self, older_fingerprint: str) -> tuple[str, ...]:
-        """Returns the names of copies by an older fingerprint: of this one, of one with everything."""
+    def older_config_names(self, older_fingerprint: str) -> tuple[str, ...]:
+        """Returns the names under an older fingerprint: of this copy, and of one with everything."""
         name = self.config_name(older_fingerprint)
         return tuple(filter(None, (name, name_with_everything(name))))
 
     def facts(self) -> dict:
-        """Returns what `info.metadata` says of it."""
+        """Returns the entry of `info.metadata`."""
         return {"columns": list(self.columns), "file_names": self.file_names}
 
 
@@ -52,10 +52,10 @@ def keep(text: str, columns: Sequence[str], used: Iterable[str] = ()) -> Kept:
       text: "usual", "all", "none", or names with commas; "usual" may be among them, and "image_path",
         which is the names of the image files.
       columns: metadata columns of the folder's table.
-      used: columns that are stored too where `text` has "usual"; those that are not there are not.
+      used: columns that are stored too, if they exist and `text` has "usual".
 
     Raises:
-      DataError: a column that is not there, or "all" or "none" beside others.
+      DataError: a column that does not exist, or "all" or "none" beside others.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or (len(names) > 1 and {ALL, NONE} & set(names)):
@@ -64,20 +64,20 @@ def keep(text: str, columns: Sequence[str], used: Iterable[str] = ()) -> Kept:
         )
     if names in ([ALL], [NONE]):
         return Kept(tuple(columns) if names == [ALL] else (), names == [ALL], names == [ALL])
-    wanted = set(names) - {USUAL, FILE_NAMES}
-    if unknown := sorted(wanted - set(columns)):
+    requested = set(names) - {USUAL, FILE_NAMES}
+    if unknown := sorted(requested - set(columns)):
         raise DataError(
             f"--keep_metadata={text}: no column {unknown[0]!r}; there are: "
             f"{', '.join((*columns, FILE_NAMES))}."
         )
     if USUAL in names:
-        wanted |= {name for name in columns if is_usual(name)} | set(used)
-    kept = tuple(name for name in columns if name in wanted)
+        requested |= {name for name in columns if is_usual(name)} | set(used)
+    stored = tuple(name for name in columns if name in requested)
     file_names = FILE_NAMES in names
-    return Kept(kept, file_names, file_names and kept == tuple(columns))
+    return Kept(stored, file_names, file_names and stored == tuple(columns))
 
 
 def name_with_everything(config_name: str) -> str | None:
-    """Returns what the copy with everything is called, by the name of one with less; None for others."""
-    found = _NAME_OF_SOME.fullmatch(config_name)
-    return found[1] if found else None
+    """Returns the config name of the copy with everything, given that of one with less; else None."""
+    match = _NAME_OF_SOME.fullmatch(config_name)
+    return match[1] if match else None

@@ -1,4 +1,4 @@
-"""Labels of which a bag has several: texts of a table -> 1 positive, 0 negative, -1 uncertain, NaN blank.
+"""Values of multi-label columns: text -> 1 positive, 0 negative, -1 uncertain, NaN blank.
 
 That is CheXpert's coding (Irvin et al. 2019); blank is a label that is not mentioned.
 """
@@ -20,9 +20,9 @@ def read_values(texts: pd.Series) -> tuple[pd.Series, pd.Series, int]:
       texts: str, without blanks around them; any index.
 
     Returns:
-      Values, float32, NaN where blank; which texts are none of those allowed, bool; and how many were
-      read as blank although something is written there (`NA`). All in the index of `texts`.
+      Values, float32, NaN where blank; which texts are not allowed, bool; and how many texts such as NA
+      were read as blank. Series have the index of `texts`.
     """
     is_written_blank = texts.str.lower().isin(_BLANK)
-    wrong = ~texts.isin(_TEXTS) & ~is_written_blank
-    return texts.map(_TEXTS).astype(np.float32), wrong, int(is_written_blank.sum())
+    is_invalid = ~texts.isin(_TEXTS) & ~is_written_blank
+    return texts.map(_TEXTS).astype(np.float32), is_invalid, int(is_written_blank.sum())

@@ -14,18 +14,18 @@ _MAGIC = frozenset("[]*?")
 
 
 def mend() -> None:
-    """Makes etils take folders as they are named; does nothing the second time."""
+    """Makes etils treat folder names literally; does nothing the second time."""
     owner = next((c for c in gpath.PosixGPath.__mro__ if "glob" in vars(c)), None)
     if owner is None or hasattr(owner.glob, "__wrapped__"):
         return
-    of_etils = owner.glob
+    original_glob = owner.glob
 
-    @functools.wraps(of_etils)
-    def literal(self, pattern, *args, **kwargs):
+    @functools.wraps(original_glob)
+    def glob_literally(self, pattern, *args, **kwargs):
         folder = os.fspath(self)
         if not _MAGIC & set(folder) or os.path.isabs(pattern):
-            yield from of_etils(self, pattern, *args, **kwargs)
+            yield from original_glob(self, pattern, *args, **kwargs)
             return
-        yield from of_etils(type(self)(glob.escape(folder)), pattern, *args, **kwargs)
+        yield from original_glob(type(self)(glob.escape(folder)), pattern, *args, **kwargs)
 
-    owner.glob = literal
+    owner.glob = glob_literally

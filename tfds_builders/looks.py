@@ -1,4 +1,4 @@
-"""What a picture is worth saying of: nothing to be seen on it, or hardly any pixels."""
+"""Notes on pictures that show nothing, or have hardly any pixels."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ WHITE, BLACK, ONE_COLOUR = "all white", "all black", "all of one colour"
 TINY_SIDE = 8
 TINY = f"{TINY_SIDE} px or less on its shorter side"
 BLANK = (WHITE, BLACK, ONE_COLOUR, TINY)
-_SAME = 2  # grey levels that coding as JPEG may leave between pixels of one colour
+_SAME = 2  # grey levels by which pixels of one colour may differ after JPEG coding
 
 
 def notes(pixels: np.ndarray, shorter_side: int = 0) -> tuple[str, ...]:
@@ -16,19 +16,19 @@ def notes(pixels: np.ndarray, shorter_side: int = 0) -> tuple[str, ...]:
       pixels: uint8 [H, W] or [H, W, channels].
       shorter_side: of the picture, in pixels, where `pixels` are a smaller copy of it.
     """
-    found = []
+    texts = []
     if (shorter_side or min(pixels.shape[:2])) <= TINY_SIDE:
-        found.append(TINY)
+        texts.append(TINY)
     if is_constant(pixels):
-        found.append(_name(pixels))
-    return tuple(found)
+        texts.append(_name(pixels))
+    return tuple(texts)
 
 
 def is_constant(pixels: np.ndarray) -> bool:
-    """Says whether all pixels have one colour; most pictures need a glance at four of them."""
+    """Returns whether all pixels have one colour; for most pictures four of them decide."""
     colours = pixels.reshape(pixels.shape[0] * pixels.shape[1], -1)  # [H W, channels]
-    few = colours[:: max(1, len(colours) // 4), 0].tolist()
-    if max(few) - min(few) > _SAME:
+    sample = colours[:: max(1, len(colours) // 4), 0].tolist()
+    if max(sample) - min(sample) > _SAME:
         return False
     return bool((colours.max(0).astype(int) - colours.min(0) <= _SAME).all())
 

@@ -1,7 +1,6 @@
-"""JPEG and PNG bytes without the data that describe them: camera, place, time, names, previews.
+"""Removes metadata from JPEG and PNG bytes: camera, place, time, names, previews.
 
-Pixels are not touched: whole segments are copied or left out. What says how the bytes are to be
-turned into colours stays.
+Pixels are unchanged: whole segments are copied or left out. Segments that define colours stay.
 """
 
 import zlib
@@ -17,15 +16,16 @@ _PNG_KEPT = (b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB")
 
 
 def jpeg_without_metadata(data: bytes) -> bytes | None:
-    """Returns the JPEG without EXIF, XMP, IPTC, comments, stray bytes between segments, and
-    whatever follows its end; None where `data` has no end.
+    """Returns the JPEG without EXIF, XMP, IPTC and comments; None if `data` has no end.
+
+    Stray bytes between segments, and bytes after the end, are dropped too.
     """
     parts = [b"\xff\xd8"]
     for marker, begin, end in segments(data):
         segment = data[begin:end]
         describes = _APP0 <= marker <= _APP15 or marker == _COMMENT
-        kept = _JPEG_KEPT.get(marker)
-        if kept and segment[4:].startswith(kept):
+        prefix = _JPEG_KEPT.get(marker)
+        if prefix and segment[4:].startswith(prefix):
             parts.append(_bare(marker, segment))
         elif not describes:
             parts.append(segment)
@@ -43,14 +43,14 @@ def _bare(marker: int, segment: bytes) -> bytes:
 
 def png_without_metadata(data: bytes) -> bytes:
     """Returns the PNG (valid, see `pixels`) with the chunks that decide its pixels and colours."""
-    parts, at = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    parts, offset = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
     kind = b""
-    while kind != b"IEND" and at < len(data):
-        kind = data[at + 4 : at + 8]
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if kind in _PNG_CRITICAL or (kind in _PNG_KEPT and _is_whole(data[at:end])):
-            parts.append(data[at:end])
-        at = end
+    while kind != b"IEND" and offset < len(data):
+        kind = data[offset + 4 : offset + 8]
+        end = offset + 12 + int.from_bytes(data[offset : offset + 4], "big")
+        if kind in _PNG_CRITICAL or (kind in _PNG_KEPT and _is_whole(data[offset:end])):
+            parts.append(data[offset:end])
+        offset = end
     return b"".join(parts)
 
 

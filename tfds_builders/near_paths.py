@@ -1,4 +1,4 @@
-"""Files that a path may have meant: other case, Unicode normal form or extension, and else the same."""
+"""Finds files whose path differs only in case, Unicode normal form or extension."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 def spelling(name: str) -> str:
-    """Returns what names have in common that differ in case and Unicode normal form alone."""
+    """Returns a name without differences of case and Unicode normal form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def near_miss(root: ImageRoot, path: str) -> str:
     """Returns the path of a file that differs from `path` in case, Unicode form or extension; "" if none.
 
-    An exact name goes before others, a difference of case or form before one of extension. Folders are
-    listed once for each root, and none outside it unless links are followed.
+    Exact names are preferred to others, a difference of case or form to one of extension. Each folder
+    is listed once per root, and none outside it unless links are followed.
+
+    Args:
+      root: folder of the images.
+      path: relative to it, as written in a table.
     """
     parts = posixpath.normpath(path.replace("\\", "/")).split("/")
-    found = _near(root, "", parts)
-    return found if found is not None else ""
+    path_found = _near(root, "", parts)
+    return path_found if path_found is not None else ""
 
 
 def _near(root: ImageRoot, inside: str, parts: list[str]) -> str | None:
@@ -37,41 +41,44 @@ def _near(root: ImageRoot, inside: str, parts: list[str]) -> str | None:
         return None
     part, rest = parts[0], parts[1:]
     names = root.names(directory)
-    same = [name for name in names if spelling(name) == spelling(part)]
+    candidates = [name for name in names if spelling(name) == spelling(part)]
     if not rest:
         stem = spelling(posixpath.splitext(part)[0])
-        same += [name for name in names if spelling(posixpath.splitext(name)[0]) == stem]
-    for name in sorted(same, key=lambda name: (name != part, same.index(name))):
-        here = posixpath.join(inside, name)
+        candidates += [name for name in names if spelling(posixpath.splitext(name)[0]) == stem]
+    for name in sorted(candidates, key=lambda name: (name != part, candidates.index(name))):
+        candidate = posixpath.join(inside, name)
         if rest:
-            found = _near(root, here, rest)
-            if found is not None:
-                return found
-        elif os.path.isfile(os.path.join(root.folder, here)):
-            return here
+            path = _near(root, candidate, rest)
+            if path is not None:
+                return path
+        elif os.path.isfile(os.path.join(root.folder, candidate)):
+            return candidate
     return None
 
 
-def difference(written: str, there: str) -> str:
-    """Returns in what two spellings of a path differ, as in "in case and in extension".
+def difference(written: str, existing: str) -> str:
+    """Returns how two spellings of a path differ, such as "in case and in extension".
 
     Args:
-      written: in a table; a name without folders, or without extension, is compared with so much.
-      there: path of the file.
+      written: in a table; without folders or extension, those of the file are ignored.
+      existing: path of the file.
     """
     kinds = ["in / and \\"] if "\\" in written else []
     written = posixpath.normpath(written.replace("\\", "/"))
     if "/" not in written:
-        there = posixpath.basename(there)
-    (stem, end), (stem_there, end_there) = posixpath.splitext(written), posixpath.splitext(there)
-    other_end = spelling(end) != spelling(end_there)
+        existing = posixpath.basename(existing)
+    (stem, end), (existing_stem, existing_end) = (
+        posixpath.splitext(written),
+        posixpath.splitext(existing),
+    )
+    other_end = spelling(end) != spelling(existing_end)
     if other_end:
-        written, there = stem, stem_there
-    plain, plain_there = (unicodedata.normalize("NFC", text) for text in (written, there))
-    if (written == plain) != (there == plain_there):
-        forms = f"{_form(written)} in the table, {_form(there)} on the disk"
+        written, existing = stem, existing_stem
+    plain, existing_plain = (unicodedata.normalize("NFC", text) for text in (written, existing))
+    if (written == plain) != (existing == existing_plain):
+        forms = f"{_form(written)} in the table, {_form(existing)} on the disk"
         kinds.append(f"in Unicode normal form ({forms})")
-    if plain != plain_there:
+    if plain != existing_plain:
         kinds.append("in case")
     if other_end and end:
         kinds.append("in extension")
@@ -87,21 +94,25 @@ def _form(text: str) -> str:
 
 
 def find_near(
-    rows: pd.DataFrame, key: pd.Series, others: Iterable[str], alike: Callable[[str], str]
+    rows: pd.DataFrame, key: pd.Series, other_paths: Iterable[str], normalize: Callable[[str], str]
 ) -> list[tuple[str, str]]:
     """Returns (image as written, path of a file) for images that are missing under their own spelling.
 
     Args:
       rows: of `find_images`.
       key: what identifies the image of each row.
-      others: paths of files that are the image of no row.
-      alike: from a key or a path to what it has in common with its other spellings.
+      other_paths: files that are the image of no row.
+      normalize: from a key or a path to the key of all its spellings.
     """
     is_missing = rows["path"].isna().to_numpy()
     paths: dict[str, str] = {}
-    for path in others:
-        paths.setdefault(alike(path), path)
+    for path in other_paths:
+        paths.setdefault(normalize(path), path)
     if not paths or not is_missing.any():
         return []
-    pairs = zip(rows["wanted"][is_missing], key[is_missing])
-    return [(wanted, paths[alike(of_row)]) for wanted, of_row in pairs if alike(of_row) in paths]
+    pairs = zip(rows["listed_path"][is_missing], key[is_missing])
+    return [
+        (listed_path, paths[normalize(row_key)])
+        for listed_path, row_key in pairs
+        if normalize(row_key) in paths
+    ]

@@ -1,6 +1,6 @@
-"""The cases of a folder, their images loaded when asked for: nothing is prepared, copied or kept.
+"""The cases of a folder, with images loaded lazily; nothing is prepared, copied or stored.
 
-For predictions. Labels, splits and metadata are not read; what a folder lacks is said of the case.
+For predictions. Labels, splits and metadata are not read; each case lists its missing images.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from tfds_builders.nih_cxr14 import table as nih_cxr14
 from tfds_builders.pixels import ImageError
 from tfds_builders.read_ahead import load_ahead
 
-EACH_ALONE = "(.+)"  # --bag_regex: each image is a case
+EACH_IMAGE = "(.+)"  # --bag_regex: each image is a case
 _ALL = "new"  # the one split that all cases are in
 _CHEST = {"chexpert": chexpert.read_table, "nih_cxr14": nih_cxr14.read_table}
 
 
 class Planned(NamedTuple):
-    """A case: the files that are there, and (name, reason) of those that are not."""
+    """A case: its existing files, and (name, reason) of the missing ones."""
 
     case_id: str
     patient_id: str
@@ -46,7 +46,7 @@ class Loaded(NamedTuple):
     patient_id: str
     images: tuple[bytes, ...]
     image_ids: tuple[str, ...]
-    notes: tuple[tuple[str, ...], ...]  # of each image: that it is all black, and the like
+    notes: tuple[tuple[str, ...], ...]  # of each image, such as "all black"
     unreadable: tuple[tuple[str, str], ...]  # (name, reason) of images that are not in `images`
 
 
@@ -57,9 +57,9 @@ class NewCases:
     Attributes:
       cases: all of them.
       folder: absolute, of the images.
-      digest: SHA-256 (hex) of ids, paths, sizes and times of change.
-      notes: what was assumed or is left out, to be printed.
-      views_known: whether the tables say which X-rays are frontal, and only those asked for are here.
+      digest: SHA-256 (hex) of ids, paths, sizes and modification times.
+      notes: assumptions, and what is left out, to be printed.
+      views_known: whether the tables name the view of each X-ray, so that `projection` was applied.
     """
 
     cases: tuple[Planned, ...]
@@ -90,13 +90,13 @@ def _with_images(case: Planned, loaded: Iterator) -> Loaded:
     notes: list[tuple[str, ...]] = []
     unreadable = list(case.missing)
     log = ImageLog()
-    for path, found in zip(case.paths, loaded):  # in this order: zip() takes a path first
-        if isinstance(found, ImageError):
-            unreadable.append((path, str(found)))
+    for path, result in zip(case.paths, loaded):  # in this order: zip() takes a path first
+        if isinstance(result, ImageError):
+            unreadable.append((path, str(result)))
             continue
-        ids += log.stored("", 0, path, found)
-        images += found.images
-        notes += [found.notes] * len(found.images)
+        ids += log.add_stored("", 0, path, result)
+        images += result.images
+        notes += [result.notes] * len(result.images)
     return Loaded(
         case.case_id, case.patient_id, tuple(images), tuple(ids), tuple(notes), tuple(unreadable)
     )
@@ -112,11 +112,11 @@ def in_folder(
     projection: str = "all",
     by_patient: bool = False,
 ) -> NewCases:
-    """Returns the cases of a folder, whatever splits a table of it names.
+    """Returns the cases of a folder, in whatever split.
 
     Args:
-      name: derm_bags, chexpert or nih_cxr14: how the folder is read. A folder of images that says
-        nothing of cases has one an image.
+      name: derm_bags, chexpert or nih_cxr14: how the folder is read. If a folder of images
+        does not define cases, each image is one.
       manual_dir: the folder.
       bag_regex, image_root, follow_links: as for a prepared dataset.
       projection: of chexpert, the X-rays of a study to take: all, frontal or lateral.
@@ -133,7 +133,7 @@ def in_folder(
         )
         return _of_table(table, projection, by_patient)
     return _of_source(
-        read_source(manual_dir, bag_regex, image_root, follow_links, or_each_alone=True)
+        read_source(manual_dir, bag_regex, image_root, follow_links, single_image_cases=True)
     )
 
 
@@ -148,8 +148,8 @@ def in_files(pattern: str, bag_regex: str = "") -> NewCases:
     Raises:
       DataError: no file matches.
     """
-    found = (path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
-    files = sorted({os.path.abspath(path) for path in found})
+    matches = (path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+    files = sorted({os.path.abspath(path) for path in matches})
     if not files:
         raise DataError(
             f"--images={pattern} matches no file (quote it, so that the shell does not)."
@@ -157,11 +157,11 @@ def in_files(pattern: str, bag_regex: str = "") -> NewCases:
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
     paths = [os.path.relpath(path, folder).replace(os.sep, "/") for path in files]
     root = ImageRoot(folder, follow_links=True)  # each file was named
-    return _of_source(loose.read(root, paths, bag_regex or EACH_ALONE))
+    return _of_source(loose.read(root, paths, bag_regex or EACH_IMAGE))
 
 
 def in_paths(cases: Mapping[str, Sequence[str]]) -> NewCases:
-    """Returns the cases of given files, {case id: paths}, each its own patient."""
+    """Returns the cases of the given files, {case id: paths}; each case is a patient."""
     planned = tuple(
         Planned(case, case, tuple(map(os.path.abspath, paths))) for case, paths in cases.items()
     )
@@ -189,7 +189,7 @@ def _of_source(source: Source) -> NewCases:
         (path, *((file.size, file.mtime) if file else ("missing",)))
         for path, file in checker.images
     )
-    # What is said of splits is said of training.
+    # Notes on splits matter for training only.
     notes = tuple(note for note in source.notes if not note.startswith(("Splits ", "The folders ")))
     return NewCases(tuple(cases), source.image_root.folder, _digest(cases, files), notes)
 
@@ -203,8 +203,8 @@ def _of_table(table: BagTable, projection: str, by_patient: bool) -> NewCases:
         raise DataError(f"{table.folder}: --projection={projection} leaves no image.")
     key = "patient_id" if by_patient else "bag_id"
     cases = [
-        Planned(name, of_case["patient_id"].iloc[0], tuple(of_case["path"]))
-        for name, of_case in rows.groupby(key, sort=False)
+        Planned(name, case_rows["patient_id"].iloc[0], tuple(case_rows["path"]))
+        for name, case_rows in rows.groupby(key, sort=False)
     ]
     files = zip(rows["path"], rows["size"], rows["mtime"])
     folder = table.image_folder or table.folder

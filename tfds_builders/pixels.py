@@ -1,8 +1,8 @@
-"""Checks one image file completely and gives the bytes to store; knows nothing of manifests.
+"""Checks one image file completely and returns the bytes to store.
 
-What is stored is always something `tf.io.decode_image(channels=3)` reads as the user saw it: an
-8-bit JPEG or PNG, upright, without palette, transparency or more than 8 bits, and without any
-description of the picture: EXIF (camera, place, time), texts, the header of a DICOM.
+What is stored is always something that `tf.io.decode_image(channels=3)` reads as the user saw it: an
+8-bit JPEG or PNG, upright, without palette, transparency or more than 8 bits, and without metadata:
+EXIF (camera, place, time), texts, the header of a DICOM.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tfds_builders.errors import DataError, ImageError
 from tfds_builders.grey import inverted, through_own_range, to_8_bits
 from tfds_builders.metadata import jpeg_without_metadata, png_without_metadata
 
-# Pillow is told the formats, so that no file is ever handed to, say, its PostScript reader.
+# Pillow only tries these formats, so that no file reaches, say, its PostScript reader.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 # Pillow's own refusal: twice its default MAX_IMAGE_PIXELS; a photograph of 4,000 x 4,000 has 16e6.
 MAX_PIXELS = 178_956_970
@@ -40,7 +40,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF tag; Pillow heeds it for 8 bits only
-_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # where an orientation may be said
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks that may hold an orientation
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG of some phones, followed by a second picture
@@ -53,7 +53,7 @@ DICOM_FRAMES = ("first", "middle", "all")
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """What is stored of one file: its images, encoded, and what there is to say of them."""
+    """What is stored of one file: its images, encoded, and notes on them."""
 
     images: tuple[bytes, ...]  # one, or the frames of a DICOM
     notes: tuple[str, ...] = ()  # short, without names of files or people, so that they are counted
@@ -65,12 +65,12 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
     The file's own bytes, less its metadata, where it is an upright 8-bit RGB or grey JPEG or PNG
     (by content, whatever the extension) that need not be resized and that TensorFlow's decoder
     reads. Otherwise its first frame, encoded again:
-      - a JPEG as JPEG (quality 95, 4:4:4), everything else as PNG, a lossless JPEG, too, grey where
-        it was grey: what came without loss stays so, and a PNG of a JPEG would be five times its
-        size for nothing;
+      - a JPEG as JPEG (quality 95, 4:4:4), everything else, also a lossless JPEG, as PNG, grey images
+        as grey: lossless sources stay lossless, and a PNG of a JPEG would only be five times as
+        large;
       - transparency is flattened on white, which is what an image viewer showed the annotator;
-      - grey of more than 8 bits is seen through its own range or, in a DICOM, its window: see
-        grey.py and dicom.py (48-bit colour keeps its upper 8 bits);
+      - grey of more than 8 bits is mapped from its own range or, in a DICOM, its window: see grey.py
+        and dicom/ (48-bit colour keeps its upper 8 bits);
       - a picture whose EXIF says it is turned is turned.
 
     Args:
@@ -80,7 +80,7 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
       dicom_frame: "first", "middle" or "all": which frames of a DICOM of several are stored.
 
     Raises:
-      NotAPicture: a DICOM that never was one.
+      NotAPicture: a DICOM object without a picture.
       ImageError: the file is unreadable, empty, truncated, broken, damaged in a way that decoders
         only warn of, not an image of FORMATS, larger than MAX_PIXELS, or of a pixel type with no
         agreed meaning in 8 bits.
@@ -93,18 +93,18 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
     if not data:
         raise ImageError("the file has 0 bytes")
     if is_dicom(data):
-        found = dicom_pictures(data, MAX_PIXELS, dicom_frame)
-        encoded = [_encode(_shrunk(picture, long_side), "PNG") for picture in found.pictures]
-        seen = dict.fromkeys(note for of_picture in encoded for note in of_picture.notes)
-        return Loaded(tuple(one.images[0] for one in encoded), (*found.notes, *seen))
+        dicom = dicom_pictures(data, MAX_PIXELS, dicom_frame)
+        encoded = [_encode(_shrunk(picture, long_side), "PNG") for picture in dicom.pictures]
+        looks_notes = dict.fromkeys(note for of_picture in encoded for note in of_picture.notes)
+        return Loaded(tuple(loaded.images[0] for loaded in encoded), (*dicom.notes, *looks_notes))
     with _plain_reasons():
         image = _open(data)
         turn = _TURNS.get(_orientation(image, data))
-        as_it_is = turn is None and not _is_larger(image, long_side)
+        unchanged = turn is None and not _is_larger(image, long_side)
         if image.format in _JPEG:
-            kind, stored = _from_jpeg(data, image, long_side, as_it_is)
+            kind, stored = _from_jpeg(data, image, long_side, unchanged)
         elif image.format == "PNG":
-            kind, stored = "PNG", _from_png(data, image, as_it_is)
+            kind, stored = "PNG", _from_png(data, image, unchanged)
         else:
             kind, stored = "PNG", _from_other(data, image)
     if isinstance(stored, Loaded):
@@ -113,7 +113,7 @@ def load_encoded(path: str | os.PathLike, long_side: int = 0, dicom_frame: str =
 
 
 def frame_salt(dicom_frame: str) -> str:
-    """Returns what a choice of frames adds to the fingerprint of a dataset: nothing by default.
+    """Returns what the choice of frames adds to the salt of the fingerprint: "" by default.
 
     Raises:
       DataError: it is none of DICOM_FRAMES.
@@ -124,7 +124,13 @@ def frame_salt(dicom_frame: str) -> str:
 
 
 def encode_jpeg(image: Image.Image, quality: int, subsampling: int = -1) -> bytes:
-    """Returns `image` (mode RGB or L) as JPEG bytes, without metadata."""
+    """Returns an image as JPEG bytes, without metadata.
+
+    Args:
+      image: mode RGB or L.
+      quality: of Pillow, 1 to 95.
+      subsampling: of colours, 0 (4:4:4) to 2 (4:2:0); -1: as `quality` implies.
+    """
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
@@ -194,13 +200,13 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _from_jpeg(
-    data: bytes, image: Image.Image, long_side: int, as_it_is: bool
+    data: bytes, image: Image.Image, long_side: int, unchanged: bool
 ) -> tuple[str, Loaded | Image.Image]:
     """Returns how to store a JPEG, and what: its own bytes, or the picture to encode.
 
-    Everything in it is decoded, at an eighth of the size where it is stored `as_it_is`. One more
-    than twice as large as `long_side` asks for comes at 1/2, 1/4 or 1/8 of its size, never less
-    than that twice. Pixels are those of Pillow, whose libjpeg says nothing of damage.
+    All of it is decoded, at an eighth of its size if it is stored `unchanged`. One that is more than
+    twice as large as `long_side` is decoded at 1/2, 1/4 or 1/8 of its size, never below twice that.
+    Modes other than RGB and grey are decoded by Pillow, whose libjpeg does not report damage.
     """
     whole = jpeg_without_metadata(data) or b""
     frame = jpeg.read_frame(whole) if whole else None
@@ -208,7 +214,7 @@ def _from_jpeg(
         raise ImageError("truncated image")
     jpeg.check_headers(frame)
     colour = {"RGB": "RGB", "L": "GRAY"}.get(image.mode, "")
-    if colour and as_it_is and frame.is_usual:
+    if colour and unchanged and frame.is_usual:
         small = jpeg.decode(whole, frame)
         if tf_decoder.reads_jpeg(whole, frame):
             if looks.is_constant(small):
@@ -223,11 +229,11 @@ def _from_jpeg(
         return kind, Image.fromarray(pixels[..., 0] if colour == "GRAY" else pixels)
     jpeg.decode(whole, frame)
     image.load()
-    return kind, _as_seen(image)
+    return kind, _to_displayed(image)
 
 
-def _from_png(data: bytes, image: Image.Image, as_it_is: bool) -> Loaded | Image.Image:
-    """Returns a PNG's own bytes, or the picture to encode; TensorFlow has decoded it either way.
+def _from_png(data: bytes, image: Image.Image, unchanged: bool) -> Loaded | Image.Image:
+    """Returns a PNG's own bytes, or the picture to encode; TensorFlow decodes it either way.
 
     Pillow ignores checksums, a missing end, and rows that are missing from the pixels.
     """
@@ -241,18 +247,18 @@ def _from_png(data: bytes, image: Image.Image, as_it_is: bool) -> Loaded | Image
         raise ImageError("damaged PNG (not all of its pixels are there)")
     if image.mode in ("RGB", "L") and bits == 8 and not image.has_transparency_data:
         pixels = pixels[..., 0] if image.mode == "L" else pixels
-        if as_it_is:
+        if unchanged:
             return Loaded((png_without_metadata(data),), looks.notes(pixels))
         return Image.fromarray(pixels)
     image.load()
-    return _as_seen(image)
+    return _to_displayed(image)
 
 
 def _from_other(data: bytes, image: Image.Image) -> Image.Image:
     image.load()
     if image.format == "TIFF":
         tiff.check(data, image.tag_v2)
-    return _as_seen(image)
+    return _to_displayed(image)
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
@@ -266,8 +272,8 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
-    """Returns mode L, RGB, or F in 0..255 (deep grey); see `load_encoded` for what becomes what."""
+def _to_displayed(image: Image.Image) -> Image.Image:
+    """Returns mode L, RGB, or F in 0..255 (deep grey); see `load_encoded` for the conversions."""
     if image.mode.startswith("I"):
         return _deep_grey(image)
     if image.mode == "F":
@@ -283,6 +289,6 @@ def _deep_grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image)  # [H, W], uint16 or int32
     if values.min() < 0 or values.max() > 65535:
         raise ImageError("32-bit pixels outside 0..65535: store 8 or 16 bits per pixel")
-    seen = through_own_range(values)
+    grey = through_own_range(values)
     tags = getattr(image, "tag_v2", {})
-    return inverted(seen) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else seen
+    return inverted(grey) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey

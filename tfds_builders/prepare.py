@@ -1,7 +1,7 @@
-"""From the name of a dataset to its prepared builder; a mistake on the way is a DataError.
+"""From the name of a dataset to its prepared builder; mistakes of the user raise DataError.
 
-The builders here read a folder of the user's; every other name is TFDS's own, downloaded or, where
-its licence asks for that, unpacked by hand.
+The builders here read a folder of the user's; every other name is one of TFDS's own datasets, which is
+downloaded or, if its licence requires it, unpacked by hand.
 """
 
 import contextlib
@@ -41,9 +41,9 @@ FOLDERS = {"derm_bags": derm_bags, "chexpert": chexpert_studies, "nih_cxr14": ni
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """How a folder becomes a dataset; `folder_config` of each builder says what each option means.
+    """How a folder becomes a dataset; each option is documented at `folder_config` of the builders.
 
-    An option that is left at its default is not passed on: not every builder has every option.
+    An option at its default is not passed on: not every builder has every option.
     """
 
     on_bad_image: str = "error"
@@ -59,17 +59,17 @@ class BuildOptions:
     split_column: str = "split"
     label_columns: str = ""
     keep_metadata: str = USUAL
-    used_columns: tuple[str, ...] = ()  # stored too, where they are: those of subgroups
+    used_columns: tuple[str, ...] = ()  # stored too, if they exist: those of subgroups
 
-    def given(self) -> dict[str, Any]:
+    def non_default(self) -> dict[str, Any]:
         """Returns {name: value} of the options that differ from their defaults."""
         default = BuildOptions()
         values = dataclasses.asdict(self)
         return {name: v for name, v in values.items() if v != getattr(default, name)}
 
 
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # so a file system says it
-# What messages call an option.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems without locks
+# Flags that are not named after their option.
 _FLAGS = {"long_side": "--build_long_side"}
 
 
@@ -92,17 +92,17 @@ def prepare(
       options: for FOLDERS.
       beam_runner: name of the Beam runner that builds, such as DirectRunner; None builds here.
       beam_options: its options, as a command line would have them, separated by spaces.
-      when_built: called with a builder of tfds_builders that was just prepared, before others may use it.
+      when_built: called with a builder of tfds_builders just prepared, before the lock is released.
 
     Raises:
       DataError: for anything the user has to mend.
     """
     options = options or BuildOptions()
-    builder = unprepared(name, manual_dir, data_dir, options)
+    builder = make_builder(name, manual_dir, data_dir, options)
     for note in builder.builder_config.notes if name in FOLDERS else ():
         print(f"Note: {note}", flush=True)
     if builder.is_prepared():
-        if note := image_log.want_of_decoders(builder.info.metadata or {}, builder.data_path):
+        if note := image_log.missing_decoders_note(builder.info.metadata or {}, builder.data_path):
             print(f"Note: {note}", flush=True)
         return builder
     if (other := _other_copy(builder, name, manual_dir, data_dir, options)) is not None:
@@ -113,16 +113,16 @@ def prepare(
     download = tfds.download.DownloadConfig(manual_dir=manual_dir)
     if beam_runner:
         download = _with_beam(download, builder, beam_runner, beam_options)
-    with _one_at_a_time(builder) as alone:
+    with _build_lock(builder) as is_locked:
         if builder.is_prepared():  # meanwhile, by another process: this builder knows no splits
-            return unprepared(name, manual_dir, data_dir, options)
+            return make_builder(name, manual_dir, data_dir, options)
         if name not in FOLDERS:
             _download(name, builder, download)
             if when_built and name.split("/")[0] in FOLDERS:
                 when_built(builder)
             return builder
-        for left in _unfinished(builder) if alone else []:
-            shutil.rmtree(left)
+        for leftover in _leftover_folders(builder) if is_locked else []:
+            shutil.rmtree(leftover)
         with contextlib.redirect_stdout(None):  # TFDS would say that it downloads
             _build(builder, download, beam_runner)
         if when_built:
@@ -133,9 +133,9 @@ def prepare(
 
 
 def _other_copy(builder, name: str, manual_dir, data_dir, options: BuildOptions):
-    """Returns a prepared copy of the same folder that stands in for the one asked for; else None.
+    """Returns a prepared copy of the same folder that can replace the requested one; else None.
 
-    To prepare it again may take hours. That it stands in, and why it is another, is printed.
+    Preparing it again may take hours. Which copy is used, and why, is printed.
     """
     if name not in FOLDERS:
         return None
@@ -149,8 +149,8 @@ def _other_copy(builder, name: str, manual_dir, data_dir, options: BuildOptions)
     folder = builder.data_path.parent.parent / fuller / builder.data_path.name
     if not folder.exists():
         return None
-    everything = dataclasses.replace(options, keep_metadata=kept_metadata.ALL, used_columns=())
-    copy = unprepared(name, manual_dir, data_dir, everything)
+    all_columns = dataclasses.replace(options, keep_metadata=kept_metadata.ALL, used_columns=())
+    copy = make_builder(name, manual_dir, data_dir, all_columns)
     if not copy.is_prepared():
         return None
     print(
@@ -167,7 +167,7 @@ def _of_older_version(builder, names: Iterable[str]):
         if not (folder / "dataset_info.json").exists():
             continue
         copy = tfds.builder_from_directory(folder)
-        if builder.builder_config.holds_the_same(copy.info):
+        if builder.builder_config.has_same_contents(copy.info):
             print(
                 f"Using the copy that an earlier version prepared in {folder}, as these files have not "
                 "changed since. Delete it, and they are read again by the rules of this version."
@@ -186,7 +186,7 @@ def _download(name: str, builder, download: tfds.download.DownloadConfig) -> Non
     try:
         with contextlib.redirect_stdout(None) if is_drawn else contextlib.nullcontext():
             builder.download_and_prepare(download_config=download)
-    except AssertionError as error:  # TFDS's way to say what is to be fetched by hand
+    except AssertionError as error:  # how TFDS reports files to download by hand
         raise DataError(_one_line(f"--dataset={name}: {error}")) from error
     except (OSError, tfds.download.DownloadError) as error:
         if getattr(error, "errno", None):  # the disk, which run.py has a message for
@@ -197,7 +197,7 @@ def _download(name: str, builder, download: tfds.download.DownloadConfig) -> Non
 
 
 def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | None) -> None:
-    """Builds; what a worker of Beam raised, wrapped many times on its way here, is a DataError."""
+    """Builds; an error in a Beam worker, which arrives wrapped many times, is raised as DataError."""
     try:
         builder.download_and_prepare(download_config=download)
     except DataError:
@@ -206,18 +206,18 @@ def _build(builder, download: tfds.download.DownloadConfig, beam_runner: str | N
         if not beam_runner:
             raise
         lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines()]
-        ours = [line for line in lines if "DataError: " in line]
-        message = ours[-1].split("DataError: ", 1)[1] if ours else lines[0]
+        messages = [line for line in lines if "DataError: " in line]
+        message = messages[-1].split("DataError: ", 1)[1] if messages else lines[0]
         raise DataError(_one_line(f"--beam_runner={beam_runner}: {message}")) from None
 
 
 @contextlib.contextmanager
-def _one_at_a_time(builder):
-    """Holds a lock beside the prepared dataset: a second process waits, and finds it done.
+def _build_lock(builder):
+    """Holds a lock beside the prepared dataset: a second process waits until it is built.
 
-    Yields whether it does, for then what killed builds have left may be cleared away. A remote folder
-    cannot be locked, nor can some local ones (Lustre without -o flock): there, TFDS puts a dataset
-    into place when it is whole, and two builds do double work.
+    Yields whether the lock is held: only then may leftovers of killed builds be deleted. A remote folder
+    cannot be locked, nor can some local ones (Lustre without -o flock): there TFDS moves a complete
+    dataset into place, and two builds do the work twice.
     """
     folder = os.path.dirname(os.fspath(builder.data_path))
     if "://" in folder:
@@ -225,11 +225,11 @@ def _one_at_a_time(builder):
         return
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, ".lock"), "a") as file:
-        yield _locks(file)
+        yield _lock(file)
 
 
-def _locks(file) -> bool:
-    """Waits for the lock of a file, until it is closed; returns False where there are no locks."""
+def _lock(file) -> bool:
+    """Waits for the lock of a file and holds it until the file is closed; False without locks."""
     try:
         filelock.lock_descriptor(file.fileno())
     except OSError as error:
@@ -239,13 +239,13 @@ def _locks(file) -> bool:
     return True
 
 
-def _unfinished(builder) -> list[str]:
-    """Returns what killed builds have left beside the prepared dataset; call it with the lock."""
+def _leftover_folders(builder) -> list[str]:
+    """Returns leftover folders of killed builds beside the prepared dataset; requires the lock."""
     folder = os.path.dirname(os.fspath(builder.data_path))
     return glob.glob(os.path.join(glob.escape(folder), "incomplete.*"))
 
 
-def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
+def make_builder(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
     """Returns the builder of a dataset that may be on disk or not; arguments are those of `prepare`.
 
     Raises:
@@ -258,7 +258,7 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
         )
     package = FOLDERS.get(name)
     known = inspect.signature(package.folder_config).parameters if package else ()
-    for option, value in options.given().items():
+    for option, value in options.non_default().items():
         if not package and (option, value) == ("keep_metadata", kept_metadata.ALL):
             continue  # no choice, and no less
         if option not in known:
@@ -277,19 +277,19 @@ def unprepared(name: str, manual_dir: str | None, data_dir: str | None, options:
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise DataError(
             f"--dataset={name} is no dataset that TFDS knows, nor one of {', '.join(detect.NAMES)}."
-            + detect.meant(name, manual_dir)
+            + detect.suggestion(name, manual_dir)
         ) from error
 
 
 def _config(name: str, manual_dir: str | None, data_dir: str | None, options: BuildOptions):
-    """Returns the config of a folder; of several problems, all are written to a CSV file.
+    """Returns the config of a folder; if there are several problems, all are written to a CSV file.
 
-    It is stored beside the prepared data, never in the user's folder.
+    The file is stored beside the prepared data, never in the user's folder.
     """
     manual_dir = manual_dir or ""
     try:
         return FOLDERS[name].folder_config(
-            manual_dir, **options.given(), contents=Contents(data_dir)
+            manual_dir, **options.non_default(), contents=Contents(data_dir)
         )
     except problems.ProblemsError as error:
         folder = os.path.basename(os.path.abspath(os.path.expanduser(manual_dir)))
@@ -311,7 +311,7 @@ def _with_beam(
     runner: str,
     options: str,
 ) -> tfds.download.DownloadConfig:
-    """Returns `download` with a Beam runner, which works in pieces that only some builders have."""
+    """Returns `download` with a Beam runner, which needs a builder that works shard by shard."""
     if not isinstance(builder, tfds.core.ShardBasedBuilder):
         raise DataError(
             f"--beam_runner={runner}: {builder.name} is built by one process; leave it out. "
@@ -326,8 +326,8 @@ def _with_beam(
         ) from error
     # Workers on this machine are new processes, which have to find this package.
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    others = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{others}" if others else root
+    existing = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{root}{os.pathsep}{existing}" if existing else root
     return dataclasses.replace(
         download, beam_runner=runner, beam_options=PipelineOptions(options.split())
     )

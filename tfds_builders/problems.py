@@ -1,4 +1,4 @@
-"""Collects what is wrong with a folder's tables, so that one error message names all of it."""
+"""Collects the problems of a folder's tables, so that one error message names all of them."""
 
 import collections
 import csv
@@ -21,39 +21,46 @@ class Problem:
 
     kind: str  # in the plural: "missing images"
     file: str  # the table, or the image where there is no table
-    row: (
-        int | str | None
-    )  # as a spreadsheet counts ("2, image 3" where one has several); None where `file` says it all
+    row: int | str | None  # as a spreadsheet counts, or "2, image 3"; None for the whole file
     what: str
     advice: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return self.file if self.row is None else f"{self.file}, row {self.row}"
 
 
 class Problems:
-    """A list that grows while tables are read, and ends as an error if there is anything on it."""
+    """Problems collected while tables are read, then raised as one error."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self._problems: list[Problem] = []
 
     def add(self, kind: str, file: str, row: int | str | None, what: str, advice: str) -> None:
-        self._found.append(Problem(kind, file, row, what, advice))
+        """Adds one problem.
+
+        Args:
+          kind: in the plural, such as "missing images".
+          file: the table, or the image if there is no table.
+          row: as a spreadsheet counts; None for the whole file.
+          what: what is wrong.
+          advice: what to do.
+        """
+        self._problems.append(Problem(kind, file, row, what, advice))
 
     def __iter__(self) -> Iterator[Problem]:
-        return iter(self._found)
+        return iter(self._problems)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._problems)
 
     def raise_if_any(self) -> None:
         """Raises DataError for one problem, ProblemsError for several; does nothing for none."""
-        if len(self._found) == 1:
-            (only,) = self._found
-            raise DataError(f"{only.place}: {only.what}: {only.advice}.")
-        if self._found:
-            raise ProblemsError(tuple(self._found))
+        if len(self._problems) == 1:
+            (only,) = self._problems
+            raise DataError(f"{only.location}: {only.what}: {only.advice}.")
+        if self._problems:
+            raise ProblemsError(tuple(self._problems))
 
 
 class ProblemsError(DataError):
@@ -65,7 +72,11 @@ class ProblemsError(DataError):
 
 
 def write_csv(problems: tuple[Problem, ...], path: str) -> None:
-    """Writes all problems, a row each; `path` may be remote.
+    """Writes all problems, a row each.
+
+    Args:
+      problems: all of them.
+      path: of the file, local or remote.
 
     Raises:
       OSError: it cannot be written.
@@ -93,8 +104,8 @@ def _message(problems: tuple[Problem, ...]) -> str:
         lines.append(f"  {kind}:")
         advice = collections.Counter(p.advice for p in of_kind).most_common(1)[0][0]
         for p in of_kind[:share]:
-            own = "" if p.advice == advice else f": {p.advice}"
-            lines.append(f"    {os.path.relpath(p.place, folder)}: {p.what}{own}.")
+            own_advice = "" if p.advice == advice else f": {p.advice}"
+            lines.append(f"    {os.path.relpath(p.location, folder)}: {p.what}{own_advice}.")
         if len(of_kind) > share:
             lines.append(f"    and {len(of_kind) - share:,} more.")
         lines.append(f"    What to do: {advice}.")

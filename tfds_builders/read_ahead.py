@@ -1,4 +1,4 @@
-"""Loads image files ahead of their use; the images held in memory are bounded."""
+"""Loads image files ahead of their use; the number of images in memory is bounded."""
 
 import collections
 import concurrent.futures
@@ -8,7 +8,7 @@ import joblib
 
 from tfds_builders.pixels import ImageError, Loaded, load_encoded
 
-READ_AHEAD = 32  # files held in memory, encoded, while threads check them
+READ_AHEAD = 32  # files in memory, encoded, while threads check them
 
 
 def load_ahead(
@@ -39,5 +39,5 @@ def load_ahead(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    finally:  # also when the caller stops early: images nobody will take are not decoded
+    finally:  # also when the caller stops early: unused images are not decoded
         pool.shutdown(cancel_futures=True)

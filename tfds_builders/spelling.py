@@ -1,4 +1,4 @@
-"""When two texts are one text written in two ways: spaces, Unicode form, case, and numbers."""
+"""Normalises texts that are written in several ways: spaces, Unicode form, case, and numbers."""
 
 import decimal
 import re
@@ -18,9 +18,9 @@ def plain(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Returns what texts share that differ in spaces, Unicode form or case alone.
+    """Returns a text without differences of spaces, Unicode form and case.
 
-    Compatibility forms too (NFKC): full-width letters, ligatures. A text of dashes only is "-".
+    Compatibility forms are replaced (NFKC): full-width letters, ligatures. Dashes only become "-".
     """
     text = unicodedata.normalize("NFKC", text).casefold()
     text = unicodedata.normalize("NFKC", text)  # folding may have decomposed it
@@ -32,7 +32,7 @@ def fold(text: str) -> str:
 
 
 def fold_number(text: str) -> str:
-    """Returns `fold` of a text, and one text for all ways to write a number: 0, 0.0, 0,0, 00, -0."""
+    """Returns `fold` of a text; all ways to write a number (0, 0.0, 0,0, 00, -0) give the same text."""
     folded = fold(text)
     if not _NUMBER.fullmatch(folded):
         return folded

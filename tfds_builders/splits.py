@@ -1,4 +1,4 @@
-"""Names of splits, and which patient goes into which: by the patient's id alone, the same everywhere."""
+"""Names of splits, and the split of a patient by a hash of the id: the same on every machine."""
 
 import collections
 import hashlib
@@ -39,8 +39,8 @@ USUAL = ("train", "validation", "test")
 def canonical_split(name: str) -> str:
     """Returns train, validation or test for their usual spellings in any case; other names unchanged.
 
-    Other names ("external", "fold0") are not guessed. "holdout" is decided by `canonical_splits`, which
-    knows whether there is another test split.
+    Other names ("external", "fold0") are unchanged. "holdout" depends on whether there is a test split:
+    see `canonical_splits`.
 
     >>> [canonical_split(name) for name in ("TRAIN", "val", "Testing", "holdout")]
     ['train', 'validation', 'test', 'holdout']
@@ -51,9 +51,9 @@ def canonical_split(name: str) -> str:
 def canonical_splits(names: Iterable[str]) -> tuple[list[str], dict[str, tuple[str, int]]]:
     """Returns the names of splits, row by row, in one spelling each, and what was renamed.
 
-    Names that `canonical_split` does not know and that differ in case alone become the first of them.
-    "holdout" is test where no other split is; beside one it keeps its name, so that two test splits are
-    not mixed.
+    Names that `canonical_split` does not know and that differ only in case become the first of them.
+    "holdout" becomes test unless there is a test split: then it keeps its name, so that the two are not
+    mixed.
 
     Returns:
       The names; and {name as written: (name in use, number of rows)} of those that changed.
@@ -73,7 +73,7 @@ def canonical_splits(names: Iterable[str]) -> tuple[list[str], dict[str, tuple[s
 
 
 def renaming_note(renamed: dict[str, tuple[str, int]]) -> str:
-    """Returns what `canonical_splits` did, in words; "" where it did nothing."""
+    """Returns a note on the splits that were renamed; "" if none were."""
     if not renamed:
         return ""
     changes = [f"{old!r} is {new} ({rows:,} images)" for old, (new, rows) in renamed.items()]

@@ -1,6 +1,6 @@
 """Reads the bags of a prepared dataset back, images undecoded, and puts their labels into words.
 
-Knows only the features that all of our builders share: bag_id, patient_id, images, image_ids; label
+Uses only the features that all builders here share: bag_id, patient_id, images, image_ids; label
 (one a bag) or labels (several: 1 positive, 0 negative, -1 uncertain, NaN blank); views.
 """
 
@@ -14,7 +14,13 @@ import tensorflow_datasets as tfds
 def read_encoded(
     builder: tfds.core.DatasetBuilder, split: str, features: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yields the examples of `split`, in order, with those of `features` that the dataset has."""
+    """Yields the examples of `split`, in order, with images undecoded.
+
+    Args:
+      builder: of a prepared dataset.
+      split: as TFDS names it, slices included.
+      features: to read, if the dataset has them.
+    """
     partial = tfds.decode.PartialDecoding(
         {name: True for name in features if name in builder.info.features},
         decoders={"images": tfds.decode.SkipDecoding()} if "images" in features else None,
@@ -32,7 +38,12 @@ def label_state(value: float) -> str:
 
 
 def label_text(builder: tfds.core.DatasetBuilder, example: Mapping[str, Any]) -> str:
-    """Returns the label of a bag in words, "" where it has none; uncertain ones end with "?"."""
+    """Returns the label of a bag in words, "" where it has none; uncertain ones end with "?".
+
+    Args:
+      builder: of the dataset.
+      example: of `read_encoded`.
+    """
     if "label" in example:
         label = int(example["label"])
         return builder.info.features["label"].int2str(label) if label >= 0 else ""

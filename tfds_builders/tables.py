@@ -1,6 +1,6 @@
-"""A table file (CSV of whatever dialect, or a workbook) -> rows of str; what is wrong with it as a table.
+"""Reads a table file (CSV of any dialect, or a workbook) into rows of str.
 
-Nothing is guessed from values: "311a", "007", "NA" and 64-bit integers stay what they are.
+No types are guessed: "311a", "007", "NA" and 64-bit integers stay text.
 """
 
 import csv
@@ -16,7 +16,7 @@ from tfds_builders.errors import DataError
 from tfds_builders.problems import Problems
 
 WRONG_LENGTH = "rows of another length"
-_OF_R = re.compile(r'"[^\r\n]*(\r\n|\r|\n)"1"')  # header and first row begin in quotes
+_R_TABLE = re.compile(r'"[^\r\n]*(\r\n|\r|\n)"1"')  # header and first row begin in quotes
 _OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 
 
@@ -32,7 +32,7 @@ class Table:
     raw: bytes
     header: list[str]
     rows: pd.DataFrame
-    notes: tuple[str, ...]  # what was understood of a file that is no plain CSV
+    notes: tuple[str, ...]  # how a file that is no plain CSV was interpreted
     problems: Problems  # rows that are too short or too long; they are not in `rows`
 
 
@@ -49,9 +49,9 @@ def read(file: str, known: Iterable[str], problems: Problems | None = None) -> T
     """Returns the table in a file.
 
     Args:
-      file: its path. What it holds decides how it is read, not its extension.
-      known: names of columns that the reader looks for: they tell the header and the separator.
-      problems: what problems are added to.
+      file: its path. Its content decides how it is read, not its extension.
+      known: column names that the reader looks for: they identify header and separator.
+      problems: receives rows of the wrong length.
 
     Raises:
       DataError: no table, empty, or a double quote without its partner.
@@ -67,8 +67,8 @@ def read(file: str, known: Iterable[str], problems: Problems | None = None) -> T
     dialect = find_dialect(text, known)
     notes = ((encoding,) if encoding else ()) + dialect.notes
     records = _records(file, dialect.text, dialect.separator, dialect.lines_before)
-    of_r = bool(_OF_R.match(dialect.text))
-    return _collect(file, raw, records, notes, dialect.separator_name, problems, of_r)
+    is_from_r = bool(_R_TABLE.match(dialect.text))
+    return _collect(file, raw, records, notes, dialect.separator_name, problems, is_from_r)
 
 
 def _records(
@@ -76,7 +76,7 @@ def _records(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yields (row as a spreadsheet counts, stripped values) of each row that is not blank.
 
-    pandas is not used: it fills up short rows in silence.
+    pandas is not used: it silently fills up short rows.
     """
     # strict: a quote that is closed in the middle of a value would swallow lines.
     lines = lines_of(text)
@@ -104,32 +104,32 @@ def _collect(
     notes: tuple[str, ...],
     separator: str,
     problems: Problems,
-    of_r: bool = False,
+    is_from_r: bool = False,
 ) -> Table:
     """Returns the table of `records`, the first of which is the header.
 
-    `of_r`: it looks as R's write.table wrote it, which gives the numbers of rows no name in the header.
+    `is_from_r`: it looks like the output of R's write.table, whose row numbers have no column name.
     """
     _, header = next(records, (0, []))
     if not header:
         raise DataError(f"{file} is empty: it needs a header row and a row per image.")
     header = [header[0].removeprefix("#").lstrip(), *header[1:]]  # as numpy.savetxt writes it
-    least = max((i + 1 for i, name in enumerate(header) if name), default=0)
+    min_length = max((i + 1 for i, name in enumerate(header) if name), default=0)
     numbers: list[int] = []
     values: list[list[str]] = []
-    shared: dict[str, str] = {}  # each text once: most columns have few
+    cache: dict[str, str] = {}  # each text once: most columns have few
     row_names = False
     for number, record in records:
-        if of_r and not numbers and len(record) == len(header) + 1:
+        if is_from_r and not numbers and len(record) == len(header) + 1:
             row_names = True
         if row_names and len(record) == len(header) + 1:
             record = record[1:]
-        if not least <= len(record) <= len(header):
+        if not min_length <= len(record) <= len(header):
             _add_wrong_length(problems, file, number, record, header, separator)
             continue
         record += [""] * (len(header) - len(record))  # without a name: Excel's spare columns
         numbers.append(number)
-        values.append([shared.setdefault(value, value) for value in record])
+        values.append([cache.setdefault(value, value) for value in record])
     rows = pd.DataFrame(values, index=numbers, columns=range(len(header)), dtype=str)
     if row_names:
         notes += ("a first column of row numbers left out",)
@@ -152,9 +152,13 @@ def _add_wrong_length(
 
 
 def decimal_points(table: pd.DataFrame, columns: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Returns `table` with decimal commas as points in those of `columns` that hold numbers alone.
+    """Returns `table` with decimal points for decimal commas in columns that hold only numbers.
 
     A column whose commas may all stand for thousands (1,234) stays as it is.
+
+    Args:
+      table: of str.
+      columns: to convert.
 
     Returns:
       The table, and the names of the columns that were changed.

@@ -1,8 +1,8 @@
-"""TensorFlow's own decoders, asked whether they read what is about to be stored: training will.
+"""Checks with TensorFlow's own decoders that training can read what is about to be stored.
 
-In a session of its own, on the CPU: an eager op would initialise all devices of this process, after
-which neither GPUs nor workers can be configured. A call costs 10 us beside the decoding; an eager op,
-or the public `Session.make_callable`, 100, half of what all else takes for a small photograph.
+They run in a separate session on the CPU: an eager op would initialise all devices of this process,
+after which neither GPUs nor workers can be configured. A call costs 10 us beside the decoding; an eager
+op, or the public `Session.make_callable`, costs 100, half of the rest for a small photograph.
 """
 
 import atexit
@@ -36,13 +36,13 @@ def _decoders():
         )
     config = tf.compat.v1.ConfigProto(
         device_count={"GPU": 0},
-        inter_op_parallelism_threads=-1,  # in the thread that asks
+        inter_op_parallelism_threads=-1,  # in the calling thread
         # Not 1: the first session of a process sizes the pool of all of them, training included.
         intra_op_parallelism_threads=0,
     )
     session = tf.compat.v1.Session(graph=graph, config=config)
 
-    def callable_of(pixels):
+    def make_callable(pixels):
         options = config_pb2.CallableOptions(feed=[encoded.name], fetch=[pixels.name])
         decode = session._make_callable_from_options(options)
 
@@ -55,7 +55,7 @@ def _decoders():
         return decode_or_none
 
     atexit.register(_decoders.cache_clear)  # later, TensorFlow is half gone and prints a traceback
-    return tuple(callable_of(pixels) for pixels in decoded)
+    return tuple(make_callable(pixels) for pixels in decoded)
 
 
 def _decoder(number: int):
@@ -64,10 +64,14 @@ def _decoder(number: int):
 
 
 def reads_jpeg(data: bytes, frame: Frame) -> bool:
-    """Says whether TensorFlow takes headers, tables and colours of a JPEG, and its first pixels.
+    """Returns whether TensorFlow accepts the headers, tables and first pixels of a JPEG.
 
-    That every other pixel is there, `jpeg.decode` knows already. Of a progressive JPEG it is shown
-    the first scan: it would decode all of them to reach the first pixel.
+    `jpeg.decode` has checked all other pixels. Of a progressive JPEG only the first scan is passed:
+    TensorFlow would decode all of them to reach the first pixel.
+
+    Args:
+      data: a whole JPEG.
+      frame: its headers.
     """
     if frame.is_progressive:
         data = data[: frame.first_scan_end] + EOI

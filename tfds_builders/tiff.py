@@ -1,4 +1,4 @@
-"""TIFF files whose parts libtiff forgives: JPEGs with warnings, deflated data whose checksum is wrong."""
+"""Checks TIFF files for damage that libtiff ignores: in embedded JPEGs and deflated data."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,13 @@ _CHUNK = 2**20
 
 
 def check(data: bytes, tags: Mapping) -> None:
-    """Raises ImageError if a part of the TIFF is damaged, as far as its compression can tell.
+    """Raises ImageError if a strip or tile is damaged, as far as its compression can show.
 
     Pixels that are not compressed, or by LZW or PackBits, have no checksum.
+
+    Args:
+      data: the file.
+      tags: TIFF tag -> value.
     """
     if tags.get(_COMPRESSION) == _JPEG:
         tables = tags.get(_TABLES, b"")  # of all parts, from SOI to EOI: Adobe's Technical Note 2
@@ -26,9 +30,9 @@ def check(data: bytes, tags: Mapping) -> None:
 
 
 def _parts(data: bytes, tags: Mapping) -> Iterator[bytes]:
-    for places, sizes in ((273, 279), (324, 325)):  # of strips, of tiles
-        for place, size in zip(tags.get(places, ()), tags.get(sizes, ())):
-            yield data[place : place + size]
+    for offsets_tag, sizes_tag in ((273, 279), (324, 325)):  # of strips, of tiles
+        for offset, size in zip(tags.get(offsets_tag, ()), tags.get(sizes_tag, ())):
+            yield data[offset : offset + size]
 
 
 def _inflate(part: bytes) -> None:

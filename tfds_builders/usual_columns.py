@@ -1,7 +1,7 @@
 """Which metadata columns are the usual ones: shown, and stored, without being named.
 
-Age, sex, site of the body, skin type and view of an image. Whoever needs another column (a referrer, a
-postcode, a date) names it. `simclr_med/metrics/usual_columns.py` has the same list for what is shown.
+Age, sex, site of the body, skin type and view of an image. Other columns (a referrer, a postcode, a
+date) must be named. `simclr_med/metrics/usual_columns.py` has the same list for what is shown.
 """
 
 import re

@@ -1,8 +1,7 @@
-"""What a prepared dataset holds, counted, against what it should hold; prints nothing.
+"""Counts a prepared dataset and compares it with the expected numbers; prints nothing.
 
-`verify` reads every example once; images are decoded, small, only to be compared across splits, see
-near_duplicates.py. verify_tables.py makes tables of what it
-returns, contact_sheet.py a picture.
+`verify` reads every example once; images are decoded at a small size to be compared across splits, see
+near_duplicates.py. verify_tables.py turns the result into tables, contact_sheet.py draws a picture.
 """
 
 import collections
@@ -25,7 +24,7 @@ NO_LABEL = "(no label)"
 
 @dataclasses.dataclass(frozen=True)
 class LabelCounts:
-    """Images by what their bag says of one label."""
+    """Number of images by the state of one label of their bag."""
 
     positive: int
     negative: int
@@ -48,7 +47,7 @@ class SplitCounts:
     bags: int
     images: int
     patients: int
-    repeated_images: int  # whose bytes another image of the split has, too
+    repeated_images: int  # with the same bytes as another image of the split
     bag_sizes: Mapping[int, int]  # images in a bag -> bags
     classes: Mapping[str, int]  # of one label a bag, NO_LABEL included; else empty
     labels: Mapping[str, LabelCounts]  # of several labels a bag; else empty
@@ -71,24 +70,23 @@ class Verification:
     unreadable: tuple[tuple[int, str, str], ...]  # row, path, reason
     num_missing: int
     missing: tuple[str, ...]  # the first of their paths
-    expected: Mapping[str, tuple[int, int]]  # name -> (published, found)
-    in_tables: Mapping[str, int]  # the same names -> what the tables have, images or not
+    expected: Mapping[str, tuple[int, int]]  # name -> (published, counted)
+    in_tables: Mapping[str, int]  # the same names -> number in the tables, with or without images
     classes: tuple[str, ...]  # of one label a bag; else empty
     lost_labels: Mapping[str, int]  # class or label -> its images, which were all left out
     image_root: str = ""  # folder of the images, where it is not `source`
-    near_images: tuple[
-        tuple[str, str], ...
-    ] = ()  # (missing image, path of another spelling), the first
-    is_part: bool = False  # that images are missing is as it is meant
+    # (missing image, path of another spelling), the first few
+    near_images: tuple[tuple[str, str], ...] = ()
+    is_part: bool = False  # whether images are expected to be missing
     # two splits -> pairs of image ids of pictures that look the same, and their correlation
     look_alikes: Mapping[tuple[str, str], tuple[tuple[str, str, float], ...]] = dataclasses.field(
         default_factory=dict
     )
-    # reason -> files that never were pictures
+    # reason -> number of files that are no pictures
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     # note -> images, and the first few of their ids
     image_notes: Mapping[str, tuple[int, list[str]]] = dataclasses.field(default_factory=dict)
-    images_csv: str = ""  # where all images with a reason or a note are listed; "" if nowhere
+    images_csv: str = ""  # file that lists all images with a reason or a note; "" without one
 
     @property
     def all_splits(self) -> dict[str, SplitCounts]:
@@ -97,55 +95,55 @@ class Verification:
 
     @property
     def problems(self) -> list[str]:
-        """Returns a message for each thing that is wrong; none where all is well."""
-        found = []
-        for (one, other), patients in self.common_patients.items():
+        """Returns a message for each problem."""
+        messages = []
+        for (first, second), patients in self.common_patients.items():
             if patients:
-                found.append(
-                    f"Patients in both {one!r} and {other!r}: {len(patients):,} ({_some(patients)}). "
+                messages.append(
+                    f"Patients in both {first!r} and {second!r}: {len(patients):,} ({_some(patients)}). "
                     "What is learnt from one leaks into the other: give each patient one split."
                 )
-        for (one, other), pairs in self.common_images.items():
+        for (first, second), pairs in self.common_images.items():
             if pairs:
                 names = _some([f"{a} = {b}" for a, b in pairs])
-                found.append(
-                    f"Images in both {one!r} and {other!r}, byte for byte: {len(pairs):,} ({names}). "
+                messages.append(
+                    f"Images in both {first!r} and {second!r}, byte for byte: {len(pairs):,} ({names}). "
                     "Remove one of each, or give both the same patient_id."
                 )
-        found += verify_images.problems(
+        messages += verify_images.problems(
             self.look_alikes, self.unreadable, self.image_notes, self.images_csv
         )
-        found += verify_findings.missing_images(self)[0]
-        found += verify_findings.lost_labels(self)
-        found += verify_findings.untrained_labels(self)
-        found += verify_findings.unused_splits(self)
-        return found + verify_findings.published_numbers(self)[0]
+        messages += verify_findings.missing_images(self)[0]
+        messages += verify_findings.lost_labels(self)
+        messages += verify_findings.untrained_labels(self)
+        messages += verify_findings.unused_splits(self)
+        return messages + verify_findings.published_numbers(self)[0]
 
     @property
     def notes(self) -> list[str]:
-        """Returns a note for each thing that is no mistake but has to be known."""
-        missing, numbers = (
+        """Returns notes that are worth knowing but no problems."""
+        missing_notes, number_notes = (
             verify_findings.missing_images(self)[1],
             verify_findings.published_numbers(self)[1],
         )
-        of_images = verify_images.notes(self.passed_over, self.image_notes, self.images_csv)
-        return [*missing, *verify_findings.ties(self), *numbers, *of_images]
+        image_notes = verify_images.notes(self.passed_over, self.image_notes, self.images_csv)
+        return [*missing_notes, *verify_findings.ties(self), *number_notes, *image_notes]
 
 
 def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verification:
-    """Returns what the prepared dataset of `builder` holds; reads all of it once.
+    """Counts and checks the prepared dataset of `builder`; reads all of it once.
 
-    `info.metadata["expected"]`, where a builder has published numbers, is {name: number}, and a
-    name "images", "bags", "studies" (bags), "patients", "frontal" or "lateral", of all splits or,
-    as in "patients in train+validation+test", of some. Images that are missing or unreadable are
-    not found. Memory: about 200 bytes an image, for its hash and id.
+    `info.metadata["expected"]`, if a builder has published numbers, is {name: number}. A name is
+    "images", "bags", "studies" (bags), "patients", "frontal" or "lateral", of all splits or of some, as
+    in "patients in train+validation+test". Missing or unreadable images are not counted. Memory: about
+    200 bytes per image, for its hash and id.
 
     Args:
       builder: of a prepared dataset.
       is_part: whether images are known to be missing, as --on_missing_image=skip says.
 
     Raises:
-      ValueError: an expected number that is not among the counted ones.
+      ValueError: an expected number that is not counted.
     """
     metadata = builder.info.metadata
     counts, patients, images, looks = {}, {}, {}, {}
@@ -154,7 +152,7 @@ def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verifica
         counts[split], patients[split], images[split] = _count(builder, split, thumbnails)
         looks[split] = thumbnails.finish()
     named = metadata.get("named_splits", {})
-    # A copy without names of files calls an image by its row; its config, made of the folder, knows more.
+    # In a copy without file names the id of an image is its row; the config of the folder has its path.
     paths: dict[str, str] = getattr(builder.builder_config, "paths", dict)()
     for of_split in images.values():
         of_split.update(
@@ -178,7 +176,7 @@ def verify(builder: tfds.core.DatasetBuilder, is_part: bool = False) -> Verifica
         num_missing=metadata.get("missing_images", 0),
         missing=tuple(metadata.get("missing_examples", ())),
         expected={
-            name: (number, _found(name, counts, patients))
+            name: (number, _counted(name, counts, patients))
             for name, number in metadata.get("expected", {}).items()
         },
         in_tables=metadata.get("in_tables", {}),
@@ -206,7 +204,7 @@ def _classes(builder: tfds.core.DatasetBuilder) -> list[str]:
 def _lost_labels(
     builder: tfds.core.DatasetBuilder, counts: Mapping[str, SplitCounts]
 ) -> dict[str, int]:
-    """Returns {class or label: images} of those all of whose images were missing or unreadable."""
+    """Returns {class or label: images} of those whose images were all missing or unreadable."""
     metadata = builder.info.metadata
     lost = dict(metadata.get("lost_classes", {}))
     if not (metadata["skipped_images"] or metadata.get("missing_images")):
@@ -215,8 +213,10 @@ def _lost_labels(
         images: collections.Counter = collections.Counter()
         for case in manifest.cases:
             images[case.label] += len(case.images)
-        kept = {name for of_split in counts.values() for name in of_split.classes}
-        lost |= {name: images[name] for name in _classes(builder) if name not in kept | {*lost}}
+        remaining = {name for of_split in counts.values() for name in of_split.classes}
+        lost |= {
+            name: images[name] for name in _classes(builder) if name not in remaining | {*lost}
+        }
     for label, positives in metadata.get("positives_in_tables", {}).items():
         if positives and not sum(of_split.labels[label].positive for of_split in counts.values()):
             lost[label] = positives
@@ -228,7 +228,7 @@ def _count(
 ) -> tuple[SplitCounts, set[str], dict[bytes, str]]:
     """Returns counts, patient ids and sha1 of an image's bytes -> its id.
 
-    Without `thumbnails`, which takes each image once, images are not read, and not hashed.
+    Without `thumbnails`, which receives each distinct image once, images are neither read nor hashed.
     """
     features = ["patient_id", "image_ids", "label", "label_weights", "labels", "views"]
     if thumbnails:
@@ -280,8 +280,8 @@ def _count(
     return counts, patients, images
 
 
-def _found(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, set[str]]) -> int:
-    """Returns the number that an expected one called `name` is to be compared with."""
+def _counted(name: str, counts: Mapping[str, SplitCounts], patients: Mapping[str, set[str]]) -> int:
+    """Returns the counted number to compare with the expected number `name`."""
     what, _, where = name.partition(" in ")
     splits = [split for split in where.split("+") if split in counts] if where else list(counts)
     if what == "patients":

@@ -1,7 +1,6 @@
-"""What `verify` says of labels, splits and published numbers, beside what is wrong with images.
+"""Problems and notes of `verify` about labels, splits and published numbers.
 
-Each function takes a `Verification` and returns lines of text: problems, or notes about what is no
-mistake but has to be known.
+Each function takes a `Verification` and returns lines of text.
 """
 
 from __future__ import annotations
@@ -13,33 +12,33 @@ from tfds_builders.splits import USUAL
 if TYPE_CHECKING:
     from tfds_builders.verify import Verification
 
-OFFICIAL = "official_"  # what splits begin with that a publisher gave
+OFFICIAL = "official_"  # prefix of splits defined by a publisher
 _SHOWN = 10  # names in one message
 
 
-def lost_labels(found: Verification) -> list[str]:
+def lost_labels(result: Verification) -> list[str]:
     """Returns a problem if all images of a class, or all positive ones of a label, were left out."""
-    if not found.lost_labels:
+    if not result.lost_labels:
         return []
-    names = [f"{name} ({images:,} images)" for name, images in found.lost_labels.items()]
+    names = [f"{name} ({images:,} images)" for name, images in result.lost_labels.items()]
     return [
         f"Classes or labels all of whose images are missing or unreadable: {some(names)}. Replace the "
         "files, or remove their rows."
     ]
 
 
-def untrained_labels(found: Verification) -> list[str]:
+def untrained_labels(result: Verification) -> list[str]:
     """Returns a problem if a class has no case in train, or a label no positive image there.
 
     A class that a differential of a training case gives some weight is learnt from it.
     """
-    train = found.splits.get("train")
+    train = result.splits.get("train")
     if train is None:
         return []
     learnt = {*train.classes} | train.weighted
-    classes = [name for name in found.classes if name not in learnt]
+    classes = [name for name in result.classes if name not in learnt]
     labels = [name for name, counts in train.labels.items() if not counts.positive]
-    names = [name for name in (*classes, *labels) if name not in found.lost_labels]
+    names = [name for name in (*classes, *labels) if name not in result.lost_labels]
     if not names:
         return []
     what = (
@@ -53,26 +52,26 @@ def untrained_labels(found: Verification) -> list[str]:
     ]
 
 
-def unused_splits(found: Verification) -> list[str]:
+def unused_splits(result: Verification) -> list[str]:
     """Returns a problem for each split that no command reads unless it is named."""
     return [
         f"Split {name!r} ({counts.bags:,} bags) is used by no command unless it is named: rename it to "
         f"train, validation or test, or name it, as in --eval_split={name}."
-        for name, counts in found.splits.items()
+        for name, counts in result.splits.items()
         if name not in USUAL and not name.startswith(OFFICIAL)
     ]
 
 
-def ties(found: Verification) -> list[str]:
+def ties(result: Verification) -> list[str]:
     """Returns a note if cases have several heaviest labels."""
-    numbers = {split: counts.ties for split, counts in found.splits.items() if counts.ties}
+    numbers = {split: counts.ties for split, counts in result.splits.items() if counts.ties}
     if not numbers:
         return []
     labelled = sum(
         bags
-        for counts in found.splits.values()
+        for counts in result.splits.values()
         for name, bags in counts.classes.items()
-        if name in found.classes
+        if name in result.classes
     )
     by_split = ", ".join(f"{split} {number:,}" for split, number in numbers.items())
     total = sum(numbers.values())
@@ -82,40 +81,38 @@ def ties(found: Verification) -> list[str]:
     ]
 
 
-def missing_images(found: Verification) -> tuple[list[str], list[str]]:
+def missing_images(result: Verification) -> tuple[list[str], list[str]]:
     """Returns (problems, notes) about images that tables name and the folder lacks."""
-    if not found.num_missing:
+    if not result.num_missing:
         return [], []
-    names = some(found.missing, found.num_missing, shown=3, between="; ")
+    names = some(result.missing, result.num_missing, shown=3, between="; ")
     line = (
-        f"Images that the table has and {found.image_root or found.source} has not: "
-        f"{found.num_missing:,} ({names})."
+        f"Images that the table has and {result.image_root or result.source} has not: "
+        f"{result.num_missing:,} ({names})."
     )
-    if found.near_images:
-        wanted, path = found.near_images[0]
-        line += (
-            f" Some are there under another spelling ({wanted!r} as {path!r}): rename the files."
-        )
-    if found.is_part:
+    if result.near_images:
+        listed_path, path = result.near_images[0]
+        line += f" Some are there under another spelling ({listed_path!r} as {path!r}): rename the files."
+    if result.is_part:
         return [], [f"{line} A part is meant (--on_missing_image=skip)."]
     advice = " Complete the download, or say with --on_missing_image=skip that a part is meant."
     return [line + advice], []
 
 
-def published_numbers(found: Verification) -> tuple[list[str], list[str]]:
+def published_numbers(result: Verification) -> tuple[list[str], list[str]]:
     """Returns (problems, notes) about numbers that are not as published.
 
-    A part is declared by tables with fewer rows, or by missing images, which are counted elsewhere: then
-    that there is less is a note. More than was published is a problem.
+    Fewer than published is a note if the tables have fewer rows, or if images are missing, which is
+    reported elsewhere. More than published is a problem.
     """
     problems, notes = [], []
-    left_out = found.num_missing or found.unreadable
-    for name, (published, number) in found.expected.items():
-        if number == published:
+    left_out = result.num_missing or result.unreadable
+    for name, (published, counted) in result.expected.items():
+        if counted == published:
             continue
-        line = f"{name}: {published:,} were published, {number:,} found."
-        in_tables = found.in_tables.get(name)
-        if in_tables is None or number > published:
+        line = f"{name}: {published:,} were published, {counted:,} found."
+        in_tables = result.in_tables.get(name)
+        if in_tables is None or counted > published:
             problems.append(line)
         elif in_tables < published:
             notes.append(f"{line[:-1]}; the tables have {in_tables:,}, a part.")
@@ -127,7 +124,14 @@ def published_numbers(found: Verification) -> tuple[list[str], list[str]]:
 
 
 def some(names, total: int = 0, shown: int = _SHOWN, between: str = ", ") -> str:
-    """Returns the first `shown` of the names, and how many more of `total` (0: all) there are."""
+    """Returns the first names, and how many more there are.
+
+    Args:
+      names: any number of them.
+      total: number of all names, if `names` are the first; 0: len(names).
+      shown: how many to list.
+      between: separator.
+    """
     names = list(names)
     more = (total or len(names)) - len(names[:shown])
     return between.join(names[:shown]) + (f"{between}and {more:,} more" if more > 0 else "")

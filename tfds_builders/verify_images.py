@@ -1,4 +1,4 @@
-"""What `verify` says of images: unreadable ones, empty ones, and pairs that look the same."""
+"""Problems and notes of `verify` about images: unreadable, empty, or looking the same."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,51 +10,68 @@ EXAMPLES = 3  # of what is wrong, named in one message
 
 
 def problems(look_alikes, unreadable, image_notes, images_csv: str) -> list[str]:
-    """Returns an error message for each thing that is wrong; see the fields of `Verification`."""
-    found = [
-        _near_problem(one, other, pairs) for (one, other), pairs in look_alikes.items() if pairs
+    """Returns a message for each problem with images.
+
+    Args:
+      look_alikes, unreadable, image_notes, images_csv: see the fields of `Verification`.
+    """
+    messages = [
+        _near_problem(first, second, pairs)
+        for (first, second), pairs in look_alikes.items()
+        if pairs
     ]
     if unreadable:
-        found.append(_unreadable_problem(unreadable, images_csv))
+        messages.append(_unreadable_problem(unreadable, images_csv))
     for note, (number, names) in image_notes.items():
         if note in BLANK:
-            found.append(
+            messages.append(
                 f"Pictures with nothing on them ({note}): {number:,} ({some(names, number)}). "
                 "Leave them out of the table, or replace the files."
             )
-    return found
+    return messages
 
 
 def notes(passed_over, image_notes, images_csv: str) -> list[str]:
-    """Returns a note for each thing that is worth knowing, though nothing is wrong."""
-    found = [
+    """Returns notes on images that are worth knowing but no problems.
+
+    Args:
+      passed_over, image_notes, images_csv: see the fields of `Verification`.
+    """
+    messages = [
         f"Files passed over, as they are no pictures: {number:,} x {reason}."
         for reason, number in passed_over.items()
     ]
-    found += [
+    messages += [
         f"Images with a note: {number:,} x {note} ({some(names, number)})."
         for note, (number, names) in image_notes.items()
         if note not in BLANK
     ]
     if images_csv:
-        found.append(f"All images with a problem or a note: {images_csv}")
-    return found
+        messages.append(f"All images with a problem or a note: {images_csv}")
+    return messages
 
 
-def near(ours, others, paths: Mapping[str, str], known) -> tuple[tuple[str, str, float], ...]:
-    """Returns (image, image, correlation) of two splits, without pairs that are `known`."""
-    named = [
-        (path_of(ours[0][i], paths), path_of(others[0][j], paths), alike)
-        for i, j, alike in near_pairs(ours[1], others[1])
+def near(first, second, paths: Mapping[str, str], known) -> tuple[tuple[str, str, float], ...]:
+    """Returns (image, image, correlation) of two splits, without pairs that are `known`.
+
+    Args:
+      first, second: (ids, thumbnails) of each split, see `Thumbnails.finish`.
+      paths: id -> path, see `path_of`.
+      known: pairs of images that are equal byte for byte.
+    """
+    pairs = [
+        (path_of(first[0][i], paths), path_of(second[0][j], paths), alike)
+        for i, j, alike in near_pairs(first[1], second[1])
     ]
-    return tuple(pair for pair in named if pair[:2] not in known)
+    return tuple(pair for pair in pairs if pair[:2] not in known)
 
 
-def _near_problem(one: str, other: str, pairs: Sequence[tuple[str, str, float]]) -> str:
+def _near_problem(first: str, second: str, pairs: Sequence[tuple[str, str, float]]) -> str:
     names = some([f"{a} ~ {b}" for a, b, _ in pairs])
     return (
-        f"Images in {one!r} and {other!r} that look the same, though their bytes differ (encoded again, "
-        f"resized?): {len(pairs):,} ({names}). Look at them; if they are copies, remove one of each."
+        f"Images in {first!r} and {second!r} that look the same, though their bytes differ (encoded "
+        f"again, resized?): {len(pairs):,} ({names}). Look at them; if they are copies, remove one of "
+        "each."
     )
 
 
@@ -69,12 +86,22 @@ def _unreadable_problem(unreadable: Sequence[tuple[int, str, str]], images_csv: 
 
 
 def path_of(name: str, paths: Mapping[str, str]) -> str:
-    """Returns the path of an image, for the name that a copy without names of files calls it."""
+    """Returns the path of an image by its id.
+
+    Args:
+      name: id of an image, perhaps with a frame.
+      paths: id -> path; {} if ids are paths.
+    """
     file, comma, frame = name.partition(", frame ")
     return paths.get(file, file) + comma + frame
 
 
 def some(names: Sequence[str], total: int = 0) -> str:
-    """Returns the first few of `names`, and how many more of `total` (default: all) there are."""
+    """Returns the first few names, and how many more there are.
+
+    Args:
+      names: any number of them.
+      total: number of all names, if `names` are the first; 0: len(names).
+    """
     more = (total or len(names)) - len(names[:EXAMPLES])
     return "; ".join(names[:EXAMPLES]) + (f"; and {more:,} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""A workbook (.xlsx) -> rows of text, as its cells show them; openpyxl reads it."""
+"""Reads a workbook (.xlsx) into rows of text, as its cells are displayed; uses openpyxl."""
 
 import dataclasses
 import datetime
@@ -86,19 +86,19 @@ def _check_archive(file: str, raw: bytes) -> None:
 def _rows(sheet) -> list[tuple[int, list[str]]]:
     """Returns (row, values) of each row of a sheet that is not blank."""
     sheet.reset_dimensions()  # some programs write that there is one cell
-    found = []
+    rows = []
     for number, cells in enumerate(sheet.iter_rows(max_row=_LAST_ROW), 1):
         values = [_text(cell) for cell in cells]
         while values and not values[-1]:
             values.pop()
         if values:
-            found.append((number, values))
-    width = max((len(values) for _, values in found), default=0)
-    return [(number, values + [""] * (width - len(values))) for number, values in found]
+            rows.append((number, values))
+    width = max((len(values) for _, values in rows), default=0)
+    return [(number, values + [""] * (width - len(values))) for number, values in rows]
 
 
 def _text(cell) -> str:
-    """Returns a cell as it is shown: 17 for 17.0, 0017 where the number format is 0000."""
+    """Returns a cell as it is displayed: 17 for 17.0, 0017 where the number format is 0000."""
     value = cell.value
     if value is None:
         return ""
@@ -121,18 +121,18 @@ def _choose(
     hidden: set[str],
     known: Iterable[str],
 ) -> tuple[str, int, tuple[str, ...]]:
-    """Returns the sheet that has most of the known columns, the position of its header, and notes."""
-    wanted = {column_key(name) for name in known} - {""}
+    """Returns the sheet with the most known columns, the position of its header, and notes."""
+    known_keys = {column_key(name) for name in known} - {""}
     best: dict[str, tuple[int, int]] = {}  # sheet -> (columns found, position of the header)
     for title, rows in sheets.items():
         for i, (_, values) in enumerate(rows[:_HEADER_WITHIN]):
-            found = len(wanted & set(map(column_key, values)))
-            if found > best.get(title, (-1 if rows else 0, 0))[0]:
-                best[title] = (found, i)
+            num_known = len(known_keys & set(map(column_key, values)))
+            if num_known > best.get(title, (-1 if rows else 0, 0))[0]:
+                best[title] = (num_known, i)
     if not best:
         raise DataError(f"{file} is empty: it needs a header row and a row per image.")
-    most = max(found for found, _ in best.values())
-    titles = [title for title, (found, _) in best.items() if found == most]
+    most = max(num_known for num_known, _ in best.values())
+    titles = [title for title, (num_known, _) in best.items() if num_known == most]
     shown = [title for title in titles if title not in hidden]
     titles = shown or titles
     if len(titles) > 1:
@@ -140,10 +140,10 @@ def _choose(
             f"{file}: sheets {' and '.join(map(repr, titles))} have the same columns, or none of those "
             "that are needed: leave one sheet in the workbook."
         )
-    others = [title for title in sheets if title != titles[0]]
+    unread = [title for title in sheets if title != titles[0]]
     note = f"sheet {titles[0]!r}" + (" (hidden)" if titles[0] in hidden else "")
-    if others:
-        note += f"; not read: {', '.join(map(repr, others))}"[:200]
+    if unread:
+        note += f"; not read: {', '.join(map(repr, unread))}"[:200]
     return titles[0], best[titles[0]][1], (note,)
 
 

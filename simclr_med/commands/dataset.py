@@ -188,14 +188,14 @@ def name_of(config: Config) -> str:
       UserError: something is wrong with it.
     """
     try:
-        builder = preparation.unprepared(str(config.data.dataset), **_reading(config))
+        builder = preparation.make_builder(str(config.data.dataset), **_reading(config))
     except DataError as error:
         raise UserError(str(error)) from error
     return data_json.name_of(builder)
 
 
 def _reading(config: Config) -> dict[str, Any]:
-    """Returns the arguments of `prepare` and `unprepared` that say where the data are, and how read."""
+    """Returns the arguments of `prepare` and `make_builder`: where the data are and how they are read."""
     data = config.data
     return {
         "manual_dir": data.manual_dir,

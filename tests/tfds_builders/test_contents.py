@@ -108,7 +108,7 @@ def test_what_cannot_be_read_or_remembered_stops_nothing(some_files, tmp_path, c
 
 
 def test_long_reading_says_how_far_it_is(some_files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(contents, "_SECONDS_UNTIL_SAID", -1)
+    monkeypatch.setattr(contents, "_SECONDS_UNTIL_REPORT", -1)
     Contents("").digests(str(some_files), listed(some_files))
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "1 of 5" in said and "s left" in said

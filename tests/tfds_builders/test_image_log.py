@@ -129,8 +129,10 @@ def test_shards_say_it_too(prepare):
 def test_only_a_few_ids_of_a_note_go_into_the_metadata():
     log = ImageLog()
     for row in range(100):
-        assert log.stored("t.csv", row, f"{row}.png", Loaded((b"",), ("dark",))) == [f"{row}.png"]
-    (note,) = ImageLog.joined([log.to_json(), log.to_json()]).metadata()["image_notes"].values()
+        assert log.add_stored("t.csv", row, f"{row}.png", Loaded((b"",), ("dark",))) == [
+            f"{row}.png"
+        ]
+    (note,) = ImageLog.join([log.to_json(), log.to_json()]).metadata()["image_notes"].values()
     assert note[0] == 200 and len(note[1]) == 5
 
 

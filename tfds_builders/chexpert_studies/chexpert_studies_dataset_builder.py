@@ -1,6 +1,6 @@
 """The TFDS builder `chexpert_studies`: one example is one study, with CheXpert's 14 labels.
 
-Labels are stored as they are found (1, 0, -1 for uncertain, NaN for blank): what uncertain and blank
+Labels are stored as in the table (1, 0, -1 for uncertain, NaN for blank): what uncertain and blank
 mean is decided when reading. Studies are stored in the order (sha256 of the patient, study), and no
 patient crosses the end of a file, so a reader makes bags by patient by joining neighbours.
 """

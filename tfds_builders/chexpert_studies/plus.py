@@ -19,7 +19,7 @@ from tfds_builders.errors import DataError
 TABLE_PATTERN = "df_chexpert_plus_*.csv"
 LABEL_FILE = "chexbert_labels/impression_fixed.json"
 _COLUMNS = {
-    "path_to_image": "wanted",
+    "path_to_image": "listed_path",
     "sex": "sex",
     "age": "age",
     "frontal_lateral": "view",
@@ -34,26 +34,30 @@ def table_name(folder: str) -> str | None:
 
 
 def read_rows(folder: str, name: str) -> pd.DataFrame:
-    """Returns wanted, sex, age, view, projection (str) and the labels (float32); index = row number.
+    """Returns listed_path, sex, age, view, projection (str) and labels (float32); index = row number.
+
+    Args:
+      folder: that holds the table and the label file.
+      name: of the table.
 
     Raises:
       DataError: the table or the label file is absent or not as published.
     """
     table = _read_table(os.path.join(folder, name))
     paths, values = _read_labels(os.path.join(folder, LABEL_FILE))
-    position = pd.Index(paths).get_indexer(table["wanted"])
+    position = pd.Index(paths).get_indexer(table["listed_path"])
     values = np.where(position[:, None] < 0, np.float32(np.nan), values[position])
     return table.join(pd.DataFrame(values, index=table.index, columns=list(LABELS)))
 
 
 def _read_table(file: str) -> pd.DataFrame:
-    """Reads the few columns that are wanted: the reports, most of the file, are not kept."""
+    """Reads the few columns that are needed: the reports, most of the file, are skipped."""
     try:
-        found = list(pd.read_csv(file, nrows=0).columns)
-        missing = [name for name in _COLUMNS if name not in found]
+        header = list(pd.read_csv(file, nrows=0).columns)
+        missing = [name for name in _COLUMNS if name not in header]
         if missing:
             raise DataError(
-                f"{file}, row 1: column {missing[0]!r} is missing (found: {', '.join(found)}): use "
+                f"{file}, row 1: column {missing[0]!r} is missing (found: {', '.join(header)}): use "
                 "the table as published."
             )
         table = pd.read_csv(file, usecols=list(_COLUMNS), dtype=str, na_filter=False)
@@ -82,8 +86,8 @@ def _read_labels(file: str) -> tuple[list[str], np.ndarray]:
     if not paths:
         raise DataError(f"{file} is empty: unpack it again.")
     if len(set(paths)) < len(paths):
-        twice = next(path for path, n in collections.Counter(paths).items() if n > 1)
-        raise DataError(f"{file} has two lines for {twice!r}: use the file as published.")
+        repeated = next(path for path, n in collections.Counter(paths).items() if n > 1)
+        raise DataError(f"{file} has two lines for {repeated!r}: use the file as published.")
     return paths, np.asarray(values, np.float32).reshape(-1, len(LABELS))
 
 

@@ -1,4 +1,4 @@
-"""Reads CheXpert's tables: which X-rays make a study, whose it is, and what its labels are."""
+"""Reads CheXpert's tables: the X-rays of each study, its patient and its labels."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ import pandas as pd
 from tfds_builders.bag_table import BagTable, find_images, make_bag_table
 from tfds_builders.chexpert_studies import official_test, plus
 from tfds_builders.chexpert_studies.labels import LABELS, parse_labels
-from tfds_builders.columns import read_columns, refuse
+from tfds_builders.columns import read_columns, report_invalid
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot, existing_folder, image_root_of
 from tfds_builders.image_index import index_files
@@ -23,7 +23,7 @@ TRAIN_CSV, VALID_CSV = "train.csv", "valid.csv"
 # The paper's split has 67,429 / 22,240 / 33,745 images, 100,000 fewer than train.csv; with 167,429
 # for training they sum exactly, and a split by patient, 75/10/15, gives such counts.
 PAPER_TRAIN, PAPER_TRAIN_ALL, ALL_IMAGES = 67_429, 167_429, 223_414
-PUBLISHED = {  # named as `verify` wants them
+PUBLISHED = {  # with the names that `verify` expects
     "images in train+validation+test": ALL_IMAGES,
     "patients in train+validation+test": 64_540,
     "studies in train+validation+test": 187_641,
@@ -39,7 +39,7 @@ _EXTENSION = r"(?:[Jj][Pp][Ee]?[Gg]|[Pp][Nn][Gg])"
 _IMAGE = rf"((train|valid|test)/(patient\d+)/(study(\d+))/view(\d+)_\w+)\.{_EXTENSION}"
 _SPLITS = ("train", "valid", "test")  # folders
 _COLUMNS = {
-    "wanted": ("Path",),
+    "listed_path": ("Path",),
     "sex": ("Sex",),
     "age": ("Age",),
     "view": ("Frontal/Lateral",),
@@ -82,8 +82,8 @@ def read_table(
     expected = {} if name else PUBLISHED
     tests = official_test.table_names(folder)
     if tests:
-        test, said = official_test.read_rows(folder, tests[0], key[key.notna()], problems)
-        notes += [*said, *(f"{tests[0]} is read, {other} is not." for other in tests[1:])]
+        test, test_notes = official_test.read_rows(folder, tests[0], key[key.notna()], problems)
+        notes += [*test_notes, *(f"{tests[0]} is read, {other} is not." for other in tests[1:])]
         rows = pd.concat([rows, _image_rows(folder, tests[0], test, problems)])
         files = [*files, tests[0]]
         expected = expected | official_test.PUBLISHED
@@ -98,7 +98,7 @@ def read_table(
     rows = find_images(
         folder, rows, rows["key"], index[is_image], key[is_image], images.folder, problems
     )
-    near = find_near(rows, rows["key"], index["path"][~is_image], _alike)
+    near = find_near(rows, rows["key"], index["path"][~is_image], _match_key)
     table = make_bag_table(
         folder=folder,
         files=files,
@@ -108,7 +108,7 @@ def read_table(
         notes=notes,
         labels=LABELS,
         metadata_keys=METADATA_KEYS,
-        # CheXpert Plus counts otherwise, and we have not seen its numbers on the real files.
+        # CheXpert Plus counts differently; its numbers have not been checked on the real files.
         facts={
             "labels_from": plus.LABEL_FILE if name else "the tables",
             "splits_from": "hash",
@@ -127,14 +127,14 @@ def _dataset_folder(manual_dir: str | os.PathLike) -> str:
     names = sorted(os.listdir(folder))
     inside = [os.path.join(folder, name) for name in names]
     for candidates in ([folder], inside):
-        found = [path for path in candidates if os.path.isdir(path) and _has_table(path)]
-        if len(found) > 1:
+        folders = [path for path in candidates if os.path.isdir(path) and _has_table(path)]
+        if len(folders) > 1:
             raise DataError(
-                f"{folder} holds several datasets, {' and '.join(map(os.path.basename, found))}: "
+                f"{folder} holds several datasets, {' and '.join(map(os.path.basename, folders))}: "
                 "give one of these folders."
             )
-        if found:
-            return os.path.realpath(found[0])
+        if folders:
+            return os.path.realpath(folders[0])
     raise DataError(
         f"{folder} has no {TRAIN_CSV} (CheXpert) or {plus.TABLE_PATTERN} (CheXpert Plus), nor has a "
         f"folder in it (found: {', '.join(names[:5]) or 'nothing'}): give the folder that does."
@@ -148,55 +148,55 @@ def _has_table(folder: str) -> bool:
 def _read_rows(folder: str, name: str, problems: Problems, notes: list[str]) -> pd.DataFrame:
     """Returns the rows of train.csv or valid.csv, its labels parsed; index = row number.
 
-    Rows that cannot be read are added to `problems`, and what was understood to `notes`.
+    Rows that cannot be read are added to `problems`, assumptions about the file to `notes`.
     """
     file = os.path.join(folder, name)
-    table, of_file = read_columns(file, _COLUMNS, problems)
-    table, of_labels = parse_labels(file, table, problems)
+    table, file_notes = read_columns(file, _COLUMNS, problems)
+    table, label_notes = parse_labels(file, table, problems)
     table, converted = decimal_points(table, ["age"])
-    notes += [*of_file, *of_labels]
+    notes += [*file_notes, *label_notes]
     if converted:
         notes.append(f"{name}: decimal commas read as points in Age.")
     return table
 
 
 def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    """Returns the columns that `make_bag_table` wants, but for the files', and key.
+    """Returns the columns that `make_bag_table` needs, except path, size and mtime, and key.
 
     Args:
       folder: real path.
       name: of the table file in it.
-      table: wanted, sex, age, view, projection (str) and the labels; index = row number.
+      table: listed_path, sex, age, view, projection (str) and the labels; index = row number.
       problems: rows whose path or view is not as published are added to it, and left out.
     """
     file = os.path.join(folder, name)
-    wanted = table["wanted"]
-    parts = wanted.str.extract(rf"^(?:[^/]+/)?{_IMAGE}$")
-    bad = refuse(
+    paths = table["listed_path"]
+    parts = paths.str.extract(rf"^(?:[^/]+/)?{_IMAGE}$")
+    is_invalid = report_invalid(
         file,
         parts[0].isna(),
-        lambda row: f"the path is {wanted[row]!r}",
+        lambda row: f"the path is {paths[row]!r}",
         "write it like CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg",
         problems,
         "paths that are not as published",
     )
     # CheXpert Plus has one table for train and valid.
-    own = {
+    expected_folder = {
         TRAIN_CSV: "train",
         VALID_CSV: "valid",
         **dict.fromkeys(official_test.TABLES, "test"),
     }.get(name)
-    if own:
-        bad |= refuse(
+    if expected_folder:
+        is_invalid |= report_invalid(
             file,
-            parts[1].fillna(own) != own,
-            lambda row: f"the path {wanted[row]!r} is not in {own}/",
+            parts[1].fillna(expected_folder) != expected_folder,
+            lambda row: f"the path {paths[row]!r} is not in {expected_folder}/",
             "use the table as published",
             problems,
             "paths that are not as published",
         )
     view = table["view"]
-    bad |= refuse(
+    is_invalid |= report_invalid(
         file,
         ~view.isin(["Frontal", "Lateral"]),
         lambda row: f"Frontal/Lateral is {view[row]!r}",
@@ -204,7 +204,7 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems)
         problems,
         "views that are not as published",
     )
-    table, parts, view = table[~bad], parts[~bad], view[~bad]
+    table, parts, view = table[~is_invalid], parts[~is_invalid], view[~is_invalid]
     by_patient = {patient: hash_split(patient) for patient in parts[2].unique()}
     return table.assign(
         table=name,
@@ -223,7 +223,7 @@ def _image_rows(folder: str, name: str, table: pd.DataFrame, problems: Problems)
 
 
 def _index(images: ImageRoot, is_elsewhere: bool) -> tuple[pd.DataFrame, pd.Series]:
-    """Returns the files in folders of splits, and what identifies each as an image (NA: it is none).
+    """Returns the files in the folders of splits, and the key of each image (NA: no image).
 
     Args:
       images: where images are.
@@ -243,15 +243,15 @@ def _index(images: ImageRoot, is_elsewhere: bool) -> tuple[pd.DataFrame, pd.Seri
     return index, index["path"].str.extract(rf"(?:^|/){_IMAGE}$")[0]
 
 
-def _alike(path: str) -> str:
-    """Returns what paths of one image have in common whatever their case, Unicode form and extension."""
+def _match_key(path: str) -> str:
+    """Returns a key that ignores case, Unicode form and extension of a path."""
     path = spelling(path)
-    found = re.search(r"(?:^|/)((?:train|valid|test)/.*)", path)
-    return os.path.splitext(found[1] if found else path)[0]
+    match = re.search(r"(?:^|/)((?:train|valid|test)/.*)", path)
+    return os.path.splitext(match[1] if match else path)[0]
 
 
 def _paper_train(table: BagTable) -> int:
-    """Returns how many images of `train` the paper trained on; of a part, the same share."""
+    """Returns how many images of `train` the paper trained on; for a partial copy, the same share."""
     split = table.rows["split"]
     num_train = int((split == "train").sum())
     if int((~split.isin(["official_valid", official_test.SPLIT])).sum()) == ALL_IMAGES:

@@ -1,4 +1,4 @@
-"""Cases -> bags of encoded images, split by split; where unreadable images are met."""
+"""Cases -> bags of encoded images, split by split; reads the images and handles unreadable ones."""
 
 import concurrent.futures
 import itertools
@@ -36,15 +36,21 @@ class Bag(NamedTuple):
     image_ids: tuple[str, ...]
     metadata: dict[str, tuple[str, ...]]
     label_weights: tuple[float, ...] = ()  # one for each class
-    labels: dict[str, float] | None = None  # label column -> value; None: none are columns
+    labels: dict[str, float] | None = None  # label column -> value; None without label columns
 
 
 def demo_metadata_keys() -> list[str]:
+    """Returns the metadata keys of a demo case."""
     return list(next(demo.demo_cases(seed=DEMO_SEED, num_cases=1)).metadata)
 
 
 def demo_bags(clinic: Clinic, num_cases: int) -> dict[str, Iterator[Bag]]:
-    """Returns split -> its bags; all are drawn now, once (10 MB for 1,200 cases)."""
+    """Returns split -> its bags; all are drawn at once (10 MB for 1,200 cases).
+
+    Args:
+      clinic: where the cases come from.
+      num_cases: to draw.
+    """
     bags: dict = {}
     for split, bag in _drawn(clinic, num_cases):
         bags.setdefault(split, []).append(bag)
@@ -54,7 +60,7 @@ def demo_bags(clinic: Clinic, num_cases: int) -> dict[str, Iterator[Bag]]:
 def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
     """Yields (split, bag) of each case in order, drawn by as many processes as there are cores.
 
-    Processes, since drawing is many small steps that hold the GIL; started afresh ("spawn"), since
+    Processes, since drawing is many small steps that hold the GIL; started with "spawn", since
     TensorFlow's threads do not survive a fork.
     """
     pieces = [range(i, min(i + _PIECE, num_cases)) for i in range(0, num_cases, _PIECE)]
@@ -75,7 +81,7 @@ def _drawn(clinic: Clinic, num_cases: int) -> Iterator[tuple[str, Bag]]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     # After a product of 2 x 2 matrices, too, OpenBLAS's other threads wait by spinning: on the
     # cores of the other workers.
     threadpool_limits(1)
@@ -105,15 +111,23 @@ def folder_bags(
     long_side: int = 0,
     dicom_frame: str = "first",
 ) -> dict[str, Iterator[Bag]]:
-    """Returns split -> its bags, read when asked for; `log` takes what there is to say of images."""
+    """Returns split -> iterator over its bags, which reads the images lazily.
+
+    Args:
+      manifest: the checked folder.
+      skip_bad: leaves unreadable images out instead of raising DataError.
+      log: receives notes on images, the missing ones included.
+      long_side: pixels that the longer side of an image is reduced to; 0 keeps it.
+      dicom_frame: see `pixels.load_encoded`.
+    """
     for row, path, reason in manifest.missing:
         log.leave_out(os.path.basename(manifest.file), row, path, reason)
     cases: dict = {}
     for case in manifest.cases:
         cases.setdefault(case.split, []).append(case)
     return {
-        split: _read_bags(manifest, of_split, skip_bad, log, long_side, dicom_frame)
-        for split, of_split in cases.items()
+        split: _read_bags(manifest, split_cases, skip_bad, log, long_side, dicom_frame)
+        for split, split_cases in cases.items()
     }
 
 
@@ -136,26 +150,28 @@ def _read_bags(
     table = os.path.basename(manifest.file)
     loaded = load_ahead(paths, long_side, dicom_frame)
     for case in cases:
-        kept: list[ImageRow] = []
+        stored_rows: list[ImageRow] = []
         ids: list[str] = []
         encoded: list[bytes] = []
         names = image_names(manifest, case)
         for image, result in zip(case.images, itertools.islice(loaded, len(case.images))):
             if not isinstance(result, ImageError):
-                of_file = log.stored(table, image.row, names[image.path], result)
-                kept += [image] * len(of_file)
-                ids += of_file
+                ids_of_file = log.add_stored(table, image.row, names[image.path], result)
+                stored_rows += [image] * len(ids_of_file)
+                ids += ids_of_file
                 encoded += result.images
             elif skip_bad or isinstance(result, NotAPicture):
                 log.leave_out(table, image.row, image.path, result)
             else:
                 raise DataError(
-                    f"{manifest.place(image)}: image {image.path!r} cannot be used: "
+                    f"{manifest.location(image)}: image {image.path!r} cannot be used: "
                     f"{result}: replace the file, or pass --on_bad_image=skip to leave such images "
                     "out."
                 )
-        if kept:
-            columns = zip(manifest.metadata_columns, zip(*(image.metadata for image in kept)))
+        if stored_rows:
+            columns = zip(
+                manifest.metadata_columns, zip(*(image.metadata for image in stored_rows))
+            )
             yield Bag(
                 bag_id=case.case_id,
                 patient_id=case.patient_id,
@@ -169,17 +185,21 @@ def _read_bags(
 
 
 def image_names(manifest: Manifest, case: Case) -> dict[str, str]:
-    """Returns {path: name} of a case's images: the path itself, or what means nothing elsewhere.
+    """Returns {path: id} of a case's images.
 
-    That is the row of the table or, without one, the number of the image in the order of paths. A row
-    of several images (SCIN) also counts them.
+    The id is the path or, if file names are not stored, the row of the table, or without a table the
+    number of the image in the order of paths. If a row has several images (SCIN), they are numbered.
+
+    Args:
+      manifest: the checked folder.
+      case: one of its cases.
     """
     if manifest.kept.file_names:
         return {image.path: image.path for image in case.images}
     rows = [image.row for image in case.images]
-    what = "row" if manifest.file else "image"
+    unit = "row" if manifest.file else "image"
     return {
-        image.path: f"{what} {image.row}"
+        image.path: f"{unit} {image.row}"
         + (f", image {rows[: i + 1].count(image.row)}" if rows.count(image.row) > 1 else "")
         for i, image in enumerate(case.images)
     }

@@ -1,4 +1,4 @@
-"""Which label a case gets whose rows have different ones (--on_label_conflict)."""
+"""Chooses the label of a case whose rows have different labels (--on_label_conflict)."""
 
 from collections.abc import Collection
 
@@ -18,27 +18,33 @@ class LabelChoice:
     """Collects the labels of each case, row by row, then chooses one by a rule.
 
     Args:
-      source: whose problems get the conflicts where the rule is "error".
+      source: its problems receive the conflicts if the rule is "error".
       rule: one of ON_LABEL_CONFLICT. "latest" is the label of the last labelled row; "majority" that
-        of most labelled rows, of each tie none.
-      column: whose labels they are.
-      nothing: in words, what a case is where a conflict leaves no label.
+        of most labelled rows, none if they are tied.
+      column: name of the label column.
+      fallback: in words, what happens to a case if a conflict leaves no label.
     """
 
     def __init__(
-        self, source: Source, rule: str, column: str = "label", nothing: str = "without a label"
+        self, source: Source, rule: str, column: str = "label", fallback: str = "without a label"
     ):
         self._source, self._rule = source, rule
-        self._column, self._nothing = column, nothing
+        self._column, self._fallback = column, fallback
         self._rows: dict[str, list[tuple[Weights, int]]] = {}  # case -> (labels, row)
         self._conflicts: list[str] = []
 
     def add(self, case: str, weights: Weights, row: int) -> None:
-        """Notes what a row says; a row without a label says nothing."""
+        """Records the label of one row.
+
+        Args:
+          case: id.
+          weights: labels of the row; () without a label.
+          row: its number.
+        """
         self._rows.setdefault(case, []).append((weights, row))
 
     def labels(self, stored: Collection[str]) -> dict[str, Weights]:
-        """Returns case -> label, () where a conflict leaves none, of the cases that are `stored`.
+        """Returns case -> label for the cases in `stored`; () if a conflict leaves no label.
 
         A row whose image is missing counts too: it may be the only one with a label. Conflicts of
         cases that are not stored are problems, but not decided.
@@ -57,33 +63,33 @@ class LabelChoice:
         if self._rule == "error":
             self._add_problem(case, rows)
             return ()
-        said = ", ".join(f"{format_label(first[key])!r} x {n}" for key, n in counts.items())
-        self._conflicts.append(f"{case!r} ({said})")
+        label_counts = ", ".join(f"{format_label(first[key])!r} x {n}" for key, n in counts.items())
+        self._conflicts.append(f"{case!r} ({label_counts})")
         if self._rule == "latest":
             return rows[-1][0]
         most = [key for key, n in counts.items() if n == max(counts.values())]
         return first[most[0]] if self._rule == "majority" and len(most) == 1 else ()
 
     def _add_problem(self, case: str, rows: list[tuple[Weights, int]]) -> None:
-        one, first = rows[0]
-        other, row = next(pair for pair in rows if frozenset(pair[0]) != frozenset(one))
+        weights, first_row = rows[0]
+        other, row = next(pair for pair in rows if frozenset(pair[0]) != frozenset(weights))
         self._source.problems.add(
             "cases with different labels",
-            *self._source.where(row),
+            *self._source.file_and_row(row),
             f"case {case!r} has {self._column} {format_label(other)!r}, but "
-            f"{format_label(one)!r} in {self._source.mention(first)}",
+            f"{format_label(weights)!r} in {self._source.mention(first_row)}",
             f"a case has one {self._column}: correct it, or pass --on_label_conflict=unlabelled, "
             "latest or majority",
         )
 
     def notes(self) -> list[str]:
-        """Returns a line on the conflicts that the rule has decided, if there were any."""
+        """Returns a line on the conflicts that the rule has resolved, if there were any."""
         if not self._conflicts:
             return []
         more = len(self._conflicts) - _EXAMPLES
         some = ", ".join(self._conflicts[:_EXAMPLES]) + (f" and {more:,} more" if more > 0 else "")
         of_column = "" if self._column == "label" else f" in {self._column!r}"
-        rule = _RULES[self._rule].format(self._nothing)
+        rule = _RULES[self._rule].format(self._fallback)
         return [
             f"{len(self._conflicts):,} cases have rows with different labels{of_column}, {rule}: {some}"
         ]

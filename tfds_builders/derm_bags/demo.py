@@ -2,7 +2,7 @@
 
 A *condition* fixes shape, border, texture and pigment structure; a *case* adds its own outline and
 element sizes; an *image* changes everything else (pose, skin, light: see `demo_skin.py`). So two
-images of a case agree in what matters and in little else, which two crops of one image never do.
+images of a case share what matters and little else, unlike two crops of one image.
 
 Same seed, same bytes (as far as NumPy's PCG64 and Pillow's resampling agree across platforms).
 """
@@ -101,9 +101,9 @@ def _cluster(x, y, rng):
     spots, golden = int(rng.integers(6, 10)), 2.39996  # radians: seeds of a sunflower, disturbed
     discs = []
     for i in range(spots):
-        far, turn = 1.05 * math.sqrt((i + 0.4) / spots), i * golden + rng.normal(0, 0.25)
-        away = np.hypot(x - far * math.cos(turn), y - far * math.sin(turn))
-        discs.append(rng.uniform(0.20, 0.32) - away)
+        distance, turn = 1.05 * math.sqrt((i + 0.4) / spots), i * golden + rng.normal(0, 0.25)
+        from_centre = np.hypot(x - distance * math.cos(turn), y - distance * math.sin(turn))
+        discs.append(rng.uniform(0.20, 0.32) - from_centre)
     return np.max(discs, axis=0)
 
 
@@ -127,16 +127,16 @@ SHAPES = {
 
 
 def _cells(lesion, spacing, rng, wave=0.16):
-    """Wavy cells over the lesion, one around each point of a jittered grid.
+    """Returns wavy cells over the lesion, one around each point of a jittered grid.
 
-    Returns three arrays [MAP, MAP]: distance to the border between cells (0 on it) and to the
+    Three arrays [MAP, MAP]: distance to the border between cells (0 on it) and to the
     cell's point, both in spacings, and a number in [0, 1) for each cell. Outside the lesion all 0.
     """
     ticks = np.arange(-1.7, 1.7, spacing)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
     points = points + rng.uniform(-0.38, 0.38, points.shape) * spacing
     wave_x, wave_y = (wave * spacing * smooth_noise(rng, 26, size=MAP) for _ in "xy")
-    inside = lesion["cover"] > 0  # searching there only saves two thirds of the time
+    inside = lesion["cover"] > 0  # to search only there saves two thirds of the time
     pixels = np.stack([(X + wave_x)[inside], (Y + wave_y)[inside]], -1)
     (near, second), which = (a.T for a in cKDTree(points).query(pixels, k=2))
     maps = np.zeros((3, MAP, MAP), np.float32)
@@ -197,7 +197,7 @@ TEXTURES = {
 
 
 def _pigment(kind, field, rng):
-    """Relative depth of colour [MAP, MAP], about 1."""
+    """Returns the relative depth of colour [MAP, MAP], about 1."""
     if kind == "centre":
         return 0.55 + 0.9 * smoothstep(0.05, 0.5, field)
     if kind == "rim":
@@ -209,10 +209,14 @@ def _pigment(kind, field, rng):
 
 
 def lesion_maps(condition, rng):
-    """The lesion of a case in its own frame: {name: float32 [MAP, MAP]}.
+    """Returns the lesion of a case in its own frame: {name: float32 [MAP, MAP]}.
 
     cover: 0 skin, 1 lesion. pigment: depth of colour under the cover. relief: height.
-    scale, crust: share of dry flakes and of crust lying on top.
+    scale, crust: share of dry flakes and of crust on top.
+
+    Args:
+      condition: key of LOOKS.
+      rng: of the case.
     """
     look = LOOKS[condition]
     amount, bumps = (0.10, 13) if look.border == "notched" else (0.07, 5)
@@ -236,7 +240,7 @@ def lesion_maps(condition, rng):
 
 @functools.lru_cache(maxsize=4)
 def catalogue(seed: int, block: int, clinic: Clinic = HERE) -> list[tuple[int, str, str, int]]:
-    """(patient number, condition, split, number of images) of a block's cases; nothing is drawn.
+    """Returns (patient number, condition, split, number of images) of a block's cases, without drawing.
 
     A block has `clinic.num_cases` cases and is complete in itself. Splits are dealt per condition
     of the patient's first case, so that rare conditions reach all.
@@ -261,7 +265,13 @@ def catalogue(seed: int, block: int, clinic: Clinic = HERE) -> list[tuple[int, s
 
 
 def demo_case(seed: int, index: int, clinic: Clinic = HERE) -> DemoCase:
-    """Case number `index` of the dataset `seed` of a clinic, drawn without drawing any other."""
+    """Returns one case of the dataset, drawn without drawing any other.
+
+    Args:
+      seed: of the dataset.
+      index: number of the case, from 0.
+      clinic: where it comes from.
+    """
     block, row = divmod(index, clinic.num_cases)
     patient, condition, split, num_images = catalogue(seed, block, clinic)[row]
 
@@ -288,6 +298,6 @@ def demo_case(seed: int, index: int, clinic: Clinic = HERE) -> DemoCase:
 def demo_cases(
     seed: int = 0, num_cases: int = HERE.num_cases, clinic: Clinic = HERE
 ) -> Iterator[DemoCase]:
-    """The first `num_cases` cases of the dataset `seed`, in order, drawn as they are asked for."""
+    """Yields the first `num_cases` cases of the dataset `seed`, in order, drawn lazily."""
     for index in range(num_cases):
         yield demo_case(seed, index, clinic)

@@ -1,14 +1,15 @@
 """The photograph around a lesion: pose, skin, light, hair, clutter, camera.
 
 Everything here is nuisance, drawn for every image of a case from the ranges of a `Clinic`.
-What a lesion looks like is `demo.py`'s business; this file receives the lesion's maps, never the
+What a lesion looks like is defined in `demo.py`; this file receives the lesion's maps, never the
 condition, and puts them on a skin.
 
-Scalars that meet a canvas come from `math` or are made `int` and `float` first: NumPy 2 promotes
-its own scalars otherwise than NumPy 1, and the pictures would depend on the version.
+Scalars that are combined with a canvas come from `math` or are converted to `int` or `float` first:
+NumPy 2 promotes its own scalars differently from NumPy 1, and the pictures would depend on the version.
 
 Arrays called *canvas* are float32 [CANVAS, CANVAS], larger than the final picture; colours are
-[3, CANVAS, CANVAS] in linear light, where 1 is a white paper.
+[3, CANVAS, CANVAS] in linear light, where 1 is a white paper. `clinic` gives the ranges of what is
+drawn, `rng` is the generator of the image.
 """
 
 import math
@@ -37,44 +38,57 @@ V, U = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)  
 
 
 def smoothstep(low, high, x):
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Returns 0 where `x` is below `low`, 1 above `high`, and a smooth step between (3 t^2 - 2 t^3)."""
     t = np.clip((x - low) * (1 / (high - low)), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def planes(colour):
-    """A colour [3] as three planes [3, 1, 1], as all pictures are here until they are developed: twice
-    as fast as [..., 3], whose innermost loops are of three."""
+    """Returns a colour [3] as [3, 1, 1], the layout of all pictures here until `develop`.
+
+    It is twice as fast as [..., 3], whose innermost loops have three steps.
+    """
     return colour[:, None, None]
 
 
 def smooth_noise(rng, rows, cols=None, size=CANVAS):
-    """Smooth noise [size, size] of about unit variance, with rows x cols bumps."""
+    """Returns smooth noise, float32 [size, size], of about unit variance.
+
+    Args:
+      rng: NumPy generator.
+      rows, cols: number of bumps each way; without `cols`, as many as rows.
+      size: of the result, pixels.
+    """
     grid = rng.standard_normal((rows, cols or rows), np.float32)
     return np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def turned_axes(angle):
-    """Coordinates (along, across) of the canvas turned by `angle` radians, each about -1..1."""
+    """Returns coordinates (along, across) of the canvas turned by `angle` radians, each about -1..1."""
     c, s = math.cos(angle), math.sin(angle)
     return V * c - U * s, U * c + V * s
 
 
 def skin_lines(rng):
-    """Fine skin lines that cross at 50 to 90 degrees, in a random direction: a canvas in 0..2."""
-    one, other = smooth_noise(rng, 60, 15), smooth_noise(rng, 15, 60)
-    lines = np.exp(-4 * np.abs(one)) + np.exp(-4 * np.abs(other))
+    """Returns fine skin lines that cross at 50 to 90 degrees, in a random direction: a canvas in 0..2."""
+    along, across = smooth_noise(rng, 60, 15), smooth_noise(rng, 15, 60)
+    lines = np.exp(-4 * np.abs(along)) + np.exp(-4 * np.abs(across))
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     turn = 0.6 * turn @ [[1, rng.uniform(-0.5, 0.5)], [0, 1]]  # 0.6: no corner stays empty
     shift = (np.eye(2) - turn) @ [CANVAS / 2, CANVAS / 2]
-    six = (*turn[0], shift[0], *turn[1], shift[1])
-    how = ((CANVAS, CANVAS), Image.Transform.AFFINE, six, Image.Resampling.BILINEAR)
-    return np.asarray(Image.fromarray(lines).transform(*how))
+    coefficients = (*turn[0], shift[0], *turn[1], shift[1])
+    transform = ((CANVAS, CANVAS), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    return np.asarray(Image.fromarray(lines).transform(*transform))
 
 
 def skin_relief(rng, pores, lines, folds):
-    """Height of the bare skin, a canvas; slopes of 1 give a strong shadow, hollows are negative."""
+    """Returns the height of the bare skin, a canvas; a gradient of 1 gives a strong shadow.
+
+    Args:
+      pores, lines: strength, see `demo_clinic.Site`.
+      folds: number of them.
+    """
     bumps = smooth_noise(rng, 56)
     relief = 0.1 * smooth_noise(rng, 12)
     relief = relief + pores * (0.1 * bumps - 0.4 * smoothstep(1.2, 2.2, bumps))
@@ -88,12 +102,12 @@ def skin_relief(rng, pores, lines, folds):
 
 
 def log_uniform(low, high, rng):
-    """A number between `low` and `high`, its logarithm uniform."""
+    """Returns a random number between `low` and `high`, its logarithm uniform."""
     return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def pose(clinic, side, rng):
-    """A random view: the 3x3 matrix from canvas pixels to the pixels of maps [side, side].
+    """Returns a random view: the 3x3 matrix from canvas pixels to the pixels of maps [side, side].
 
     Full rotation, mirror image (left and right limb), scale, shift, shear and perspective. One
     lesion unit is 0.27 of the picture's width at scale 1.
@@ -101,29 +115,38 @@ def pose(clinic, side, rng):
     angle, scale = rng.uniform(0, 2 * math.pi), log_uniform(*clinic.zoom, rng)
     c, s = math.cos(angle), math.sin(angle)
     flip = rng.choice([-1, 1]) * rng.uniform(0.8, 1)
-    seen = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
+    view_matrix = np.array([[c, -s], [s, c]]) @ [[1, rng.uniform(-0.22, 0.22)], [0, flip]]
     zoom = (side / 3.2) / (0.27 * CANVAS * scale)  # map pixels in one canvas pixel
     reach = 0.22 * max(1.9 - scale, 0) * CANVAS  # a small lesion may be far from the centre
-    off, way = reach * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
-    centre = CANVAS / 2 + off * np.array([math.cos(way), math.sin(way)])
+    distance, direction = reach * math.sqrt(rng.uniform()), rng.uniform(0, 2 * math.pi)
+    centre = CANVAS / 2 + distance * np.array([math.cos(direction), math.sin(direction)])
     to_centre, view, to_map = np.eye(3), np.eye(3), np.eye(3)
     to_centre[:2, 2] = -centre
-    view[:2, :2] = np.linalg.inv(seen) * zoom
+    view[:2, :2] = np.linalg.inv(view_matrix) * zoom
     view[2, :2] = rng.uniform(-clinic.tilt, clinic.tilt, 2) / CANVAS
     to_map[:2, 2] = side / 2
     return to_map @ view @ to_centre
 
 
 def place(lesion, clinic, rng):
-    """The lesion's maps {name: [m, m]} in a random pose, {name: canvas}; empty ones are dropped."""
+    """Returns the maps {name: [m, m]} in a random pose, {name: canvas}, without the empty ones."""
     matrix = pose(clinic, lesion["cover"].shape[0], rng)
-    eight = tuple((matrix / matrix[2, 2]).ravel()[:8])
-    how = ((CANVAS, CANVAS), Image.Transform.PERSPECTIVE, eight, Image.Resampling.BILINEAR)
-    return {k: np.asarray(Image.fromarray(m).transform(*how)) for k, m in lesion.items() if m.any()}
+    coefficients = tuple((matrix / matrix[2, 2]).ravel()[:8])
+    transform = (
+        (CANVAS, CANVAS),
+        Image.Transform.PERSPECTIVE,
+        coefficients,
+        Image.Resampling.BILINEAR,
+    )
+    return {
+        k: np.asarray(Image.fromarray(m).transform(*transform))
+        for k, m in lesion.items()
+        if m.any()
+    }
 
 
 def surface_colour(lesion, melanin, redness, rng):
-    """Colour of skin and lesion under white light.
+    """Returns the colour of skin and lesion under white light, float32 [3, CANVAS, CANVAS].
 
     Args:
       lesion: {cover, pigment[, scale][, crust]}, canvases, see `demo.lesion_maps`.
@@ -151,7 +174,14 @@ def surface_colour(lesion, melanin, redness, rng):
 
 
 def lit(colour, relief, bend, shine, rng):
-    """The coloured surface under one lamp: shading, hollows, falloff and sheen."""
+    """Returns the coloured surface under one lamp: shading, hollows, falloff and sheen.
+
+    Args:
+      colour: [3, CANVAS, CANVAS].
+      relief: height, a canvas.
+      bend: curvature of the body surface, 0 to 1.
+      shine: strength of the sheen.
+    """
     azimuth, height = rng.uniform(0, 2 * math.pi), rng.uniform(0.6, 1.3)
     lamp_u, lamp_v = math.cos(azimuth) * math.cos(height), math.sin(azimuth) * math.cos(height)
     lamp_up, phi = math.sin(height), rng.uniform(0, 2 * math.pi)
@@ -170,7 +200,7 @@ def lit(colour, relief, bend, shine, rng):
 
 
 def cast_shadow(colour, rng):
-    """The picture with the soft shadow of someone who stands in the light."""
+    """Returns the picture with the soft shadow of someone who stands in the light."""
     along, across = turned_axes(rng.uniform(0, 2 * math.pi))
     softness, bow = rng.uniform(0.05, 0.4), rng.uniform(-0.6, 0.6)
     edge = smoothstep(-softness, softness, across + bow * along**2 - rng.uniform(-0.7, 0.7))
@@ -178,7 +208,7 @@ def cast_shadow(colour, rng):
 
 
 def add_hairs(colour, count, rng):
-    """The picture with `count` thin curved hairs of one colour and a common direction."""
+    """Returns the picture with `count` thin curved hairs of one colour and a common direction."""
     mask = Image.new("L", (CANVAS, CANVAS))
     pen, main = ImageDraw.Draw(mask), rng.uniform(0, 2 * math.pi)
     t = np.linspace(0, 1, 8)[:, None]
@@ -194,7 +224,7 @@ def add_hairs(colour, count, rng):
 
 
 def add_background(colour, rng):
-    """The body ends inside the picture: cloth or a wall beyond its edge, with a soft shadow."""
+    """Returns the picture with cloth or a wall beyond the edge of the body, with a soft shadow."""
     along, across = turned_axes(rng.uniform(0, 2 * math.pi))
     beyond = across - rng.uniform(0.62, 1.0) + rng.uniform(-0.2, 0.3) * along**2
     tint = rng.uniform(0.02, 0.75, 3).astype(np.float32) ** 1.5
@@ -209,7 +239,7 @@ def add_background(colour, rng):
 
 
 def add_object(colour, rng):
-    """A small thing near the border of the picture: a ruler, a sticker or a gloved fingertip."""
+    """Returns the picture with an object near its border: a ruler, a sticker or a gloved fingertip."""
     along, across = turned_axes(rng.uniform(0, 2 * math.pi))
     kind, far, shift = rng.integers(3), rng.uniform(0.72, 0.9), rng.uniform(-0.5, 0.5)
     if kind == 0:  # ruler
@@ -228,10 +258,15 @@ def add_object(colour, rng):
 
 
 def develop(colour, gains, melanin, clinic, rng):
-    """The camera: vignette, exposure, colours, blur, gamma, noise; uint8 [SIZE, SIZE, 3].
+    """Returns the photograph: vignette, exposure, colours, blur, gamma, noise; uint8 [SIZE, SIZE, 3].
 
-    The exposure meter looks at the skin (not at the lesion: the exposure would then tell of it) and
-    makes up for half of how light or dark it is, as a logarithm.
+    The exposure meter looks at the skin (not at the lesion: the exposure would then reveal it) and
+    compensates half of how light or dark it is, on a logarithmic scale.
+
+    Args:
+      colour: [3, CANVAS, CANVAS], linear light.
+      gains: of the light, R, G, B.
+      melanin: of the skin, 0 pale to 1 deep.
     """
     skin = float(np.exp(-(PALE + melanin * MELANIN)).mean())
     exposure = math.sqrt(GREY / skin) * log_uniform(*clinic.exposure, rng)
@@ -263,11 +298,11 @@ def photograph(lesion, redness, clinic: Clinic, rng):
     site, light = str(rng.choice(list(clinic.sites))), str(rng.choice(list(clinic.lights)))
     (pores, lines, folds, hairs, bend), (gains, shine) = clinic.sites[site], clinic.lights[light]
     melanin = rng.uniform(*clinic.melanin)
-    seen = place(lesion, clinic, rng)
+    placed = place(lesion, clinic, rng)
     bare = skin_relief(rng, pores, lines, folds)
-    relief = bare * (1 - 0.5 * seen["cover"]) + seen["relief"]
+    relief = bare * (1 - 0.5 * placed["cover"]) + placed["relief"]
     redness = min(max(redness + rng.normal(0, 0.25), 0), 1)
-    colour = lit(surface_colour(seen, melanin, redness, rng), relief, bend, shine, rng)
+    colour = lit(surface_colour(placed, melanin, redness, rng), relief, bend, shine, rng)
     if rng.uniform() < clinic.shadows:
         colour = cast_shadow(colour, rng)
     if hairs:

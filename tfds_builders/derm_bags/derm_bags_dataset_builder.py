@@ -1,6 +1,6 @@
 """The TFDS builder `derm_bags`: one example is one bag, the images of one case.
 
-Configs "demo" and "demo_shift" draw their own cases, in two clinics; `folder_config` makes a config
+Configs "demo" and "demo_shift" draw their own cases, in two clinics; `folder_config` returns the config
 of a folder of images.
 
 Read with `decoders={"images": tfds.decode.SkipDecoding()}`: images of one bag may differ in size,
@@ -55,14 +55,14 @@ class DermBagsConfig(tfds.core.BuilderConfig):
     clinic: Clinic = dataclasses.field(default=HERE, repr=False)
     num_cases: int = HERE.num_cases
 
-    def holds_the_same(self, info: tfds.core.DatasetInfo) -> bool:
+    def has_same_contents(self, info: tfds.core.DatasetInfo) -> bool:
         """Returns whether a copy that an earlier version prepared has these cases and labels."""
         if self.manifest is None:
             return False
         label = info.features["label"].names if "label" in info.features else []
-        in_splits = collections.Counter(case.split for case in self.manifest.cases)
+        bags = collections.Counter(case.split for case in self.manifest.cases)
         skipped = bool(info.metadata.get("skipped_images"))
-        return list(label) == list(self.manifest.classes) and same_counts(info, in_splits, skipped)
+        return list(label) == list(self.manifest.classes) and same_counts(info, bags, skipped)
 
     def paths(self) -> dict[str, str]:
         """Returns {id of an image: its path in the folder}; {} for the demo."""
@@ -74,7 +74,7 @@ class DermBagsConfig(tfds.core.BuilderConfig):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was assumed of the folder, to be printed; () for the demo."""
+        """Assumptions about the folder, to be printed; () for the demo."""
         return self.manifest.notes if self.manifest else ()
 
 
@@ -97,10 +97,10 @@ def folder_config(
     label_columns: str = "",
     contents: Contents | None = None,
 ) -> DermBagsConfig:
-    """Returns the config for a folder of images, after checking what its tables say.
+    """Returns the config for a folder of images, after checking its tables.
 
-    Its name carries the fingerprint of tables, images (path and content), options and version, so a
-    folder that has changed is prepared again, a copy of it is not; and it says if not all columns are
+    Its name contains the fingerprint of tables, images (path and content), options and version, so a
+    folder that has changed is prepared again, a copy of it is not; it differs if not all columns are
     kept.
 
     Args:
@@ -125,7 +125,7 @@ def folder_config(
       split_column: of a manifest.csv, the column that names the splits.
       label_columns: of a manifest.csv, the columns of several labels a case, with commas: 1, 0, -1
         (uncertain) or nothing. Stored as chexpert's are.
-      contents: what is known of the images' content; None: all of them are read.
+      contents: cached hashes of the image files; None: all of them are read.
 
     Raises:
       DataError: for anything the user has to mend; unreadable images only show at build.
@@ -158,7 +158,7 @@ def folder_config(
     )
     return DermBagsConfig(
         name=manifest.kept.config_name(manifest.fingerprint),
-        older_names=manifest.kept.config_names_before(manifest.older_fingerprint),
+        older_names=manifest.kept.older_config_names(manifest.older_fingerprint),
         description=f"The folder {manifest.folder}.",
         manifest=manifest,
         on_bad_image=on_bad_image,
@@ -168,7 +168,7 @@ def folder_config(
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    """Returns what `info.metadata` says of a folder beyond the usual; nothing of most folders."""
+    """Returns the entries of `info.metadata` that only some folders have."""
     facts = {
         "image_root": manifest.image_folder if manifest.image_folder != manifest.folder else "",
         "renamed_splits": {old: list(new) for old, new in manifest.renamed_splits.items()},
@@ -283,7 +283,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return splits
 
     def _download_and_prepare(self, dl_manager, download_config=None):
-        """Writes all splits, then what there is to say of single images."""
+        """Writes all splits, then the notes on single images."""
         super()._download_and_prepare(dl_manager, download_config)
         self.info.metadata.update(self._log.metadata())
         self._log.write_csv(self.data_path)

@@ -1,4 +1,4 @@
-"""Several labels a case, each a column of a manifest (--label_columns): 1, 0, -1 uncertain, blank.
+"""Multi-label cases, each label a column of a manifest (--label_columns): 1, 0, -1 uncertain, blank.
 
 Stored as chexpert's are, so that everything after the prepared copy treats both alike.
 """
@@ -17,7 +17,7 @@ UNCERTAIN = -1.0
 _BLANK = float("nan")
 
 
-def names_of(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Returns the columns that --label_columns names, in its order; () for "".
 
     Raises:
@@ -28,9 +28,9 @@ def names_of(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if not name or names.count(name) > 1:
-            what = f"{name!r} is there twice" if name else "there is an empty name"
+            problem = f"{name!r} is there twice" if name else "there is an empty name"
             raise DataError(
-                f"--label_columns={text}: {what}: name each column once, with commas between."
+                f"--label_columns={text}: {problem}: name each column once, with commas between."
             )
         if name in REQUIRED + OPTIONAL:
             raise DataError(
@@ -40,14 +40,19 @@ def names_of(text: str) -> tuple[str, ...]:
     return names
 
 
-def check_alone(text: str, top_conditions: int, missing_labels: str) -> None:
-    """Raises DataError for options that say how the column `label` is read, beside --label_columns."""
-    given = {
+def check_exclusive(text: str, top_conditions: int, missing_labels: str) -> None:
+    """Raises DataError for flags that only apply to the column `label`, beside --label_columns.
+
+    Args:
+      text: value of --label_columns.
+      top_conditions, missing_labels: values of these flags.
+    """
+    is_set = {
         f"--top_conditions={top_conditions}": top_conditions != 0,
         f"--missing_labels={missing_labels}": missing_labels != MISSING_LABELS,
     }
-    for flag, is_given in given.items():
-        if text and is_given:
+    for flag, value_is_set in is_set.items():
+        if text and value_is_set:
             raise DataError(
                 f"{flag} is for one label a case, and --label_columns={text} makes several: leave one "
                 "of them out."
@@ -57,11 +62,11 @@ def check_alone(text: str, top_conditions: int, missing_labels: str) -> None:
 class LabelColumns:
     """The label columns of a source, read row by row, then one value of each for each case.
 
-    What cannot be read, and conflicts where the rule is "error", are added to the source's problems.
+    Invalid values, and conflicts if the rule is "error", are added to the source's problems.
 
     Args:
       source: with `label_columns`.
-      rule: one of ON_LABEL_CONFLICT, for each column by itself. A blank says nothing; where rows are in
+      rule: one of ON_LABEL_CONFLICT, for each column by itself. Blanks are ignored; if rows are in
         conflict and the rule gives no label, it is uncertain: a blank would be read as negative.
     """
 
@@ -74,54 +79,56 @@ class LabelColumns:
         self._positive_rows: dict[str, int] = {}
         counts = {"blank": 0, "uncertain": 0, "written": 0}
         for name in source.label_columns:
-            values, wrong, written = read_values(source.rows[name])
-            for row in values.index[wrong]:
+            values, is_invalid, num_written = read_values(source.rows[name])
+            for row in values.index[is_invalid]:
                 source.problems.add(
                     "labels that cannot be read",
-                    *source.where(row),
+                    *source.file_and_row(row),
                     f"column {name!r} is {source.rows[name][row]!r}",
                     f"write {ALLOWED}",
                 )
             self._values[name] = dict(zip(values.index.tolist(), values.tolist()))
             self._positive_rows[name] = int((values == 1).sum())
-            counts["blank"] += int((values.isna() & ~wrong).sum())
+            counts["blank"] += int((values.isna() & ~is_invalid).sum())
             counts["uncertain"] += int((values == UNCERTAIN).sum())
-            counts["written"] += written
-            if (values.isna() & ~wrong).all():
+            counts["written"] += num_written
+            if (values.isna() & ~is_invalid).all():
                 self._notes.append(f"Label column {name!r} is blank in every row")
         if source.label_columns:
             self._notes.insert(0, _reading_note(source.label_columns, len(source.rows), counts))
 
     @property
     def positive_rows(self) -> dict[str, int]:
-        """How many rows have a 1 in each column, whether or not their images are there."""
+        """Number of rows with a 1 in each column, whether or not their images exist."""
         return self._positive_rows
 
     def add(self, case: str, row: int) -> None:
-        """Notes what a row says of its case."""
+        """Records the values of one row for its case."""
         for name, choice in self._choices.items():
             value = self._values[name][row]
             if not np.isnan(value):
                 choice.add(case, ((f"{value:g}", 1.0),), row)
 
     def labels(self, stored: Collection[str]) -> dict[str, tuple[float, ...]]:
-        """Returns the values of each case that is `stored`, in the order of the columns."""
-        of_column = []
+        """Returns case -> its values, in the order of the columns, for the cases in `stored`."""
+        columns = []
         for choice in self._choices.values():
             chosen = choice.labels(stored)
             values = {
                 case: float(weights[0][0]) if weights else UNCERTAIN
                 for case, weights in chosen.items()
             }
-            of_column.append([values.get(case, _BLANK) for case in stored])
-        return dict(zip(stored, zip(*of_column)))
+            columns.append([values.get(case, _BLANK) for case in stored])
+        return dict(zip(stored, zip(*columns)))
 
     def notes(self, labels: dict[str, tuple[float, ...]]) -> list[str]:
-        """Returns what is to be said; `labels` are those of all stored cases."""
+        """Returns notes to print; `labels` are those of all stored cases."""
         notes = list(self._notes)
-        nothing = sum(bool(np.isnan(values).all()) for values in labels.values())
-        if nothing:
-            notes.append(f"{nothing:,} of {len(labels):,} cases have no value in any label column")
+        num_blank = sum(bool(np.isnan(values).all()) for values in labels.values())
+        if num_blank:
+            notes.append(
+                f"{num_blank:,} of {len(labels):,} cases have no value in any label column"
+            )
         for choice in self._choices.values():
             notes += choice.notes()
         return notes

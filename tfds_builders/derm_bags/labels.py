@@ -1,4 +1,4 @@
-"""Labels as tables write them -> (label, weight) pairs; and the classes they are gathered into."""
+"""Parses labels as tables write them into (label, weight) pairs, and groups them into classes."""
 
 import ast
 import collections
@@ -23,35 +23,35 @@ class LabelColumn:
 
     weights: Mapping[str, Weights]  # cell -> its labels, one spelling for each
     errors: Mapping[str, str]  # cell -> why it cannot be read
-    notes: tuple[str, ...]  # what was taken for no label, and which spellings were joined
+    notes: tuple[str, ...]  # values read as missing, and spellings that were joined
 
 
 def read_labels(cells: Iterable[str], missing: str = MISSING_LABELS) -> LabelColumn:
     """Returns the labels of a column.
 
-    Values that mean nothing are no label. Labels that differ in case, spaces or Unicode form only, or
-    are one number written twice (0, 0.0), are one: in the commonest spelling, of several such the first
-    in the order of text.
+    Values in `missing` are no label. Labels that differ only in case, spaces or Unicode form, or in how
+    a number is written (0, 0.0), are one label, in the commonest spelling; ties go to the first in
+    alphabetical order.
 
     Args:
       cells: of all rows.
       missing: values that mean that there is no label, separated by commas; case does not matter.
     """
-    nothing = {fold(value) for value in missing.split(",")} | {""}
+    no_label = {fold(value) for value in missing.split(",")} | {""}
     counts = collections.Counter(cells)
     parsed, errors = {}, {}
     rows_of: collections.Counter = collections.Counter()  # label -> rows
-    left_out: collections.Counter = collections.Counter()  # value that means nothing -> rows
+    left_out: collections.Counter = collections.Counter()  # value in `missing` -> rows
     for cell, rows in counts.items():
         try:
             weights = parse_label(cell)
         except ValueError as error:
             errors[cell] = str(error)
             continue
-        named = tuple(pair for pair in weights if fold(pair[0]) not in nothing)
-        parsed[cell] = named if any(weight for _, weight in named) else ()
+        labels = tuple(pair for pair in weights if fold(pair[0]) not in no_label)
+        parsed[cell] = labels if any(weight for _, weight in labels) else ()
         rows_of.update({name: rows for name, _ in parsed[cell]})
-        left_out.update({name: rows for name, _ in weights if fold(name) in nothing})
+        left_out.update({name: rows for name, _ in weights if fold(name) in no_label})
     spelling, notes = _join_spellings(rows_of)
     if left_out:
         some = ", ".join(f"{name!r} ({n:,})" for name, n in left_out.most_common(_EXAMPLES))
@@ -74,27 +74,26 @@ def _join_spellings(rows_of: Mapping[str, int]) -> tuple[dict[str, str], list[st
         names.sort(key=lambda name: (-rows_of[name], name))
         spelling.update(dict.fromkeys(names, names[0]))
         if len(names) > 1:
-            others = ", ".join(f"{name!r} ({rows_of[name]:,} rows)" for name in names[1:])
+            variants = ", ".join(f"{name!r} ({rows_of[name]:,} rows)" for name in names[1:])
             notes.append(
-                f"label {names[0]!r} ({rows_of[names[0]]:,} rows) is also {others}: joined"
+                f"label {names[0]!r} ({rows_of[names[0]]:,} rows) is also {variants}: joined"
             )
     return spelling, sorted(notes)
 
 
 def _respell(weights: Weights, spelling: Mapping[str, str]) -> Weights:
-    added: dict[str, float] = {}
+    summed: dict[str, float] = {}
     for name, weight in weights:
-        added[spelling[name]] = added.get(spelling[name], 0.0) + weight
-    return sort_weights(added)
+        summed[spelling[name]] = summed.get(spelling[name], 0.0) + weight
+    return sort_weights(summed)
 
 
 def parse_label(cell: str) -> Weights:
     """Returns the label of a cell with weight 1, or the labels and weights of a differential.
 
     A differential is written as SCIN does: {'Eczema': 0.7, 'Psoriasis': 0.3}. The quotes keep
-    commas and colons inside a label; only what begins with a brace is read so. Weights stay as
-    they are: they need not sum to 1. Of labels tied for the top the first in the cell leads: the order
-    is the publisher's.
+    commas and colons inside a label; only cells that begin with a brace are read so. Weights
+    are not normalised. Labels of equal weight stay in the order of the cell, which is the publisher's.
 
     Raises:
       ValueError: with the reason, if a cell that begins with a brace is no differential.
@@ -105,15 +104,15 @@ def parse_label(cell: str) -> Weights:
     text = re.sub(r"\bnp\.float(?:32|64)\(([^()]*)\)", r"\1", cell)  # as NumPy 2 shows a number
     try:
         tree = ast.parse(text, mode="eval").body
-        found = ast.literal_eval(tree)
+        parsed = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError("is no list of labels with weights") from error
-    if not isinstance(found, dict) or not isinstance(tree, ast.Dict):
+    if not isinstance(parsed, dict) or not isinstance(tree, ast.Dict):
         raise ValueError("is no list of labels with weights")
     weights: dict[str, float] = {}
-    for name, weight in found.items():
+    for name, weight in parsed.items():
         name = plain(name) if isinstance(name, str) else ""
-        if not name or name in weights or len(found) < len(tree.keys):
+        if not name or name in weights or len(parsed) < len(tree.keys):
             raise ValueError("has a label that is blank, twice there, or not in quotes")
         if type(weight) not in (int, float) or not _is_weight(weight):
             raise ValueError(f"gives {name!r} the weight {weight!r}, which is no number from 0 up")
@@ -148,13 +147,23 @@ def format_label(weights: Weights) -> str:
 
 
 def commonest(labels: Iterable[str], number: int) -> set[str]:
-    """Returns the `number` commonest labels, ties by name; a label "Other" is not counted."""
+    """Returns the `number` commonest labels, ties by name; a label "Other" is not counted.
+
+    Args:
+      labels: of the cases, "" without a label.
+      number: of labels to return.
+    """
     counts = collections.Counter(label for label in labels if fold(label) not in ("", fold(OTHER)))
     return set(sorted(counts, key=lambda label: (-counts[label], label))[:number])
 
 
 def gather(weights: Weights, kept: set[str]) -> Weights:
-    """Returns `weights` with all labels but the `kept` ones added up under "Other"."""
+    """Returns `weights` with all labels that are not in `kept` summed up as "Other".
+
+    Args:
+      weights: of one case.
+      kept: labels that stay.
+    """
     gathered: dict[str, float] = {}
     for name, weight in weights:
         name = name if name in kept else OTHER

@@ -1,7 +1,7 @@
-"""Checks the rows of a folder, whatever its layout; all that is wrong is one error naming the places.
+"""Checks the rows of a folder, whatever its layout; one error names all problems with their rows.
 
-Images are looked up and, unless their content is known, read to know it again (`contents.py`), but
-not decoded: that is `bags.py`, at build.
+Images are looked up and, unless their hash is cached, read to compute it (`contents.py`); they are
+decoded only at build, by `bags.py`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from tfds_builders.contents import READING, Contents, File
 from tfds_builders.derm_bags import findings
-from tfds_builders.derm_bags.label_columns import check_alone, names_of
+from tfds_builders.derm_bags.label_columns import check_exclusive, parse_names
 from tfds_builders.derm_bags.labels import (
     MISSING_LABELS,
     OTHER,
@@ -19,7 +19,7 @@ from tfds_builders.derm_bags.labels import (
     gather,
     is_tied,
 )
-from tfds_builders.derm_bags.layouts import Source, place, read_source
+from tfds_builders.derm_bags.layouts import Source, location, read_source
 from tfds_builders.derm_bags.row_checks import Case, Checker, ImageRow
 from tfds_builders.errors import DataError
 from tfds_builders.kept_metadata import Kept, keep
@@ -30,7 +30,7 @@ class Manifest:
     """A checked folder: no case in two patients, no patient (and no image) in two splits."""
 
     folder: str  # absolute
-    layout: str  # what the folder was read as, see layouts/
+    layout: str  # name of the layout, see layouts/
     file: str  # the table that row numbers lead to; "" where there is none
     cases: tuple[Case, ...]
     classes: tuple[str, ...]  # sorted, "Other" last; empty if no row has a label
@@ -39,11 +39,11 @@ class Manifest:
     patient_id_from: str  # what named the patients
     splits_from: str  # "table": the source names them; "hash": by a hash of the patients' ids
     missing: tuple[tuple[int, str, str], ...]  # (row, path, reason) of images left out
-    fingerprint: str  # sha256, hex; of the folder's content, whatever is kept of it
-    older_fingerprint: str  # as it was before content decided: by the images' sizes and times
+    fingerprint: str  # sha256, hex; of the folder's content, whatever is stored of it
+    older_fingerprint: str  # of earlier versions, by the images' sizes and times
     kept: Kept = Kept((), True, True)  # its columns are `metadata_columns`
     image_folder: str = ""  # absolute; what `ImageRow.path` is relative to
-    notes: tuple[str, ...] = ()  # what was assumed, to be printed
+    notes: tuple[str, ...] = ()  # assumptions, to be printed
     renamed_splits: Mapping[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
     lost_classes: Mapping[str, int] = dataclasses.field(
         default_factory=dict
@@ -51,9 +51,9 @@ class Manifest:
     label_columns: tuple[str, ...] = ()  # of several labels a case; then `classes` is empty
     positive_rows: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of each of them
 
-    def place(self, image: ImageRow) -> str:
-        """Returns what a message about an image begins with."""
-        return place(self.folder, self.file, image.row, image.path)
+    def location(self, image: ImageRow) -> str:
+        """Returns the beginning of an error message about an image."""
+        return location(self.folder, self.file, image.row, image.path)
 
     def class_weights(self, case: Case) -> tuple[float, ...]:
         """Returns the weight of each of `classes` for a case, 0 for all where it has no label."""
@@ -82,8 +82,8 @@ def read_manifest(
 
     Args:
       manual_dir: the folder; see README.md for its layouts.
-      salt: whatever else decides what is built; goes into the fingerprint.
-      skip_missing: leaves out images that are not there, instead of refusing the folder.
+      salt: whatever else affects what is built; part of the fingerprint.
+      skip_missing: leaves missing images out, instead of refusing the folder.
       top_conditions: 0, or the number of labels to keep: those of most cases in the training split,
         ties by name. All others become "Other".
       bag_regex: for folders of images only, see layouts/loose.py.
@@ -93,15 +93,15 @@ def read_manifest(
       image_root, follow_links: where images are, see `layouts.read_source`.
       split_column: of a manifest.csv, the column that names the splits.
       label_columns: of a manifest.csv, the columns of several labels a case, with commas.
-      contents: what is known of the images' content; None: all are read.
+      contents: cached hashes of the image files; None: all are read.
 
     Raises:
       DataError: for anything the user has to mend, see the module docstring.
     """
-    check_alone(label_columns, top_conditions, missing_labels)
-    several = names_of(label_columns)
+    check_exclusive(label_columns, top_conditions, missing_labels)
+    label_names = parse_names(label_columns)
     source = read_source(
-        manual_dir, bag_regex, image_root, follow_links, split_column, label_columns=several
+        manual_dir, bag_regex, image_root, follow_links, split_column, label_columns=label_names
     )
     kept_columns = keep(keep_metadata, source.metadata_columns, used_columns)
     options = f"{source.layout} {skip_missing} {top_conditions} {bag_regex!r} {salt}"
@@ -110,11 +110,11 @@ def read_manifest(
     cases = checker.cases()
     source.problems.raise_if_any()
     _check_train(source, cases)
-    classes = sorted(kept_labels := {name for case in cases for name, _ in case.weights})
+    classes = sorted(labels := {name for case in cases for name, _ in case.weights})
     if top_conditions:
-        kept = _top_conditions(source, cases, top_conditions)
-        cases = tuple(_gather(case, kept) for case in cases)
-        classes = [*sorted(kept), OTHER]
+        top_labels = _top_conditions(source, cases, top_conditions)
+        cases = tuple(_gather(case, top_labels) for case in cases)
+        classes = [*sorted(top_labels), OTHER]
     return Manifest(
         folder=source.folder,
         layout=source.layout,
@@ -132,7 +132,7 @@ def read_manifest(
         image_folder=source.image_root.folder,
         notes=findings.notes(source, [*checker.notes, *_label_notes(source, cases)], checker.near),
         renamed_splits=source.renamed_splits,
-        lost_classes=findings.lost_classes(checker.labels_of_missing, kept_labels),
+        lost_classes=findings.lost_classes(checker.labels_of_missing, labels),
         label_columns=source.label_columns,
         positive_rows=checker.positive_rows,
     )
@@ -157,19 +157,19 @@ def _fingerprint(
 ) -> str:
     """Returns the SHA-256 (hex) of the options, the tables, and path and content of every image."""
     digest = hashlib.sha256(f"{READING} {options}".encode() + b"\0" + source.raw)
-    found = [file for _, file in images if file]
-    hashes = iter(contents.digests(source.image_root.folder, found))
+    present = [file for _, file in images if file]
+    hashes = iter(contents.digests(source.image_root.folder, present))
     for path, file in images:
         digest.update(f"{path}\0".encode() + (next(hashes) if file else b"missing") + b"\n")
     return digest.hexdigest()
 
 
 def _older_fingerprint(options: str, source: Source, images: list[tuple[str, File | None]]) -> str:
-    """Returns what the fingerprint was in versions to which times of change were a part of it."""
+    """Returns the fingerprint of earlier versions, which included modification times."""
     digest = hashlib.sha256(options.encode() + b"\0" + source.raw)
     for path, file in images:
-        said = f"{file.size}\0{file.mtime}" if file else "missing"
-        digest.update(f"{path}\0{said}\n".encode())
+        state = f"{file.size}\0{file.mtime}" if file else "missing"
+        digest.update(f"{path}\0{state}\n".encode())
     return digest.hexdigest()
 
 
@@ -200,15 +200,15 @@ def _check_train(source: Source, cases: tuple[Case, ...]) -> None:
 
 
 def _top_conditions(source: Source, cases: tuple[Case, ...], number: int) -> set[str]:
-    """Returns the labels to keep, by the training split alone: the others must not decide."""
+    """Returns the labels to keep, by the training split alone."""
     labels = [case.label for case in cases if case.split == "train"]
-    kept = commonest(labels, number)
-    if number < 0 or len(kept) < number:
+    top_labels = commonest(labels, number)
+    if number < 0 or len(top_labels) < number:
         raise DataError(
             f"{source.name}: top_conditions is {number}, but the training split has "
             f"{len(set(labels) - {'', OTHER})} labels: give a number up to that, or 0 to keep all."
         )
-    return kept
+    return top_labels
 
 
 def _gather(case: Case, kept: set[str]) -> Case:

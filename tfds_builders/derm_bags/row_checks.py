@@ -1,7 +1,7 @@
-"""Goes through the rows of a folder, whatever its layout; all that is wrong is added to its problems.
+"""Goes through the rows of a folder, whatever its layout, and adds what is wrong to its problems.
 
-Images are looked up and, unless their content is known, read to know it again (`contents.py`), but
-not decoded: that is `bags.py`, at build.
+Images are looked up and, unless their hash is cached, read to compute it (`contents.py`); they are
+decoded only at build, by `bags.py`.
 """
 
 import collections
@@ -38,13 +38,13 @@ class Case:
     label: str  # the heaviest label, the first in the table of those tied; "" where there is none
     weights: Weights  # of all its labels
     images: tuple[ImageRow, ...]
-    labels: tuple[float, ...] = ()  # of several a case, see label_columns.py; () of one
+    labels: tuple[float, ...] = ()  # of label columns, see label_columns.py; () without
 
 
 class Checker:
-    """Goes through the rows once; remembers where each case, patient and image was first seen.
+    """Goes through the rows once; records the first row of each case, patient and image.
 
-    What is wrong is added to the source's problems.
+    Mistakes are added to the source's problems.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Checker:
         self._source = source
         self._columns = columns  # of metadata, that are kept
         self._skip_missing = skip_missing
-        # (column, owner) -> id of the owner -> (value, row) of the first row that said so.
+        # (column, owner) -> id of the owner -> (value, row) of its first row.
         self._first: dict = collections.defaultdict(dict)
-        self._conflicting: set = set()  # (column, owner, id): a problem by now
+        self._conflicting: set = set()  # (column, owner, id) already reported
         self._labels = read_labels(source.rows.get("label", ()), missing_labels)
         self._choice = LabelChoice(source, on_label_conflict)
         self._label_columns = LabelColumns(source, on_label_conflict)
@@ -72,27 +72,35 @@ class Checker:
 
     def cases(self) -> tuple[Case, ...]:
         """Returns the cases in the order of their first rows."""
-        table, extra = self._source.rows, self._columns
+        table, metadata_columns = self._source.rows, self._columns
         self._check_ids()
         images: dict = {}  # case_id -> its images
         # One row at a time: 100,000 rows as a list of dicts would be most of the memory needed.
         for row, *values in zip(table.index.tolist(), *(table[name] for name in table.columns)):
             record = dict(zip(table.columns, values))
             if self._check_row(row, record):
-                image = ImageRow(row, record["image_path"], tuple(record[name] for name in extra))
+                image = ImageRow(
+                    row, record["image_path"], tuple(record[name] for name in metadata_columns)
+                )
                 images.setdefault(record["case_id"], []).append(image)
         labels = self._choice.labels(images)
-        several = self._label_columns.labels(images)
-        notes = (*self._labels.notes, *self._choice.notes(), *self._label_columns.notes(several))
+        column_labels = self._label_columns.labels(images)
+        notes = (
+            *self._labels.notes,
+            *self._choice.notes(),
+            *self._label_columns.notes(column_labels),
+        )
         self.notes += [note + "." for note in notes]
         return tuple(
-            self._case(case_id, labels.get(case_id, ()), tuple(of_case), several.get(case_id, ()))
+            self._case(
+                case_id, labels.get(case_id, ()), tuple(of_case), column_labels.get(case_id, ())
+            )
             for case_id, of_case in images.items()
         )
 
     @property
     def positive_rows(self) -> dict[str, int]:
-        """How many rows have a 1 in each label column, whether or not their images are there."""
+        """Number of rows with a 1 in each label column, whether or not their images exist."""
         return self._label_columns.positive_rows
 
     def _case(self, case_id, weights, images, labels):
@@ -102,12 +110,12 @@ class Checker:
         return Case(case_id, patient, split, label, weights, images, labels)
 
     def _check_ids(self):
-        """Adds ids that were changed by a spreadsheet, or are there in two spellings."""
+        """Adds ids that were changed by a spreadsheet, or occur in two spellings."""
         table, source = self._source.rows, self._source
         rows = table.index.tolist()
 
-        def place(position):
-            return source.where(rows[position])
+        def locate(position):
+            return source.file_and_row(rows[position])
 
         # Paths of images as ids: no program has written them.
         are_paths = table["case_id"].equals(table["image_path"].rename("case_id"))
@@ -117,7 +125,7 @@ class Checker:
                 # Without patients, each case counts as one.
                 owner = "patient_id" if "patient_id" in table.columns else "case_id"
                 splits = self._splits(table, column) if column == owner else None
-                identifiers.check(source.problems, table[column], name, place, splits)
+                identifiers.check(source.problems, table[column], name, locate, splits)
 
     def _splits(self, table, owner) -> list[str]:
         """Returns the split of each row, as its patient (the column `owner`) would be put into it."""
@@ -126,7 +134,7 @@ class Checker:
         return [hash_split(patient) for patient in table[owner]]
 
     def _check_row(self, row, record) -> bool:
-        """Adds the mistakes in a row; returns whether its image is there.
+        """Adds the mistakes in a row; returns whether its image exists.
 
         Args:
           row: its number.
@@ -140,17 +148,17 @@ class Checker:
         if not re.fullmatch(r"[A-Za-z0-9_]+", split) or split.lower() == "all":
             advice = "use letters, digits and _ (and not 'all')"
             self._add("names of splits", row, f"split {split!r}", advice)
-        self._same(row, "patient_id", patient, "case", case, "a case belongs to one patient")
-        self._take_label(row, case, record.get("label", ""))
+        self._check_same(row, "patient_id", patient, "case", case, "a case belongs to one patient")
+        self._add_label(row, case, record.get("label", ""))
         self._label_columns.add(case, row)
-        self._same(row, "split", split, "patient", patient, "keep a patient in one split")
+        self._check_same(row, "split", split, "patient", patient, "keep a patient in one split")
         image = self._look_up(row, path)
         if image is None:
             weights = self._labels.weights.get(record.get("label", ""), ())
             self.labels_of_missing.update(name for name, _ in weights[:1])
             return False
         advice = "an image in two splits leaks; give its cases one patient_id or one split"
-        self._same(row, "split", split, "image", image, advice, name=path)
+        self._check_same(row, "split", split, "image", image, advice, name=path)
         _, first = self._first["row", "case and image"].setdefault((case, image), ("", row))
         if first != row:
             what = f"image {path!r} is in case {case!r} already ({self._source.mention(first)})"
@@ -172,7 +180,7 @@ class Checker:
             self._add("blank values", row, what, "fill it in or remove the row")
         return not empty
 
-    def _take_label(self, row, case, cell):
+    def _add_label(self, row, case, cell):
         if cell in self._labels.errors:
             advice = (
                 "write labels with weights as {'eczema': 0.7, 'psoriasis': 0.3}, in double quotes "
@@ -183,8 +191,8 @@ class Checker:
         elif weights := self._labels.weights.get(cell):
             self._choice.add(case, weights, row)
 
-    def _same(self, row, column, value, owner, key, advice, name=None):
-        """Adds an `owner` (its kind) called `key` if not all of its rows have this `value`."""
+    def _check_same(self, row, column, value, owner, key, advice, name=None):
+        """Adds a problem if the rows of `key` (a case, patient or image: `owner`) differ in `column`."""
         known, first = self._first[column, owner].setdefault(key, (value, row))
         if known != value and (column, owner, key) not in self._conflicting:
             self._conflicting.add((column, owner, key))
@@ -196,22 +204,24 @@ class Checker:
             self._add(kind, row, what, advice)
 
     def _look_up(self, row, path):
-        """Returns the real path of an image file inside the folder; remembers it for the fingerprint.
+        """Returns the real path of an image file, None if it is missing or cannot be used.
 
-        None where it is missing or cannot be used.
+        Existing and missing files are recorded for the fingerprint.
         """
         try:
-            real, info = look_up(self._source.image_root, path, self._source.near.get(path, ""))
+            real_path, info = look_up(
+                self._source.image_root, path, self._source.near.get(path, "")
+            )
         except MissingError as error:
             if not self._skip_missing:
                 advice = error.advice
                 if self._source.layout != "manifest":
                     advice = f"unpack all images into {self._source.image_root.folder}"
-                problem = error.problem
+                what = error.problem
                 if error.near:
-                    problem += f", but there is {error.near!r}, which differs {error.differs}"
+                    what += f", but there is {error.near!r}, which differs {error.differs}"
                 skip = "or pass --on_missing_image=skip to leave such images out"
-                self._add("missing images", row, problem, f"{advice}, {skip}")
+                self._add("missing images", row, what, f"{advice}, {skip}")
             reason = "the file is missing"
             if error.near:
                 reason += f"; there is one that differs {error.differs}"
@@ -223,7 +233,7 @@ class Checker:
             self._add("image paths that cannot be used", row, error.problem, error.advice)
             return None
         self.images.append((path, File(path, info.st_size, info.st_mtime_ns)))
-        return real
+        return real_path
 
     def _add(self, kind, row, what, advice):
-        self._source.problems.add(kind, *self._source.where(row), what, advice)
+        self._source.problems.add(kind, *self._source.file_and_row(row), what, advice)

@@ -1,4 +1,4 @@
-"""A table file -> rows of str with columns by name: what every table of a folder has in common."""
+"""Reads a table file into rows of str with columns by name, for every layout with a table."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ def read_table(file: str, known: Iterable[str], problems: Problems) -> NamedTabl
       problems: rows that are too short or too long are added to it, and left out.
 
     Raises:
-      DataError: no table, no rows, or a header that names columns badly.
+      DataError: no table, no rows, or a header with unusable column names.
     """
     known = tuple(known)
     table = tables.read(file, known, problems)
@@ -39,8 +39,8 @@ def read_table(file: str, known: Iterable[str], problems: Problems) -> NamedTabl
     if rows.empty:
         problems.raise_if_any()
         raise DataError(f"{file} has a header but no rows: it needs a row per image.")
-    others = [name for name in rows.columns if name not in known]
-    rows, converted = decimal_points(rows, others)
+    unread = [name for name in rows.columns if name not in known]
+    rows, converted = decimal_points(rows, unread)
     if converted:
         notes += (f"decimal commas read as points in {', '.join(map(repr, converted))}"[:200],)
     notes = table.notes + notes
@@ -49,7 +49,14 @@ def read_table(file: str, known: Iterable[str], problems: Problems) -> NamedTabl
 
 
 def require_columns(file: str, table: pd.DataFrame, columns: Iterable[str], source: str) -> None:
-    """Raises unless a published table has the `columns` that are its own; `source` is its name."""
+    """Raises DataError unless a published table has all `columns`.
+
+    Args:
+      file: its path, for the error message.
+      table: as published.
+      columns: that the layout needs.
+      source: name of the dataset, for the error message.
+    """
     for column in columns:
         if column not in table.columns:
             raise DataError(

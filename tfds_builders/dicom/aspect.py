@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tfds_builders.dicom.elements import name, values
-from tfds_builders.dicom.presentation import Places
+from tfds_builders.dicom.presentation import Scopes
 
 # In the order in which dcmtk takes them: PixelAspectRatio is for pictures without any spacing
 # (PS3.3 section C.7.6.3.1.7). All are height of a pixel, then width.
@@ -16,16 +16,23 @@ _MOST = 16  # beyond any detector: the header is wrong
 
 
 def with_square_pixels(
-    image: Image.Image, places: Places, max_pixels: int, notes: set[str]
+    image: Image.Image, scopes: Scopes, max_pixels: int, notes: set[str]
 ) -> Image.Image:
-    """Returns `image` stretched along the side on which its pixels are longer, so none are lost."""
+    """Returns `image` with square pixels, stretched along the side on which its pixels are longer.
+
+    Args:
+      image: of one frame.
+      scopes: data sets that may hold the spacing.
+      max_pixels: limit of the result; a larger one is not resized.
+      notes: receives what was done or assumed.
+    """
     for keyword in _KEYWORDS:
-        place = places.first(keyword)
-        if place is not None:
+        scope = scopes.first(keyword)
+        if scope is not None:
             break
     else:
         return image
-    ratio = _ratio(values(place, keyword))
+    ratio = _ratio(values(scope, keyword))
     if ratio is not None and abs(ratio - 1) <= _SQUARE:
         return image
     if ratio is None or not 1 / _MOST <= ratio <= _MOST:

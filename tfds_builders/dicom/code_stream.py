@@ -1,4 +1,4 @@
-"""What a compressed frame says of itself, which may contradict the DICOM header around it.
+"""Reads the parameters of a compressed frame, which may contradict the DICOM header around it.
 
 Only markers are read, no pixels. Sources: ITU-T T.81 (JPEG), annex B; T.87 (JPEG-LS), annex C; T.800
 (JPEG 2000), annex A; T.814 (HTJ2K), annex A.
@@ -46,7 +46,7 @@ class CodeStream:
     names: bytes = b""
 
     def belongs_to(self, syntax: uid.UID) -> bool:
-        """Says whether `syntax` announces a stream of this family."""
+        """Returns whether `syntax` is a transfer syntax of this family."""
         return syntax in _FAMILIES[self.family]
 
 
@@ -69,7 +69,7 @@ def parse(frame: bytes) -> CodeStream | None:
 
 
 def check_end(stream: CodeStream) -> None:
-    """Refuses a JPEG (of any family) without its end, which pylibjpeg-libjpeg makes up.
+    """Raises ImageError for a JPEG (of any family) without its end, which pylibjpeg-libjpeg would invent.
 
     Raises:
       ImageError: no end mark after the scan, or zeros in it where no encoder writes any.
@@ -85,16 +85,16 @@ def check_end(stream: CodeStream) -> None:
 
 def _unwrapped(frame: bytes) -> bytes:
     """Returns the code stream in a .jp2 file (T.800 I.4), b"" if there is none."""
-    at = 0
-    while at + 8 <= len(frame):
-        length, kind, start = *struct.unpack_from(">L4s", frame, at), at + 8
+    offset = 0
+    while offset + 8 <= len(frame):
+        length, kind, start = *struct.unpack_from(">L4s", frame, offset), offset + 8
         if length == 1:  # the length follows in 64 bits
-            length, start = struct.unpack_from(">Q", frame, at + 8)[0], at + 16
+            length, start = struct.unpack_from(">Q", frame, offset + 8)[0], offset + 16
         if kind == b"jp2c":
             return frame[start:]
         if length < 8:
             break
-        at += length
+        offset += length
     return b""
 
 
@@ -114,36 +114,36 @@ def _jpeg2000(stream: bytes) -> CodeStream:
 
 
 def _has_component_transform(stream: bytes) -> bool:
-    """Says whether the main header states the RCT or ICT, which decoders undo (T.800 A.6.1)."""
-    at = 2
+    """Returns whether the main header states the RCT or ICT, which decoders undo (T.800 A.6.1)."""
+    offset = 2
     while True:
-        marker, length = struct.unpack_from(">HH", stream, at)
+        marker, length = struct.unpack_from(">HH", stream, offset)
         if marker == 0xFF52:  # COD: Lcod, Scod, progression order, layers (2), transformation
-            return stream[at + 8] == 1
+            return stream[offset + 8] == 1
         if marker in (0xFF90, 0xFF93) or marker < 0xFF00:  # a tile begins
             return False
-        at += 2 + max(length, 2)
+        offset += 2 + max(length, 2)
 
 
 def _jpeg(stream: bytes) -> CodeStream:
-    at, application = 2, {}
+    offset, application = 2, {}
     while True:
-        if stream[at] != 0xFF:
+        if stream[offset] != 0xFF:
             raise IndexError
-        marker = stream[at + 1]
+        marker = stream[offset + 1]
         if marker == 0xFF or 0xD0 <= marker <= 0xD8 or marker == 0x01:  # fill, no length
-            at += 1 if marker == 0xFF else 2
+            offset += 1 if marker == 0xFF else 2
             continue
-        (length,) = struct.unpack_from(">H", stream, at + 2)
+        (length,) = struct.unpack_from(">H", stream, offset + 2)
         if (0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES) or marker == 0xF7:
             break
         if 0xE0 <= marker <= 0xEF:
-            application[marker] = stream[at + 4 : at + 2 + length]
-        at += 2 + max(length, 2)
-    bits, height, width, components = struct.unpack_from(">BHHB", stream, at + 4)
-    names = stream[at + 10 : at + 10 + 3 * components : 3]
+            application[marker] = stream[offset + 4 : offset + 2 + length]
+        offset += 2 + max(length, 2)
+    bits, height, width, components = struct.unpack_from(">BHHB", stream, offset + 4)
+    names = stream[offset + 10 : offset + 10 + 3 * components : 3]
     if marker == 0xC1:
-        stream = _with_whole_spectrum(stream, at)
+        stream = _with_whole_spectrum(stream, offset)
     lossless = {0xF7: "JPEG-LS", 0xC3: "lossless JPEG"}
     return CodeStream(
         data=stream,
@@ -158,18 +158,19 @@ def _jpeg(stream: bytes) -> CodeStream:
     )
 
 
-def _with_whole_spectrum(stream: bytes, at: int) -> bytes:
+def _with_whole_spectrum(stream: bytes, offset: int) -> bytes:
     """Returns a sequential JPEG whose first scan states coefficients 0 to 63 (T.81 table B.3).
 
     Some encoders state 0 to 0; libjpeg ignores it, pylibjpeg refuses it.
 
     Args:
-      at: where the frame header (SOF1) is.
+      stream: of a JPEG.
+      offset: of the frame header (SOF1).
     """
-    while stream[at] == 0xFF and stream[at + 1] != 0xDA:
-        at += 2 + max(struct.unpack_from(">H", stream, at + 2)[0], 2)
-    place = at + 5 + 2 * stream[at + 4]
-    return stream[:place] + b"\x00\x3f\x00" + stream[place + 3 :]
+    while stream[offset] == 0xFF and stream[offset + 1] != 0xDA:
+        offset += 2 + max(struct.unpack_from(">H", stream, offset + 2)[0], 2)
+    spectrum = offset + 5 + 2 * stream[offset + 4]
+    return stream[:spectrum] + b"\x00\x3f\x00" + stream[spectrum + 3 :]
 
 
 def _jpeg_colour(names: bytes, application: dict[int, bytes]) -> str:

@@ -1,4 +1,4 @@
-"""Bytes of a DICOM file -> the elements that decide how its picture looks; nothing else is parsed.
+"""Bytes of a DICOM file -> the elements that affect its picture; nothing else is parsed.
 
 Files without preamble or transfer syntax are read by their first elements, as viewers do. The values
 stay pydicom's elements.
@@ -20,7 +20,7 @@ class DataSet:
     """What was read of one file.
 
     Attributes:
-      elements: a pydicom Dataset of the wanted elements, `PixelData` excepted.
+      elements: a pydicom Dataset of the needed elements, except `PixelData`.
       kind: the SOP class, "" where the file states none.
       pixels: the value of PixelData, or None where there is none. Encapsulated: its items.
       pixel_vr: VR of PixelData, b"" if implicit.
@@ -41,12 +41,12 @@ class DataSet:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Says whether `data` is a DICOM file (PS3.10 section 7.1), or a data set without its preamble."""
+    """Returns whether `data` is a DICOM file (PS3.10 section 7.1), or a data set without its preamble."""
     return data[128:132] == b"DICM" or _starts_like_a_data_set(data)
 
 
 def read(data: bytes, max_bytes: int) -> DataSet:
-    """Returns the wanted elements of a DICOM file, with or without preamble.
+    """Returns the needed elements of a DICOM file, with or without preamble.
 
     Args:
       data: the file.
@@ -104,19 +104,19 @@ def _encoding(first: bytes, syntax: uid.UID | None) -> tuple[bool, bool]:
 
 
 def _starts_like_a_data_set(data: bytes) -> bool:
-    """Says whether `data` begins with two elements of group 2 or 8, of valid tag, VR and length."""
+    """Returns whether `data` begins with two elements of group 2 or 8, of valid tag, VR and length."""
     if data[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
         return False
     implicit, little = _encoding(data[:6], None)
     if data[:2] == b"\x00\x08" and little:
         return False
-    walk, at, last = Walk(data, little), 0, -1
+    walk, offset, last = Walk(data, little), 0, -1
     for _ in range(2):
-        if at + 8 > len(data):
+        if offset + 8 > len(data):
             return False
-        tag, _, length, at, _ = walk.header(at, implicit)
+        tag, _, length, offset, _ = walk.header(offset, implicit)
         known = tag & 0xFFFF == 0 or datadict.dictionary_has_tag(tag)
-        if not known or tag <= last or length > len(data) - at:
+        if not known or tag <= last or length > len(data) - offset:
             return False
-        at, last = at + length, tag
+        offset, last = offset + length, tag
     return True

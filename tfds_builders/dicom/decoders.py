@@ -1,4 +1,4 @@
-"""Which decoder reads which compressed frame of a DICOM: the stream decides, not what is installed.
+"""Chooses the decoder of a compressed DICOM frame by its stream, not by what is installed.
 
 Pillow: JPEG of 8 bits, JPEG 2000; pydicom: RLE. Of the extra [dicom], CharLS: JPEG-LS; libjpeg:
 lossless JPEG and JPEG of 12 bits; OpenJPEG: JPEG 2000 of deep colour, and what Pillow refuses.
@@ -25,10 +25,15 @@ _NOT_HERE = "compressed as {}, " + NOT_INSTALLED
 
 
 def decode(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
-    """Returns (samples, [H, W] or [H, W, 3], whether these are RGB whatever the header says).
+    """Returns (samples [H, W] or [H, W, 3], whether these are RGB whatever the header states).
+
+    Args:
+      stream: of one frame.
+      layout: according to the header.
 
     Raises:
-      ImageError: damaged, or the decoder is not installed; decoders raise anything else, too.
+      ImageError: damaged, or the decoder is not installed.
+      Exception: whatever a decoder raises.
     """
     if stream.family == "JPEG" and stream.bits == 8:
         return _jpeg_of_8_bits(stream, layout), stream.components == 3
@@ -47,16 +52,21 @@ def decode(stream: CodeStream, layout: Layout) -> tuple[np.ndarray, bool]:
 
 
 def _jpeg_of_8_bits(stream: CodeStream, layout: Layout) -> np.ndarray:
-    jpeg.check(stream.data)  # what Pillow forgives
+    jpeg.check(stream.data)  # Pillow ignores damage
     image = Image.open(io.BytesIO(stream.data), formats=("JPEG",))
-    told = stream.names == b"RGB" or "adobe_transform" in image.info
-    if stream.components == 3 and not is_ybr(stream, layout) and not told:
+    is_marked = stream.names == b"RGB" or "adobe_transform" in image.info
+    if stream.components == 3 and not is_ybr(stream, layout) and not is_marked:
         image.draft("YCbCr", image.size)  # libjpeg would take the components for YCbCr
     return np.asarray(image)
 
 
 def is_ybr(stream: CodeStream, layout: Layout) -> bool:
-    """Says whether three components are YCbCr: the stream decides, where it is silent the header."""
+    """Returns whether three components are YCbCr, by the stream or, if it does not say, by the header.
+
+    Args:
+      stream: of three components.
+      layout: according to the header.
+    """
     if stream.colour:
         return stream.colour == "YBR"
     if layout.samples == 3:
@@ -74,32 +84,33 @@ def _jpeg2000(stream: CodeStream) -> np.ndarray:
         return _openjpeg(
             stream, _NOT_HERE.format(f"{stream.family} of {stream.bits} bits a colour")
         )
-    refused = f"a {stream.family} code stream that Pillow refuses: it is broken, or this reads it"
+    reason = f"a {stream.family} code stream that Pillow refuses: it is broken, or this reads it"
     try:
         image = Image.open(io.BytesIO(stream.data), formats=("JPEG2000",))
         image.load()
         values = np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        return _openjpeg(stream, refused)
+        return _openjpeg(stream, reason)
     if image.mode not in (("L", "I;16") if stream.components == 1 else ("RGB", "YCbCr")):
-        return _openjpeg(stream, refused)
+        return _openjpeg(stream, reason)
     values = values >> (8 * values.dtype.itemsize - stream.bits)
     if stream.signed and values.ndim == 2:
         return values.astype(np.int32) - (1 << stream.bits - 1)
     return values
 
 
-def _openjpeg(stream: CodeStream, why: str) -> np.ndarray:
+def _openjpeg(stream: CodeStream, reason: str) -> np.ndarray:
     """Returns the samples as pylibjpeg-openjpeg decodes them.
 
     Args:
-      why: what is to be said where it is not installed.
+      stream: of one frame.
+      reason: beginning of the error message if it is not installed.
     """
-    return _array(_module("openjpeg", why).decode_pixel_data(stream.data, version=2), stream)
+    return _array(_module("openjpeg", reason).decode_pixel_data(stream.data, version=2), stream)
 
 
 def _jpeg_ls(stream: CodeStream) -> np.ndarray:
-    """Returns the samples as CharLS decodes them; pylibjpeg-libjpeg makes up what is missing."""
+    """Returns the samples as CharLS decodes them; pylibjpeg-libjpeg would invent missing ones."""
     data, info = _module("jpeg_ls", _NOT_HERE.format("JPEG-LS")).decode_pixel_data(stream.data)
     if stream.components == 3 and info["interleave_mode"] == 0:  # one colour after the other
         planes = np.frombuffer(data, np.uint8 if stream.bits <= 8 else "<u2")
@@ -107,12 +118,12 @@ def _jpeg_ls(stream: CodeStream) -> np.ndarray:
     return _array(data, stream)
 
 
-def _module(name: str, why: str) -> ModuleType:
-    """Returns a decoder of the extra; `why` begins the error message where it is not installed."""
+def _module(name: str, reason: str) -> ModuleType:
+    """Returns a decoder of the extra; `reason` begins the error message if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImageError(f"{why}: {EXTRA}") from error
+        raise ImageError(f"{reason}: {EXTRA}") from error
 
 
 def _array(data: bytes | bytearray, stream: CodeStream) -> np.ndarray:
@@ -125,6 +136,10 @@ def _array(data: bytes | bytearray, stream: CodeStream) -> np.ndarray:
 
 def decode_rle(frame: bytes, layout: Layout) -> np.ndarray:
     """Returns the samples of an RLE frame, [H, W] or [H, W, 3], by pydicom's own decoder.
+
+    Args:
+      frame: its compressed bytes.
+      layout: according to the header.
 
     Raises:
       ImageError: it is broken.

@@ -1,7 +1,7 @@
 """One compressed frame of a DICOM -> its samples.
 
-Where the code stream contradicts the header around it, the code stream is believed, as viewers do,
-and a note says so. The sign is special: see `_sign`.
+If the code stream contradicts the header around it, the code stream is used, as viewers do, and a
+note says so. The sign is special: see `_sign`.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Samples:
     """The samples of a frame.
 
     Attributes:
-      values: [H, W] integers, signed as they are meant, or [H, W, 3] unsigned.
-      bits: how many of each sample count.
+      values: [H, W] integers, with their sign, or [H, W, 3] unsigned.
+      bits: significant bits of a sample.
       signed: whether grey values may be negative.
       is_ybr: whether the three samples still are YCbCr.
     """
@@ -41,8 +41,15 @@ def decompress(
 ) -> Samples:
     """Returns the samples of a compressed frame.
 
+    Args:
+      frame: its compressed bytes.
+      syntax: transfer syntax; None if the file does not state it.
+      layout: according to the header.
+      max_pixels: limit for all frames.
+      notes: receives contradictions between code stream and header.
+
     Raises:
-      ImageError: broken, of more than `max_pixels`, or of a compression that is not read.
+      ImageError: broken, of more than `max_pixels`, or of an unsupported compression.
     """
     stream = code_stream.parse(frame)
     if stream is None:
@@ -52,7 +59,7 @@ def decompress(
         values, is_rgb = decode(stream, layout)
     except ImageError:
         raise
-    except Exception as error:  # decoders raise whatever they like, in words of their own
+    except Exception as error:  # decoders raise exceptions of any type
         raise ImageError(f"broken or truncated {stream.family} code stream") from error
     if values.ndim == 3:
         return Samples(values, stream.bits, False, not is_rgb and is_ybr(stream, layout))
@@ -67,7 +74,7 @@ def decompress(
 def _check(
     stream: CodeStream, syntax: uid.UID | None, layout: Layout, max_pixels: int, notes: set[str]
 ) -> None:
-    """Refuses streams that no picture needs; notes where stream and header contradict each other."""
+    """Raises ImageError for implausible streams; notes contradictions between stream and header."""
     if syntax is None or not stream.belongs_to(syntax):
         notes.add(
             f"the transfer syntax (0002,0010) is not that of the code stream ({stream.family})"
@@ -97,7 +104,7 @@ def _check(
 def _sign(
     values: np.ndarray, stream: CodeStream, layout: Layout, notes: set[str]
 ) -> tuple[np.ndarray, bool]:
-    """Returns (grey values with the sign they are meant to have, whether they may be negative).
+    """Returns (grey values with their sign, whether they may be negative).
 
     Only JPEG 2000 says whether samples are signed; the others leave it to the header. Where its
     stream and the header contradict each other either may be wrong (real files of both kinds are
@@ -133,10 +140,10 @@ def _tears(values: np.ndarray, bits: int) -> int:
 
 
 def _without_stream(frame: bytes, syntax: uid.UID | None, layout: Layout) -> Samples:
-    """Returns the samples of what is no JPEG of any family: RLE is read.
+    """Returns the samples of a frame that is no JPEG of any family: RLE is supported.
 
     Raises:
-      ImageError: anything else, named.
+      ImageError: any other compression, with its name.
     """
     if syntax == uid.RLELossless:
         is_ybr_too = layout.samples == 3 and layout.photometric.startswith("YBR_FULL")

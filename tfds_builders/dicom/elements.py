@@ -1,4 +1,4 @@
-"""Values of DICOM elements as numbers and words, or an error that names the element."""
+"""Returns values of DICOM elements as numbers and text, or raises an error that names the element."""
 
 import math
 from typing import Any
@@ -21,6 +21,10 @@ def name(keyword: str) -> str:
 def values(elements: Dataset, keyword: str) -> list[Any]:
     """Returns the values of an element: [] where it is missing or empty.
 
+    Args:
+      elements: data set.
+      keyword: of the element.
+
     Raises:
       ImageError: the value is not of the element's type, e.g. letters where a number must be.
     """
@@ -34,25 +38,43 @@ def values(elements: Dataset, keyword: str) -> list[Any]:
 
 
 def word(elements: Dataset, keyword: str) -> str:
-    """Returns the first value as upper-case text, "" where there is none."""
-    found = values(elements, keyword)
-    return str(found[0]).strip(" \0").upper() if found else ""
+    """Returns the first value as upper-case text, "" if there is none.
+
+    Args:
+      elements: data set.
+      keyword: of the element.
+    """
+    items = values(elements, keyword)
+    return str(items[0]).strip(" \0").upper() if items else ""
 
 
 def number(elements: Dataset, keyword: str) -> float | None:
-    """Returns the first value as a finite number, None where there is none."""
-    found = values(elements, keyword)
-    if not found or found[0] in ("", None):
+    """Returns the first value as a finite number, None if there is none.
+
+    Args:
+      elements: data set.
+      keyword: of the element.
+
+    Raises:
+      ImageError: it is not a number.
+    """
+    items = values(elements, keyword)
+    if not items or items[0] in ("", None):
         return None
     try:
-        value = float(found[0])
+        value = float(items[0])
     except (TypeError, ValueError) as error:
         raise ImageError(f"broken DICOM: {name(keyword)} is not a number") from error
     return value if math.isfinite(value) else None
 
 
 def whole(elements: Dataset, keyword: str, default: int | None = None) -> int:
-    """Returns the first value as an integer, `default` where there is none.
+    """Returns the first value as an integer.
+
+    Args:
+      elements: data set.
+      keyword: of the element.
+      default: if there is no value; None: a value is required.
 
     Raises:
       ImageError: there is none and no default, or it is no integer.
@@ -68,13 +90,19 @@ def whole(elements: Dataset, keyword: str, default: int | None = None) -> int:
 
 
 def words_16(elements: Dataset, keyword: str, little_endian: bool) -> np.ndarray:
-    """Returns the entries of a table of 16-bit words, whichever VR it was written with (uint16)."""
-    found = values(elements, keyword)
-    if len(found) == 1 and isinstance(found[0], bytes):
-        data = found[0][: len(found[0]) // 2 * 2]
+    """Returns the entries of a table of 16-bit words (uint16), in whichever VR it is written.
+
+    Args:
+      elements: data set.
+      keyword: of the element.
+      little_endian: byte order of the file.
+    """
+    items = values(elements, keyword)
+    if len(items) == 1 and isinstance(items[0], bytes):
+        data = items[0][: len(items[0]) // 2 * 2]
         return np.frombuffer(data, "<u2" if little_endian else ">u2").astype(np.uint16)
     try:
-        return np.array([int(value) & 0xFFFF for value in found], np.uint16)
+        return np.array([int(value) & 0xFFFF for value in items], np.uint16)
     except (TypeError, ValueError) as error:
         raise ImageError(f"broken DICOM: {name(keyword)} is no table of numbers") from error
 
@@ -84,12 +112,17 @@ def descriptor(elements: Dataset, keyword: str, signed: bool) -> tuple[int, int,
 
     PS3.3 section C.11.1.1: 0 entries mean 65536; the first value is signed as the input is.
 
+    Args:
+      elements: data set.
+      keyword: of the element.
+      signed: whether the input values are.
+
     Raises:
       ImageError: there are not three numbers.
     """
-    found = values(elements, keyword)
+    items = values(elements, keyword)
     try:
-        entries, first, bits = (int(value) & 0xFFFF for value in found)
+        entries, first, bits = (int(value) & 0xFFFF for value in items)
     except (TypeError, ValueError) as error:
         raise ImageError(f"broken DICOM: {name(keyword)} is not three numbers") from error
     if not 1 <= bits <= 16:

@@ -1,4 +1,4 @@
-"""Pixel data of a DICOM -> the values of its frames; what grey values mean is not decided here."""
+"""Pixel data of a DICOM -> the values of its frames; `presentation.py` interprets grey values."""
 
 import itertools
 import math
@@ -23,8 +23,8 @@ class Frame:
 
     Attributes:
       values: [H, W] integers, or [H, W, 3] unsigned RGB.
-      stored: [H, W] as stored, with the bits that do not count; else the same array as `values`.
-      bits: how many of each sample count.
+      stored: [H, W] as stored, with unused bits; else the same array as `values`.
+      bits: significant bits of a sample.
       signed: whether grey values may be negative.
     """
 
@@ -34,8 +34,13 @@ class Frame:
     signed: bool
 
 
-def chosen(which: str, count: int) -> range:
-    """Returns the indices of the frames that "first", "middle" or "all" of `count` means."""
+def frame_indices(which: str, count: int) -> range:
+    """Returns the indices of the chosen frames.
+
+    Args:
+      which: "first", "middle" or "all".
+      count: number of frames.
+    """
     if which == "all":
         return range(count)
     index = {"first": 0, "middle": count // 2}[which]
@@ -48,8 +53,11 @@ def frames(
     """Yields the frames `indices`, one at a time.
 
     Args:
-      max_pixels: that a code stream may announce for a frame.
-      notes: receives what in the header was not believed.
+      data_set: of the file.
+      layout: of its pixel data.
+      indices: of the frames.
+      max_pixels: limit for a code stream.
+      notes: receives contradictions to the header.
 
     Raises:
       ImageError: too few bytes, or compressed in a way that is broken or not read.
@@ -82,19 +90,19 @@ def _compressed(
     offsets = None
     if all(len(table) == 1 and isinstance(table[0], bytes) for table in tables):
         offsets = (tables[0][0], tables[1][0])
-    found = 0
+    num_frames = 0
     try:
         data_of_frames = generate_frames(
             bytes(pixels), number_of_frames=count, extended_offsets=offsets, endianness=order
         )
         for data in itertools.islice(data_of_frames, indices.start, indices.stop):
-            found += 1
+            num_frames += 1
             yield data
     except (ValueError, IndexError, TypeError) as error:  # pydicom's, of offsets that lead nowhere
         raise ImageError(
             "compressed frames that cannot be told apart: broken offset table"
         ) from error
-    if found < len(indices):
+    if num_frames < len(indices):
         raise ImageError("truncated pixel data: fewer compressed frames than the header announces")
 
 
@@ -119,12 +127,12 @@ def _native(
         raw = pairs[:, [0, 2, 3, 1, 2, 3]].reshape(-1)
     if layout.samples == 1:
         raw = raw.reshape(layout.rows, layout.columns)
-        values = meant(raw, layout.bits, layout.signed)
+        values = stored_bits(raw, layout.bits, layout.signed)
         stored = raw.view(values.dtype)
         return Frame(values, stored, layout.bits, layout.signed)
     if layout.planar == 1 and not subsampled:
         raw = raw.reshape(3, layout.rows, layout.columns).transpose(1, 2, 0)
-    raw = meant(raw.reshape(layout.rows, layout.columns, 3), layout.bits, False)
+    raw = stored_bits(raw.reshape(layout.rows, layout.columns, 3), layout.bits, False)
     if layout.photometric.startswith("YBR_FULL"):
         raw, bits = _rgb(raw, layout.bits), 8
     else:
@@ -149,10 +157,15 @@ def _numbers(
     return numbers.astype(kind.newbyteorder("="), copy=False)
 
 
-def meant(raw: np.ndarray, bits: int, signed: bool) -> np.ndarray:
-    """Returns the lowest `bits` of unsigned numbers, in two's complement if `signed`.
+def stored_bits(raw: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Returns the lowest `bits` of unsigned numbers, in the dtype of their sign.
 
-    The other bits may hold anything (PS3.5 section 8.1.1). No copy if there are none.
+    The unused bits may have any value (PS3.5 section 8.1.1). Returns a view if there are none.
+
+    Args:
+      raw: unsigned integers of any shape.
+      bits: significant ones.
+      signed: whether they are in two's complement.
     """
     unused = 8 * raw.dtype.itemsize - bits
     kind = np.dtype(f"{'i' if signed else 'u'}{raw.dtype.itemsize}")
@@ -164,6 +177,6 @@ def meant(raw: np.ndarray, bits: int, signed: bool) -> np.ndarray:
 def _rgb(ybr: np.ndarray, bits: int) -> np.ndarray:
     """Returns [H, W, 3] uint8 RGB of full-range YCbCr (PS3.3 C.7.6.3.1.2, as in JFIF)."""
     height, width, _ = ybr.shape
-    eight = ybr if bits == 8 else np.rint(ybr * (255 / (2**bits - 1)))
-    data = np.ascontiguousarray(eight, np.uint8)
+    in_8_bits = ybr if bits == 8 else np.rint(ybr * (255 / (2**bits - 1)))
+    data = np.ascontiguousarray(in_8_bits, np.uint8)
     return np.asarray(Image.frombytes("YCbCr", (width, height), data.tobytes()).convert("RGB"))

@@ -15,11 +15,11 @@ _NOT_READ = {"HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"}
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows, columns and so on, checked each by itself.
+    """Rows, columns and so on, each checked separately.
 
     Attributes:
       photometric: "MONOCHROME1", ..., one of _SAMPLES.
-      allocated, bits: per sample; `bits` of them count.
+      allocated, bits: per sample; `bits` of them are significant.
       planar: 1 if the colours of a native frame follow one another, 0 if they alternate.
     """
 
@@ -40,7 +40,11 @@ class Layout:
 
 
 def layout_of(data_set: DataSet, notes: set[str]) -> Layout:
-    """Returns the layout of the pixel data; what had to be assumed goes to `notes`.
+    """Returns the layout of the pixel data.
+
+    Args:
+      data_set: of the file.
+      notes: receives assumptions.
 
     Raises:
       ImageError: an element is missing, or has a value that no picture has.

@@ -1,8 +1,8 @@
-"""Whether a lossless JPEG was decoded from all of its code: pylibjpeg-libjpeg makes up what is missing.
+"""Checks that a lossless JPEG was decoded from all of its code: pylibjpeg-libjpeg invents missing pixels.
 
-Without loss, the samples fix the code: how many bits a correct encoder writes for them is known from
-the Huffman tables (ITU-T T.81 annex H). After damage, be it missing or other bytes, a decoder comes to
-the last sample too early or too late, and the numbers differ.
+The samples determine the code: how many bits a correct encoder writes for them follows from the Huffman
+tables (ITU-T T.81 annex H). If bytes are missing or changed, a decoder reaches the last sample too early
+or too late, and the numbers differ.
 """
 
 import dataclasses
@@ -19,11 +19,10 @@ _STRIP = 1 << 20  # samples at a time
 
 @dataclasses.dataclass(frozen=True)
 class _Scan:
-    """What the headers say of the one scan of a lossless JPEG, and its coded bits."""
+    """Header of the only scan of a lossless JPEG, and the number of its coded bits."""
 
-    lengths: list[
-        np.ndarray
-    ]  # by component: bits of the code of each of the 17 categories, 0: none
+    # by component: bits of the code of each of the 17 categories, 0: none
+    lengths: list[np.ndarray]
     predictor: int  # 1 to 7, table H.1
     transform: int  # low bits that are not coded
     num_bits: int
@@ -32,7 +31,7 @@ class _Scan:
 def check_length(data: bytes, bits: int, values: np.ndarray) -> None:
     """Compares the bits of a lossless JPEG with those that its samples need.
 
-    Streams with restart intervals or several scans are taken on trust.
+    Streams with restart intervals or several scans are not checked.
 
     Args:
       data: the JPEG.
@@ -60,7 +59,7 @@ def check_length(data: bytes, bits: int, values: np.ndarray) -> None:
 
 def _scan(data: bytes) -> _Scan | None:
     tables: dict[int, np.ndarray] = {}
-    found = None
+    scan = None
     for marker, begin, end in jpeg.segments(data):
         body = data[begin + 4 : end]
         if marker == 0xC4:
@@ -68,7 +67,7 @@ def _scan(data: bytes) -> _Scan | None:
         elif marker == 0xDD and body[:2] != b"\0\0":
             return None
         elif marker == 0xDA:
-            if found is not None:
+            if scan is not None:
                 return None
             (length,) = struct.unpack(">H", data[begin + 2 : begin + 4])
             number = body[0]
@@ -78,27 +77,27 @@ def _scan(data: bytes) -> _Scan | None:
             predictor, _, transform = body[1 + 2 * number : 4 + 2 * number]
             coded = data[begin + 2 + length : end]
             stuffed = coded.count(b"\xff\x00")
-            found = _Scan(
+            scan = _Scan(
                 [tables[i] for i in ids], predictor, transform & 15, 8 * (len(coded) - stuffed)
             )
-    return found if found is not None and 1 <= found.predictor <= 7 else None
+    return scan if scan is not None and 1 <= scan.predictor <= 7 else None
 
 
 def _huffman(body: bytes) -> dict[int, np.ndarray]:
     """Returns {table: bits of the code of each category} of a DHT segment (B.2.4.2), class 0."""
-    found, at = {}, 0
-    while at + 17 <= len(body):
-        counts = body[at + 1 : at + 17]
-        symbols = body[at + 17 : at + 17 + sum(counts)]
+    tables, offset = {}, 0
+    while offset + 17 <= len(body):
+        counts = body[offset + 1 : offset + 17]
+        symbols = body[offset + 17 : offset + 17 + sum(counts)]
         lengths = np.zeros(17, np.int64)
         bits = (length for length, count in enumerate(counts, 1) for _ in range(count))
         for symbol, length in zip(symbols, bits):
             if symbol <= 16:
                 lengths[symbol] = length
-        if body[at] >> 4 == 0:
-            found[body[at] & 15] = lengths
-        at += 17 + sum(counts)
-    return found
+        if body[offset] >> 4 == 0:
+            tables[body[offset] & 15] = lengths
+        offset += 17 + sum(counts)
+    return tables
 
 
 def _cost(lengths: np.ndarray) -> np.ndarray:

@@ -15,12 +15,18 @@ _COLOURS = ("Red", "Green", "Blue")
 def through_palette(
     index: np.ndarray, elements: Dataset, signed: bool, little_endian: bool
 ) -> np.ndarray:
-    """Returns uint8 [H, W, 3] for indices [H, W]; those beyond the table get its first or last colour.
+    """Returns uint8 [H, W, 3]; indices beyond the table get its first or last colour.
+
+    Args:
+      index: integers [H, W].
+      elements: data set with the palette.
+      signed: whether indices are.
+      little_endian: byte order of the file.
 
     Raises:
       ImageError: there is no palette, or a broken one.
     """
-    shown = np.empty((*index.shape, 3), np.uint8)
+    rgb = np.empty((*index.shape, 3), np.uint8)
     for channel, colour in enumerate(_COLOURS):
         key = f"{colour}PaletteColorLookupTable"
         if not values(elements, f"{key}Descriptor"):
@@ -32,9 +38,9 @@ def through_palette(
         # Some writers fill 16-bit entries with 0..255; viewers show them as such.
         top = 65535 if bits > 8 and table.max() > 255 else 255
         bytes_of_table = np.rint(table.astype(np.float32) * (255 / top)).astype(np.uint8)
-        place = np.clip(index.astype(np.int32) - first, 0, len(table) - 1)
-        shown[..., channel] = bytes_of_table[place]
-    return shown
+        entry = np.clip(index.astype(np.int32) - first, 0, len(table) - 1)
+        rgb[..., channel] = bytes_of_table[entry]
+    return rgb
 
 
 def _table(
@@ -57,20 +63,24 @@ def _expanded(segments: np.ndarray, entries: int, what: str) -> np.ndarray:
     """Returns the first `entries` of a segmented table (PS3.3 section C.7.9.2)."""
     table: list[int] = []
 
-    def expand(at: int, count: int | None, depth: int) -> None:
-        while at + 1 < len(segments) and count != 0 and len(table) < entries:
-            kind, length = int(segments[at]), int(segments[at + 1])
+    def expand(position: int, count: int | None, depth: int) -> None:
+        while position + 1 < len(segments) and count != 0 and len(table) < entries:
+            kind, length = int(segments[position]), int(segments[position + 1])
             if kind == 0:  # discrete: the values themselves
-                table.extend(segments[at + 2 : at + 2 + length].tolist())
-                at += 2 + length
-            elif kind == 1 and table and at + 2 < len(segments):  # linear, from the last value
-                steps = np.linspace(table[-1], int(segments[at + 2]), length + 1)[1:]
+                table.extend(segments[position + 2 : position + 2 + length].tolist())
+                position += 2 + length
+            elif (
+                kind == 1 and table and position + 2 < len(segments)
+            ):  # linear, from the last value
+                steps = np.linspace(table[-1], int(segments[position + 2]), length + 1)[1:]
                 table.extend(np.rint(steps).astype(int).tolist())
-                at += 3
-            elif kind == 2 and depth == 0 and at + 3 < len(segments):  # `length` segments again
-                offset = int(segments[at + 2]) | int(segments[at + 3]) << 16
+                position += 3
+            elif (
+                kind == 2 and depth == 0 and position + 3 < len(segments)
+            ):  # `length` segments again
+                offset = int(segments[position + 2]) | int(segments[position + 3]) << 16
                 expand(offset // 2, length, 1)
-                at += 4
+                position += 4
             else:
                 raise ImageError(f"broken DICOM: {what} holds no valid segments")
             count = None if count is None else count - 1

@@ -1,4 +1,4 @@
-"""One DICOM file -> its pictures as a viewer shows them, and what is to be said of them."""
+"""One DICOM file -> its pictures as a viewer shows them, and notes on them."""
 
 import logging
 import warnings
@@ -12,21 +12,21 @@ from pydicom import uid
 from tfds_builders.dicom.aspect import with_square_pixels
 from tfds_builders.dicom.data_set import DataSet, read
 from tfds_builders.dicom.elements import name, word
-from tfds_builders.dicom.frames import Frame, chosen, frames
+from tfds_builders.dicom.frames import Frame, frame_indices, frames
 from tfds_builders.dicom.layout import Layout, layout_of
 from tfds_builders.dicom.palette import through_palette
-from tfds_builders.dicom.presentation import Places, shown
+from tfds_builders.dicom.presentation import Scopes, render
 from tfds_builders.errors import ImageError, NotAPicture
 
-# pydicom warns of odd values by printing them, to the log and to stderr; where a broken file says
-# that a value is longer than it is, the patient's name is printed along.
+# pydicom warns of odd values by printing them, to the log and to stderr; if the length of a value is
+# wrong in a broken file, the patient's name is printed with it.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame kinds below it
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-# Modality (0008,0060) of what is no picture, for files that do not state their SOP class
+# Modality (0008,0060) of objects without a picture, for files that do not state their SOP class
 _NO_PICTURES = {
     *(
         "SR",
@@ -54,8 +54,8 @@ class DicomPictures:
 
     Attributes:
       pictures: mode F in 0..255 if grey (of full depth), else RGB; several for frame="all" only.
-      notes: what was assumed or is to be looked at, in words that are the same for every file, e.g.
-        "burned-in annotation (0028,0301)".
+      notes: assumptions and warnings, in the same words for every file, e.g. "burned-in annotation
+        (0028,0301)".
     """
 
     pictures: tuple[Image.Image, ...]
@@ -70,12 +70,12 @@ def dicom_pictures(data: bytes, max_pixels: int, frame: str = "first") -> DicomP
 
     Args:
       data: the file, with or without its preamble.
-      max_pixels: of a frame, and of all frames that are taken together.
+      max_pixels: of all chosen frames together.
       frame: which frames of several, "first", "middle" or "all".
 
     Raises:
       NotAPicture: a segmentation, dose, report, directory or the like.
-      ImageError: truncated, broken, too large, or compressed in a way that is not read.
+      ImageError: truncated, broken, too large, or of an unsupported compression.
     """
     try:
         return _pictures(data, max_pixels, frame)
@@ -83,7 +83,7 @@ def dicom_pictures(data: bytes, max_pixels: int, frame: str = "first") -> DicomP
         raise
     except MemoryError as error:
         raise ImageError("a DICOM that needs more memory than there is") from error
-    # A broken header makes NumPy, Pillow and pydicom raise whatever their parts raise.
+    # A broken header makes NumPy, Pillow and pydicom raise exceptions of any type.
     except Exception as error:
         raise ImageError(
             "broken DICOM: its header and its pixel data do not fit together"
@@ -100,19 +100,19 @@ def _pictures(data: bytes, max_pixels: int, frame: str) -> DicomPictures:
         raise ImageError(
             f"a whole-slide image of {layout.frames} tiles: export the regions to use as pictures"
         )
-    indices = chosen(frame, layout.frames)
+    indices = frame_indices(frame, layout.frames)
     if layout.pixels * len(indices) > max_pixels:
-        of = (
+        in_frames = (
             ""
             if len(indices) == 1
             else f" in {len(indices)} frames (--dicom_frame=middle takes one)"
         )
-        raise ImageError(f"more than {max_pixels // 10**6} million pixels{of}")
+        raise ImageError(f"more than {max_pixels // 10**6} million pixels{in_frames}")
     if layout.frames > len(indices):
         notes.add(f"several frames: the {frame} was taken")
     pictures = [
-        _picture(one, index, data_set, layout, max_pixels, notes)
-        for index, one in zip(indices, frames(data_set, layout, indices, max_pixels, notes))
+        _picture(decoded, index, data_set, layout, max_pixels, notes)
+        for index, decoded in zip(indices, frames(data_set, layout, indices, max_pixels, notes))
     ]
     return DicomPictures(tuple(pictures), tuple(sorted(notes)))
 
@@ -152,7 +152,7 @@ def _kind_notes(data_set: DataSet) -> set[str]:
 def _picture(
     frame: Frame, index: int, data_set: DataSet, layout: Layout, max_pixels: int, notes: set[str]
 ) -> Image.Image:
-    places = Places(data_set.elements, index)
+    scopes = Scopes(data_set.elements, index)
     if frame.values.ndim == 3:
         image = Image.fromarray(_eight_bits(frame))
     elif layout.photometric == "PALETTE COLOR":
@@ -161,8 +161,8 @@ def _picture(
         )
     else:
         inverse = layout.photometric == "MONOCHROME1"
-        image = shown(frame, places, inverse, data_set.little_endian, notes)
-    return with_square_pixels(image, places, max_pixels, notes)
+        image = render(frame, scopes, inverse, data_set.little_endian, notes)
+    return with_square_pixels(image, scopes, max_pixels, notes)
 
 
 def _eight_bits(frame: Frame) -> np.ndarray:

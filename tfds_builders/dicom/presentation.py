@@ -22,12 +22,12 @@ from tfds_builders.dicom.frames import Frame
 from tfds_builders.errors import ImageError
 from tfds_builders.grey import through_window
 
-_STRIP = 1 << 20  # pixels worked on at a time: in float64, a whole large picture would take 1.4 GB
+_STRIP = 1 << 20  # pixels processed at a time: in float64, a whole large picture would take 1.4 GB
 Mapping = Callable[[np.ndarray], np.ndarray]
 
 
-class Places:
-    """Where an element may stand that holds for one frame: its own group, the shared one, the top."""
+class Scopes:
+    """Data sets that may hold an element of one frame: its own group, the shared one, the top level."""
 
     def __init__(self, elements: Dataset, index: int):
         self.top = elements
@@ -36,9 +36,9 @@ class Places:
 
     def first(self, *keywords: str) -> Dataset | None:
         """Returns the innermost data set that holds all of `keywords`, not empty."""
-        for place in self.all:
-            if all(element_values(place, keyword) for keyword in keywords):
-                return place
+        for scope in self.all:
+            if all(element_values(scope, keyword) for keyword in keywords):
+                return scope
         return None
 
 
@@ -53,24 +53,33 @@ def _groups(elements: Dataset, keyword: str, index: int) -> Iterator[Dataset]:
             yield from element_values(sequence, inner)[:1]
 
 
-def shown(
-    frame: Frame, places: Places, inverse: bool, little_endian: bool, notes: set[str]
+def render(
+    frame: Frame, scopes: Scopes, inverse: bool, little_endian: bool, notes: set[str]
 ) -> Image.Image:
-    """Returns mode F in 0..255, of full depth.
+    """Returns an image of mode F in 0..255, of full depth.
 
     Stored value -> modality LUT or rescale -> VOI LUT, else the first window -> inverted for
-    MONOCHROME1. Without window or VOI LUT, up to 8 bits are shown as they are, more through the
-    range of the picture's own values (see ../grey.py). Pixel padding (PS3.3 section C.7.5.1.1.2) is
-    no part of that range, and black.
+    MONOCHROME1. Without window or VOI LUT, up to 8 bits are shown unchanged, more with the range of
+    the picture's own values as window (see ../grey.py). Pixel padding (PS3.3 section C.7.5.1.1.2) is
+    excluded from that range, and black.
+
+    Args:
+      frame: its values.
+      scopes: data sets of the frame.
+      inverse: whether it is MONOCHROME1.
+      little_endian: byte order of the file.
+      notes: receives assumptions.
     """
-    padding = _padding(frame, places.top, notes)
-    measured, is_linear = _modality(frame, places, little_endian, notes)
+    padding = _padding(frame, scopes.top, notes)
+    measured, is_linear = _modality(frame, scopes, little_endian, notes)
     extremes = _extremes(frame.values, measured, is_linear, padding)
-    look = _voi(frame, places, extremes, little_endian) or _range(frame, measured, extremes)
+    to_grey = _voi_transform(frame, scopes, extremes, little_endian) or _full_range(
+        frame, measured, extremes
+    )
     image = np.empty(frame.values.shape, np.float32)
     for rows in _strips(frame.values):
         with np.errstate(all="ignore"):
-            grey = np.asarray(look(measured(frame.values[rows])))
+            grey = np.asarray(to_grey(measured(frame.values[rows])))
         if not np.isfinite(grey).all():
             raise ImageError("broken DICOM: its rescale or window leads beyond all numbers")
         image[rows] = 255 - grey if inverse else grey
@@ -91,7 +100,7 @@ def _padding(frame: Frame, elements: Dataset, notes: set[str]) -> np.ndarray | N
     value = _as_stored(whole(elements, "PixelPaddingValue"), frame.signed)
     limit = _as_stored(whole(elements, "PixelPaddingRangeLimit", value), frame.signed)
     low, high = sorted((value, limit))
-    # As stored: the value may use bits that do not count. As it counts: the other bits may hold anything.
+    # First the stored values (padding may use unused bits), then the significant bits alone.
     padding = (frame.stored >= low) & (frame.stored <= high)
     if frame.stored is not frame.values:
         padding |= (frame.values >= low) & (frame.values <= high)
@@ -102,20 +111,20 @@ def _padding(frame: Frame, elements: Dataset, notes: set[str]) -> np.ndarray | N
 
 
 def _as_stored(value: int, signed: bool) -> int:
-    """Returns a padding value in the sign of the pixels, whichever it was written with."""
+    """Returns a padding value with the signedness of the pixels, whichever it was written with."""
     value &= 0xFFFF
     return value - 65536 if signed and value > 32767 else value
 
 
 def _modality(
-    frame: Frame, places: Places, little_endian: bool, notes: set[str]
+    frame: Frame, scopes: Scopes, little_endian: bool, notes: set[str]
 ) -> tuple[Mapping, bool]:
-    """Returns stored values -> what they measure (float64), and whether that is linear."""
-    if element_values(places.top, "ModalityLUTSequence"):
-        item = places.top.ModalityLUTSequence[0]
+    """Returns a function from stored to measured values (float64), and whether it is linear."""
+    if element_values(scopes.top, "ModalityLUTSequence"):
+        item = scopes.top.ModalityLUTSequence[0]
         return _lut(item, frame.signed, little_endian)[0], False
-    place = places.first("RescaleSlope") or places.first("RescaleIntercept") or places.top
-    slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept") or 0.0
+    scope = scopes.first("RescaleSlope") or scopes.first("RescaleIntercept") or scopes.top
+    slope, intercept = number(scope, "RescaleSlope"), number(scope, "RescaleIntercept") or 0.0
     if slope == 0:
         notes.add(f"{name('RescaleSlope')} of 0: taken as 1")
     slope = slope or 1.0
@@ -123,7 +132,7 @@ def _modality(
 
 
 def _lut(item: Dataset, signed: bool, little_endian: bool) -> tuple[Mapping, int]:
-    """Returns value -> entry of a table, those beyond it as its first or last, and the entries' bits.
+    """Returns a function from a value to its entry in a table (clamped), and the entries' bits.
 
     pydicom's own apply_voi and apply_modality_lut take the index modulo 256 if entries have 8 bits.
     """
@@ -135,28 +144,28 @@ def _lut(item: Dataset, signed: bool, little_endian: bool) -> tuple[Mapping, int
         raise ImageError(f"broken DICOM: no {name('LUTData')} in a lookup table")
     last = min(entries, len(table)) - 1
 
-    def looked_up(value: np.ndarray) -> np.ndarray:
+    def look_up(value: np.ndarray) -> np.ndarray:
         index = np.clip(np.rint(value) - first, 0, last)
         return table[index.astype(np.int64)].astype(np.float64)
 
-    return looked_up, bits
+    return look_up, bits
 
 
-def _voi(
-    frame: Frame, places: Places, extremes: Callable[[], tuple[float, float]], little_endian: bool
+def _voi_transform(
+    frame: Frame, scopes: Scopes, extremes: Callable[[], tuple[float, float]], little_endian: bool
 ) -> Callable[[np.ndarray], Image.Image] | None:
-    """Returns what the file's VOI LUT or first window shows, None if it has neither."""
-    if element_values(places.top, "VOILUTSequence"):
-        item = places.top.VOILUTSequence[0]
+    """Returns the transform of the file's VOI LUT or first window, None if it has neither."""
+    if element_values(scopes.top, "VOILUTSequence"):
+        item = scopes.top.VOILUTSequence[0]
         table, bits = _lut(item, frame.signed or extremes()[0] < 0, little_endian)
         return lambda value: through_window(table(value), 0, 2**bits - 1)
-    place = places.first("WindowCenter", "WindowWidth")
-    if place is None:
+    scope = scopes.first("WindowCenter", "WindowWidth")
+    if scope is None:
         return None
-    center, width = number(place, "WindowCenter"), number(place, "WindowWidth")
+    center, width = number(scope, "WindowCenter"), number(scope, "WindowWidth")
     if center is None or width is None or width < 1:
         return None
-    return _window(center, width, word(place, "VOILUTFunction") or "LINEAR")
+    return _window(center, width, word(scope, "VOILUTFunction") or "LINEAR")
 
 
 def _window(center: float, width: float, function: str) -> Callable[[np.ndarray], Image.Image]:
@@ -170,7 +179,7 @@ def _window(center: float, width: float, function: str) -> Callable[[np.ndarray]
     return lambda value: through_window(value - low, 0, wide)
 
 
-def _range(
+def _full_range(
     frame: Frame, measured: Mapping, extremes: Callable[[], tuple[float, float]]
 ) -> Callable[[np.ndarray], Image.Image]:
     """Returns the window of a picture without one: all of 8 bits, or the range of its values."""
@@ -186,9 +195,9 @@ def _range(
 def _extremes(
     stored: np.ndarray, measured: Mapping, is_linear: bool, padding: np.ndarray | None
 ) -> Callable[[], tuple[float, float]]:
-    """Returns a function of the least and the greatest of what `stored` measures, less padding."""
+    """Returns a cached function for the least and greatest measured value outside the padding."""
 
-    def found() -> tuple[float, float]:
+    def compute() -> tuple[float, float]:
         ends: list[float] = []
         for rows in _strips(stored):
             strip = stored[rows] if padding is None else stored[rows][~padding[rows]]
@@ -199,4 +208,4 @@ def _extremes(
             ends = measured(np.array(ends)).tolist()
         return min(ends), max(ends)
 
-    return functools.cache(found)
+    return functools.cache(compute)

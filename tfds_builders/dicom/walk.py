@@ -1,4 +1,4 @@
-"""A pass over the encoded elements of a DICOM file that steps over what is not wanted.
+"""A pass over the encoded elements of a DICOM file that skips those that are not needed.
 
 pydicom's own reader builds an object for every element of every sequence it passes, and looks for the
 end of encapsulated pixel data by its bytes, which a code stream may hold too. This one never copies
@@ -47,11 +47,11 @@ _KEYWORDS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence",
 ]  # fmt: skip
-_WANTED = {datadict.tag_for_keyword(keyword): keyword for keyword in _KEYWORDS}
+_KEYWORD_OF_TAG = {datadict.tag_for_keyword(keyword): keyword for keyword in _KEYWORDS}
 
 
 class Walk:
-    """One pass over encoded elements; what it found of the pixel data and of damage on the way."""
+    """One pass over encoded elements; records the pixel data and any damage."""
 
     def __init__(self, data: bytes, little: bool):
         self.data = data
@@ -61,135 +61,149 @@ class Walk:
         self.tag_and_length = struct.Struct(f"{order}HHL").unpack_from
         self.short_length = struct.Struct(f"{order}H").unpack_from
         self.long_length = struct.Struct(f"{order}L").unpack_from
-        self.left, self.items_left = MAX_ELEMENTS, MAX_ITEMS
+        self.elements_left, self.items_left = MAX_ELEMENTS, MAX_ITEMS
         self.pixels: memoryview | None = None
         self.pixel_vr = b""
         self.encapsulated = False
         self.damage = ""
 
-    def header(self, at: int, implicit: bool) -> tuple[int, bytes, int, int, bool]:
-        """Returns (tag, VR or b"", length, where the value starts, implicit) of the element at `at`.
+    def header(self, offset: int, implicit: bool) -> tuple[int, bytes, int, int, bool]:
+        """Returns (tag, VR or b"", length, offset of the value, implicit) of an element.
 
-        Sequences in explicit files are often written with implicit VR: told by VRs that are none.
+        Sequences in explicit files are often written with implicit VR: recognised by invalid VRs.
+
+        Args:
+          offset: of the element.
+          implicit: whether its VR is.
+
+        Raises:
+          ImageError: more than MAX_ELEMENTS elements.
         """
-        self.left -= 1
-        if self.left < 0:
+        self.elements_left -= 1
+        if self.elements_left < 0:
             raise ImageError(f"a DICOM header of more than {MAX_ELEMENTS} elements")
-        group, number, length = self.tag_and_length(self.data, at)
-        tag, vr = group << 16 | number, self.data[at + 4 : at + 6]
+        group, number, length = self.tag_and_length(self.data, offset)
+        tag, vr = group << 16 | number, self.data[offset + 4 : offset + 6]
         if group == 0xFFFE or implicit or not (vr.isalpha() and vr.isupper()):
-            return tag, b"", length, at + 8, group != 0xFFFE
+            return tag, b"", length, offset + 8, group != 0xFFFE
         if vr not in LONG:
-            return tag, vr, self.short_length(self.data, at + 6)[0], at + 8, False
-        if at + 12 > len(self.data):
-            return tag, vr, _UNDEFINED - 1, at + 8, False
-        return tag, vr, self.long_length(self.data, at + 8)[0], at + 12, False
+            return tag, vr, self.short_length(self.data, offset + 6)[0], offset + 8, False
+        if offset + 12 > len(self.data):
+            return tag, vr, _UNDEFINED - 1, offset + 8, False
+        return tag, vr, self.long_length(self.data, offset + 8)[0], offset + 12, False
 
     def data_set(
-        self, at: int, end: int, implicit: bool, group: int | None = None, depth: int = 0
+        self, offset: int, end: int, implicit: bool, group: int | None = None, depth: int = 0
     ) -> tuple[Dataset, int]:
-        """Returns the wanted elements from `at` on, and where they end.
+        """Returns the needed elements from `offset` on, and where they end.
 
         They end at `end`, at the end of an item, before another group than `group` if one is given,
         at the pixel data of the file, or where the bytes make no sense (see `damage`).
+
+        Args:
+          offset: of the first element.
+          end: of the enclosing item or file.
+          implicit: whether VRs are.
+          group: read only this group; None: all.
+          depth: of nested sequences.
         """
-        found: dict[BaseTag, RawDataElement | DataElement] = {}
-        while at + 8 <= end and not self.damage:
-            before = at
-            tag, vr, length, at, inner = self.header(at, implicit)
+        elements: dict[BaseTag, RawDataElement | DataElement] = {}
+        while offset + 8 <= end and not self.damage:
+            start = offset
+            tag, vr, length, offset, inner = self.header(offset, implicit)
             if group is not None and tag >> 16 != group:
-                at = before
+                offset = start
                 break
             if tag == _END_OF_ITEM:
                 break
             if tag == _PIXEL_DATA and depth == 0:
                 self.pixel_vr = vr
-                self._take_pixels(at, end, length)
+                self._read_pixels(offset, end, length)
                 break
-            keyword = _WANTED.get(tag)
-            if length != _UNDEFINED and length > end - at:
+            keyword = _KEYWORD_OF_TAG.get(tag)
+            if length != _UNDEFINED and length > end - offset:
                 self.damage = (
                     f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
                 )
             elif keyword and datadict.dictionary_VR(tag) == "SQ":
-                items, at = self._items(at, end, length, inner or vr == b"UN", depth + 1)
-                found[BaseTag(tag)] = DataElement(BaseTag(tag), "SQ", pydicom.Sequence(items))
+                items, offset = self._items(offset, end, length, inner or vr == b"UN", depth + 1)
+                elements[BaseTag(tag)] = DataElement(BaseTag(tag), "SQ", pydicom.Sequence(items))
             elif length == _UNDEFINED:
-                at = self._step_over(at, end, inner or vr == b"UN")
+                offset = self._step_over(offset, end, inner or vr == b"UN")
             else:
                 if keyword:
-                    found[BaseTag(tag)] = self._element(tag, vr, at, length)
-                at += length
-        return Dataset(found), at
+                    elements[BaseTag(tag)] = self._element(tag, vr, offset, length)
+                offset += length
+        return Dataset(elements), offset
 
-    def _element(self, tag: int, vr: bytes, at: int, length: int) -> RawDataElement:
+    def _element(self, tag: int, vr: bytes, offset: int, length: int) -> RawDataElement:
         name = vr.decode() if vr in SHORT | LONG and vr != b"UN" else datadict.dictionary_VR(tag)
         name = {"US or SS": "US", "US or OW": "OW", "OB or OW": "OW"}.get(name, name)
-        value = self.data[at : at + length]
-        return RawDataElement(BaseTag(tag), name, length, value, at, False, self.little)
+        value = self.data[offset : offset + length]
+        return RawDataElement(BaseTag(tag), name, length, value, offset, False, self.little)
 
-    def _take_pixels(self, at: int, end: int, length: int) -> None:
+    def _read_pixels(self, offset: int, end: int, length: int) -> None:
         if length != _UNDEFINED:
-            if length > end - at:
+            if length > end - offset:
                 self.damage = "the file ends within the pixel data"
-            self.pixels = self.view[at : min(at + length, end)]
+            self.pixels = self.view[offset : min(offset + length, end)]
             return
-        start, self.encapsulated = at, True
-        while at + 8 <= end:
-            group, number, size = self.tag_and_length(self.data, at)
+        start, self.encapsulated = offset, True
+        while offset + 8 <= end:
+            group, number, size = self.tag_and_length(self.data, offset)
             if group << 16 | number != _ITEM:
                 break  # the end of the sequence, or of what makes sense
-            self.left -= 1
-            if self.left < 0:
+            self.elements_left -= 1
+            if self.elements_left < 0:
                 raise ImageError(f"pixel data of more than {MAX_ELEMENTS} fragments")
-            if size > end - at - 8:
+            if size > end - offset - 8:
                 self.damage = "the file ends within the pixel data"
-                size = end - at - 8
-            at += 8 + size
-        self.pixels = self.view[start:at]
+                size = end - offset - 8
+            offset += 8 + size
+        self.pixels = self.view[start:offset]
 
     def _items(
-        self, at: int, end: int, length: int, implicit: bool, depth: int
+        self, offset: int, end: int, length: int, implicit: bool, depth: int
     ) -> tuple[list[Dataset], int]:
-        """Returns the items of a sequence whose value starts at `at`, and where it ends."""
+        """Returns the items of a sequence whose value starts at `offset`, and where it ends."""
         items: list[Dataset] = []
-        stop = end if length == _UNDEFINED else at + length
+        stop = end if length == _UNDEFINED else offset + length
         if depth > _MAX_DEPTH:
             self.damage = f"sequences nested more than {_MAX_DEPTH} deep"
-        while at + 8 <= stop and not self.damage:
-            tag, _, size, at, _ = self.header(at, implicit)
+        while offset + 8 <= stop and not self.damage:
+            tag, _, size, offset, _ = self.header(offset, implicit)
             if tag != _ITEM:
                 if tag != _END_OF_SEQUENCE:
                     self.damage = "a sequence holds something else than items"
                 break
-            inner_end = stop if size == _UNDEFINED else at + size
+            inner_end = stop if size == _UNDEFINED else offset + size
             if inner_end > stop:
                 self.damage = "an item of a sequence is longer than the sequence"
                 break
             self.items_left -= 1
             if self.items_left < 0:
                 raise ImageError(f"a DICOM header with sequences of more than {MAX_ITEMS} items")
-            item, after = self.data_set(at, inner_end, implicit, depth=depth)
-            at = after if size == _UNDEFINED else inner_end
+            item, after = self.data_set(offset, inner_end, implicit, depth=depth)
+            offset = after if size == _UNDEFINED else inner_end
             items.append(item)
-        return items, at if length == _UNDEFINED else stop
+        return items, offset if length == _UNDEFINED else stop
 
-    def _step_over(self, at: int, end: int, implicit: bool) -> int:
-        """Returns where an element of undefined length ends whose value starts at `at`."""
+    def _step_over(self, offset: int, end: int, implicit: bool) -> int:
+        """Returns where an element of undefined length ends whose value starts at `offset`."""
         open_ones = [implicit]  # of each open sequence: whether its elements are of implicit VR
-        while open_ones and at + 8 <= end:
-            tag, vr, length, at, inner = self.header(at, open_ones[-1])
+        while open_ones and offset + 8 <= end:
+            tag, vr, length, offset, inner = self.header(offset, open_ones[-1])
             if tag in (_END_OF_ITEM, _END_OF_SEQUENCE):
                 if tag == _END_OF_SEQUENCE:
                     open_ones.pop()
             elif length == _UNDEFINED:
                 if tag != _ITEM:
                     open_ones.append(inner or vr == b"UN")
-            elif length > end - at:
+            elif length > end - offset:
                 self.damage = (
                     f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than the file"
                 )
                 return end
             else:
-                at += length
-        return at
+                offset += length
+        return offset

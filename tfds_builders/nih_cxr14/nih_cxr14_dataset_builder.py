@@ -2,8 +2,8 @@
 
 Why not one patient, who may have 184 images? NIH labels images, and the labels of a patient change
 from visit to visit, so a bag of all of them has no label that could be evaluated honestly. Examples
-are stored in the order (sha256 of the patient, follow-up), never split by a file's end: a reader makes
-bags by patient by joining neighbours.
+are stored in the order (sha256 of the patient, follow-up), and no patient crosses the end of a file: a
+reader makes bags by patient by joining neighbours.
 """
 
 from collections.abc import Iterable

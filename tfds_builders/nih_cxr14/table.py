@@ -1,4 +1,4 @@
-"""Reads NIH's table and lists: who is on each image, what was found, and in which split it is."""
+"""Reads NIH's table and lists: patient, findings and split of each image."""
 
 import difflib
 import os
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tfds_builders.bag_table import BagTable, find_images, make_bag_table
-from tfds_builders.columns import read_columns, refuse
+from tfds_builders.columns import read_columns, report_invalid
 from tfds_builders.dialects import decode
 from tfds_builders.errors import DataError
 from tfds_builders.folders import existing_folder, image_root_of
@@ -46,14 +46,14 @@ METADATA_KEYS = ("age", "sex", "projection", "follow_up")
 # As published by NIH now and in 2017 (also on Kaggle), and Kaggle's sample; the first found is read.
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")
 TRAIN_VAL_LIST, TEST_LIST = "train_val_list.txt", "test_list.txt"
-PUBLISHED = {"images": 112_120, "patients": 30_805}  # named as `verify` wants them
+PUBLISHED = {"images": 112_120, "patients": 30_805}  # with the names that `verify` expects
 # Copies have .jpg, .jpeg or .PNG; an image is the same by the rest of its name.
 _EXTENSION = r"(?:[Pp][Nn][Gg]|[Jj][Pp][Ee]?[Gg])"
 _FILE = rf"(?:^|/)(\d{{8}}_\d{{3}})\.{_EXTENSION}$"
 # The header breaks 'OriginalImage[Width,Height]' into two, as it is not quoted: columns are found
 # by name, and those are not needed.
 _COLUMNS = {
-    "wanted": ("Image Index",),
+    "listed_path": ("Image Index",),
     "findings": ("Finding Labels",),
     "follow_up": ("Follow-up #",),
     "patient": ("Patient ID",),
@@ -92,19 +92,19 @@ def read_table(
     labels = _labels(file, table["findings"], problems)
     if table.empty:
         problems.raise_if_any()
-    stem = table["wanted"].str[:12]  # 00000001_000, whatever the extension
+    stem = table["listed_path"].str[:12]  # 00000001_000, whatever the extension
     lists = [n for n in (TRAIN_VAL_LIST, TEST_LIST) if os.path.isfile(os.path.join(folder, n))]
     rows = pd.DataFrame(
         {
             "table": name,
             "row": table.index,
-            "wanted": table["wanted"],
+            "listed_path": table["listed_path"],
             "bag_id": stem + ".png",
-            "patient_id": table["wanted"].str[:8],
+            "patient_id": table["listed_path"].str[:8],
             "split": _splits(folder, file, table, lists),
             "view": "frontal",
             "study_order": table["follow_up"].astype(int),
-            "image_order": table["wanted"].str[9:12].astype(int),
+            "image_order": table["listed_path"].str[9:12].astype(int),
         }
         | {key: table[key] for key in METADATA_KEYS}
     ).join(labels)
@@ -113,7 +113,7 @@ def read_table(
     key = index["path"].str.extract(_FILE)[0]
     is_image = key.notna()
     rows = find_images(folder, rows, stem, index[is_image], key[is_image], images.folder, problems)
-    near = find_near(rows, stem[rows.index], index["path"][~is_image], _alike)
+    near = find_near(rows, stem[rows.index], index["path"][~is_image], _match_key)
     return make_bag_table(
         folder=folder,
         files=[name, *lists],
@@ -138,37 +138,37 @@ def _table_name(folder: str) -> str:
     for name in TABLES:
         if os.path.isfile(os.path.join(folder, name)):
             return name
-    found = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
-    raise DataError(f"{folder} has no {' or '.join(TABLES)} (found: {found}): put one there.")
+    names = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
+    raise DataError(f"{folder} has no {' or '.join(TABLES)} (found: {names}): put one there.")
 
 
 def _published_rows(file: str, table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """Returns the rows of a table that are as published; adds the others to `problems`."""
-    names, patients = table["wanted"], table["patient"]
-    bad = refuse(
+    names, patients = table["listed_path"], table["patient"]
+    is_invalid = report_invalid(
         file,
         ~names.str.fullmatch(rf"\d{{8}}_\d{{3}}\.{_EXTENSION}"),
         lambda row: f"Image Index is {names[row]!r}",
         "names are like 00000001_000.png; use the table as published",
         problems,
     )
-    bad |= refuse(
+    is_invalid |= report_invalid(
         file,
         # 1 in the table is 00000001 in the name of the file.
-        (patients.str.zfill(8) != names.str[:8]) & ~bad,
+        (patients.str.zfill(8) != names.str[:8]) & ~is_invalid,
         lambda row: f"Patient ID is {patients[row]!r}, but the image is {names[row]!r}",
         "names begin with the patient; use the table as published",
         problems,
     )
     follow_up = table["follow_up"]
-    bad |= refuse(
+    is_invalid |= report_invalid(
         file,
         ~follow_up.str.fullmatch(r"\d{1,9}"),
         lambda row: f"Follow-up # is {follow_up[row]!r}",
         "write a whole number",
         problems,
     )
-    return table[~bad]
+    return table[~is_invalid]
 
 
 def _labels(file: str, findings: pd.Series, problems: Problems) -> pd.DataFrame:
@@ -177,8 +177,8 @@ def _labels(file: str, findings: pd.Series, problems: Problems) -> pd.DataFrame:
     values = np.zeros((len(texts), len(LABELS)), np.float32)
     for i, text in enumerate(texts):
         names = text.split("|")
-        if problem := _problem(names):
-            what, advice = problem
+        if invalid := _describe_invalid(names):
+            what, advice = invalid
             for row in findings.index[codes == i]:
                 kind = "findings that cannot be read"
                 problems.add(kind, file, int(row), f"Finding Labels {what}", advice)
@@ -186,7 +186,7 @@ def _labels(file: str, findings: pd.Series, problems: Problems) -> pd.DataFrame:
     return pd.DataFrame(values[codes], index=findings.index, columns=list(LABELS))
 
 
-def _problem(names: list[str]) -> tuple[str, str] | None:
+def _describe_invalid(names: list[str]) -> tuple[str, str] | None:
     """Returns what is wrong with the findings of an image, and what to do; None if nothing is."""
     for name in names:
         if name not in (*LABELS, NO_FINDING):
@@ -199,8 +199,8 @@ def _problem(names: list[str]) -> tuple[str, str] | None:
 
 
 def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd.Series:
-    """Returns the split of each row: by the official lists where they are, else by patient hash."""
-    patients = table["wanted"].str[:8]
+    """Returns the split of each row: by the official lists if they exist, else by patient hash."""
+    patients = table["listed_path"].str[:8]
     by_patient = {patient: hash_split(patient) for patient in patients.unique()}
     if not lists:
         return patients.map(by_patient)
@@ -208,16 +208,16 @@ def _splits(folder: str, file: str, table: pd.DataFrame, lists: list[str]) -> pd
         other = TEST_LIST if lists == [TRAIN_VAL_LIST] else TRAIN_VAL_LIST
         raise DataError(f"{folder} has {lists[0]} but no {other}: put both there, or none.")
     train_val, test = (_read_list(os.path.join(folder, name)) for name in lists)
-    both = sorted(train_val & test)
-    if both:
+    in_both = sorted(train_val & test)
+    if in_both:
         raise DataError(
-            f"{os.path.join(folder, TEST_LIST)}: {both[0]}.png is in {TRAIN_VAL_LIST} too "
-            f"({len(both)} such images): use the lists as published."
+            f"{os.path.join(folder, TEST_LIST)}: {in_both[0]}.png is in {TRAIN_VAL_LIST} too "
+            f"({len(in_both)} such images): use the lists as published."
         )
-    names = table["wanted"]
+    names = table["listed_path"]
     stems = names.str[:12]
     in_test = stems.isin(test)
-    refuse(
+    report_invalid(
         file,
         ~(in_test | stems.isin(train_val)),
         lambda row: f"{names[row]} is neither in {TRAIN_VAL_LIST} nor in {TEST_LIST}",
@@ -233,6 +233,6 @@ def _read_list(file: str) -> set[str]:
     return {os.path.splitext(line.strip())[0] for line in text.splitlines() if line.strip()}
 
 
-def _alike(path: str) -> str:
-    """Returns what files of one image have in common whatever their case, Unicode form and extension."""
+def _match_key(path: str) -> str:
+    """Returns a key that ignores folder, case, Unicode form and extension of a path."""
     return os.path.splitext(spelling(path.rpartition("/")[2]))[0]

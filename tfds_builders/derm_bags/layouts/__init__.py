@@ -1,4 +1,4 @@
-"""Which layout a folder has, by the files in it; each layout is one file here.
+"""Detects the layout of a folder from the files in it; each layout is one file here.
 
 To add one: write `read(folder, ...) -> Source` and a line in `read_source`.
 """
@@ -18,11 +18,11 @@ from tfds_builders.derm_bags.layouts import (
 )
 from tfds_builders.derm_bags.layouts.files import image_paths
 from tfds_builders.derm_bags.layouts.shapes import some
-from tfds_builders.derm_bags.layouts.source import REQUIRED, Source, place
+from tfds_builders.derm_bags.layouts.source import REQUIRED, Source, location
 from tfds_builders.errors import DataError
 from tfds_builders.folders import ImageRoot, existing_folder, image_root_of
 
-__all__ = ["REQUIRED", "Source", "place", "read_source"]
+__all__ = ["REQUIRED", "Source", "location", "read_source"]
 
 PUBLISHED = (
     "SCIN (scin_cases.csv, scin_labels.csv), HAM10000 (HAM10000_metadata.csv) or PAD-UFES-20 "
@@ -39,9 +39,9 @@ def read_source(
     split_column: str = manifest_csv.SPLIT,
     *,
     label_columns: tuple[str, ...] = (),
-    or_each_alone: bool = False,
+    single_image_cases: bool = False,
 ) -> Source:
-    """Returns the rows of a folder, read as the first layout that fits says.
+    """Returns the rows of a folder, read by the first layout that fits.
 
     Args:
       manual_dir: the folder, as given by the user; ~ is expanded.
@@ -50,8 +50,8 @@ def read_source(
       follow_links: whether links may lead out of that folder, see `folders.ImageRoot`.
       split_column: of a manifest, the column that names the splits.
       label_columns: of a manifest, the columns of several labels a case.
-      or_each_alone: where neither a table nor folders say which images are a case, each is one; else
-        such a folder is refused, because its labels would be lost.
+      single_image_cases: if neither a table nor folders define the cases, each image is one; else such
+        a folder is refused, because its labels would be lost.
 
     Raises:
       DataError: no layout fits, or what fits has a mistake.
@@ -78,15 +78,15 @@ def read_source(
             f"{source.file} says which images form a case: leave --bag_regex out, it is for folders "
             "of images without a table."
         )
-    return source or _read_images(folder, names, images, bag_regex, or_each_alone)
+    return source or _read_images(folder, names, images, bag_regex, single_image_cases)
 
 
 def _read_images(
-    folder: str, names: list[str], images: ImageRoot, bag_regex: str, or_each_alone: bool
+    folder: str, names: list[str], images: ImageRoot, bag_regex: str, single_image_cases: bool
 ) -> Source:
     """Returns the rows of a folder without a table: of folders named after labels, or of loose images."""
-    others: collections.Counter = collections.Counter()
-    paths = image_paths(images, others)
+    skipped: collections.Counter = collections.Counter()
+    paths = image_paths(images, skipped)
     if not names and not paths:
         raise DataError(
             f"{folder} is empty: put {manifest_csv.FILE_NAME} (columns {manifest_csv.COLUMNS}) and "
@@ -96,22 +96,22 @@ def _read_images(
     if not paths:
         raise _nothing_fits(folder, tables or sorted(names), "nor has it any image file")
     source: Source | str
-    if or_each_alone and not bag_regex:
-        source = _by_folders_or_each_alone(images, paths)
+    if single_image_cases and not bag_regex:
+        source = _by_folders_or_single_images(images, paths)
     else:
         source = _by_folders(images, paths, bag_regex)
     if isinstance(source, str):
-        # Only when asked for: a table that is missing or misnamed must not cost the labels in silence.
+        # Only on request: with a missing or misnamed table, the labels would be lost silently.
         raise _nothing_fits(
             folder,
             tables or paths,
             f"{source}to read the images without labels give --bag_regex, the part of a path that names "
             "the case ('(.+)': each image is a case)",
         )
-    if others:  # a folder of which all images end so would be gone, and its label with it
-        kinds = [f"{kind or 'without an extension'} {n:,}" for kind, n in others.most_common(5)]
-        note = f"Not read, as their names do not end as those of images: {others.total():,} files"
-        source = loose.with_note(source, f"{note} ({', '.join(kinds)}).")
+    if skipped:  # a folder with no other files would be missing, and its label with it
+        counts = [f"{kind or 'without an extension'} {n:,}" for kind, n in skipped.most_common(5)]
+        note = f"Not read, as their names do not end as those of images: {skipped.total():,} files"
+        source = loose.with_note(source, f"{note} ({', '.join(counts)}).")
     if tables:
         note = f"Not read: {', '.join(tables[:5])}, which no layout knows."
         source = loose.with_note(source, note)
@@ -119,7 +119,7 @@ def _read_images(
 
 
 def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source | str:
-    """Returns the rows of images without a table, or why their folders do not say enough."""
+    """Returns the rows of images without a table, or why their folders do not define the cases."""
     if bag_regex:
         if image_folder.fits(paths):
             return image_folder.read_bags(images, paths, bag_regex)
@@ -129,7 +129,7 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
             return loose.with_note(source, note)
         return source
     if image_folder.fits(paths):
-        if like := image_folder.problem(paths):
+        if like := image_folder.looks_like(paths):
             folders = some({path.split("/")[-2] for path in paths})
             return (
                 f"the folders {folders} look like {like}; if they are labels, say so with "
@@ -148,8 +148,8 @@ def _by_folders(images: ImageRoot, paths: list[str], bag_regex: str) -> Source |
     return ""
 
 
-def _by_folders_or_each_alone(images: ImageRoot, paths: list[str]) -> Source:
-    """Returns the rows of images without a table, each a case where their folders do not say more."""
+def _by_folders_or_single_images(images: ImageRoot, paths: list[str]) -> Source:
+    """Returns the rows of images without a table; each image is a case unless folders define them."""
     with contextlib.suppress(DataError):  # the folders are no labels, or not all alike
         source = _by_folders(images, paths, "")
         if isinstance(source, Source):
@@ -167,8 +167,8 @@ def _without_manifest(what: str, folder: str) -> DataError:
     )
 
 
-def _nothing_fits(folder: str, found: list[str], otherwise: str) -> DataError:
+def _nothing_fits(folder: str, names: list[str], advice: str) -> DataError:
     return DataError(
-        f"{folder} has no {manifest_csv.FILE_NAME} (found: {', '.join(found[:5])}): add one, "
-        f"columns {manifest_csv.COLUMNS}. It has no table of {PUBLISHED} either; {otherwise}."
+        f"{folder} has no {manifest_csv.FILE_NAME} (found: {', '.join(names[:5])}): add one, "
+        f"columns {manifest_csv.COLUMNS}. It has no table of {PUBLISHED} either; {advice}."
     )

@@ -1,4 +1,4 @@
-"""The image files below a folder, and finding one of them by its name."""
+"""Lists the image files below a folder, and finds one of them by its name."""
 
 import collections
 import os
@@ -10,28 +10,31 @@ from tfds_builders.image_index import walk
 from tfds_builders.near_paths import spelling
 
 
-def image_paths(root: ImageRoot, others: collections.Counter | None = None) -> list[str]:
-    """Returns the paths of all image files, by extension, sorted; relative to the root, with /.
+def image_paths(root: ImageRoot, skipped: collections.Counter | None = None) -> list[str]:
+    """Returns the sorted paths of all image files, relative to the root, with /.
 
-    Which folders are read, which links followed, and what `others` counts: `image_index.walk`.
+    Which folders are read and which links followed: see `image_index.walk`.
+
+    Args:
+      root: the folder, and whether links may lead out of it.
+      skipped: counts other files, see `image_index.walk`.
 
     Raises:
-      DataError: a name of file or folder that is not UTF-8, as old archives have them; a link that leads
-        out.
+      DataError: a file or folder name that is not UTF-8, as in old archives; a link that leads out.
     """
-    found = sorted(walk(root, others=others))
-    for path in found:
+    paths = sorted(walk(root, skipped=skipped))
+    for path in paths:
         try:
             path.encode()
         except UnicodeEncodeError as error:
             raise DataError(
                 f"{root.folder} has an image whose name is not UTF-8, {path!r}: rename it."
             ) from error
-    return found
+    return paths
 
 
 class ImageFinder:
-    """Finds images by the name a published table gives them, in whatever folders they are.
+    """Finds images by their name in a published table, whichever folder they are in.
 
     Attributes:
       near: {name that was not found: path of a file that differs in spelling alone}.
@@ -40,13 +43,13 @@ class ImageFinder:
     def __init__(self, root: ImageRoot):
         self._folder = root.folder
         self._paths: dict[str, list[str]] = {}  # name, and name without extension -> paths
-        self._alike: dict[str, str] = {}  # the same in one spelling -> the first path
+        self._by_spelling: dict[str, str] = {}  # the same in one spelling -> the first path
         self.near: dict[str, str] = {}
         for path in image_paths(root):
             name = posixpath.basename(path)
             for key in (name, posixpath.splitext(name)[0]):
                 self._paths.setdefault(key, []).append(path)
-                self._alike.setdefault(spelling(key), path)
+                self._by_spelling.setdefault(spelling(key), path)
 
     def find(self, name: str) -> str:
         """Returns the path of the image `name` (with or without extension), or `name` if missing.
@@ -54,11 +57,13 @@ class ImageFinder:
         Copies of one size count as one image: the first path in alphabetical order is taken.
 
         Raises:
-          DataError: files of one name but of different sizes: which one is meant?
+          DataError: files of one name but of different sizes.
         """
         if name not in self._paths:
-            alike = (spelling(name), spelling(posixpath.splitext(name)[0]))
-            if near := next((self._alike[key] for key in alike if key in self._alike), ""):
+            spellings = (spelling(name), spelling(posixpath.splitext(name)[0]))
+            if near := next(
+                (self._by_spelling[key] for key in spellings if key in self._by_spelling), ""
+            ):
                 self.near[name] = near
             return name
         paths = self._paths[name]

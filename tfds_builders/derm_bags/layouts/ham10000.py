@@ -18,7 +18,16 @@ COLUMNS = ("lesion_id", "image_id", "dx")
 
 
 def read(folder: str, file_name: str, images: ImageRoot) -> Source:
-    """Returns the rows of the table, with `image_id` looked for in all folders of `images`."""
+    """Returns the rows of the table, with `image_id` looked for in all folders of `images`.
+
+    Args:
+      folder: that holds the table.
+      file_name: one of FILE_NAMES.
+      images: folder of the images.
+
+    Raises:
+      DataError: the table is not as published.
+    """
     file = os.path.join(folder, file_name)
     problems = Problems()
     table = read_table(file, COLUMNS, problems)

@@ -21,8 +21,8 @@ def fits(paths: list[str]) -> bool:
     return (depths == {2} and not all(splits)) or (depths == {3} and any(splits))
 
 
-def problem(paths: list[str]) -> str:
-    """Returns what the folders of labels look like if not like labels, "" if they may be labels."""
+def looks_like(paths: list[str]) -> str:
+    """Returns what the label folders look like, such as "numbered parts"; "" if they may be labels."""
     labels = {path.split("/")[-2] for path in paths}
     if len(labels) == 1 and paths[0].count("/") == 2:
         return ""  # of all splits
@@ -30,15 +30,19 @@ def problem(paths: list[str]) -> str:
 
 
 def read(root: ImageRoot, paths: list[str]) -> Source:
-    """Returns a row for each of the image `paths`, which fit: each image is a case, and a patient.
+    """Returns a row for each of the image `paths`: each image is a case, and a patient.
+
+    Args:
+      root: the folder.
+      paths: for which `fits` is true.
 
     Raises:
       DataError: what seem to be splits cannot be.
     """
-    columns, renamed, said = _columns(root.folder, paths)
+    columns, renamed, shape = _columns(root.folder, paths)
     columns["case_id"] = paths
     notes = [
-        f"Read as {said}; each of the {len(paths):,} images is a case, and a patient, of its own. Where "
+        f"Read as {shape}; each of the {len(paths):,} images is a case, and a patient, of its own. Where "
         "cases have several images, or patients several cases, name them with --bag_regex (groups case "
         "and patient), or they may be in several splits."
     ]
@@ -46,19 +50,25 @@ def read(root: ImageRoot, paths: list[str]) -> Source:
 
 
 def read_bags(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
-    """Returns a row for each of the image `paths`, which fit, in cases by `bag_regex`, labels kept.
+    """Returns a row for each of the image `paths`, in cases by `bag_regex`, with labels.
 
-    Labels are those that the regex has a group `label` for, else the folders, unless these cannot be
-    labels: they are cases, or most cases with several images are in several of them. Which it was is a
-    note.
+    Labels are those of the group `label` of the regex, else the folders, unless these cannot be labels:
+    each is one case, or most cases with several images are in several of them. A note says which.
+
+    Args:
+      root: the folder.
+      paths: for which `fits` is true.
+      bag_regex: see `loose.groups`.
 
     Raises:
       DataError: as in `loose.read`, or what seem to be splits cannot be.
     """
     groups = loose.groups(root.folder, paths, bag_regex)
-    columns, renamed, said = _columns(root.folder, paths)
+    columns, renamed, shape = _columns(root.folder, paths)
     patient_from = "bag_regex" if "patient_id" in groups else "case_id"
-    if "label" not in groups and (why := _no_labels(paths, columns["label"], groups["case_id"])):
+    if "label" not in groups and (
+        why := _why_no_labels(paths, columns["label"], groups["case_id"])
+    ):
         source = loose.read(root, paths, bag_regex)
         note = (
             f"Read without labels: {why}. A group label in --bag_regex keeps them: "
@@ -67,28 +77,28 @@ def read_bags(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
         return loose.with_note(source, note)
     columns |= groups
     cases = len(set(groups["case_id"]))
-    whose = "the group label of --bag_regex" if "label" in groups else "the folders"
-    notes = [f"Read as {said}: {cases:,} cases by --bag_regex, labels from {whose}."]
+    label_source = "the group label of --bag_regex" if "label" in groups else "the folders"
+    notes = [f"Read as {shape}: {cases:,} cases by --bag_regex, labels from {label_source}."]
     return _source(root, columns, renamed, notes, patient_from)
 
 
-def _no_labels(paths: list[str], labels: list[str], cases: list[str]) -> str:
-    """Returns why the folders are no labels of the cases, "" if they may be."""
-    if like := problem(paths):
+def _why_no_labels(paths: list[str], labels: list[str], cases: list[str]) -> str:
+    """Returns why the folders cannot be labels of the cases, "" if they may be."""
+    if like := looks_like(paths):
         return f"the folders {some(set(labels))} look like {like}"
     folders_of, cases_of = collections.defaultdict(set), collections.defaultdict(set)
     for label, case in zip(labels, cases):
         folders_of[case].add(label)
         cases_of[label].add(case)
-    if len(cases_of) < len(paths) and all(len(found) == 1 for found in cases_of.values()):
+    if len(cases_of) < len(paths) and all(len(members) == 1 for members in cases_of.values()):
         return "each folder is one case"
     sizes = collections.Counter(cases)
-    several = [case for case, size in sizes.items() if size > 1]
-    spread = [case for case in several if len(folders_of[case]) > 1]
-    if len(spread) > len(several) / 2:
+    multi_image = [case for case, size in sizes.items() if size > 1]
+    spread = [case for case in multi_image if len(folders_of[case]) > 1]
+    if len(spread) > len(multi_image) / 2:
         return (
-            f"{len(spread):,} of {len(several):,} cases with several images have them in several folders "
-            f"({some(folders_of[spread[0]])})"
+            f"{len(spread):,} of {len(multi_image):,} cases with several images have them in several "
+            f"folders ({some(folders_of[spread[0]])})"
         )
     return ""
 
@@ -96,20 +106,19 @@ def _no_labels(paths: list[str], labels: list[str], cases: list[str]) -> str:
 def _columns(
     folder: str, paths: list[str]
 ) -> tuple[dict[str, list[str]], dict[str, tuple[str, int]], str]:
-    """Returns the columns image_path, label and, where there are splits, split; splits renamed; the shape
-    in words."""
+    """Returns the columns image_path, label and any split; the renamed splits; the shape in words."""
     parts = [path.split("/") for path in paths]
     columns = {"image_path": paths, "label": [names[-2] for names in parts]}
     labels = set(columns["label"])
-    said = f"label/image, labels {some(labels)}"
+    shape = f"label/image, labels {some(labels)}"
     renamed: dict[str, tuple[str, int]] = {}
     if len(parts[0]) == 3:
         check_splits(folder, parts)
         columns["split"], renamed = canonical_splits(names[0] for names in parts)
         sizes = collections.Counter(columns["split"])
         counts = ", ".join(f"{split} {size:,}" for split, size in sizes.items())
-        said = f"split/label/image ({counts} images), labels {some(labels)}"
-    return columns, renamed, said
+        shape = f"split/label/image ({counts} images), labels {some(labels)}"
+    return columns, renamed, shape
 
 
 def _source(root, columns, renamed, notes, patient_from) -> Source:
@@ -126,7 +135,12 @@ def _source(root, columns, renamed, notes, patient_from) -> Source:
 
 
 def check_alike(folder: str, paths: list[str]) -> None:
-    """Raises DataError where images are at different depths."""
+    """Raises DataError if images are at different depths.
+
+    Args:
+      folder: for the message.
+      paths: of all images, relative to it.
+    """
     model = max(paths, key=lambda path: (path.count("/") > 0, path.count("/") == 1))
     for path in paths:
         if path.count("/") != model.count("/"):

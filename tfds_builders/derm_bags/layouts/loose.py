@@ -1,4 +1,4 @@
-"""Images without a table; a regular expression says which form a case."""
+"""Images without a table; a regular expression defines the cases."""
 
 import dataclasses
 import os
@@ -39,8 +39,8 @@ def read(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
         notes.append(f"Splits are those of the folders {', '.join(sorted(tops))}.")
         notes += filter(None, [renaming_note(renamed)])
     elif splits:
-        others = ", ".join(sorted(tops - splits)[:3]) or "a folder train"
-        why = f"{others} is beside them" if tops - splits else "there is no folder train"
+        missing = ", ".join(sorted(tops - splits)[:3]) or "a folder train"
+        why = f"{missing} is beside them" if tops - splits else "there is no folder train"
         notes.append(f"The folders {', '.join(sorted(splits))} are not used as splits: {why}.")
     rows = pd.DataFrame(columns, index=range(1, len(paths) + 1))
     return Source(
@@ -56,7 +56,7 @@ def read(root: ImageRoot, paths: list[str], bag_regex: str) -> Source:
 
 
 def with_note(source: Source, note: str) -> Source:
-    """Returns `source` with one more note, before its others."""
+    """Returns `source` with `note` before its other notes."""
     return dataclasses.replace(source, notes=(note, *source.notes))
 
 
@@ -74,8 +74,8 @@ def groups(folder: str, paths: list[str], bag_regex: str) -> dict[str, list[str]
       DataError: no regular expression, without a group, or one that does not match every path.
     """
     pattern = _compile(bag_regex)
-    found = [_groups(folder, path, pattern) for path in paths]
-    return {name: [of_path[name] for of_path in found] for name in found[0]}
+    values = [_groups(folder, path, pattern) for path in paths]
+    return {name: [of_path[name] for of_path in values] for name in values[0]}
 
 
 def _compile(bag_regex: str) -> re.Pattern:
@@ -96,24 +96,24 @@ def _compile(bag_regex: str) -> re.Pattern:
 def _case_group(pattern: re.Pattern) -> int:
     """Returns the number of the group that is the case."""
     named = pattern.groupindex
-    others = {named.get("patient"), named.get("label")}
-    first = next(number for number in range(1, pattern.groups + 2) if number not in others)
+    reserved = {named.get("patient"), named.get("label")}
+    first = next(number for number in range(1, pattern.groups + 2) if number not in reserved)
     return named.get("case", first)
 
 
 def _groups(folder: str, path: str, pattern: re.Pattern) -> dict[str, str]:
     """Returns case_id, and patient_id and label where the pattern has such groups, of one path."""
     named = pattern.groupindex
-    wanted = {"case": _case_group(pattern)}
-    wanted |= {name: named[name] for name in ("patient", "label") if name in named}
+    numbers = {"case": _case_group(pattern)}
+    numbers |= {name: named[name] for name in ("patient", "label") if name in named}
     match = pattern.search(path)
-    found = {
-        _COLUMNS[name]: (match[group] or "") if match else "" for name, group in wanted.items()
+    values = {
+        _COLUMNS[name]: (match[group] or "") if match else "" for name, group in numbers.items()
     }
-    for name, value in found.items():
+    for name, value in values.items():
         if not value.strip() and not (match and name == "label"):
             raise DataError(
                 f"{os.path.join(folder, path)}: --bag_regex={pattern.pattern!r} finds no {name} in "
                 f"{path!r}: correct it, or move the image out of the folder."
             )
-    return found
+    return values

@@ -25,13 +25,13 @@ def find(names: list[str]) -> str | None:
 def read(
     folder: str, images: ImageRoot, split_column: str = SPLIT, label_columns: tuple[str, ...] = ()
 ) -> Source:
-    """Returns the rows of the manifest as they are, but for the spelling of splits.
+    """Returns the rows of the manifest, unchanged except for the spelling of splits.
 
     Args:
       folder: of the manifest.
       images: where paths of images lead.
       split_column: the column that names the splits; a column "split" beside another is left out.
-      label_columns: the columns of several labels a case, see `label_columns.names_of`.
+      label_columns: the columns of several labels a case, see `label_columns.parse_names`.
 
     Raises:
       DataError: no such column, one label and several, or a mistake in the header.
@@ -49,8 +49,10 @@ def read(
             notes += (f"{name}: splits are those of column {split_column!r}; 'split' is not read.",)
         table = table.drop(columns=SPLIT, errors="ignore").rename(columns={split_column: SPLIT})
     _check_known(file, list(table.columns))
-    if others := [other for other in FILE_NAMES if other in names and other != name]:
-        notes += (f"{name} is read; {' and '.join(others)} beside it is not.",)
+    if unread := [
+        candidate for candidate in FILE_NAMES if candidate in names and candidate != name
+    ]:
+        notes += (f"{name} is read; {' and '.join(unread)} beside it is not.",)
     renamed: dict[str, tuple[str, int]] = {}
     if "split" in table.columns:
         splits, renamed = canonical_splits(table["split"])
@@ -73,16 +75,16 @@ def read(
 
 
 def _salt(split_column: str, label_columns: tuple[str, ...]) -> str:
-    """Returns what beside the table decided its rows: "" for a manifest that is read as it always was."""
-    said = [f"split_column {split_column}"] if split_column != SPLIT else []
-    said += [f"label_columns {label_columns!r}"] if label_columns else []
-    return " ".join(said)
+    """Returns the options that affected the rows; "" if they are at their defaults."""
+    parts = [f"split_column {split_column}"] if split_column != SPLIT else []
+    parts += [f"label_columns {label_columns!r}"] if label_columns else []
+    return " ".join(parts)
 
 
 def _check_label_columns(
     file: str, names: list[str], columns: tuple[str, ...], split_column: str
 ) -> None:
-    """Raises for label columns that are not there, or beside a column of one label a case."""
+    """Raises for label columns that do not exist, or beside a column of one label a case."""
     flag = f"--label_columns={','.join(columns)}"
     for column in columns:
         if column not in names:
@@ -102,7 +104,7 @@ def _check_label_columns(
 
 
 def _check_split_column(file: str, names: list[str], column: str) -> None:
-    """Raises for a column that is not there, or that says something else."""
+    """Raises for a column that does not exist, or that has another meaning."""
     if column not in names:
         raise DataError(
             f"{file}, row 1: --split_column={column}: there is no such column (found: "
@@ -117,14 +119,14 @@ def _check_split_column(file: str, names: list[str], column: str) -> None:
 
 def _check_known(file: str, names: list[str]) -> None:
     """Raises for a missing column, and for one that is only misspelt (it would be ignored)."""
-    found = f"found: {', '.join(names) or 'none'}"
+    listed = f"found: {', '.join(names) or 'none'}"
     plain = {re.sub(r"[^a-z]", "", name.lower()): name for name in names}
     for column in REQUIRED + OPTIONAL:
         if column in names:
             continue
         if near := plain.get(column.replace("_", "")):
-            raise DataError(f"{file}, row 1: rename column {near!r} to {column!r} ({found}).")
+            raise DataError(f"{file}, row 1: rename column {near!r} to {column!r} ({listed}).")
         if column in REQUIRED:
             close = difflib.get_close_matches(column, names, n=1)
             hint = f"rename {close[0]!r}?" if close else f"the columns are {COLUMNS}."
-            raise DataError(f"{file}, row 1: column {column!r} is missing ({found}): {hint}")
+            raise DataError(f"{file}, row 1: column {column!r} is missing ({listed}): {hint}")

@@ -16,7 +16,7 @@ COLUMNS = ("patient_id", "lesion_id", *OWN_COLUMNS)
 
 
 def is_here(folder: str) -> bool:
-    """Says whether the folder's metadata.csv is that of PAD-UFES-20: other datasets have one too."""
+    """Returns whether the folder's metadata.csv is that of PAD-UFES-20: other datasets have one too."""
     file = os.path.join(folder, FILE_NAME)
     try:
         with open(file, "rb") as table:
@@ -31,6 +31,13 @@ def read(folder: str, images: ImageRoot) -> Source:
     """Returns the rows of the table, with `img_id` looked for in all folders of `images`.
 
     The case is named patient_lesion, as its image files are.
+
+    Args:
+      folder: that holds the table.
+      images: folder of the images.
+
+    Raises:
+      DataError: the table is not as published.
     """
     file = os.path.join(folder, FILE_NAME)
     problems = Problems()

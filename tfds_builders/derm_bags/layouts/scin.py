@@ -26,9 +26,9 @@ LABEL_COLUMN = "weighted_skin_condition_label"
 
 def tables_folder(folder: str) -> str | None:
     """Returns where scin_cases.csv is: in `folder` or in its dataset/; None if in neither."""
-    for here in (folder, os.path.join(folder, SUBFOLDER)):
-        if os.path.isfile(os.path.join(here, CASES)):
-            return here
+    for candidate in (folder, os.path.join(folder, SUBFOLDER)):
+        if os.path.isfile(os.path.join(candidate, CASES)):
+            return candidate
     return None
 
 
@@ -56,9 +56,11 @@ def read(folder: str, tables: str, images: ImageRoot) -> Source:
     _check_joint(problems, cases_file, cases, labels)
     # With problems, nothing is built: what is joined here is only checked for more of them.
     first_labels = labels.drop_duplicates("case_id").set_index("case_id")
-    both = cases.join(first_labels, on="case_id", rsuffix="_of_label").fillna("")
-    both = rename_columns(cases_file, both, {"case_id": "case_id", LABEL_COLUMN: "label"}, "SCIN")
-    rows = pd.concat([_images(both, i) for i in NUMBERS]).drop(columns=image_columns)
+    joined = cases.join(first_labels, on="case_id", rsuffix="_of_label").fillna("")
+    joined = rename_columns(
+        cases_file, joined, {"case_id": "case_id", LABEL_COLUMN: "label"}, "SCIN"
+    )
+    rows = pd.concat([_images(joined, i) for i in NUMBERS]).drop(columns=image_columns)
     rows = rows[rows["image_path"] != ""].sort_index(kind="stable")
     rows = rows[~rows.duplicated(["case_id", "image_path"])]
     rows["patient_id"] = _join_shared(rows["case_id"], rows["image_path"])
@@ -94,7 +96,7 @@ def _check_ids(problems: Problems, file: str, table: pd.DataFrame) -> None:
 
 
 def _check_labels(problems: Problems, file: str, labels: pd.DataFrame) -> None:
-    """Adds labels that cannot be read: here, where their row is known; blanks them."""
+    """Adds labels that cannot be read, with the row in the labels table, and blanks them."""
     for row, cell in labels[LABEL_COLUMN].items():
         try:
             parse_label(cell)
@@ -107,7 +109,7 @@ def _check_labels(problems: Problems, file: str, labels: pd.DataFrame) -> None:
 def _check_joint(
     problems: Problems, cases_file: str, cases: pd.DataFrame, labels: pd.DataFrame
 ) -> None:
-    """Adds cases that have no row in the table of labels; labels of other cases are left."""
+    """Adds cases that have no row in the table of labels; labels of other cases are ignored."""
     known = set(labels["case_id"])
     for row, case in cases["case_id"].items():
         if case not in known:
@@ -130,24 +132,24 @@ def _images(cases: pd.DataFrame, number: int) -> pd.DataFrame:
 def _join_shared(cases: pd.Series, images: pd.Series) -> list[str]:
     """Returns a patient id for each row: one for all cases that are linked by shared images.
 
-    It is the first of their case ids in the order of text, whatever the order of the rows.
+    It is the first of their case ids in alphabetical order, whatever the order of the rows.
     """
-    leader: dict[str, str] = {}
+    parent: dict[str, str] = {}
 
     def find(case: str) -> str:
-        while leader.setdefault(case, case) != case:
-            case = leader[case]
+        while parent.setdefault(case, case) != case:
+            case = parent[case]
         return case
 
     first_case: dict[str, str] = {}
     for case, image in zip(cases, images):
-        one, two = sorted((find(case), find(first_case.setdefault(image, case))))
-        leader[two] = one
+        smaller, larger = sorted((find(case), find(first_case.setdefault(image, case))))
+        parent[larger] = smaller
     return [find(case) for case in cases]
 
 
 def _locate(folder: str, path: str) -> str:
-    """Returns `path` as it is to be read from `folder`, which may be the bucket's dataset/."""
+    """Returns `path` relative to `folder`, which may be the bucket's dataset/."""
     inside = path.removeprefix(SUBFOLDER + "/")
     if not os.path.exists(os.path.join(folder, path)) and _has_images(folder, inside):
         return inside

@@ -1,4 +1,4 @@
-"""What names of folders can mean: splits, labels, or neither (parts of an archive, patients, visits)."""
+"""Guesses what folder names mean: splits, labels, or neither (parts of an archive, patients, visits)."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ def is_split(name: str) -> bool:
 
 
 def not_labels(names: Iterable[str], num_images: int = 0) -> str:
-    """Returns what names of folders look like if not like labels, "" if they may be labels.
+    """Returns what folder names look like, such as "numbered parts"; "" if they may be labels.
 
     Args:
       names: of the folders.
@@ -60,7 +60,7 @@ def not_labels(names: Iterable[str], num_images: int = 0) -> str:
 
 
 def check_splits(folder: str, parts: Sequence[Sequence[str]]) -> None:
-    """Raises DataError unless paths that begin with a split and a label may be so.
+    """Raises DataError unless paths can be read as split/label/...
 
     Args:
       folder: for the message.
@@ -91,8 +91,8 @@ def check_splits(folder: str, parts: Sequence[Sequence[str]]) -> None:
                 f"{folder}/{split} is beside {', '.join(sorted(usual))} and has a folder "
                 f"{min(of_split - known)!r} that none of these has: is it a split or a label? {advice}."
             )
-    every = [label for of_split in labels.values() for label in of_split]
-    if len(labels) > 1 and len(set(every)) == len(every):
+    all_labels = [label for of_split in labels.values() for label in of_split]
+    if len(labels) > 1 and len(set(all_labels)) == len(all_labels):
         raise DataError(
             f"{example} seems to be in folders split/label, but no label is in two of the splits "
             f"{', '.join(sorted(labels))}: if the folders are cases, read the images without labels with "
@@ -101,7 +101,12 @@ def check_splits(folder: str, parts: Sequence[Sequence[str]]) -> None:
 
 
 def some(names: Iterable[str], number: int = 5) -> str:
-    """Returns the first of the names, and how many more there are."""
+    """Returns the first of the sorted names, and how many more there are.
+
+    Args:
+      names: any number of them.
+      number: how many to list.
+    """
     names = sorted(names)
     more = len(names) - number
     return ", ".join(names[:number]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What every layout of a folder is turned into: the rows a manifest.csv would have had."""
+"""The common form of all layouts: the rows that a manifest.csv would have had."""
 
 import dataclasses
 import os
@@ -27,15 +27,15 @@ class Source:
     patient_id_from: str  # what named the patients
     file: str = ""  # the table that row numbers lead to; "" where there is none
     published: dict[str, str] = dataclasses.field(default_factory=dict)  # column -> its name there
-    raw: bytes = b""  # the bytes of all tables: what decides the rows, besides names of files
+    raw: bytes = b""  # the bytes of all tables, for the fingerprint
     images: ImageRoot | None = None  # where paths lead; None: `folder`, links not followed
     near: dict[str, str] = dataclasses.field(
         default_factory=dict
     )  # image_path that is missing -> file
-    notes: tuple[str, ...] = ()  # what was assumed or understood, to be printed
+    notes: tuple[str, ...] = ()  # assumptions, to be printed
     renamed_splits: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
-    salt: str = ""  # what else decided the rows; "" for what earlier versions read, and as they did
-    problems: Problems = dataclasses.field(default_factory=Problems)  # found while reading
+    salt: str = ""  # what else affected the rows; "" if earlier versions read the same rows
+    problems: Problems = dataclasses.field(default_factory=Problems)  # of reading
     id_columns: tuple[str, ...] = ("case_id", "patient_id")  # checked for ids that were changed
     label_columns: tuple[str, ...] = ()  # of several labels a case; then there is no column `label`
 
@@ -46,21 +46,21 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What a message about all rows begins with."""
+        """The beginning of an error message about all rows."""
         return self.file or self.folder
 
     @property
     def metadata_columns(self) -> tuple[str, ...]:
-        others = REQUIRED + OPTIONAL + self.label_columns
-        return tuple(name for name in self.rows.columns if name not in others)
+        used = REQUIRED + OPTIONAL + self.label_columns
+        return tuple(name for name in self.rows.columns if name not in used)
 
-    def place(self, row: int) -> str:
-        """Returns what a message about one row begins with."""
-        return place(self.folder, self.file, row, "" if self.file else self._path(row))
+    def location(self, row: int) -> str:
+        """Returns the beginning of an error message about one row."""
+        return location(self.folder, self.file, row, "" if self.file else self._path(row))
 
-    def where(self, row: int) -> tuple[str, int | None]:
+    def file_and_row(self, row: int) -> tuple[str, int | None]:
         """Returns the file and the row, or the image and None where there is no table."""
-        return (self.file, row) if self.file else (self.place(row), None)
+        return (self.file, row) if self.file else (self.location(row), None)
 
     def mention(self, row: int) -> str:
         """Returns a row as an error message refers to it."""
@@ -70,6 +70,13 @@ class Source:
         return self.rows["image_path"].iloc[row - 1]
 
 
-def place(folder: str, file: str, row: int, path: str) -> str:
-    """Returns the file and row of an image, or its path where there is no file."""
+def location(folder: str, file: str, row: int, path: str) -> str:
+    """Returns the table and row of an image, or its path if there is no table.
+
+    Args:
+      folder: of the images.
+      file: the table; "" without one.
+      row: its row of the image.
+      path: of the image, relative to `folder`.
+    """
     return f"{file}, row {row}" if file else os.path.join(folder, path)

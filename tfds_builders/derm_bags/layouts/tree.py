@@ -1,4 +1,4 @@
-"""Folders label/case/image, or split/label/case/image: the names of folders say everything."""
+"""Folders label/case/image, or split/label/case/image: folder names define labels and cases."""
 
 import os
 
@@ -22,6 +22,10 @@ def read(root: ImageRoot, paths: list[str]) -> Source:
 
     A case is named label/case. Cases whose folders have one name count as one patient whatever
     their label: perhaps the folders are named after patients, and no patient may leak.
+
+    Args:
+      root: the folder.
+      paths: of the images, relative to it, with /.
 
     Raises:
       DataError: an image that does not fit, or not as the others do; folders that are no labels.
@@ -70,11 +74,11 @@ def _check(folder: str, paths: list[str]) -> None:
             f"is in one folder: give --manual_dir={os.path.join(folder, *tops)}, or, if it is the "
             "only label, write a manifest.csv."
         )
-    model = next(path for path in paths if fits(path))
+    reference = next(path for path in paths if fits(path))
     for path in paths:
-        if not fits(path) or path.count("/") != model.count("/"):
+        if not fits(path) or path.count("/") != reference.count("/"):
             raise DataError(
-                f"{os.path.join(folder, path)} is not placed as {model!r} is, in folders "
+                f"{os.path.join(folder, path)} is not placed as {reference!r} is, in folders "
                 "label/case or split/label/case: move it, or give --bag_regex to read all images "
                 "without labels."
             )
