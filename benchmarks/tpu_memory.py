@@ -51,22 +51,23 @@ SLICES = {
     },
     "v5p": {"v5p-8": ("v5p:2x2x1", 4), "v5p-16": ("v5p:2x2x2", 8), "v5p-32": ("v5p:2x2x4", 16)},
 }
-INTRODUCTION = """# TPU slices that the training step fits
+INTRODUCTION = """# TPUs
 
-Nothing here ran on a TPU: the compiler of Cloud TPUs (libtpu) compiled our step ahead of time, for all
-cores of a slice, and these are its figures. Made by
+Which slice fits which model and batch. **Nothing here ran on a TPU**: the compiler of Cloud TPUs
+(libtpu) compiled the training step ahead of time, for all cores of a slice, and these are its figures.
+How to start on a TPU: [many devices](many_devices.md). The table was made by
 
     pip install -r requirements-tpu-aot.txt
     python benchmarks/tpu_memory.py
 
-from [tpu.jsonl](tpu.jsonl), which keeps each result with the commit it was computed at; the command
-computes what is missing. `python -m pytest tests/tpu -s` (with the extra [dev]) compiles a small
-step for each chip, and fails where the compiler refuses it.
+from [tpu.jsonl](tpu.jsonl), which records each result with its commit; the command computes what is
+missing. `python -m pytest tests/tpu -s` (with the extra [dev]) compiles a small step for each chip, and
+fails where the compiler refuses it.
 
 The step is `training.step.make_one_step` at 224 px in mixed bfloat16: flip, colour, blur and rotation
 on the device, both views of each image through the network, BatchNorm and NT-Xent over all replicas,
-LARS. The table has the smallest slice that fits, with the images (pairs of views) of a core, its peak
-memory, and the operations of a step on one core. The memory is the step's alone; reading ahead takes a
+LARS. The table has the smallest slice that fits, with the images (pairs of views) per core, its peak
+memory, and the operations of a step on one core. The memory is that of the step; reading ahead takes a
 few batches of uint8 pixels more. A core is a replica: two a chip on v2, v3 and v4, one on v5e and v5p.
 `--remat` and `--micro_batch` take less memory; neither is used here. A dash was not computed.
 """

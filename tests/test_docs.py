@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from helpers import ROOT
 
@@ -47,8 +46,10 @@ def anchors(page: pathlib.Path) -> set[str]:
 
 
 def test_every_page_is_in_the_menu_and_in_the_overview():
-    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
-    named = {path for entry in menu for path in entry.values()}
+    menu = re.search(r"^nav:\n((?: .*\n)+)", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    in_order = re.findall(r"(\w+\.md)$", menu[1], re.MULTILINE)
+    named = set(in_order)
+    assert len(in_order) == len(named)
     assert named == {page.name for page in ROOT.glob("docs/*.md")}
     linked = set(LINK.findall((ROOT / "docs/index.md").read_text()))
     assert named - {"index.md"} <= linked
@@ -63,8 +64,12 @@ def test_the_page_of_flags_is_up_to_date():
 @pytest.mark.slow
 @pytest.mark.one_stack
 def test_the_pages_build(tmp_path):
-    pytest.importorskip("mkdocstrings", reason='needs mkdocs: pip install -e ".[docs]"')
+    for module in ("mkdocstrings", "material"):
+        pytest.importorskip(module, reason='needs mkdocs: pip install -e ".[docs]"')
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True)
     assert (tmp_path / "finetuning" / "index.html").exists()
     assert "pretrain" in (tmp_path / "api" / "index.html").read_text()
+    loaded = r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="?((?:https?:)?//[^ ">]+)'
+    for page in tmp_path.rglob("*.html"):  # offline they are whole
+        assert re.findall(loaded, page.read_text()) == [], page
