@@ -7,7 +7,7 @@ import pytest
 from helpers import ROOT
 
 # Imported before TensorFlow is.
-PURE = {"config", "errors", "signals", "cluster", "transient", "printing"}
+PURE = {"chatter", "config", "errors", "signals", "cluster", "transient", "printing"}
 GROUND = {*PURE, "keras_api", "distribution", "out_of_memory"}  # may import one another
 # From the top down. A part imports what stands below it; of the others only the ground also imports
 # what stands beside it.

@@ -52,13 +52,13 @@ def check_selection(config: Config, builder, *, to_choose: bool = False) -> None
     reported = frozenset[str]() if to_choose else _patients(config, builder, config.data.eval_split)
     if shared := len(chosen & trained):
         free = _free(config, builder, "selection", trained | reported)
-        _refuse_selection(config, "train_split", shared, free)
+        _fail_selection(config, "train_split", shared, free)
     if shared := len(chosen & reported):
         free = _free(config, builder, "eval", trained | chosen)
-        _refuse_selection(config, "eval_split", shared, free)
+        _fail_selection(config, "eval_split", shared, free)
 
 
-def _refuse_selection(config: Config, flag: str, shared: int, free: str) -> NoReturn:
+def _fail_selection(config: Config, flag: str, shared: int, free: str) -> NoReturn:
     raise UserError(
         f"--selection_split={config.data.selection_split} and "
         f"--{flag}={getattr(config.data, flag)} share {shared:,} patients. Choose on patients that "
@@ -140,7 +140,7 @@ def check(
         "not_known": not_known,
     }
     if too_good := _too_good(rows, config.eval.allow_patient_overlap, to_choose=to_choose):
-        _refuse(config, builder, too_good, len(evaluated), [*selected, *known])
+        _fail(config, builder, too_good, len(evaluated), [*selected, *known])
     return overlap
 
 
@@ -182,9 +182,7 @@ def _too_good(rows: list[dict], allowed: bool, *, to_choose: bool) -> dict | Non
     return None
 
 
-def _refuse(
-    config: Config, builder, row: dict, num_evaluated: int, stages: list[Stage]
-) -> NoReturn:
+def _fail(config: Config, builder, row: dict, num_evaluated: int, stages: list[Stage]) -> NoReturn:
     """Raises the UserError for a row that makes results too good; says which splits would not."""
     everyone, excluded = _patients(config, builder, "all"), frozenset[str]()
     for stage in stages:

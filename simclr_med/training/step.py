@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from simclr_med import distribution
+from simclr_med import chatter, distribution
 from simclr_med.augment import augment_views, fold_in
 from simclr_med.config import Config
 from simclr_med.losses import supervised
@@ -63,6 +63,8 @@ def make_run_steps(
       trained: model and optimizers.
       ops: of `device_ops`, for augmentation.
     """
+    with chatter.dropped(), tf.device("CPU"):  # TensorFlow 2.15 tells of XLA's first function
+        tf.function(tf.identity, jit_compile=True)(tf.constant(0))
     fixed_shapes = config.device.jit_compile or distribution.is_tpu(strategy)  # XLA's condition
     loop_around = config.train.micro_batch and not distribution.can_sum_in_loops(strategy)
     one_step = make_one_step(

@@ -8,8 +8,8 @@ from helpers import ROOT
 SCRIPT = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from simclr_med.commands import quiet
-with quiet._filtered_stderr():
+from simclr_med import chatter
+with chatter.dropped():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are ...\\n")
     os.write(2, b"I0000 00:00:1.2 3 port.cc:153] oneDNN custom operations are on.\\n")
     os.write(2, b"E0000 00:00:1.2 3 cuda.cc:1] kept\\n")
