@@ -95,19 +95,21 @@ def mutated(draw):
     """A file of BASES after up to four changes: bytes, runs, cuts, copies of its own parts."""
     data = bytearray(draw(st.sampled_from(BASES)))
     for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
+        offset = draw(st.integers(0, max(0, len(data) - 1)))
         kind = draw(st.sampled_from(["byte", "byte", "odd", "cut", "copy", "insert"]))
         if kind == "byte" and data:
-            data[at] = draw(st.integers(0, 255))
+            data[offset] = draw(st.integers(0, 255))
         elif kind == "odd":
             piece = draw(st.sampled_from(ODD))
-            data[at : at + len(piece)] = piece
+            data[offset : offset + len(piece)] = piece
         elif kind == "cut":
-            del data[at : draw(st.sampled_from([at + 1, at + 2, at + 8, len(data)]))]
+            del data[
+                offset : draw(st.sampled_from([offset + 1, offset + 2, offset + 8, len(data)]))
+            ]
         elif kind == "copy":
-            data[at:at] = data[at : at + draw(st.integers(1, 64))]
+            data[offset:offset] = data[offset : offset + draw(st.integers(1, 64))]
         else:
-            data[at:at] = draw(st.binary(min_size=1, max_size=12))
+            data[offset:offset] = draw(st.binary(min_size=1, max_size=12))
     return bytes(data)
 
 
@@ -124,16 +126,16 @@ def with_other_header(draw):
     data = bytearray(draw(st.sampled_from(BASES)))
     for _ in range(draw(st.integers(1, 3))):
         group = draw(st.sampled_from([b"\x28\0", b"\x08\0", b"\x02\0", b"\x00\x28"]))
-        places = [i for i in range(len(data) - 8) if data[i : i + 2] == group]
-        if not places:
+        offsets = [i for i in range(len(data) - 8) if data[i : i + 2] == group]
+        if not offsets:
             continue
-        at = draw(st.sampled_from(places)) + 8
+        offset = draw(st.sampled_from(offsets)) + 8
         value = draw(st.sampled_from(_NUMBERS + _WORDS) | st.binary(max_size=8))
         if draw(st.booleans()):
-            data[at : at + len(value)] = value
+            data[offset : offset + len(value)] = value
         else:
-            old = struct.unpack("<H", data[at - 2 : at])[0]
-            data[at - 2 : at + old] = struct.pack("<H", len(value)) + value
+            old = struct.unpack("<H", data[offset - 2 : offset])[0]
+            data[offset - 2 : offset + old] = struct.pack("<H", len(value)) + value
     return bytes(data)
 
 

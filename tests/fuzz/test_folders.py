@@ -30,7 +30,7 @@ _LABELS = [
     "[a]",
     "{",
 ]
-_OTHERS = [
+_ODD_NAMES = [
     "0017",
     "images",
     "masks",
@@ -44,7 +44,7 @@ _OTHERS = [
 _ENDS = [".png"] * 12 + [".JPG", ".dcm", ".txt", "", ".csv"]
 _REGEXES = ["", "", "(.+)", "([^/]+)/[^/]+$", r"(?P<case>[pc]\d)", r"(?P<patient>[pc]\d)_(.+)"]
 _REGEXES += ["(?P<label>[^/]*)/(?P<case>.+)", "(?P<case>.+(?P<label>x)?)", "(a)|(b)", "()", "("]
-_NAMES = st.sampled_from(_SPLITS + _LABELS * 2 + _OTHERS)
+_NAMES = st.sampled_from(_SPLITS + _LABELS * 2 + _ODD_NAMES)
 
 
 @st.composite
@@ -101,16 +101,16 @@ def test_every_image_is_in_one_case_or_an_error_says_why(tmp_path, drawn, regex,
         assert str(error)
     else:
         paths = [image.path for case in manifest.cases for image in case.images]
-        real = {os.path.realpath(f"{base}/in/{path}") for path in paths}
+        real_paths = {os.path.realpath(f"{base}/in/{path}") for path in paths}
         own = {f"{base}/in/{path}" for path in drawn[0] if path.endswith((".png", ".JPG", ".dcm"))}
-        assert own <= real and len(paths) == len(set(paths))
-        assert follow or real == own
+        assert own <= real_paths and len(paths) == len(set(paths))
+        assert follow or real_paths == own
         for note in manifest.notes:
             assert note.endswith(".") and "\n" not in note
         if manifest.layout in ("image_folder", "tree") and "label" not in regex:
-            at = -2 if manifest.layout == "image_folder" else -3
+            depth = -2 if manifest.layout == "image_folder" else -3
             for case in manifest.cases:
-                (label,) = {fold(image.path.split("/")[at]) for image in case.images}
+                (label,) = {fold(image.path.split("/")[depth]) for image in case.images}
                 assert fold(case.label) == label.replace("unknown", "")
     assert time.process_time() - start < 10
     assert sorted(os.walk(base)) == before

@@ -78,32 +78,32 @@ FILES = list(whole_files())
 def broken_files(draw):
     """Returns the bytes of a file, changed in a few places."""
     data = bytearray(draw(st.sampled_from(FILES)))
-    places = st.integers(0, 2**16)
+    positions = st.integers(0, 2**16)
     for _ in range(draw(st.integers(0, 4))):
         # Headers are short, and most of what can go wrong is in them.
-        at = draw(places) % (len(data) if draw(st.booleans()) else min(len(data), 700))
-        length = 1 + draw(places) % 200
+        offset = draw(positions) % (len(data) if draw(st.booleans()) else min(len(data), 700))
+        length = 1 + draw(positions) % 200
         how = draw(st.integers(0, 8))
         if how == 0:
-            data[at] ^= 1 << draw(st.integers(0, 7))
+            data[offset] ^= 1 << draw(st.integers(0, 7))
         elif how == 1:
-            data[at] = draw(st.integers(0, 255))
+            data[offset] = draw(st.integers(0, 255))
         elif how == 2:
-            del data[at : at + length]
+            del data[offset : offset + length]
         elif how == 3:
-            data[at:at] = draw(st.binary(min_size=1, max_size=40))
+            data[offset:offset] = draw(st.binary(min_size=1, max_size=40))
         elif how == 4:
             number = draw(st.sampled_from(_NUMBERS))
-            data[at : at + len(number)] = number
+            data[offset : offset + len(number)] = number
         elif how == 5:
-            data[at : at + length] = bytes(length)
+            data[offset : offset + length] = bytes(length)
         elif how == 6:
-            to = draw(places) % len(data)
-            data[to : to + length] = data[at : at + length]
+            to = draw(positions) % len(data)
+            data[to : to + length] = data[offset : offset + length]
         elif how == 7:
-            del data[max(1, at) :]
+            del data[max(1, offset) :]
         else:
-            data[at:] = draw(st.sampled_from(FILES))[at:]
+            data[offset:] = draw(st.sampled_from(FILES))[offset:]
         if not data:
             break
     return bytes(data)

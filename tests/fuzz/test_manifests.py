@@ -189,7 +189,7 @@ def test_nearly_right_tables(folder, rows, splits, conflict, missing_labels, top
     splits = {case.patient_id.casefold().lstrip("0"): set() for case in manifest.cases}
     for case in manifest.cases:
         splits[case.patient_id.casefold().lstrip("0")].add(case.split)
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(assigned) == 1 for assigned in splits.values())
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +256,9 @@ def test_damaged_workbooks(folder, book, edits, inside, part):
 
 
 def damage(raw, edits):
-    for at, new in edits:
-        at %= len(raw) or 1
-        raw = raw[:at] + new + raw[at + max(len(new), 1) :]
+    for offset, new in edits:
+        offset %= len(raw) or 1
+        raw = raw[:offset] + new + raw[offset + max(len(new), 1) :]
     return raw
 
 

@@ -75,15 +75,15 @@ def changes(draw):
 
     def change(data):
         for kind, place, size, other in steps:
-            at = int(place * max(len(data) - 1, 0))
-            end = at + size
+            start = int(place * max(len(data) - 1, 0))
+            end = start + size
             data = {
-                "cut": data[:at],
-                "zero": data[:at] + bytes(len(data[at:end])) + data[end:],
-                "set": data[:at] + other + data[at + len(other) :],
-                "insert": data[:at] + other + data[at:],
-                "repeat": data[:end] + data[at:],
-                "drop": data[:at] + data[end:],
+                "cut": data[:start],
+                "zero": data[:start] + bytes(len(data[start:end])) + data[end:],
+                "set": data[:start] + other + data[start + len(other) :],
+                "insert": data[:start] + other + data[start:],
+                "repeat": data[:end] + data[start:],
+                "drop": data[:start] + data[end:],
             }[kind]
         return data
 
@@ -209,10 +209,10 @@ def test_predictions(tmp_path, multilabel, change):
     (folder / "one.csv").write_bytes(text)
     (folder / "two.csv").write_bytes(change(text))
     with survived(folder):
-        found = read_predictions(str(folder / "two.csv"))
-        assert len(found.ids) == len(found.scores) == len(found.truth) > 0
-        align([read_predictions(str(folder / "one.csv")), found])
-        found.labelled()
+        second = read_predictions(str(folder / "two.csv"))
+        assert len(second.ids) == len(second.scores) == len(second.truth) > 0
+        align([read_predictions(str(folder / "one.csv")), second])
+        second.labelled()
 
 
 class Layer(tf.Module):
@@ -277,11 +277,11 @@ def test_checkpoints(tmp_path, whole, ending, change, sealed):
 
 def npz():
     rng = np.random.default_rng(0)
-    at = "resnet/block1/unit01/a"
+    prefix = "resnet/block1/unit01/a"
     arrays = {
         "resnet/root_block/standardized_conv2d/kernel": rng.normal(size=(7, 7, 3, 4)),
-        f"{at}/standardized_conv2d/kernel": rng.normal(size=(1, 1, 4, 4)),
-        f"{at}/group_norm/gamma": rng.normal(size=4),
+        f"{prefix}/standardized_conv2d/kernel": rng.normal(size=(1, 1, 4, 4)),
+        f"{prefix}/group_norm/gamma": rng.normal(size=4),
         "resnet/group_norm/gamma": rng.normal(size=4),
         "resnet/head/conv2d/bias": rng.normal(size=3),
     }

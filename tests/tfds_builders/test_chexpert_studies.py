@@ -156,7 +156,7 @@ def test_patient_in_train_and_valid(twin):
 
 def test_quirks_of_the_tables(twin):
     """Each row is what the csv module reads; the twin has every quirk, or this would say nothing."""
-    seen = collections.Counter()
+    counts = collections.Counter()
     rows = read_table(twin.parent).rows
     records = {(r["table"], r["row"]): r for r in rows.to_dict("records")}
     for name in ("train.csv", "valid.csv"):
@@ -172,15 +172,15 @@ def test_quirks_of_the_tables(twin):
             for label in LABELS:
                 expected = float(row[label]) if row[label] else math.nan
                 np.testing.assert_equal(record[label], np.float32(expected))
-            seen.update(row[label] for label in LABELS)
+            counts.update(row[label] for label in LABELS)
             blank = all(row[label] == "" for label in LABELS)
-            seen.update({"LL RL": row["AP/PA"] in ("LL", "RL"), "blank row": blank})
-            seen.update({f"Sex {row['Sex']}": 1, f"Age {row['Age']}": 1, row["Path"][-17:-4]: 1})
-            seen.update({"blank AP/PA": row["AP/PA"] == "" and record["view"] == "lateral"})
+            counts.update({"LL RL": row["AP/PA"] in ("LL", "RL"), "blank row": blank})
+            counts.update({f"Sex {row['Sex']}": 1, f"Age {row['Age']}": 1, row["Path"][-17:-4]: 1})
+            counts.update({"blank AP/PA": row["AP/PA"] == "" and record["view"] == "lateral"})
     assert not records
     quirks = ["1.0", "0.0", "-1.0", "", "LL RL", "blank row", "Sex Unknown", "Age 0"]
     quirks += ["view1_lateral", "view3_frontal", "blank AP/PA"]
-    assert all(seen[quirk] for quirk in quirks), seen
+    assert all(counts[quirk] for quirk in quirks), counts
     paths = [row["Path"] for row in csv_rows(twin / "train.csv")]
     assert paths != sorted(paths)
     train = rows[rows["split"] != "official_valid"].drop_duplicates("bag_id")
@@ -428,19 +428,25 @@ def test_bad_images(twin, tmp_path):
     train = rows[rows["split"] == "train"]
     sizes = train.groupby("bag_id", sort=False).size()
     pair, single = sizes.index[sizes == 2][0], sizes.index[sizes == 1][0]
-    bad = pd.concat([train[train["bag_id"] == pair].iloc[:1], train[train["bag_id"] == single]])
-    for path in bad["path"]:
+    unreadable = pd.concat(
+        [train[train["bag_id"] == pair].iloc[:1], train[train["bag_id"] == single]]
+    )
+    for path in unreadable["path"]:
         (twin / path).write_text("no image")
     with pytest.raises(DataError) as caught:
         prepare(folder_config(str(twin)), tmp_path / "tfds")
-    first = min(bad.index)  # in the order of storage
-    assert f"train.csv, row {bad['row'][first]}: image {bad['path'][first]!r}" in str(caught.value)
+    first = min(unreadable.index)  # in the order of storage
+    assert f"train.csv, row {unreadable['row'][first]}: image {unreadable['path'][first]!r}" in str(
+        caught.value
+    )
     assert "not an image" in str(caught.value) and not list((tmp_path / "tfds").rglob("*tfrecord*"))
     builder = prepare(folder_config(str(twin), on_bad_image="skip"), tmp_path / "tfds")
     studies = {study["bag_id"].decode(): study for study in read(builder, "train")}
     assert len(studies[pair]["images"]) == 1 and single not in studies
     skipped = builder.info.metadata["skipped_images"]
-    assert [(row, path) for row, path, _ in skipped] == sorted(zip(bad["row"], bad["path"]))
+    assert [(row, path) for row, path, _ in skipped] == sorted(
+        zip(unreadable["row"], unreadable["path"])
+    )
     assert builder.info.metadata["num_bags"]["train"] == len(studies) == len(sizes) - 1
     assert single not in set(pd.read_csv(builder.data_path / "splits.csv")["study"])
 

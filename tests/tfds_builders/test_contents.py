@@ -75,11 +75,11 @@ def test_a_file_that_has_just_changed_is_not_remembered(some_files, tmp_path, re
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off", None])
 def test_a_damaged_memory_is_made_again(some_files, tmp_path, reads, damage):
     files = listed(some_files)
-    known = Contents(tmp_path).digests(str(some_files), files)
+    digests = Contents(tmp_path).digests(str(some_files), files)
     (cache,) = (tmp_path / ".file_hashes").iterdir()
     cache.write_bytes(cache.read_bytes()[:-200] if damage is None else damage)
-    assert Contents(tmp_path).digests(str(some_files), files) == known and len(reads) == 10
-    assert Contents(tmp_path).digests(str(some_files), files) == known and len(reads) == 10
+    assert Contents(tmp_path).digests(str(some_files), files) == digests and len(reads) == 10
+    assert Contents(tmp_path).digests(str(some_files), files) == digests and len(reads) == 10
 
 
 def test_what_a_killed_process_has_left_is_removed_and_that_of_a_living_one_is_not(
@@ -88,8 +88,8 @@ def test_what_a_killed_process_has_left_is_removed_and_that_of_a_living_one_is_n
     Contents(tmp_path).digests(str(some_files), listed(some_files)[:1])
     (cache,) = (tmp_path / ".file_hashes").iterdir()
     old, young = (cache.with_name(f"{cache.name}.{pid}.tmp") for pid in (1, 2))
-    for left in (old, young):
-        left.write_bytes(b"half")
+    for leftover in (old, young):
+        leftover.write_bytes(b"half")
     os.utime(old, ns=(LONG_AGO, LONG_AGO))
     Contents(tmp_path).digests(str(some_files), listed(some_files))
     assert sorted((tmp_path / ".file_hashes").iterdir()) == [cache, young]
@@ -102,16 +102,16 @@ def test_what_cannot_be_read_or_remembered_stops_nothing(some_files, tmp_path, c
     assert digests[-1] == UNREADABLE and UNREADABLE not in digests[:-1]
     assert "cannot be written to" in capsys.readouterr().out
     (some_files / "gone.png").write_bytes(b"abc")  # it has come back, with its old time
-    known = Contents(tmp_path / "there")
-    known.digests(str(some_files), files[:-1])
-    assert known.digests(str(some_files), files)[-1] == hashlib.sha256(b"abc").digest()
+    cached = Contents(tmp_path / "there")
+    cached.digests(str(some_files), files[:-1])
+    assert cached.digests(str(some_files), files)[-1] == hashlib.sha256(b"abc").digest()
 
 
 def test_long_reading_says_how_far_it_is(some_files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(contents, "_SECONDS_UNTIL_REPORT", -1)
     Contents("").digests(str(some_files), listed(some_files))
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "1 of 5" in said and "s left" in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and "1 of 5" in output and "s left" in output
 
 
 # The same dataset
@@ -153,10 +153,10 @@ def test_a_copy_with_other_times_is_the_same_dataset(name, tmp_path):
 def test_what_is_prepared_of_one_copy_serves_the_other(tmp_path, capsys):
     draw_cases(tmp_path / "here", {"train": 3, "test": 2})
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    one = prepare("derm_bags", manual_dir=tmp_path / "here", data_dir=tmp_path / "data")
+    first = prepare("derm_bags", manual_dir=tmp_path / "here", data_dir=tmp_path / "data")
     assert "Preparing" in capsys.readouterr().out
-    other = prepare("derm_bags", manual_dir=tmp_path / "there", data_dir=tmp_path / "data")
-    assert other.data_path == one.data_path and capsys.readouterr().out == ""
+    second = prepare("derm_bags", manual_dir=tmp_path / "there", data_dir=tmp_path / "data")
+    assert second.data_path == first.data_path and capsys.readouterr().out == ""
 
 
 # What earlier versions prepared
@@ -184,8 +184,8 @@ def test_what_earlier_versions_prepared_is_found_while_files_are_as_they_were(tm
     folder, data = draw_cases(tmp_path / "here", {"train": 3, "test": 2}), tmp_path / "data"
     older = prepare_as_before(derm_bags, folder, data, older_name(folder))
     capsys.readouterr()
-    found = prepare("derm_bags", manual_dir=folder, data_dir=data)
-    assert found.data_path == older.data_path and found.info.full_name == older.info.full_name
+    builder = prepare("derm_bags", manual_dir=folder, data_dir=data)
+    assert builder.data_path == older.data_path and builder.info.full_name == older.info.full_name
     assert "earlier version prepared" in capsys.readouterr().out
     fewer = BuildOptions(keep_metadata="none")  # for privacy: never the copy with everything
     assert (
@@ -202,8 +202,8 @@ def test_an_older_copy_with_other_labels_is_not_used_and_that_is_said(tmp_path, 
     folder, data = draw_cases(tmp_path / "here", {"train": 3, "test": 2}), tmp_path / "data"
     prepared = draw_cases(tmp_path / "other", {"train": 3, "test": 2}, classes=3)
     older = prepare_as_before(derm_bags, prepared, data, older_name(folder))
-    found = prepare("derm_bags", manual_dir=folder, data_dir=data)
-    assert found.data_path != older.data_path
+    builder = prepare("derm_bags", manual_dir=folder, data_dir=data)
+    assert builder.data_path != older.data_path
     assert "Not used:" in capsys.readouterr().out
 
 
@@ -223,8 +223,8 @@ def test_older_copies_of_chest_xrays_are_found(name, tmp_path, capsys):
         digest.update(b"".join(number.to_bytes(8, "little") for number in numbers))
     older = f"folder_{digest.hexdigest()[:10]}"
     assert config.older_names == (older,)
-    made = prepare_as_before(package, tmp_path / "here", tmp_path / "data", older)
+    older_copy = prepare_as_before(package, tmp_path / "here", tmp_path / "data", older)
     capsys.readouterr()
     dataset = {"chexpert": "chexpert", "nih": "nih_cxr14"}[name]
-    found = prepare(dataset, manual_dir=tmp_path / "here", data_dir=tmp_path / "data")
-    assert found.data_path == made.data_path and "earlier" in capsys.readouterr().out
+    builder = prepare(dataset, manual_dir=tmp_path / "here", data_dir=tmp_path / "data")
+    assert builder.data_path == older_copy.data_path and "earlier" in capsys.readouterr().out

@@ -28,14 +28,14 @@ def twin(request, drawn):
     """Returns (folder, its table, reader, folder_config); the table is put back afterwards."""
     if request.param == "chexpert":
         folder = drawn / "chexpert" / NAME
-        made = folder, folder / "train.csv", chexpert_table.read_table
+        case = folder, folder / "train.csv", chexpert_table.read_table
         config = chexpert_studies.folder_config
     else:
-        made = drawn / "nih", drawn / "nih" / NIH_TABLE, nih_table.read_table
+        case = drawn / "nih", drawn / "nih" / NIH_TABLE, nih_table.read_table
         config = nih_cxr14.folder_config
-    whole = made[1].read_bytes()
-    yield *made, config
-    made[1].write_bytes(whole)
+    original = case[1].read_bytes()
+    yield *case, config
+    case[1].write_bytes(original)
 
 
 def notes_of(result):
@@ -62,9 +62,9 @@ def test_tables_of_other_programs(twin, save, note):
     own = saved.rows["table"] == file.name
     rows = saved.rows.assign(row=saved.rows["row"].mask(own, saved.rows["row"] - moved))
     pd.testing.assert_frame_equal(rows, plain.rows, check_dtype=False)
-    (said,) = notes_of(saved)
-    assert said.startswith(f"{file.name}: ") and note in said
-    assert said in config(str(folder)).notes and said in saved.facts["table_notes"]
+    (table_note,) = notes_of(saved)
+    assert table_note.startswith(f"{file.name}: ") and note in table_note
+    assert table_note in config(str(folder)).notes and table_note in saved.facts["table_notes"]
 
 
 def test_all_bad_rows_are_named_at_once(twin):
@@ -78,10 +78,10 @@ def test_all_bad_rows_are_named_at_once(twin):
     file.write_text("\n".join(lines) + "\n")
     with pytest.raises(ProblemsError) as caught:
         read(folder)
-    found = {(problem.kind, problem.row) for problem in caught.value.problems}
-    assert {("rows of another length", row) for row in (3, 5, 9)} <= found
-    assert {row for kind, row in found if "not as published" in kind} >= {4, 7}
-    assert ("images in two rows", len(lines)) in found
+    problems = {(problem.kind, problem.row) for problem in caught.value.problems}
+    assert {("rows of another length", row) for row in (3, 5, 9)} <= problems
+    assert {row for kind, row in problems if "not as published" in kind} >= {4, 7}
+    assert ("images in two rows", len(lines)) in problems
 
 
 def test_missing_images_are_refused_when_asked(twin, tmp_path):

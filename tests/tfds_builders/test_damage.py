@@ -57,27 +57,27 @@ JPEGS = {
 
 def damaged(data, how, rng):
     data, size = bytearray(data), len(data)
-    at, length = rng.integers(size // 4, size // 2), rng.integers(40, size // 8)
+    offset, length = rng.integers(size // 4, size // 2), rng.integers(40, size // 8)
     if how == "bytes missing":
-        del data[at : at + length]
+        del data[offset : offset + length]
     elif how == "most missing":
         del data[size * 35 // 100 : -2]
     elif how == "zeroed":
-        data[at : at + length] = bytes(length)
+        data[offset : offset + length] = bytes(length)
     elif how == "swapped":
-        later = at + size // 4
-        data[at : at + length], data[later : later + length] = (
+        later = offset + size // 4
+        data[offset : offset + length], data[later : later + length] = (
             data[later : later + length],
-            data[at : at + length],
+            data[offset : offset + length],
         )
     elif how == "bytes added":
-        data[at:at] = rng.bytes(length)
+        data[offset:offset] = rng.bytes(length)
     elif how == "bytes before the end":
         data[-2:-2] = b"some stray bytes"  # libjpeg passes over up to 7
     elif how == "no end":
         del data[-2:]
     elif how == "cut":
-        del data[at:]
+        del data[offset:]
     return bytes(data)
 
 
@@ -131,8 +131,8 @@ def test_lossless_jpeg_is_stored_as_png(tmp_path, channels):
     """Pillow reads it, TensorFlow does not."""
     pixels = np.asarray(PHOTO)[..., :channels]
     (stored,) = loaded(tmp_path, lossless_jpeg(pixels)).images
-    seen = tf.io.decode_image(stored, channels=channels)
-    np.testing.assert_array_equal(seen, pixels)
+    decoded = tf.io.decode_image(stored, channels=channels)
+    np.testing.assert_array_equal(decoded, pixels)
     assert stored.startswith(b"\x89PNG")
 
 
@@ -140,8 +140,8 @@ def test_progressive_jpeg_without_its_last_scans(tmp_path):
     """libjpeg shows what there is, and does not even warn."""
     whole = JPEGS["progressive"]
     begin = [begin for marker, begin, _ in jpeg.segments(whole) if marker == 0xDA]
-    for at in begin[1:]:
-        data = whole[:at] + jpeg.EOI
+    for offset in begin[1:]:
+        data = whole[:offset] + jpeg.EOI
         simplejpeg.decode_jpeg(data)
         with pytest.raises(ImageError, match="truncated"):
             loaded(tmp_path, data)
@@ -179,8 +179,8 @@ def test_many_scans_end_soon(tmp_path):
 
 def test_jpeg_of_12_bits_says_so(tmp_path):
     whole = bytearray(JPEGS["grey"])
-    at = whole.index(b"\xff\xc0")
-    whole[at + 1], whole[at + 4] = 0xC1, 12
+    offset = whole.index(b"\xff\xc0")
+    whole[offset + 1], whole[offset + 4] = 0xC1, 12
     with pytest.raises(ImageError, match="12 bits per sample"):
         loaded(tmp_path, bytes(whole))
 

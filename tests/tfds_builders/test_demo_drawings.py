@@ -36,9 +36,9 @@ def test_same_seed_gives_same_bytes(cases):
 
 def test_other_seed_gives_another_order_and_other_pictures():
     # Fails if the seed reaches the catalogue only: then equal rows would give equal pictures.
-    zero, one = demo.catalogue(0, 0), demo.catalogue(1, 0)
-    assert zero != one
-    twin = next(i for i, (a, b) in enumerate(zip(zero, one)) if (a[1], a[3]) == (b[1], b[3]))
+    first, second = demo.catalogue(0, 0), demo.catalogue(1, 0)
+    assert first != second
+    twin = next(i for i, (a, b) in enumerate(zip(first, second)) if (a[1], a[3]) == (b[1], b[3]))
     assert not set(bytes_of(demo.demo_case(0, twin))) & set(bytes_of(demo.demo_case(1, twin)))
 
 
@@ -124,9 +124,9 @@ def thumbnail(image):
 
 def test_images_of_a_case_differ_as_much_as_images_of_two_cases(cases):
     # Fails if skin, light or pose is drawn once for the case: then its images look alike.
-    several = [[thumbnail(i) for i in case.images] for case in cases if len(case.images) > 1]
-    inside = [np.linalg.norm(a[0] - a[1]) for a in several]
-    across = [np.linalg.norm(a[0] - b[1]) for a, b in zip(several, several[1:])]
+    thumbnails = [[thumbnail(i) for i in case.images] for case in cases if len(case.images) > 1]
+    inside = [np.linalg.norm(a[0] - a[1]) for a in thumbnails]
+    across = [np.linalg.norm(a[0] - b[1]) for a, b in zip(thumbnails, thumbnails[1:])]
     assert min(inside) > 0
     assert np.median(inside) > 0.7 * np.median(across)
 
@@ -183,8 +183,10 @@ def test_images_of_a_case_share_no_nuisance():
     # The same lesion in two images of a case: fails if the images share a generator or a draw.
     case = next(c for c in demo.demo_cases() if len(c.images) == 6)
     assert len(set(bytes_of(case))) == 6
-    several = [c.metadata for c in (demo.demo_case(0, i) for i in range(12)) for _ in c.images]
-    assert all(len({m[key][0] for m in several}) > 3 for key in ("body_site", "skin_tone", "light"))
+    metadata = [c.metadata for c in (demo.demo_case(0, i) for i in range(12)) for _ in c.images]
+    assert all(
+        len({m[key][0] for m in metadata}) > 3 for key in ("body_site", "skin_tone", "light")
+    )
 
 
 # The other clinic, demo_shift

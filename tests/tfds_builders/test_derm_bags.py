@@ -209,8 +209,8 @@ def test_another_column_names_the_splits(folder, tmp_path, table):
     assert splits == {"test": ["c1"], "train": ["c2"], "external": ["c3"]}
     assert builder.info.metadata["splits_from"] == "table"
     assert not {"fold", "split"} & set(config.manifest.metadata_columns)
-    said = [note for note in config.notes if "'split' is not read" in note]
-    assert len(said) == (table == TWO_SPLITS)
+    notes = [note for note in config.notes if "'split' is not read" in note]
+    assert len(notes) == (table == TWO_SPLITS)
     # Another dataset than without the option; and that one is named as it always was.
     usual = folder_config(str(root)).name
     assert usual != config.name

@@ -55,7 +55,7 @@ def check_no_leak(manifest):
         for case in manifest.cases:
             for image in case.images:
                 splits[key(case, image)].add(case.split)
-        assert all(len(found) == 1 for found in splits.values())
+        assert all(len(assigned) == 1 for assigned in splits.values())
 
 
 # Labels with weights
@@ -250,9 +250,9 @@ def test_scin_against_the_drawn_truth(tmp_path):
                 if pictures & set(other_names):
                     group.add(other)
                     pictures |= set(other_names)
-        (found,) = {case.patient_id for case in manifest.cases if case.case_id in group}
-        assert found == min(group)
-        assert {c.case_id for c in manifest.cases if c.patient_id == found} == group
+        (patient,) = {case.patient_id for case in manifest.cases if case.case_id in group}
+        assert patient == min(group)
+        assert {c.case_id for c in manifest.cases if c.patient_id == patient} == group
 
 
 def test_scin_labels_do_not_depend_on_the_order_of_rows(tmp_path):
@@ -261,11 +261,11 @@ def test_scin_labels_do_not_depend_on_the_order_of_rows(tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     scin_folder(first, cases)
     scin_folder(second, turned)
-    told = [
+    labels = [
         {case.case_id: (case.label, case.patient_id, case.split) for case in manifest.cases}
         for manifest in (read_manifest(first), read_manifest(second))
     ]
-    assert told[0] == told[1]
+    assert labels[0] == labels[1]
 
 
 def test_scin_round_trip(tmp_path):
@@ -405,12 +405,12 @@ def test_ham_is_split_by_hash_though_sorted_by_class(tmp_path):
     manifest = read_manifest(tmp_path)
     assert manifest.layout == "ham10000"
     assert manifest.patient_id_from == "lesion_id"
-    found = {case.case_id: case for case in manifest.cases}
+    cases = {case.case_id: case for case in manifest.cases}
     for lesion, dx, num_images in lesions:
-        case = found.pop(f"HAM_{lesion:07d}")
+        case = cases.pop(f"HAM_{lesion:07d}")
         assert (case.label, len(case.images)) == (dx, num_images)
         assert case.split == hash_split(case.case_id)
-    assert not found
+    assert not cases
     for split in ("train", "validation", "test"):
         assert {case.label for case in manifest.cases if case.split == split} == {
             *("nv", "mel", "bkl", "akiec")
@@ -659,16 +659,17 @@ def test_bag_regex_mistakes(tmp_path, regex, words):
 def test_unreadable_image_is_named_by_its_path(tmp_path):
     for name in IN_TRAIN[:2]:
         draw(tmp_path / "d" / f"{name}.png")
-    bad = tmp_path / "d" / f"{IN_TRAIN[1]}.png"
-    bad.write_bytes(b"")
+    unreadable = tmp_path / "d" / f"{IN_TRAIN[1]}.png"
+    unreadable.write_bytes(b"")
     regex = r"(.*)\.png"
     with pytest.raises(DataError) as caught:
         prepare(tmp_path / "d", tmp_path / "tfds", bag_regex=regex)
     assert (
-        str(caught.value).startswith(f"{bad}: ") and "row " not in str(caught.value).split(":")[0]
+        str(caught.value).startswith(f"{unreadable}: ")
+        and "row " not in str(caught.value).split(":")[0]
     )
     builder = prepare(tmp_path / "d", tmp_path / "tfds", bag_regex=regex, on_bad_image="skip")
-    assert builder.info.metadata["skipped_images"] == [[2, bad.name, "the file has 0 bytes"]]
+    assert builder.info.metadata["skipped_images"] == [[2, unreadable.name, "the file has 0 bytes"]]
     assert builder.info.metadata["layout"] == "images"
 
 

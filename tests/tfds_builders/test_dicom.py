@@ -33,7 +33,7 @@ def load(tmp_path, data, **options):
     return load_encoded(tmp_path / "IM0001", **options).images[0]
 
 
-def seen(data):
+def decoded(data):
     """float64 [H, W, 3]: what training reads, in 0..255."""
     return tf.io.decode_image(data, channels=3, expand_animations=False).numpy().astype(float)
 
@@ -126,7 +126,7 @@ def test_one_picture_is_seen_alike_from_every_file(tmp_path, name):
     data, expected = ONE_PICTURE[name], EXPECTED
     if isinstance(data, tuple):
         data, expected = data
-    got = seen(load(tmp_path, data))
+    got = decoded(load(tmp_path, data))
     # For whoever looks into a failure: expected and found, side by side.
     Image.fromarray(np.uint8(np.hstack([expected, got[..., 0]]))).save(tmp_path / "pictures.png")
     assert got.shape == (H, W, 3)
@@ -139,7 +139,7 @@ def test_rle(tmp_path):
     dataset.compress(uid.RLELossless)
     buffer = io.BytesIO()
     dataset.save_as(buffer)
-    assert np.abs(seen(load(tmp_path, buffer.getvalue())) - EXPECTED[..., None]).max() <= 1
+    assert np.abs(decoded(load(tmp_path, buffer.getvalue())) - EXPECTED[..., None]).max() <= 1
 
 
 def ycbcr(**options):
@@ -160,7 +160,7 @@ def ycbcr(**options):
 )  # fmt: skip
 def test_colour(tmp_path, data, tolerance):
     stored_bytes = load(tmp_path, data)
-    assert np.abs(seen(stored_bytes) - COLOUR).max() <= tolerance
+    assert np.abs(decoded(stored_bytes) - COLOUR).max() <= tolerance
 
 
 def test_palette(tmp_path):
@@ -171,7 +171,7 @@ def test_palette(tmp_path):
     elements["BluePaletteColorLookupTableDescriptor"] = [256, 0, 16]
     elements["BluePaletteColorLookupTableData"] = np.full(256, 60 * 257, "<u2").tobytes()
     data = dicom(COLOUR[..., 0], bits=8, photometric="PALETTE COLOR", **elements)
-    np.testing.assert_array_equal(seen(load(tmp_path, data)), COLOUR)
+    np.testing.assert_array_equal(decoded(load(tmp_path, data)), COLOUR)
 
 
 @pytest.mark.parametrize("long_side", [0, 48])
@@ -179,21 +179,21 @@ def test_stored_is_a_grey_png_without_anything_of_the_header(tmp_path, long_side
     data = dicom(stored(12), bits=12)
     assert PATIENT.encode() in data
     result = load(tmp_path, data, long_side=long_side)
-    kinds, at = [], 8
-    while at < len(result):
-        kinds.append(result[at + 4 : at + 8])
-        at += 12 + struct.unpack(">I", result[at : at + 4])[0]
+    kinds, offset = [], 8
+    while offset < len(result):
+        kinds.append(result[offset + 4 : offset + 8])
+        offset += 12 + struct.unpack(">I", result[offset : offset + 4])[0]
     assert set(kinds) == {b"IHDR", b"IDAT", b"IEND"}
     image = Image.open(io.BytesIO(result))
     assert image.mode == "L" and image.size == ((W, H) if not long_side else (40, 48))
 
 
 def test_dicom_and_png_shrink_alike(tmp_path):
-    one, other = (
-        seen(load(tmp_path, ONE_PICTURE[name], long_side=40))
+    first, second = (
+        decoded(load(tmp_path, ONE_PICTURE[name], long_side=40))
         for name in ("16-bit PNG", "12 bits, MONOCHROME1, window")
     )
-    assert np.abs(one - other).max() <= 1
+    assert np.abs(first - second).max() <= 1
 
 
 # Pixel padding
@@ -228,19 +228,19 @@ def test_padding_is_black_and_changes_nothing_else(value, limit, filling, option
     plain[PADDED] = plain[~PADDED][0]
     padded = plain.copy()
     padded[PADDED] = np.resize(filling, PADDED.sum())
-    told = {
+    padding_options = {
         name: pydicom.DataElement(name, "SS" if number < 0 else "US", number)
         for name, number in (("PixelPaddingValue", value), ("PixelPaddingRangeLimit", limit))
         if number is not None
     }
     without, with_padding = (
-        dicom_pictures(dicom(pixels, **{"bits": 16, **options, **given}), 10**6)
-        for pixels, given in ((plain, {}), (padded, told))
+        dicom_pictures(dicom(pixels, **{"bits": 16, **options, **added}), 10**6)
+        for pixels, added in ((plain, {}), (padded, padding_options))
     )
     assert not with_padding.notes
-    one, other = (np.asarray(result.pictures[0]) for result in (without, with_padding))
-    np.testing.assert_array_equal(one[~PADDED], other[~PADDED])
-    assert np.ptp(one[~PADDED]) > 100 and not other[PADDED].any()
+    unpadded, blackened = (np.asarray(result.pictures[0]) for result in (without, with_padding))
+    np.testing.assert_array_equal(unpadded[~PADDED], blackened[~PADDED])
+    assert np.ptp(unpadded[~PADDED]) > 100 and not blackened[PADDED].any()
 
 
 def test_padding_in_a_code_stream():
@@ -248,9 +248,11 @@ def test_padding_in_a_code_stream():
     values[PADDED] = 65535
     stream = encapsulate([encode(values.astype("u2"), "JPEG2000", no_jp2=True)])
     data = dicom(values, syntax=uid.JPEG2000Lossless, PixelPaddingValue=65535, PixelData=stream)
-    seen = np.asarray(dicom_pictures(data, 10**6).pictures[0])
+    decoded = np.asarray(dicom_pictures(data, 10**6).pictures[0])
     rest = EXPECTED[~PADDED] - EXPECTED[~PADDED].min()
-    assert np.abs(seen[~PADDED] - rest * 255 / rest.max()).max() < 1 and not seen[PADDED].any()
+    assert (
+        np.abs(decoded[~PADDED] - rest * 255 / rest.max()).max() < 1 and not decoded[PADDED].any()
+    )
 
 
 def test_padding_that_would_be_all_of_the_picture_is_none():

@@ -103,8 +103,8 @@ def jpeg2000_of(height, width):
 
 def jpeg_of(height, width):
     stream = bytearray(encode(stored(8).astype("u1"), "JPEG"))
-    at = stream.index(b"\xff\xc0") + 5
-    stream[at : at + 4] = struct.pack(">HH", height, width)
+    offset = stream.index(b"\xff\xc0") + 5
+    stream[offset : offset + 4] = struct.pack(">HH", height, width)
     return bytes(stream)
 
 
@@ -132,10 +132,14 @@ def test_sizes_of_the_code_stream(stream, syntax, frames):
 def test_a_delimiter_inside_a_code_stream_does_not_end_it():
     """Fragments have lengths; pydicom's reader looks for these bytes instead."""
     stream = encode(stored(16).astype("u2"), "JPEG2000", no_jp2=True)
-    at = stream.index(b"\xff\x52")
+    offset = stream.index(b"\xff\x52")
     comment = END + bytes(4)
     stream = (
-        stream[:at] + b"\xff\x64" + struct.pack(">HH", len(comment) + 4, 0) + comment + stream[at:]
+        stream[:offset]
+        + b"\xff\x64"
+        + struct.pack(">HH", len(comment) + 4, 0)
+        + comment
+        + stream[offset:]
     )
     data = dicom(stored(16), syntax=uid.JPEG2000Lossless, PixelData=encapsulate([stream]))
     [picture] = dicom_pictures(data, H * W).pictures

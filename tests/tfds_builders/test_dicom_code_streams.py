@@ -48,8 +48,8 @@ HTJ2K = compressed(HTJ2K_12, uid.HTJ2KLossless, ramp(12), bits=12)
 
 @pytest.mark.parametrize("data", [*DEEP.values(), HTJ2K], ids=[*DEEP, "HTJ2K"])
 def test_deep_grey_of_every_compression(data):
-    seen, notes = picture(data)
-    assert np.abs(seen - ramp(16) / 257).max() < 0.6 and not notes
+    pixels, notes = picture(data)
+    assert np.abs(pixels - ramp(16) / 257).max() < 0.6 and not notes
 
 
 def test_colour_in_jpeg_ls():
@@ -126,8 +126,8 @@ def test_the_sign_that_does_not_tear_the_picture(values, stream_signed, header_s
         signed=header_signed,
         **(FULL if shown_signed else window(32768, 65536)),
     )
-    seen, notes = picture(data)
-    assert np.abs(seen - EXPECTED).max() < 1
+    pixels, notes = picture(data)
+    assert np.abs(pixels - EXPECTED).max() < 1
     assert any(SIGN in note for note in notes) == (right is not None)
 
 
@@ -182,8 +182,8 @@ RGB = jpeg(COLOUR, subsampling=0, keep_rgb=True)  # RGB in it
 )  # fmt: skip
 def test_the_code_stream_says_which_colours_it_holds(stream, photometric, noted):
     data = compressed(stream, uid.JPEGBaseline8Bit, COLOUR, bits=8, photometric=photometric)
-    seen, notes = picture(data)
-    assert np.abs(seen - COLOUR).max() <= 6
+    pixels, notes = picture(data)
+    assert np.abs(pixels - COLOUR).max() <= 6
     assert any("contradicts Photometric Interpretation" in note for note in notes) == noted
 
 
@@ -191,8 +191,8 @@ def test_jpeg_2000_undoes_its_own_colour_transform():
     stream = encode(COLOUR, "JPEG2000", no_jp2=True, mct=1)
     for photometric, noted in (("YBR_RCT", False), ("RGB", False), ("YBR_FULL", True)):
         data = compressed(stream, uid.JPEG2000Lossless, COLOUR, bits=8, photometric=photometric)
-        seen, notes = picture(data)
-        np.testing.assert_array_equal(seen, COLOUR)
+        pixels, notes = picture(data)
+        np.testing.assert_array_equal(pixels, COLOUR)
         assert bool(notes) == noted
     stream = encode(YCBCR, "JPEG2000", no_jp2=True, mct=0)
     data = compressed(stream, uid.JPEG2000Lossless, COLOUR, bits=8, photometric="YBR_FULL")
@@ -213,15 +213,15 @@ def test_jpeg_2000_undoes_its_own_colour_transform():
     ],
 )  # fmt: skip
 def test_a_header_that_is_wrong_of_its_pixel_data(data, note):
-    seen, notes = picture(data)
-    assert np.abs(seen - ramp(16) / 257).max() < 0.6
+    pixels, notes = picture(data)
+    assert np.abs(pixels - ramp(16) / 257).max() < 0.6
     assert len(notes) == 1 and re.search(note, notes[0])
 
 
 def test_grey_in_the_header_colour_in_the_stream():
     data = compressed(JFIF, uid.JPEGBaseline8Bit, RED, bits=8)
-    seen, notes = picture(data)
-    assert np.abs(seen - COLOUR).max() <= 6
+    pixels, notes = picture(data)
+    assert np.abs(pixels - COLOUR).max() <= 6
     assert notes == ("the code stream contradicts Samples per Pixel (0028,0002)",)
 
 
@@ -298,8 +298,8 @@ def test_a_whole_lossless_jpeg_has_the_length_its_samples_need(predictor, compon
     photometric = "RGB" if components == 3 else "MONOCHROME2"
     data = compressed(stream, uid.JPEGLossless, pixels, bits=bits, photometric=photometric)
     assert not picture(data)[1]
-    for at in (0.4, 0.8):
-        place = int(len(stream) * at)
+    for fraction in (0.4, 0.8):
+        place = int(len(stream) * fraction)
         data = compressed(
             stream[:place] + stream[place + 3 :], uid.JPEGLossless, pixels, bits=bits,
             photometric=photometric,

@@ -56,8 +56,8 @@ def test_which_frames_become_pictures(syntax, frame, indices):
     for picture, index in zip(result.pictures, indices):
         expected = (CHEST * 0.7 + BRIGHTER[index]) * 255
         assert np.abs(np.asarray(picture) - expected).max() < 1
-    told = () if frame == "all" else (f"several frames: the {frame} was taken",)
-    assert result.notes == told
+    notes = () if frame == "all" else (f"several frames: the {frame} was taken",)
+    assert result.notes == notes
 
 
 def test_frames_and_notes_reach_what_is_stored(tmp_path):
@@ -65,8 +65,8 @@ def test_frames_and_notes_reach_what_is_stored(tmp_path):
     loaded = load_encoded(tmp_path / "IM0001", dicom_frame="all")
     assert len(loaded.images) == 4 and "burned-in annotation (0028,0301)" in loaded.notes
     for image, more in zip(loaded.images, BRIGHTER):
-        seen = np.asarray(Image.open(io.BytesIO(image)), float)
-        assert np.abs(seen - (CHEST * 0.7 + more) * 255).max() <= 1
+        pixels = np.asarray(Image.open(io.BytesIO(image)), float)
+        assert np.abs(pixels - (CHEST * 0.7 + more) * 255).max() <= 1
     assert len(load_encoded(tmp_path / "IM0001").images) == 1
 
 
@@ -147,11 +147,11 @@ def test_files_of_an_archive_are_found_without_extension(tmp_path):
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    others = collections.Counter()
-    found = sorted(image_index.walk(ImageRoot(str(tmp_path)), others=others))
+    skipped = collections.Counter()
+    paths = sorted(image_index.walk(ImageRoot(str(tmp_path)), skipped=skipped))
     names = ["1.2.840.113619.2.5", "HEAD.IMA", "IM000001", "IM000002.dcm"]
-    assert found == [f"ST1/{name}" for name in names]
-    assert others == {"": 1, ".7": 1, ".txt": 1}
+    assert paths == [f"ST1/{name}" for name in names]
+    assert skipped == {"": 1, ".7": 1, ".txt": 1}
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,10 @@ def test_flipped_bytes_give_a_reason_or_a_picture_and_tell_no_names(caplog, recw
             messages.append(str(error))
     assert pictures > 50 and len(messages) > 50
     assert max(map(len, messages)) < 300
-    told = [
+    texts = [
         *messages,
         *capfd.readouterr(),
         caplog.text,
         *(str(warning.message) for warning in recwarn),
     ]
-    assert not any("Doe" in text or "4711" in text for text in told)
+    assert not any("Doe" in text or "4711" in text for text in texts)

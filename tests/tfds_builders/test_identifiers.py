@@ -8,7 +8,7 @@ from tfds_builders import identifiers
 from tfds_builders.problems import Problems
 
 ROUNDED = "identifiers that were rounded"
-SEVERAL = "identifiers written in several ways"
+TWO_SPELLINGS = "identifiers written in several ways"
 FLOATS = "identifiers that became floating-point numbers"
 NOBODY = "identifiers that name nobody"
 
@@ -21,15 +21,15 @@ def check(ids, splits=None):
 
 
 @pytest.mark.parametrize(
-    "ids, want",
+    "ids, expected",
     [
-        (["0017", "17"], [(SEVERAL, 3)]),
-        (["17", "17.0"], [(SEVERAL, 3)]),
-        (["17", "17,0"], [(SEVERAL, 3)]),
-        (["007", "8", "7"], [(SEVERAL, 4)]),
-        (["P4", "p4"], [(SEVERAL, 3)]),
-        (["Mu\u0308ller", "M\u00fcller"], [(SEVERAL, 3)]),
-        (["A 1", "A\u00a0 1"], [(SEVERAL, 3)]),
+        (["0017", "17"], [(TWO_SPELLINGS, 3)]),
+        (["17", "17.0"], [(TWO_SPELLINGS, 3)]),
+        (["17", "17,0"], [(TWO_SPELLINGS, 3)]),
+        (["007", "8", "7"], [(TWO_SPELLINGS, 4)]),
+        (["P4", "p4"], [(TWO_SPELLINGS, 3)]),
+        (["Mu\u0308ller", "M\u00fcller"], [(TWO_SPELLINGS, 3)]),
+        (["A 1", "A\u00a0 1"], [(TWO_SPELLINGS, 3)]),
         (["17.0", "18.0"], [(FLOATS, 2), (FLOATS, 3)]),
         (["17.", "x"], [(FLOATS, 2)]),
         (["1.23457E+15", "1.23457E+15"], [(ROUNDED, 2)]),
@@ -43,9 +43,9 @@ def check(ids, splits=None):
         (["P1", "Unknown", "#N/A", "\u2013", "###", "#REF!"], [(NOBODY, i) for i in range(3, 8)]),
     ],
 )
-def test_changed_ids(ids, want):
-    found, problems = check(ids)
-    assert found == want
+def test_changed_ids(ids, expected):
+    actual, problems = check(ids)
+    assert actual == expected
     assert all(repr(ids[problem.row - 2]) in problem.what for problem in problems)
 
 
@@ -77,7 +77,7 @@ def test_a_leak_is_named_only_where_the_splits_differ():
 
 
 def test_each_id_is_named_once_however_many_rows_it_has():
-    assert check(["05", "5", "5", "05", "5"])[0] == [(SEVERAL, 3)]
+    assert check(["05", "5", "5", "05", "5"])[0] == [(TWO_SPELLINGS, 3)]
 
 
 def test_numbers_against_python():
@@ -85,8 +85,8 @@ def test_numbers_against_python():
     rng = random.Random(0)
     for _ in range(300):
         number, other = rng.choice([5, 50, 500]), rng.choice([5, 50, 500])
-        one, two = (
+        first, second = (
             "0" * rng.randrange(3) + str(n) + rng.choice(["", ".0", ".00"]) for n in (number, other)
         )
-        same = float(one) == float(two) and one != two
-        assert ((SEVERAL, 3) in check([one, two])[0]) == same, (one, two)
+        same = float(first) == float(second) and first != second
+        assert ((TWO_SPELLINGS, 3) in check([first, second])[0]) == same, (first, second)

@@ -38,7 +38,7 @@ def advised(message):
     return regex
 
 
-def told(manifest):
+def images_of(manifest):
     """Returns path -> (case, patient, label, split)."""
     return {
         image.path: (case.case_id, case.patient_id, case.label, case.split)
@@ -123,7 +123,7 @@ def test_a_manifest_without_odd_spellings_keeps_its_fingerprint(tmp_path):
     (root / "manifest.csv").write_text(odd)
     renamed = read_manifest(root)
     assert renamed.fingerprint != plain.fingerprint
-    assert told(renamed) == told(plain)
+    assert images_of(renamed) == images_of(plain)
 
 
 # label/image
@@ -133,7 +133,7 @@ def test_each_image_is_a_case(tmp_path):
     names = ["nevus/1.png", "nevus/2.jpg", "mel in situ/1.png", "mel in situ/3.PNG"]
     manifest = read_manifest(draw(tmp_path, names))
     assert manifest.layout == "image_folder" and manifest.classes == ("mel in situ", "nevus")
-    assert told(manifest) == {
+    assert images_of(manifest) == {
         name: (name, name, name.split("/")[0], hash_split(name)) for name in names
     }
     (note,) = manifest.notes
@@ -144,7 +144,7 @@ def test_each_image_is_a_case(tmp_path):
 def test_splits_of_folders(tmp_path):
     names = ["Train/nv/1.png", "Train/mel/2.png", "VAL/nv/3.png", "VAL/mel/4.png", "test/mel/5.png"]
     manifest = read_manifest(draw(tmp_path, names))
-    assert {path: of_path[2:] for path, of_path in told(manifest).items()} == {
+    assert {path: of_path[2:] for path, of_path in images_of(manifest).items()} == {
         "Train/nv/1.png": ("nv", "train"),
         "Train/mel/2.png": ("mel", "train"),
         "VAL/nv/3.png": ("nv", "validation"),
@@ -159,7 +159,7 @@ def test_splits_of_folders(tmp_path):
 
 def test_other_splits_stay_if_their_labels_are_known(tmp_path):
     manifest = read_manifest(draw(tmp_path, ["train/a/1.png", "train/b/2.png", "external/a/3.png"]))
-    assert told(manifest)["external/a/3.png"][2:] == ("a", "external")
+    assert images_of(manifest)["external/a/3.png"][2:] == ("a", "external")
 
 
 def test_one_label_and_only_a_train_folder_are_read(tmp_path):
@@ -219,7 +219,7 @@ def test_what_looks_like_no_label_may_be_said_to_be_one(tmp_path):
     manifest = read_manifest(tmp_path, bag_regex=regex)
     assert manifest.classes == ("site0", "site1") and manifest.layout == "image_folder"
     name = "site1/3.png"
-    assert told(manifest)[name][:3] == (name, name, "site1") and len(manifest.cases) == 12
+    assert images_of(manifest)[name][:3] == (name, name, "site1") and len(manifest.cases) == 12
 
 
 @pytest.mark.parametrize("name", ["train/a/1.png", "val/b/x/1.png"])
@@ -264,8 +264,8 @@ def test_bag_regex_keeps_the_labels(tmp_path):
     assert len(manifest.cases) == 20 and manifest.layout == "image_folder"
     for i, name in enumerate(names):
         patient = f"p{i // 4}"
-        wanted = (f"c{i // 2}", patient, "ab"[i // 2 % 2], hash_split(patient))
-        assert told(manifest)[name] == wanted
+        expected = (f"c{i // 2}", patient, "ab"[i // 2 % 2], hash_split(patient))
+        assert images_of(manifest)[name] == expected
     assert "20 cases by --bag_regex, labels from the folders" in manifest.notes[0]
     assert manifest.patient_id_from == "bag_regex"
 
@@ -307,7 +307,7 @@ def test_images_in_folders_of_splits_alone_keep_the_splits(tmp_path):
     draw(tmp_path, names)
     assert "has no manifest.csv" in error_of(tmp_path)
     manifest = read_manifest(tmp_path, bag_regex="(.+)")
-    assert {path: of_path[3] for path, of_path in told(manifest).items()} == {
+    assert {path: of_path[3] for path, of_path in images_of(manifest).items()} == {
         "train/1.png": "train",
         "Train/2.png": "train",
         "test/3.png": "test",
@@ -328,4 +328,4 @@ def test_a_folder_holdout_is_the_test_split(tmp_path):
 def test_a_group_for_the_label_reads_any_folders(tmp_path):
     names = [f"2021/w{i % 2}/{'xy'[i % 2]}-{i}.png" for i in range(12)]
     manifest = read_manifest(draw(tmp_path, names), bag_regex=r"(?P<label>[xy])-(?P<case>\d+)")
-    assert manifest.classes == ("x", "y") and told(manifest)[names[3]][:3] == ("3", "3", "y")
+    assert manifest.classes == ("x", "y") and images_of(manifest)[names[3]][:3] == ("3", "3", "y")

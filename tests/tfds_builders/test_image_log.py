@@ -147,15 +147,15 @@ def test_a_copy_that_lacks_images_for_want_of_a_decoder_says_so_when_it_is_used(
         return load_encoded(path)
 
     options = preparation.BuildOptions(on_bad_image="skip")
-    asked = dict(manual_dir=folder, data_dir=tmp_path / "data", options=options)
+    arguments = dict(manual_dir=folder, data_dir=tmp_path / "data", options=options)
     with monkeypatch.context() as patch:
         patch.setattr(read_ahead, "load_encoded", no_decoder)
-        preparation.prepare("derm_bags", **asked)
+        preparation.prepare("derm_bags", **arguments)
     capsys.readouterr()
-    found = preparation.prepare("derm_bags", **asked)
-    said = capsys.readouterr().out
-    assert "1 images are not in this prepared copy" in said and str(found.data_path) in said
-    shutil.rmtree(found.data_path)
+    builder = preparation.prepare("derm_bags", **arguments)
+    output = capsys.readouterr().out
+    assert "1 images are not in this prepared copy" in output and str(builder.data_path) in output
+    shutil.rmtree(builder.data_path)
     for _ in range(2):  # with the decoder it is whole, and there is nothing to say
-        preparation.prepare("derm_bags", **asked)
+        preparation.prepare("derm_bags", **arguments)
     assert "not in this prepared copy" not in capsys.readouterr().out

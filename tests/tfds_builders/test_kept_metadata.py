@@ -128,20 +128,20 @@ def test_copies_differ_in_their_metadata_alone(folder, tmp_path):
     (folder / "manifest.csv").write_text(MANIFEST + more)
     few, all_ = (prepared(folder, tmp_path, keep_metadata=k) for k in ("none", "all"))
     assert few.info.metadata["fingerprint"] == all_.info.metadata["fingerprint"]
-    one, other = bags(few), bags(all_)
-    assert [bag["bag_id"] for bag in one] == [bag["bag_id"] for bag in other]
-    for mine, theirs in zip(one, other):
-        assert mine["images"].tolist() == theirs["images"].tolist()
-        assert (mine["label"], mine["patient_id"]) == (theirs["label"], theirs["patient_id"])
+    first, second = bags(few), bags(all_)
+    assert [bag["bag_id"] for bag in first] == [bag["bag_id"] for bag in second]
+    for a, b in zip(first, second):
+        assert a["images"].tolist() == b["images"].tolist()
+        assert (a["label"], a["patient_id"]) == (b["label"], b["patient_id"])
 
 
 def test_a_copy_of_before_is_used_and_that_is_said(folder, tmp_path, capsys):
     older = prepared(folder, tmp_path, keep_metadata="all")  # the name and content it had before
     assert len(older.builder_config.name) == len("folder_") + 10
     capsys.readouterr()
-    found = prepared(folder, tmp_path)
-    said = capsys.readouterr().out
-    assert found.data_path == older.data_path and "it stores every metadata column" in said
+    builder = prepared(folder, tmp_path)
+    output = capsys.readouterr().out
+    assert builder.data_path == older.data_path and "it stores every metadata column" in output
     fewer = prepared(folder, tmp_path, keep_metadata="sex")  # named: never the fuller one
     assert fewer.data_path != older.data_path
     shutil.rmtree(older.data_path)

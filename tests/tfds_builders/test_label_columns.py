@@ -72,15 +72,15 @@ def test_however_the_table_was_saved(tmp_path):
     rows = rows_of([("1,0", "0,0"), ("", "-1,0"), ("0,0", "1,0")])
     want = [[1, 0], [NAN, -1], [0, 1]]
     root = folder(tmp_path, rows, separator=";")
-    found = [read_manifest(root, label_columns="edema,effusion")]
+    manifests = [read_manifest(root, label_columns="edema,effusion")]
     (root / "manifest.csv").unlink()
     book = openpyxl.Workbook()
     book.active.append(HEAD)
     for row, values in zip(rows, want):
         book.active.append([*row[:3], *(None if np.isnan(v) else v for v in values)])
     book.save(root / "manifest.xlsx")
-    found.append(read_manifest(root, label_columns="edema,effusion"))
-    for manifest in found:
+    manifests.append(read_manifest(root, label_columns="edema,effusion"))
+    for manifest in manifests:
         np.testing.assert_array_equal(labels_of(manifest), want)
 
 
@@ -89,16 +89,16 @@ def test_bad_values_are_named_each_with_row_and_column(tmp_path):
     root = folder(tmp_path, rows_of(values))
     with pytest.raises(ProblemsError) as caught:
         read_manifest(root, label_columns="edema,effusion")
-    found = {(p.kind, p.row, p.what) for p in caught.value.problems}
-    assert found == {
+    problems = {(p.kind, p.row, p.what) for p in caught.value.problems}
+    assert problems == {
         ("labels that cannot be read", row, f"column {column!r} is {value!r}")
         for row, column, value in [
             *((3, "edema", "2"), (4, "edema", "unknown"), (6, "edema", "0.5")),
             *((4, "effusion", "yes"), (5, "effusion", "-")),
         ]
     }
-    one = folder(tmp_path / "one", rows_of([("1", "0"), ("2", "0")]))
-    assert error_of(one, label_columns="edema").endswith(
+    root_of_one = folder(tmp_path / "one", rows_of([("1", "0"), ("2", "0")]))
+    assert error_of(root_of_one, label_columns="edema").endswith(
         "manifest.csv, row 3: column 'edema' is '2': write 1, 0, -1 (uncertain) or nothing."
     )
 
@@ -136,22 +136,26 @@ def test_one_label_and_several_together_are_refused(tmp_path):
 
 def test_a_blank_column_is_said_and_a_copy_of_its_own_is_made(tmp_path):
     root = folder(tmp_path, rows_of([("1", ""), ("0", "")]))
-    both, one = (folder_config(str(root), label_columns=c) for c in ("edema,effusion", "edema"))
+    both, single = (folder_config(str(root), label_columns=c) for c in ("edema,effusion", "edema"))
     assert "Label column 'effusion' is blank in every row." in both.notes
-    assert not any("blank in every row" in note for note in one.notes)
+    assert not any("blank in every row" in note for note in single.notes)
     plain = folder_config(str(root))
-    assert len({both.name, one.name, plain.name}) == 3
+    assert len({both.name, single.name, plain.name}) == 3
     assert folder_config(str(root), label_columns="edema , effusion").name == both.name
 
 
 def chosen(values, rule):
     """Returns the value of a case whose rows have `values`, the slow way."""
-    said = [v for v in values if v != ""]
-    if not said:
+    values_given = [v for v in values if v != ""]
+    if not values_given:
         return NAN
-    if len(set(said)) == 1 or rule == "latest":
-        return float(said[-1])
-    most = [v for v in set(said) if said.count(v) == max(map(said.count, said))]
+    if len(set(values_given)) == 1 or rule == "latest":
+        return float(values_given[-1])
+    most = [
+        v
+        for v in set(values_given)
+        if values_given.count(v) == max(map(values_given.count, values_given))
+    ]
     return float(most[0]) if rule == "majority" and len(most) == 1 else -1.0
 
 
@@ -169,8 +173,8 @@ def test_rows_of_one_case_that_disagree_in_a_column(tmp_path):
         manifest = read_manifest(root, label_columns="edema,effusion", on_label_conflict=rule)
         want = [[chosen(values, rule), 0] for values in cases]
         np.testing.assert_array_equal(labels_of(manifest), want)
-        said = f"{conflicts} cases have rows with different labels in 'edema', "
-        assert any(note.startswith(said) for note in manifest.notes)
+        start = f"{conflicts} cases have rows with different labels in 'edema', "
+        assert any(note.startswith(start) for note in manifest.notes)
     with pytest.raises(ProblemsError) as caught:
         read_manifest(root, label_columns="edema,effusion")
     assert len(caught.value.problems) == conflicts
@@ -201,14 +205,14 @@ def prepared(tmp_path_factory):
 def test_stored_in_the_order_that_was_given(prepared):
     builder, values = prepared
     assert tuple(builder.info.features["labels"]) == ("effusion", "edema")
-    seen = 0
+    num_cases = 0
     for split in builder.info.splits:
         for example in read_encoded(builder, split, ["bag_id", "labels"]):
             edema, effusion = values[int(example["bag_id"][1:])]
             np.testing.assert_array_equal(example["labels"]["edema"], np.float32(edema))
             np.testing.assert_array_equal(example["labels"]["effusion"], np.float32(effusion))
-            seen += 1
-    assert seen == 60
+            num_cases += 1
+    assert num_cases == 60
 
 
 @pytest.mark.parametrize("uncertain", ["ignore", "zeros", "ones", "ones,edema:zeros"])
@@ -235,8 +239,10 @@ def test_features_are_those_of_chexpert(prepared, tmp_path):
     builder = chexpert_studies.Builder(
         config=chexpert_studies.folder_config(str(tmp_path)), data_dir=tmp_path / "tfds"
     )
-    one, other = (b.info.features["labels"] for b in (builder, prepared[0]))
-    kinds = [{(type(f), f.dtype, f.shape) for f in features.values()} for features in (one, other)]
+    first, second = (b.info.features["labels"] for b in (builder, prepared[0]))
+    kinds = [
+        {(type(f), f.dtype, f.shape) for f in features.values()} for features in (first, second)
+    ]
     assert kinds[0] == kinds[1]
 
 
@@ -249,24 +255,24 @@ def test_columns_named_as_chexperts_five_are_that_set(tmp_path):
     builder.download_and_prepare()
     bags = open_split(builder, "train", LabelReading(label_set="chexpert5"))
     assert bags.class_names == CHEXPERT5
-    found = {bag["bag_id"]: bag["label"].tolist() for bag in bags.dataset.as_numpy_iterator()}
+    labels = {bag["bag_id"]: bag["label"].tolist() for bag in bags.dataset.as_numpy_iterator()}
     for i in range(6):
-        assert found[f"c{i}".encode()] == [float(names[i] == name) for name in CHEXPERT5]
+        assert labels[f"c{i}".encode()] == [float(names[i] == name) for name in CHEXPERT5]
 
 
 def test_verify_counts_what_was_drawn(prepared):
     builder, values = prepared
-    found = verify(builder)
+    result = verify(builder)
     number = np.array([1 + i % 2 for i in range(60)])
     in_train = np.arange(60) % 3 != 0
     for column, name in enumerate(("edema", "effusion")):
-        counts, of = found.splits["train"].labels[name], values[:, column]
+        counts, of = result.splits["train"].labels[name], values[:, column]
         for state, is_it in (
             *(("positive", of == 1), ("negative", of == 0)),
             *(("uncertain", of == -1), ("blank", np.isnan(of))),
         ):
             assert getattr(counts, state) == number[is_it & in_train].sum()
-    titles = [title for title, *_ in tables(found)]
+    titles = [title for title, *_ in tables(result)]
     assert "Labels of train, by image" in titles and "Bags by label" not in titles
 
 

@@ -47,15 +47,15 @@ def picture(path, seed=0):
 
 def slow_walk(folder):
     """Returns the real files that os.walk finds by following every link, to a depth of four."""
-    found = {}
+    paths = {}
     for here, folders, names in os.walk(folder, followlinks=True):
         depth = os.path.relpath(here, folder).count(os.sep)
         folders[:] = [name for name in folders if depth < 4]
         for name in names:
             path = os.path.join(here, name)
             if os.path.isfile(path) and name.endswith(".png"):
-                found.setdefault(os.path.realpath(path), path)
-    return set(found)
+                paths.setdefault(os.path.realpath(path), path)
+    return set(paths)
 
 
 def test_every_file_is_found_once_whatever_the_links(tmp_path):
@@ -82,15 +82,15 @@ def test_every_file_is_found_once_whatever_the_links(tmp_path):
         except DataError as error:
             assert "lead to one folder" in str(error)
             continue
-        real = [os.path.realpath(root / path) for path in paths]
-        assert len(set(real)) == len(real) and set(real) == slow_walk(root)
+        real_paths = [os.path.realpath(root / path) for path in paths]
+        assert len(set(real_paths)) == len(real_paths) and set(real_paths) == slow_walk(root)
         inside = {path for path in slow_walk(root) if str(root) in path}
         try:
             without = {os.path.realpath(root / path) for path in walk(ImageRoot(str(root)))}
         except DataError as error:
-            assert "--follow_links" in str(error) and set(real) != inside
+            assert "--follow_links" in str(error) and set(real_paths) != inside
         else:
-            assert without == inside == set(real)
+            assert without == inside == set(real_paths)
 
 
 def test_links_to_each_other_do_not_hang(tmp_path):
@@ -254,14 +254,14 @@ def test_images_may_be_elsewhere_and_nothing_is_written_there(reader, tmp_path):
         moved = "dataset/images" if top == "dataset" else top  # SCIN's tables stay
         shutil.move(root / moved, share / moved)
     listed = sorted((path, path.stat().st_mtime_ns) for path in share.rglob("*"))
-    found = config(image_root=str(share))
-    assert images_of(found) == (before, str(share))
+    reread = config(image_root=str(share))
+    assert images_of(reread) == (before, str(share))
     assert "--image_root" in error_of(config, image_root=str(share / "nowhere"))
     os.symlink(share, tmp_path / "link_to_share")  # the root itself may be a link
     assert images_of(config(image_root=str(tmp_path / "link_to_share"))) == (before, str(share))
-    package = chexpert_studies if hasattr(found, "table") and "train" in tops else None
-    package = package or (nih_cxr14 if hasattr(found, "table") else derm_bags)
-    builder = package.Builder(config=found, data_dir=tmp_path / "tfds")
+    package = chexpert_studies if hasattr(reread, "table") and "train" in tops else None
+    package = package or (nih_cxr14 if hasattr(reread, "table") else derm_bags)
+    builder = package.Builder(config=reread, data_dir=tmp_path / "tfds")
     builder.download_and_prepare()
     assert sum(builder.info.metadata["num_images"].values()) == len(before)
     assert sorted((path, path.stat().st_mtime_ns) for path in share.rglob("*")) == listed

@@ -29,9 +29,9 @@ def test_only_the_pattern_is_one(tmp_path, name):
     for folder in {name, "a1", "xy", "qq", "b"}:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "in.json").write_text("")
-    found = list(epath.Path(tmp_path / name).glob("*.json"))
-    assert [os.fspath(path) for path in found] == [str(tmp_path / name / "in.json")]
-    assert all(isinstance(path, epath.Path) for path in found)
+    paths = list(epath.Path(tmp_path / name).glob("*.json"))
+    assert [os.fspath(path) for path in paths] == [str(tmp_path / name / "in.json")]
+    assert all(isinstance(path, epath.Path) for path in paths)
 
 
 def test_it_is_mended_once():

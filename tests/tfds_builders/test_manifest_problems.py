@@ -112,10 +112,10 @@ def test_rows_blank_bad_paths_and_splits_are_all_named(tmp_path):
     ]
     with pytest.raises(ProblemsError) as caught:
         read_manifest(folder(tmp_path, rows, head, ["a.png", "b.png"]))
-    found = {(problem.row, problem.what[:12]) for problem in caught.value.problems}
+    problems = {(problem.row, problem.what[:12]) for problem in caught.value.problems}
     want = {(2, "case_id is b"), (3, "image_path '"), (4, "label \"{'x':"), (5, "split 'my sp")}
     want |= {(6, "split is 'na"), (8, "case 'f' has"), (8, "image 'a.png"), (10, "patient 'p8'")}
-    assert want <= found
+    assert want <= problems
 
 
 # Missing images
@@ -127,10 +127,10 @@ def test_on_missing_image_is_apart_from_on_bad_image(tmp_path):
         folder_config(str(root))
     with pytest.raises(DataError, match=r"1\.png"):
         folder_config(str(root), on_bad_image="skip", on_missing_image="error")
-    kept = folder_config(str(root), on_missing_image="skip")
-    assert [image[:2] for image in kept.manifest.missing] == [(3, "1.png")]
+    skipping = folder_config(str(root), on_missing_image="skip")
+    assert [image[:2] for image in skipping.manifest.missing] == [(3, "1.png")]
     old = folder_config(str(root), on_bad_image="skip")
-    assert old.manifest.missing == kept.manifest.missing and old.name != kept.name
+    assert old.manifest.missing == skipping.manifest.missing and old.name != skipping.name
     with pytest.raises(DataError, match="on_missing_image is 'no'"):
         folder_config(str(root), on_missing_image="no")
 
@@ -140,16 +140,16 @@ def test_on_missing_image_is_apart_from_on_bad_image(tmp_path):
 
 def test_values_that_mean_nothing_are_no_label_and_counted(tmp_path):
     nothing = ["nan", "NaN", "NA", "n/a", "None", "null", "UNKNOWN", "-", "\u2013", " ", " nan "]
-    found, manifest = labels_of(tmp_path, ["nv", "none of these", *nothing])
-    assert found == ["nv", "none of these"] + [""] * len(nothing)
+    labels, manifest = labels_of(tmp_path, ["nv", "none of these", *nothing])
+    assert labels == ["nv", "none of these"] + [""] * len(nothing)
     assert manifest.classes == ("none of these", "nv")
     assert manifest.notes[0].startswith("10 labels mean that there is none: 'nan' (2), ")
     assert manifest.notes[-1] == "11 of 13 cases have no label."
 
 
 def test_missing_labels_are_what_the_flag_says(tmp_path):
-    found, _ = labels_of(tmp_path, ["nv", "None", "tbd", ""], missing_labels="TBD, ?")
-    assert found == ["nv", "None", "", ""]
+    labels, _ = labels_of(tmp_path, ["nv", "None", "tbd", ""], missing_labels="TBD, ?")
+    assert labels == ["nv", "None", "", ""]
     assert labels_of(tmp_path, ["nv", "nan"], missing_labels="")[0] == ["nv", "nan"]
 
 
@@ -197,8 +197,8 @@ def test_in_every_layout(tmp_path):
     ],
 )
 def test_spellings_are_one_class(tmp_path, spellings, want):
-    found, manifest = labels_of(tmp_path, [*spellings, "other thing"])
-    assert found == [want] * len(spellings) + ["other thing"]
+    labels, manifest = labels_of(tmp_path, [*spellings, "other thing"])
+    assert labels == [want] * len(spellings) + ["other thing"]
     assert manifest.classes == tuple(sorted([want, "other thing"]))
 
 
@@ -234,10 +234,10 @@ def majority(labels):
 
 
 def test_conflicts_by_each_rule(tmp_path):
-    said = [labels for n in (2, 3) for labels in itertools.product(["a", "b", "c", ""], repeat=n)]
+    cases = [labels for n in (2, 3) for labels in itertools.product(["a", "b", "c", ""], repeat=n)]
     rows = [
         [f"c{i}", f"{i}_{j}.png", label, "train"]
-        for i, labels in enumerate(said)
+        for i, labels in enumerate(cases)
         for j, label in enumerate(labels)
     ]
     root = folder(tmp_path, rows, [*HEAD[:3], "split"])
@@ -246,12 +246,12 @@ def test_conflicts_by_each_rule(tmp_path):
         "latest": lambda labels: labels[-1],
         "majority": majority,
     }
-    conflicts = sum(len(set(labels) - {""}) > 1 for labels in said)
+    conflicts = sum(len(set(labels) - {""}) > 1 for labels in cases)
     for rule, choose in rules.items():
         manifest = read_manifest(root, on_label_conflict=rule)
-        given = [[label for label in labels if label] for labels in said]
+        written = [[label for label in labels if label] for labels in cases]
         assert [case.label for case in manifest.cases] == [
-            choose(labels) if labels else "" for labels in given
+            choose(labels) if labels else "" for labels in written
         ]
         assert f"{conflicts} cases have rows with different labels" in " ".join(manifest.notes)
     with pytest.raises(ProblemsError) as caught:
@@ -290,7 +290,7 @@ def test_the_same_manifest_however_it_was_saved(tmp_path):
     for row in [head, *rows]:
         book.active.append(row)
     quoted = "\n".join(";".join(f'"{value}"' for value in row) for row in [head, *rows])
-    found = []
+    manifests = []
     for name, content in [
         ("manifest.csv", quoted.encode()),
         ("manifest.csv", ("sep=;\r\n" + quoted).encode("utf-16")),
@@ -301,15 +301,15 @@ def test_the_same_manifest_however_it_was_saved(tmp_path):
             (tmp_path / name).write_bytes(content)
         else:
             book.save(tmp_path / name)
-        found.append(read_manifest(tmp_path))
+        manifests.append(read_manifest(tmp_path))
         (tmp_path / name).unlink()
-    assert all(manifest.notes for manifest in found)
-    places = [
+    assert all(manifest.notes for manifest in manifests)
+    contents = [
         [(c.case_id, c.patient_id, c.label, [i.metadata for i in c.images]) for c in m.cases]
-        for m in found
+        for m in manifests
     ]
-    assert all(place == places[0] for place in places)
-    assert places[0][0] == ("c0", "P0", "eczema; hand", [("63.5",), ("63.5",)])
+    assert all(place == contents[0] for place in contents)
+    assert contents[0][0] == ("c0", "P0", "eczema; hand", [("63.5",), ("63.5",)])
 
 
 def test_row_numbers_that_pandas_writes_are_no_metadata(tmp_path):

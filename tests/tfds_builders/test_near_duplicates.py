@@ -42,32 +42,32 @@ COPIES = {
 @pytest.mark.parametrize("copy", COPIES)
 def test_copies_are_found_and_nothing_else(copy):
     images = [picture(seed) for seed in range(12)]
-    ours = np.stack([thumbnail(encode(image, quality=92)) for image in images])
-    others = np.stack([thumbnail(COPIES[copy](image)) for image in images[4:]])
-    assert {(i, j) for i, j, _ in near_pairs(ours, others)} == {(i + 4, i) for i in range(8)}
-    assert {(j, i) for i, j, _ in near_pairs(others, ours)} == {(i + 4, i) for i in range(8)}
+    originals = np.stack([thumbnail(encode(image, quality=92)) for image in images])
+    copies = np.stack([thumbnail(COPIES[copy](image)) for image in images[4:]])
+    assert {(i, j) for i, j, _ in near_pairs(originals, copies)} == {(i + 4, i) for i in range(8)}
+    assert {(j, i) for i, j, _ in near_pairs(copies, originals)} == {(i + 4, i) for i in range(8)}
 
 
 def test_the_pairs_of_comparing_all():
     """Slow and obvious: every dot product. Most are far apart, some at the very threshold."""
     rng = np.random.default_rng(0)
-    ours = rng.normal(size=(300, 16, 16))
-    ours = gaussian_filter(ours, (0, 2, 2)).reshape(300, -1)
+    first = rng.normal(size=(300, 16, 16))
+    first = gaussian_filter(first, (0, 2, 2)).reshape(300, -1)
     noise = gaussian_filter(rng.normal(size=(500, 16, 16)), (0, 1, 1)).reshape(500, -1)
-    others = ours[rng.integers(0, 300, 500)] + noise * rng.uniform(0, 0.15, (500, 1))
-    ours, others = (
+    second = first[rng.integers(0, 300, 500)] + noise * rng.uniform(0, 0.15, (500, 1))
+    first, second = (
         (x - x.mean(1, keepdims=True))
         / np.linalg.norm(x - x.mean(1, keepdims=True), axis=1)[:, None]
-        for x in (ours, others)
+        for x in (first, second)
     )
-    ours, others = ours.astype(np.float16), others.astype(np.float16)
-    products = ours.astype(np.float32) @ others.astype(np.float32).T
-    found = near_pairs(ours, others)
+    first, second = first.astype(np.float16), second.astype(np.float16)
+    products = first.astype(np.float32) @ second.astype(np.float32).T
+    pairs = near_pairs(first, second)
     sure = {tuple(pair) for pair in np.argwhere(products > CORRELATION + 1e-4).tolist()}
     perhaps = {tuple(pair) for pair in np.argwhere(products > CORRELATION - 1e-4).tolist()}
-    assert 100 < len(sure) < 450 and sure <= {pair[:2] for pair in found} <= perhaps
-    assert [pair[2] for pair in found] == sorted((pair[2] for pair in found), reverse=True)
-    assert near_pairs(ours[:0], others) == near_pairs(ours, others[:0]) == []
+    assert 100 < len(sure) < 450 and sure <= {pair[:2] for pair in pairs} <= perhaps
+    assert [pair[2] for pair in pairs] == sorted((pair[2] for pair in pairs), reverse=True)
+    assert near_pairs(first[:0], second) == near_pairs(first, second[:0]) == []
 
 
 def test_pictures_without_contrast_are_not_compared():
@@ -76,8 +76,8 @@ def test_pictures_without_contrast_are_not_compared():
     collected = Thumbnails()
     for number in range(600):
         collected.add(str(number), encode(flat if number % 2 else picture(number % 7, 60, 80)))
-    names, made = collected.finish()
-    assert names == [str(number) for number in range(0, 600, 2)] and made.shape == (300, 256)
+    names, thumbnails = collected.finish()
+    assert names == [str(number) for number in range(0, 600, 2)] and thumbnails.shape == (300, 256)
 
 
 def test_verify_names_images_by_what_is_wrong(tmp_path):
@@ -106,21 +106,21 @@ def test_verify_names_images_by_what_is_wrong(tmp_path):
         config = derm_bags.folder_config(str(tmp_path), **options)
         builder = derm_bags.Builder(config=config, data_dir=tmp_path / "tfds")
         builder.download_and_prepare()
-        found = verify(builder)
-        ((one, other, alike),) = found.look_alikes["train", "test"]
-        assert (one, other) == ("img/a.jpg", "img/smaller_a.png") and alike > CORRELATION
-        assert found.common_images["train", "test"] == (("img/b.jpg", "img/same_b.jpg"),)
-    text = "\n".join(found.problems)
+        result = verify(builder)
+        ((first, second, alike),) = result.look_alikes["train", "test"]
+        assert (first, second) == ("img/a.jpg", "img/smaller_a.png") and alike > CORRELATION
+        assert result.common_images["train", "test"] == (("img/b.jpg", "img/same_b.jpg"),)
+    text = "\n".join(result.problems)
     assert "look the same" in text and "img/a.jpg ~ img/smaller_a.png" in text
     assert "(all white): 1" in text and "(8 px or less on its shorter side): 1" in text
     assert "2 x truncated image, first row 6, img/cut1.jpg" in text
     assert "row 8, img/empty.jpg: the file has 0 bytes" in text
     listed = builder.data_path / "images_with_problems.csv"
     assert str(listed) in text and len(listed.read_text().splitlines()) == 1 + 3 + 2
-    made = {title: rows for title, _, rows in tables(found)}
-    assert made["Unreadable, by reason"][0] == ["truncated image", "2", "row 6, img/cut1.jpg"]
-    assert [row[:2] for row in made["Notes on images"]] == [
+    rows_of = {title: rows for title, _, rows in tables(result)}
+    assert rows_of["Unreadable, by reason"][0] == ["truncated image", "2", "row 6, img/cut1.jpg"]
+    assert [row[:2] for row in rows_of["Notes on images"]] == [
         ["all white", "1"],
         ["8 px or less on its shorter side", "1"],
     ]
-    assert made["In common"] == [["train, test", "0", "1", "1"]]
+    assert rows_of["In common"] == [["train, test", "0", "1", "1"]]

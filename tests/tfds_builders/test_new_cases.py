@@ -27,9 +27,9 @@ def test_images_are_those_of_the_prepared_dataset(tiny_data):
         for bag in data.open_split(tiny_data, split).dataset.as_numpy_iterator():
             stored[bag["bag_id"].decode()] = bag["patient_id"].decode(), list(bag["images"])
     cases = in_folder("derm_bags", folder)
-    found = [(c.case_id, (c.patient_id, list(c.images))) for c in cases.load()]
-    assert [case for case, _ in found] == [f"c{i}" for i in range(12)]
-    assert dict(found) == stored
+    loaded = [(c.case_id, (c.patient_id, list(c.images))) for c in cases.load()]
+    assert [case for case, _ in loaded] == [f"c{i}" for i in range(12)]
+    assert dict(loaded) == stored
     assert [c.case_id for c in cases.load(10)] == ["c10", "c11"]
 
 
@@ -84,8 +84,8 @@ def test_folders_of_labels_and_cases_are_understood_and_others_are_not_refused(t
     alone = in_folder("derm_bags", str(tmp_path / "visits"))
     assert len(alone.cases) == 4  # numbered folders are no labels
     assert any("'([^/]+)/[^/]+$': those of one folder" in note for note in alone.notes)
-    together = in_folder("derm_bags", str(tmp_path / "visits"), bag_regex="([^/]+)/[^/]+$")
-    assert [(c.case_id, len(c.paths)) for c in together.cases] == [("001", 2), ("002", 2)]
+    by_regex = in_folder("derm_bags", str(tmp_path / "visits"), bag_regex="([^/]+)/[^/]+$")
+    assert [(c.case_id, len(c.paths)) for c in by_regex.cases] == [("001", 2), ("002", 2)]
     assert len(in_folder("derm_bags", str(tmp_path / "tree")).cases) == 2
 
 

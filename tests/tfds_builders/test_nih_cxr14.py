@@ -137,11 +137,11 @@ def test_malformed_lists(twin):
     (twin / TEST).write_text("\n".join(names[1:]))
     assert f"{names[0]} is neither in" in error_of(twin)
     # An official list that cuts through a patient is refused, however it came to be.
-    several = next(n for n in names if sum(o[:8] == n[:8] for o in names) > 1)
-    (twin / TEST).write_text("\n".join(n for n in names if n != several))
-    (twin / "train_val_list.txt").write_text(train + "\n" + several)
+    of_patient = next(n for n in names if sum(o[:8] == n[:8] for o in names) > 1)
+    (twin / TEST).write_text("\n".join(n for n in names if n != of_patient))
+    (twin / "train_val_list.txt").write_text(train + "\n" + of_patient)
     message = error_of(twin)
-    for word in (f"patient {several[:8]!r} is in splits test and", "leaks"):
+    for word in (f"patient {of_patient[:8]!r} is in splits test and", "leaks"):
         assert word in message
     (twin / TEST).unlink()
     assert "has train_val_list.txt but no test_list.txt" in error_of(twin)
@@ -297,17 +297,17 @@ def test_no_patient_in_two_splits(twin, tmp_path):
 
 def test_partial_download(twin, tmp_path):
     everything = read_table(twin).rows
-    gone = [twin / path for path in everything.loc[everything["split"] == "validation", "path"]]
-    gone += list((twin / "images_002").rglob("*.png"))
-    for image in gone:
+    removed = [twin / path for path in everything.loc[everything["split"] == "validation", "path"]]
+    removed += list((twin / "images_002").rglob("*.png"))
+    for image in removed:
         image.unlink(missing_ok=True)
     builder = prepare(folder_config(str(twin)), tmp_path / "tfds")
     info = builder.info.metadata
     assert set(builder.info.splits) == {"train", "test"}
-    left = len(list(twin.rglob("*.png")))
-    assert sum(info["num_images"].values()) == left
-    assert info["missing_images"] == len(everything) - left
-    assert len(info["missing_examples"]) == min(20, len(everything) - left)
+    num_left = len(list(twin.rglob("*.png")))
+    assert sum(info["num_images"].values()) == num_left
+    assert info["missing_images"] == len(everything) - num_left
+    assert len(info["missing_examples"]) == min(20, len(everything) - num_left)
 
 
 def test_bad_image_is_an_error_and_leaves_nothing(twin, tmp_path):
@@ -329,20 +329,20 @@ def test_bad_image_is_an_error_and_leaves_nothing(twin, tmp_path):
 def test_skip_leaves_out_and_records(twin, tmp_path):
     rows = read_table(twin).rows
     validation = rows[rows["split"] == "validation"]
-    bad = pd.concat([validation, rows[rows["split"] == "train"].iloc[:2]])
-    for path in bad["path"]:
+    unreadable = pd.concat([validation, rows[rows["split"] == "train"].iloc[:2]])
+    for path in unreadable["path"]:
         (twin / path).write_bytes(b"")
     config = folder_config(str(twin), on_bad_image="skip")
     builder = prepare(config, tmp_path / "tfds")
     assert set(builder.info.splits) == {"train", "test"}  # nothing of validation is readable
     skipped = builder.info.metadata["skipped_images"]
-    expected = sorted(zip(bad["row"], bad["path"]))
+    expected = sorted(zip(unreadable["row"], unreadable["path"]))
     assert [(row, path) for row, path, _ in skipped] == expected
     assert {reason for *_, reason in skipped} == {"the file has 0 bytes"}
     ids = {
         image["bag_id"].decode() for split in builder.info.splits for image in read(builder, split)
     }
-    assert ids == set(rows["bag_id"]) - set(bad["bag_id"])
+    assert ids == set(rows["bag_id"]) - set(unreadable["bag_id"])
     assert sum(builder.info.metadata["num_bags"].values()) == len(ids)
     assert not (builder.data_path / "image_logs").exists()
     for path in rows["path"]:
@@ -401,7 +401,7 @@ def test_killed_build_is_not_taken_for_a_complete_one(twin, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real():
+def nih_folder():
     """The folder of NIH's table of 112,120 rows, read once, with no image anywhere."""
     folder = DATA / "nih_metadata"
     if not folder.is_dir():
@@ -409,18 +409,20 @@ def real():
     return folder
 
 
-def test_real_table(real, tmp_path):
+def test_real_table(nih_folder, tmp_path):
     """All 112,120 rows; every image is a link to one file of 8 x 8 pixels."""
-    (tmp_path / TABLE).write_bytes((real / TABLE).read_bytes())
+    (tmp_path / TABLE).write_bytes((nih_folder / TABLE).read_bytes())
     names = pd.read_csv(tmp_path / TABLE, usecols=["Image Index"], index_col=False).iloc[:, 0]
     for i, name in enumerate(names):
         directory = tmp_path / f"images_{i // 10000 + 1:03d}" / "images"
         if i % 10000 == 0:
             directory.mkdir(parents=True)
-            one = directory / name
-            tf.io.write_file(str(one), tf.io.encode_png(np.full((8, 8, 1), i // 500, np.uint8)))
+            blank_image = directory / name
+            tf.io.write_file(
+                str(blank_image), tf.io.encode_png(np.full((8, 8, 1), i // 500, np.uint8))
+            )
         else:
-            os.link(one, directory / name)
+            os.link(blank_image, directory / name)
     table = read_table(tmp_path)
     rows = table.rows
     assert len(rows) == 112120 and rows["patient_id"].nunique() == 30805
@@ -435,8 +437,8 @@ def test_real_table(real, tmp_path):
         assert abs(shares[split] - share) < 0.01
 
 
-def test_real_table_without_images_is_refused(real):
-    message = error_of(real)
+def test_real_table_without_images_is_refused(nih_folder):
+    message = error_of(nih_folder)
     assert "of the 112,120 images" in message and "112,120 are not there" in message
 
 

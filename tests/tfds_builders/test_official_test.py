@@ -131,8 +131,8 @@ def test_round_trip_with_a_bad_and_a_missing_image(twin, tmp_path, write):
     ids = studies["patient64743/study1"]["image_ids"].tolist()
     assert len(set(ids)) == 3
     assert set(map(bytes.decode, ids)) <= set(config.paths())
-    found = verify(builder)
-    assert found.expected["images in official_test"] == (668, 4)
+    result = verify(builder)
+    assert result.expected["images in official_test"] == (668, 4)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def load_encoded_at(tmp_path, data, long_side):
     return load_encoded(tmp_path / "image", long_side=long_side).images[0]
 
 
-def seen(data):
+def decoded(data):
     """uint8 [H, W, 3] as training will read it."""
     return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
 
@@ -74,7 +74,7 @@ def grey3(grey):
 )
 def test_plain_files_are_stored_byte_for_byte(tmp_path, data):
     assert load(tmp_path, data) == data
-    assert seen(data).shape == (H, W, 3)
+    assert decoded(data).shape == (H, W, 3)
 
 
 def alpha(mode):
@@ -141,7 +141,7 @@ def test_other_types_become_8_bit_png(tmp_path, data, expected):
     assert image.format == "PNG" and stored[24] == 8
     grey_source = Image.open(io.BytesIO(data)).mode in ("1", "L", "I;16", "I")
     assert image.mode == ("L" if grey_source else "RGB")
-    np.testing.assert_array_equal(seen(stored), expected)
+    np.testing.assert_array_equal(decoded(stored), expected)
 
 
 def test_48_bit_tiff(tmp_path):
@@ -153,19 +153,19 @@ def test_48_bit_tiff(tmp_path):
     table = table.replace(struct.pack("<HHII", 258, 4, 1, 16), struct.pack("<HHII", 258, 3, 3, 20))
     data = b"II*\0" + struct.pack("<I", 26) + pixels + struct.pack("<3H", 16, 16, 16)
     data += struct.pack("<H", len(entries)) + table + bytes(4)
-    np.testing.assert_array_equal(seen(load(tmp_path, data)), [[[0, 1, 255], [1, 156, 0]]])
+    np.testing.assert_array_equal(decoded(load(tmp_path, data)), [[[0, 1, 255], [1, 156, 0]]])
 
 
 def test_first_frame_of_several(tmp_path):
     frames = [Image.fromarray(np.full((8, 8, 3), v, np.uint8)) for v in (10, 200)]
     for kind in ("GIF", "TIFF"):
         stored = load(tmp_path, encode(frames[0], kind, save_all=True, append_images=frames[1:]))
-        assert seen(stored).shape == (8, 8, 3) and seen(stored).max() == 10
+        assert decoded(stored).shape == (8, 8, 3) and decoded(stored).max() == 10
 
 
 def test_cmyk_jpeg(tmp_path):
     stored = load(tmp_path, encode(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=100))
-    assert np.abs(seen(stored).astype(int) - RGB).mean() < 6
+    assert np.abs(decoded(stored).astype(int) - RGB).mean() < 6
 
 
 @pytest.mark.parametrize("orientation, turns", [(3, 2), (6, 3), (8, 1)])
@@ -178,7 +178,7 @@ def test_exif_orientation_is_applied(tmp_path, kind, orientation, turns):
     opened = Image.open(io.BytesIO(stored))
     assert opened.format == kind and 0x0112 not in opened.getexif()
     upright = np.rot90(RGB, turns).astype(int)  # counter-clockwise
-    assert np.abs(seen(stored) - upright).mean() < 2
+    assert np.abs(decoded(stored) - upright).mean() < 2
     if kind == "JPEG":
         assert opened.layer[0][1:3] == opened.layer[1][1:3]  # 4:4:4: colour at full resolution
 
@@ -211,9 +211,9 @@ def test_metadata_is_left_out_and_pixels_are_not_touched(tmp_path, kind):
     before, after = (Image.open(io.BytesIO(bytes_)) for bytes_ in (data, stored))
     assert after.format == kind and after.info["icc_profile"] == before.info["icc_profile"]
     np.testing.assert_array_equal(np.asarray(after), np.asarray(before))
-    np.testing.assert_array_equal(seen(stored), seen(data))
+    np.testing.assert_array_equal(decoded(stored), decoded(data))
     plain = encode(RGB, kind, **({"progressive": True} if kind == "JPEG" else {}))
-    np.testing.assert_array_equal(seen(stored), seen(plain))
+    np.testing.assert_array_equal(decoded(stored), decoded(plain))
 
 
 @pytest.mark.parametrize("kind, long_side", [("JPEG", 15), ("PNG", 15)])
@@ -227,8 +227,8 @@ def test_jpeg_whose_colours_hang_on_the_adobe_segment(tmp_path):
     data = encode(RGB, "JPEG", keep_rgb=True, quality=100)
     assert b"Adobe" in data
     stored = load(tmp_path, data)
-    np.testing.assert_array_equal(seen(stored), seen(data))
-    assert np.abs(seen(stored).astype(int) - RGB).max() < 6
+    np.testing.assert_array_equal(decoded(stored), decoded(data))
+    assert np.abs(decoded(stored).astype(int) - RGB).max() < 6
 
 
 def test_a_preview_inside_the_jfif_segment_is_left_out(tmp_path):
@@ -237,17 +237,17 @@ def test_a_preview_inside_the_jfif_segment_is_left_out(tmp_path):
     preview = (SECRET * 40)[: 3 * 8 * 8]
     segment = data[6:18] + b"\x08\x08" + preview  # 8 x 8 px of RGB
     described_so = data[:4] + (2 + len(segment)).to_bytes(2, "big") + segment + data[20:]
-    assert seen(described_so).shape == RGB.shape and SECRET in described_so
+    assert decoded(described_so).shape == RGB.shape and SECRET in described_so
     stored = load(tmp_path, described_so)
     assert SECRET not in stored
-    np.testing.assert_array_equal(seen(stored), seen(data))
+    np.testing.assert_array_equal(decoded(stored), decoded(data))
 
 
 def test_jpeg_with_stray_bytes_is_encoded_anew(tmp_path):
     data = encode(RGB, "JPEG", quality=95)
     stored = load(tmp_path, data[:20] + b"stray" + data[20:])
     assert b"stray" not in stored
-    assert np.abs(seen(stored).astype(int) - seen(data)).mean() < 2
+    assert np.abs(decoded(stored).astype(int) - decoded(data)).mean() < 2
 
 
 # Size
@@ -280,7 +280,9 @@ def test_shrinking_keeps_the_depth_of_16_bits(tmp_path):
     deep = np.repeat(np.repeat(TWELVE, 4, 0), 4, 1).astype("u2")
     stored = load_encoded_at(tmp_path, encode(deep, "PNG"), long_side=W)
     assert Image.open(io.BytesIO(stored)).size == (W, H)
-    difference = np.abs(seen(stored).astype(int) - TWELVE8)[2:-2, 2:-2]  # a step back at a border
+    difference = np.abs(decoded(stored).astype(int) - TWELVE8)[
+        2:-2, 2:-2
+    ]  # a step back at a border
     assert np.median(difference) <= 1
 
 
@@ -347,4 +349,4 @@ def test_what_is_accepted_tensorflow_reads(tmp_path, whole):
             stored = load(tmp_path, bytes(data))
         except ImageError:
             continue
-        assert seen(stored).ndim == 3
+        assert decoded(stored).ndim == 3

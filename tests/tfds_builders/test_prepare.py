@@ -162,8 +162,8 @@ def test_a_second_process_waits_and_finds_the_dataset_done(photos, tmp_path, mon
             second.result(timeout=2)
         shutil.move(first, place)
         other.stdin.close()  # which ends it
-        found = second.result(timeout=60)
-    assert not builds and found.info.splits["train"].num_examples == 4
+        prepared = second.result(timeout=60)
+    assert not builds and prepared.info.splits["train"].num_examples == 4
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
@@ -175,10 +175,10 @@ def test_where_there_are_no_locks_nobody_clears_away_what_another_may_be_buildin
 
     monkeypatch.setattr(prepare_module.filelock, "lock_descriptor", has_none)
     builder = prepare("derm_bags", manual_dir=photos, data_dir=tmp_path)
-    others = builder.data_path.parent / "incomplete.ABCDEF_1.1.0"
-    shutil.move(builder.data_path, others)
+    unfinished_build = builder.data_path.parent / "incomplete.ABCDEF_1.1.0"
+    shutil.move(builder.data_path, unfinished_build)
     assert prepare("derm_bags", manual_dir=photos, data_dir=tmp_path).is_prepared()
-    assert others.exists()
+    assert unfinished_build.exists()
 
 
 def read(builder, split):
@@ -201,9 +201,9 @@ def read(builder, split):
     ],
 )
 def test_mistakes_are_named(name, options, words, photos, tmp_path):
-    given = {"manual_dir": photos, **options} if options else {}
+    arguments = {"manual_dir": photos, **options} if options else {}
     with pytest.raises(DataError) as caught:
-        prepare(name, data_dir=tmp_path, **given)
+        prepare(name, data_dir=tmp_path, **arguments)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 

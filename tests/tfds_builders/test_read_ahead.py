@@ -20,13 +20,13 @@ def test_order_and_errors(monkeypatch):
 
 def test_reads_only_a_little_ahead_and_stops_with_the_caller(monkeypatch):
     monkeypatch.setattr(read_ahead, "load_encoded", lambda path, long_side, dicom_frame: b"")
-    asked = []
-    loaded = read_ahead.load_ahead(asked.append(i) or str(i) for i in range(10**6))
+    requested = []
+    loaded = read_ahead.load_ahead(requested.append(i) or str(i) for i in range(10**6))
     for i in range(5):
         next(loaded)
-        assert len(asked) <= i + 2 + read_ahead.READ_AHEAD
+        assert len(requested) <= i + 2 + read_ahead.READ_AHEAD
     loaded.close()
-    assert len(asked) < 50
+    assert len(requested) < 50
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):

@@ -45,8 +45,12 @@ def derm(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for seed, name in enumerate(("a.jpg", "b.png", "c.jpg", "d.jpg", "h.jpg")):
         draw(root / name, seed)
-    for one, other in (("a.jpg", "copy_of_a.jpg"), ("b.png", "copy_of_b.png"), ("d.jpg", "e.jpg")):
-        shutil.copy(root / one, root / other)
+    for original, copy in (
+        ("a.jpg", "copy_of_a.jpg"),
+        ("b.png", "copy_of_b.png"),
+        ("d.jpg", "e.jpg"),
+    ):
+        shutil.copy(root / original, root / copy)
     (root / "g.jpg").write_bytes(b"")
     (root / "manifest.csv").write_text(MANIFEST)
     config = folder_config(str(root), on_bad_image="skip")
@@ -54,22 +58,22 @@ def derm(tmp_path_factory):
 
 
 def test_derm_counts(derm):
-    found = verify(derm)
-    assert found.dataset.startswith("derm_bags/folder_")
-    train, validation, test = (found.splits[name] for name in ("train", "validation", "test"))
+    result = verify(derm)
+    assert result.dataset.startswith("derm_bags/folder_")
+    train, validation, test = (result.splits[name] for name in ("train", "validation", "test"))
     assert (train.bags, train.images, train.patients, train.repeated_images) == (4, 5, 3, 1)
     assert (validation.bags, validation.images, validation.patients) == (1, 1, 1)
     assert (test.bags, test.images, test.repeated_images) == (1, 2, 0)
     assert train.bag_sizes == {1: 3, 2: 1} and test.bag_sizes == {2: 1}
     assert train.classes == {"nv": 2, "mel": 1, "(no label)": 1} and test.classes == {"mel": 1}
     assert train.labels == {} and train.views == {}
-    assert set(found.common_patients.values()) == {()}
-    assert found.common_images == {
+    assert set(result.common_patients.values()) == {()}
+    assert result.common_images == {
         ("train", "validation"): (("b.png", "copy_of_b.png"),),
         ("train", "test"): (("a.jpg", "copy_of_a.jpg"),),
         ("validation", "test"): (),
     }
-    assert found.unreadable == ((8, "g.jpg", "the file has 0 bytes"),) and found.num_missing == 0
+    assert result.unreadable == ((8, "g.jpg", "the file has 0 bytes"),) and result.num_missing == 0
 
 
 def test_derm_problems_are_sentences(derm):
@@ -85,8 +89,8 @@ def test_derm_problems_are_sentences(derm):
 
 
 def test_derm_tables(derm):
-    made = {title: (columns, rows) for title, columns, rows in tables(verify(derm))}
-    assert made["Splits"] == (
+    contents = {title: (columns, rows) for title, columns, rows in tables(verify(derm))}
+    assert contents["Splits"] == (
         ["split", "bags", "images", "patients", "repeated images"],
         [
             ["train", "4", "5", "3", "1"],
@@ -94,34 +98,34 @@ def test_derm_tables(derm):
             ["test", "1", "2", "1", "0"],
         ],
     )
-    assert made["Bags by number of images"] == (
+    assert contents["Bags by number of images"] == (
         ["images", "train", "validation", "test"],
         [["1", "3", "1", "0"], ["2", "1", "0", "1"]],
     )
-    assert made["Bags by label"][1] == [
+    assert contents["Bags by label"][1] == [
         ["(no label)", "1 (25.0%)", "0 (0.0%)", "0 (0.0%)"],
         ["mel", "1 (25.0%)", "0 (0.0%)", "1 (100.0%)"],
         ["nv", "2 (50.0%)", "1 (100.0%)", "0 (0.0%)"],
     ]
-    assert made["In common"][0] == [
+    assert contents["In common"][0] == [
         "splits",
         "patients (by patient_id)",
         "images",
         "look the same",
     ]
-    assert made["In common"][1][0] == ["train, validation", "0", "1", "0"]
-    assert made["Left out"][1] == [["unreadable", "1"], ["missing", "0"]]
-    assert "Published numbers" not in made
+    assert contents["In common"][1][0] == ["train, validation", "0", "1", "0"]
+    assert contents["Left out"][1] == [["unreadable", "1"], ["missing", "0"]]
+    assert "Published numbers" not in contents
 
 
 def test_a_few_cases_of_the_demo_have_no_problem_but_classes_that_are_not_there(tmp_path):
     config = DermBagsConfig(name="demo_8", num_cases=8)
-    found = verify(prepared(Builder(config=config, data_dir=tmp_path)))
-    train = found.splits["train"].classes
-    untrained = [name for name in found.classes if name not in train]
-    (problem,) = found.problems  # 8 cases have not all 10 conditions
+    result = verify(prepared(Builder(config=config, data_dir=tmp_path)))
+    train = result.splits["train"].classes
+    untrained = [name for name in result.classes if name not in train]
+    (problem,) = result.problems  # 8 cases have not all 10 conditions
     assert problem.startswith(f"Classes without a case in 'train': {', '.join(untrained)}.")
-    assert sum(counts.bags for counts in found.splits.values()) == 8
+    assert sum(counts.bags for counts in result.splits.values()) == 8
 
 
 # Chest X-rays
@@ -211,8 +215,8 @@ def cxr(tmp_path_factory):
 
 
 def test_cxr_counts(cxr):
-    found = verify(cxr)
-    train, test, small = found.splits["train"], found.splits["test"], found.named_splits["small"]
+    result = verify(cxr)
+    train, test, small = result.splits["train"], result.splits["test"], result.named_splits["small"]
     assert train.views == {"frontal": 11, "lateral": 1} and test.views == {"lateral": 1}
     assert train.labels["Edema"] == LabelCounts(positive=2, negative=8, uncertain=1, blank=1)
     assert train.labels["Lung Lesion"] == LabelCounts(positive=8, negative=0, uncertain=1, blank=3)
@@ -220,8 +224,8 @@ def test_cxr_counts(cxr):
     assert train.labels["Edema"].prevalence("ones") == 3 / 12
     assert (small.bags, small.images, small.patients) == (2, 3, 1)
     assert small.labels["Edema"] == LabelCounts(positive=2, negative=0, uncertain=1, blank=0)
-    assert found.common_patients == {("train", "test"): ("P3",)}
-    assert found.expected == {
+    assert result.common_patients == {("train", "test"): ("P3",)}
+    assert result.expected == {
         "images": (13, 13),
         "patients": (3, 3),
         "studies in train": (5, 4),
@@ -244,15 +248,15 @@ def test_cxr_problems(cxr):
 
 
 def test_cxr_tables(cxr):
-    made = {title: (columns, rows) for title, columns, rows in tables(verify(cxr))}
-    assert made["Splits"][0][4:] == ["frontal", "lateral", "repeated images"]
-    assert made["Splits"][1][2] == ["small", "2", "3", "1", "2", "1", ""]
-    assert made["Bags by number of images"][1][-1] == ["7 and more", "1", "0"]
-    columns, rows = made["Labels of train, by image"]
+    contents = {title: (columns, rows) for title, columns, rows in tables(verify(cxr))}
+    assert contents["Splits"][0][4:] == ["frontal", "lateral", "repeated images"]
+    assert contents["Splits"][1][2] == ["small", "2", "3", "1", "2", "1", ""]
+    assert contents["Bags by number of images"][1][-1] == ["7 and more", "1", "0"]
+    columns, rows = contents["Labels of train, by image"]
     assert columns == ["label", "positive", "negative", "uncertain", "blank", "U-Zeros", "U-Ones"]
     assert rows[0] == ["Edema", "2", "8", "1", "1", "0.167", "0.250"]
-    assert made["Published numbers"][1][2] == ["studies in train", "5", "4"]
-    assert made["Left out"][1][1] == ["missing", "25"]
+    assert contents["Published numbers"][1][2] == ["studies in train", "5", "4"]
+    assert contents["Left out"][1][1] == ["missing", "25"]
 
 
 def test_an_expected_number_that_nobody_counts(cxr, monkeypatch):

@@ -34,18 +34,18 @@ def verified(package, root, data_dir, is_part=False, **options):
 def test_classes_without_a_training_case_and_splits_that_nobody_reads(tmp_path):
     rows = [("a", "Train"), ("b", "train"), ("c", "val"), ("d", "test"), ("a", "holdout")]
     manifest(tmp_path / "data", [*rows, ("", "holdout")])
-    found = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
-    untrained, unused = found.problems
+    result = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
+    untrained, unused = result.problems
     assert untrained.startswith("Classes without a case in 'train': c, d. ")
     assert unused.startswith("Split 'holdout' (2 bags) is used by no command unless it is named")
-    assert "--eval_split=holdout" in unused and found.notes == []
-    assert set(found.splits) == {"train", "validation", "test", "holdout"}
+    assert "--eval_split=holdout" in unused and result.notes == []
+    assert set(result.splits) == {"train", "validation", "test", "holdout"}
 
 
 def test_nothing_is_wrong_with_the_usual_splits(tmp_path):
     manifest(tmp_path / "data", [("a", "train"), ("b", "training"), ("a", "dev"), ("b", "tst")])
-    found = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
-    assert (found.problems, found.notes) == ([], [])
+    result = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
+    assert (result.problems, result.notes) == ([], [])
 
 
 def test_unlabelled_folders_have_no_classes_to_miss(tmp_path):
@@ -58,17 +58,17 @@ def test_a_class_all_of_whose_images_are_gone(tmp_path):
     labels = ["a", "b", "b", "c", "c", "d", "d", "d", "e", "e"]
     rows = [(label, "train") for label in labels]
     manifest(tmp_path / "data", rows, broken={1, 2, 3, 8}, missing={4, 5, 6, 7})
-    found = verified(derm_bags, tmp_path / "data", tmp_path / "tfds", on_bad_image="skip")
-    assert set(found.lost_labels) == {"b", "c", "d"}
-    assert found.lost_labels["b"] == 2 and found.lost_labels["d"] == 3
-    lost = [problem for problem in found.problems if problem.startswith("Classes or labels all")]
+    result = verified(derm_bags, tmp_path / "data", tmp_path / "tfds", on_bad_image="skip")
+    assert set(result.lost_labels) == {"b", "c", "d"}
+    assert result.lost_labels["b"] == 2 and result.lost_labels["d"] == 3
+    lost = [problem for problem in result.problems if problem.startswith("Classes or labels all")]
     assert len(lost) == 1 and "b (2 images)" in lost[0] and "d (3 images)" in lost[0]
-    assert not [problem for problem in found.problems if "without a case in" in problem]
+    assert not [problem for problem in result.problems if "without a case in" in problem]
 
 
 def test_ties_are_counted_by_split(tmp_path):
     rng = np.random.default_rng(0)
-    cases, wanted, labelled = [], {}, 0
+    cases, expected, labelled = [], {}, 0
     for i in range(40):
         names = rng.permutation(["a", "b", "c"])[: rng.integers(0, 4)]
         weights = {str(name): float(rng.choice([0.25, 0.5])) for name in names}
@@ -76,16 +76,18 @@ def test_ties_are_counted_by_split(tmp_path):
         labelled += bool(weights)
         if list(weights.values()).count(max(weights.values(), default=0)) > 1:
             split = hash_split(f"case{i}")
-            wanted[split] = wanted.get(split, 0) + 1
+            expected[split] = expected.get(split, 0) + 1
     scin_folder(tmp_path / "data", cases)
-    found = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
-    assert {split: counts.ties for split, counts in found.splits.items() if counts.ties} == wanted
-    (note,) = found.notes
-    total = sum(wanted.values())
+    result = verified(derm_bags, tmp_path / "data", tmp_path / "tfds")
+    assert {
+        split: counts.ties for split, counts in result.splits.items() if counts.ties
+    } == expected
+    (note,) = result.notes
+    total = sum(expected.values())
     assert note.startswith(
         f"Cases with several heaviest labels: {total} of {labelled} with a label"
     )
-    assert total > 5 and not [problem for problem in found.problems if "heaviest" in problem]
+    assert total > 5 and not [problem for problem in result.problems if "heaviest" in problem]
 
 
 def test_a_class_of_a_differential_is_learnt_from_it(tmp_path):
@@ -120,8 +122,8 @@ def test_a_label_without_a_positive_training_image(chexpert, tmp_path):
     for line in lines:
         line[column] = line[column].replace("1.0", "0.0").replace("-0.0", "0.0")
     (chexpert / "train.csv").write_text("\n".join([text[0], *map(",".join, lines)]))
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds")
-    (problem,) = [problem for problem in found.problems if "positive" in problem]
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds")
+    (problem,) = [problem for problem in result.problems if "positive" in problem]
     assert "Labels without a positive image in 'train': " in problem and "Edema" in problem
 
 
@@ -130,19 +132,19 @@ def test_a_label_all_of_whose_positive_images_are_missing(chexpert, tmp_path):
     fractured = rows[rows["Fracture"] == 1]
     for path in fractured["path"]:
         (chexpert / path).unlink()
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds")
-    assert found.lost_labels["Fracture"] == len(fractured) > 0
-    assert f"Fracture ({len(fractured)} images)" in " ".join(found.problems)
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds")
+    assert result.lost_labels["Fracture"] == len(fractured) > 0
+    assert f"Fracture ({len(fractured)} images)" in " ".join(result.problems)
 
 
 def test_a_part_by_its_table_is_a_note(chexpert, tmp_path):
     rows = chexpert_table.read_table(chexpert).rows
     train = int((rows["split"] != "official_valid").sum())
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds")
-    assert found.problems == []
-    (note,) = [note for note in found.notes if note.startswith("images in train+")]
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds")
+    assert result.problems == []
+    (note,) = [note for note in result.notes if note.startswith("images in train+")]
     assert f"223,414 were published, {train} found; the tables have {train}, a part." in note
-    assert len(found.notes) == 5
+    assert len(result.notes) == 5
 
 
 def test_missing_images_are_one_problem_or_a_note_where_a_part_is_meant(
@@ -154,26 +156,26 @@ def test_missing_images_are_one_problem_or_a_note_where_a_part_is_meant(
     monkeypatch.setattr(chexpert_table, "PUBLISHED", published)
     for path in rows["path"].iloc[::4]:
         (chexpert / path).unlink()
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds")
-    (missing,) = found.problems
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds")
+    (missing,) = result.problems
     assert missing.startswith(f"Images that the table has and {chexpert} has not")
-    (note,) = found.notes
+    (note,) = result.notes
     assert f"{of_table} were published" in note and "the tables have all" in note
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds", is_part=True)
-    assert found.problems == [] and "A part is meant (--on_missing_image=skip)." in found.notes[0]
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds", is_part=True)
+    assert result.problems == [] and "A part is meant (--on_missing_image=skip)." in result.notes[0]
 
 
 def test_more_than_was_published_is_a_problem(chexpert, tmp_path, monkeypatch):
     monkeypatch.setattr(chexpert_table, "PUBLISHED", {"patients in official_valid": 1})
-    found = verified(chexpert_studies, chexpert, tmp_path / "tfds")
-    assert found.problems == ["patients in official_valid: 1 were published, 3 found."]
+    result = verified(chexpert_studies, chexpert, tmp_path / "tfds")
+    assert result.problems == ["patients in official_valid: 1 were published, 3 found."]
 
 
 def test_kaggle_s_sample_of_nih_expects_nothing_and_a_cut_table_is_a_part(tmp_path):
     cxr_twins.draw_nih(tmp_path / "data", num_patients=40, seed=0, size=16)
-    found = verified(nih_cxr14, tmp_path / "data", tmp_path / "tfds")
-    assert len(found.notes) == 2 and all(note.endswith("a part.") for note in found.notes)
-    assert found.expected["patients"] == (nih_table.PUBLISHED["patients"], 40)
+    result = verified(nih_cxr14, tmp_path / "data", tmp_path / "tfds")
+    assert len(result.notes) == 2 and all(note.endswith("a part.") for note in result.notes)
+    assert result.expected["patients"] == (nih_table.PUBLISHED["patients"], 40)
     (tmp_path / "data" / "Data_Entry_2017_v2020.csv").rename(tmp_path / "data/sample_labels.csv")
     assert verified(nih_cxr14, tmp_path / "data", tmp_path / "tfds").notes == []
 

@@ -89,8 +89,8 @@ def test_such_an_op_is_found_in_a_function_that_is_called(tmp_path):
         return tf.image.crop_and_resize(tf.zeros([1, 8, 8, 3]), [[0.0, 0, 1, 1]], [0], [4, 4])
 
     with tf.summary.create_file_writer(str(tmp_path)).as_default():
-        found = forbidden(step.get_concrete_function(tf.TensorSpec([], tf.int32)))
-    assert found >= {"PrintV2", "StringFormat", "EagerPyFunc", "WriteSummary", "CropAndResize"}
+        ops = forbidden(step.get_concrete_function(tf.TensorSpec([], tf.int32)))
+    assert ops >= {"PrintV2", "StringFormat", "EagerPyFunc", "WriteSummary", "CropAndResize"}
 
 
 def test_all_that_replicas_share_is_summed_over_them(trainer):
@@ -108,12 +108,12 @@ def test_all_that_replicas_share_is_summed_over_them(trainer):
 @needs_libtpu
 @pytest.mark.parametrize("topology", ["v3:2x2", "v2:2x2", "v4:2x2x1", "v5e:2x4", "v5p:2x2x2"])
 def test_compiler_takes_the_step(trainer, program, topology):
-    found = compile_for(program, topology)
-    assert found["fits"] and found["cores"] == REPLICAS
-    assert found["all_reduces"] > 0
+    report = compile_for(program, topology)
+    assert report["fits"] and report["cores"] == REPLICAS
+    assert report["all_reduces"] > 0
     weights = sum(np.prod(v.shape) * v.dtype.size for v in trainer.variables)
-    assert weights < found["peak_bytes"] < 8 * weights
-    assert found["flops"] > 3 * 2 * 5e7  # three passes over the convolutions of two views
+    assert weights < report["peak_bytes"] < 8 * weights
+    assert report["flops"] > 3 * 2 * 5e7  # three passes over the convolutions of two views
 
 
 @needs_libtpu
@@ -127,22 +127,22 @@ def test_compiler_says_that_a_program_is_too_large(tmp_path):
     lower = square.experimental_get_compiler_ir(tf.TensorSpec([50_688, 50_688]))
     hlo = np.frombuffer(lower(stage="hlo_serialized"), np.uint8)
     np.savez(tmp_path / "square.npz", hlo=hlo, specification="{}")
-    found = compile_for(tmp_path / "square.npz", "v5e:1x1")
-    assert not found["fits"]
-    assert found["peak_bytes"] > found["hbm_bytes"] > 15 * 2**30
+    report = compile_for(tmp_path / "square.npz", "v5e:1x1")
+    assert not report["fits"]
+    assert report["peak_bytes"] > report["hbm_bytes"] > 15 * 2**30
 
 
 @needs_libtpu
 def test_program_of_four_replicas_is_the_step_of_one_on_all_images(tmp_path):
     """The lowered program runs under JAX on four virtual CPUs, TensorFlow's step on one."""
     replicas = 4
-    path, found = tmp_path / "step.npz", tmp_path / "found.npz"
+    path, results = tmp_path / "step.npz", tmp_path / "found.npz"
     options = dict(depth=18, size=SIZE, bfloat16=False, augment=True)
     trainer = Trainer(batch=REPLICA_BATCH, strategy=XlaReplicas(replicas), **options)
     make_program(str(path), trainer, {})
-    command = [sys.executable, str(BENCHMARKS / "tpu_virtual.py"), str(path), str(found)]
+    command = [sys.executable, str(BENCHMARKS / "tpu_virtual.py"), str(path), str(results)]
     subprocess.run([*command, str(replicas)], check=True)
-    found = np.load(found)
+    results = np.load(results)
 
     alone = Trainer(batch=replicas * REPLICA_BATCH, **options)
     same = dict(zip(map(id, all_variables(trainer)), all_variables(alone)))
@@ -151,11 +151,11 @@ def test_program_of_four_replicas_is_the_step_of_one_on_all_images(tmp_path):
     for variable, value in zip(variables[2:], before[2:]):
         variable.assign(value)
     loss = float(alone.step(*(draw(argument, i) for i, argument in enumerate(alone.arguments[:2]))))
-    np.testing.assert_allclose(np.mean(found["losses"]), loss, rtol=1e-5)
-    wrong = moved = 0.0
-    for i in map(int, set(found) - {"losses"}):
+    np.testing.assert_allclose(np.mean(results["losses"]), loss, rtol=1e-5)
+    squared_error = squared_update = 0.0
+    for i in map(int, set(results) - {"losses"}):
         update = variables[i].numpy().astype(np.float64) - before[i]
-        wrong += np.sum((found[str(i)] - before[i] - update) ** 2)
-        moved += np.sum(update**2)
-    print(f"updates of weights differ by {np.sqrt(wrong / moved):.1e}")
-    assert np.sqrt(wrong / moved) < 1e-3
+        squared_error += np.sum((results[str(i)] - before[i] - update) ** 2)
+        squared_update += np.sum(update**2)
+    print(f"updates of weights differ by {np.sqrt(squared_error / squared_update):.1e}")
+    assert np.sqrt(squared_error / squared_update) < 1e-3
