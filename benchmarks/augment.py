@@ -1,10 +1,10 @@
-"""Augmentation on the device side: CPU milliseconds per view, ours against the reference's.
+"""Augmentation on the device: CPU seconds per view, simclr_med's against the reference's.
 
     python benchmarks/augment.py --reference PATH
 
-Ours is all of it: rotation, flip, colour jitter, greyscale and blur of a batch of uint8 pixels. The
-reference's is less, as its code does it: colour jitter and greyscale image by image in a tf.data map,
-then blur of the batch. Both start from pixels in memory; the items are views.
+simclr_med does all of it: rotation, flip, colour jitter, greyscale and blur of a batch of uint8 pixels.
+The reference does less, the way its code does it: colour jitter and greyscale image by image in a
+tf.data map, then blur of the batch. Both start from pixels in memory; the items are views.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness import Bench, Contender
 
 
 def pixels(options):
-    """Returns drawn photographs, uint8 [batch, 2, size, size, 3]: smooth colours, noise on them."""
+    """Returns drawn photographs, uint8 [batch, 2, size, size, 3]: smooth colours with noise."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -28,7 +28,8 @@ def pixels(options):
     return np.clip(smooth + rng.normal(0, 12, shape), 0, 255).astype(np.uint8)
 
 
-def ours(options, rotation_degrees=45.0):
+def make_simclr_med(options, rotation_degrees=45.0):
+    """Returns work that augments the same batch `options.steps` times."""
     import tensorflow as tf
 
     from simclr_med.augment import augment_views, device_ops
@@ -46,7 +47,8 @@ def ours(options, rotation_degrees=45.0):
     return work
 
 
-def reference(options):
+def make_reference(options):
+    """Returns the same work in the reference's code, without rotation and flip."""
     sys.path.insert(0, os.path.abspath(options.reference))
     import data_util
     import numpy as np
@@ -87,15 +89,21 @@ def main():
         parser.add_argument("--steps", type=int, default=8, help="batches in a piece of work")
 
     contenders = {
-        "ours": Contender(ours),
-        "ours, no rotation": Contender(functools.partial(ours, rotation_degrees=0.0)),
-        "reference": Contender(reference, needs="reference"),
+        "simclr_med": Contender(make_simclr_med),
+        "simclr_med, no rotation": Contender(
+            functools.partial(make_simclr_med, rotation_degrees=0.0)
+        ),
+        "reference": Contender(make_reference, needs="reference"),
     }
     bench = Bench(__doc__, contenders, add_arguments)
-    found = bench.measure(*contenders)
-    for name, what in (("ours", "a view, all"), ("ours, no rotation", "a view, without rotation")):
+    results = bench.measure(*contenders)
+    titles = {
+        "simclr_med": "a view, all",
+        "simclr_med, no rotation": "a view, without rotation",
+    }
+    for name, what in titles.items():
         for of in ("cpu_s", "wall_s"):
-            bench.row(what, found[name], found.get("reference"), goal=1.0, of=of)
+            bench.row(what, results[name], results.get("reference"), goal=1.0, of=of)
     bench.finish()
 
 

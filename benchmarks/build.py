@@ -1,11 +1,11 @@
-"""Preparing a folder: CPU seconds an image, against another state of this repository.
+"""Preparing a folder: CPU seconds per image, against another state of this repository.
 
     git worktree add /tmp/before COMMIT
     python benchmarks/build.py --before /tmp/before --derm FOLDER --nih FOLDER
 
-FOLDER: one that `--dataset=derm_bags` or `nih_cxr14` reads. Both states build it in turn, each in a
+FOLDER is one that `--dataset=derm_bags` or `nih_cxr14` reads. Both states build it in turn, each in a
 process of its own that has built it once before it is measured. Checking the folder's tables is not
-part of it.
+measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from harness import Bench, Contender
 
 
 def build(name: str, before: bool):
-    """Returns a contender that builds the folder of option `name` and returns the images of it."""
+    """Returns a contender that builds a folder; its items are images.
+
+    Args:
+      name: option that names the folder, "derm" or "nih".
+      before: whether to build with the state in --before rather than with this one.
+    """
 
     def make(options):
         if before:
@@ -30,7 +35,7 @@ def build(name: str, before: bool):
 
         package = {"derm": derm_bags, "nih": nih_cxr14}[name]
         if before != package.__file__.startswith(os.path.abspath(options.before or "?")):
-            raise SystemExit(f"{package.__file__} is of the other state.")
+            raise SystemExit(f"Imported {package.__file__}, which belongs to the other state.")
         tfds.disable_progress_bar()
         config = package.folder_config(getattr(options, name))
 
@@ -61,7 +66,7 @@ if __name__ == "__main__":
     bench = Bench(__doc__, contenders, add_arguments)
     for name in ("derm", "nih"):
         if getattr(bench.options, name):
-            found = bench.measure(f"{name} now", f"{name} before")
-            other = found.get(f"{name} before")
-            bench.row(f"{name}, an image", found[f"{name} now"], other, goal=1.1, against="before")
+            results = bench.measure(f"{name} now", f"{name} before")
+            now, before = results[f"{name} now"], results.get(f"{name} before")
+            bench.row(f"{name}, an image", now, before, goal=1.1, against="before")
     bench.finish()

@@ -2,8 +2,8 @@
 
     python benchmarks/dicom_files.py FOLDER [FOLDER ...] [--without_extra] [--frame all]
 
-Every file that is DICOM by its content is decoded as at a build. --without_extra hides the decoders of
-the extra [dicom]. Files with the same content are counted once. Ends with one line of JSON.
+Every file whose content is DICOM is decoded as when a dataset is built. --without_extra hides the
+decoders of the extra [dicom]. Files with the same content are counted once. The last line is JSON.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
 EXTRA = ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls")
-MAX_PIXELS = 178_956_970  # pixels.MAX_PIXELS, which imports more than is needed here
+MAX_PIXELS = 178_956_970  # pixels.MAX_PIXELS, whose module has imports not needed here
 
 
 def files(folders: list[str]):
-    """Yields (path, bytes) of the DICOM files below `folders`, each content once."""
+    """Yields (path, bytes) of the DICOM files below `folders`, without duplicates."""
     from tfds_builders.dicom import is_dicom
 
     seen = set()
@@ -37,6 +37,7 @@ def files(folders: list[str]):
 
 
 def syntax_of(data: bytes) -> str:
+    """Returns the name of a file's transfer syntax."""
     from tfds_builders.dicom.data_set import read
     from tfds_builders.errors import ImageError
 
@@ -48,7 +49,12 @@ def syntax_of(data: bytes) -> str:
 
 
 def outcome(data: bytes, frame: str) -> tuple[str, str, tuple[str, ...]]:
-    """Returns ("read", "passed over" or "refused", the reason, notes)."""
+    """Returns ("read", "passed over" or "refused"; the reason, "" if read; notes).
+
+    Args:
+      data: content of a DICOM file.
+      frame: of a multi-frame file: "first", "middle" or "all".
+    """
     from tfds_builders.dicom import dicom_pictures
     from tfds_builders.errors import ImageError, NotAPicture
 

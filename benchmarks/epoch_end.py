@@ -2,11 +2,12 @@
 
     python benchmarks/epoch_end.py
 
-flags/derm_finetune.flags on the drawn demo with ResNet-18, 48 px and batch 64. The recipe saves and
-evaluates every 1,000 steps of 256 of the paper's 15,340 cases, so every 16.7 epochs; so does this
-run, once: 187 steps. Measured from the second step on (the first traces). Every saved checkpoint is
-evaluated on the validation split, to choose among them. The last evaluation, with 10,000 resamples,
-pictures and the report, comes once a run (30,000 steps in the recipe) and is a row of its own.
+Runs flags/derm_finetune.flags on the drawn demo with ResNet-18, 48 px and batch 64. The recipe saves
+and evaluates every 1,000 steps of 256 of the paper's 15,340 cases, which is every 16.7 epochs; this run
+of 187 steps does so once. Measured from the second step on, since the first one traces. Every saved
+checkpoint is evaluated on the validation split, to choose among them. The final evaluation, with 10,000
+resamples, pictures and the report, happens once per run (30,000 steps in the recipe) and is a row of
+its own.
 """
 
 from __future__ import annotations
@@ -24,26 +25,32 @@ LIMIT = 0.05
 
 
 class Watch:
-    """Seconds spent in functions of ours, each replaced by itself with a stop-watch."""
+    """Seconds spent in some functions, each of which is wrapped with a timer.
+
+    Attributes:
+      seconds: {label: total wall seconds}.
+      first_end, last_end: {label: when the first and the latest call ended}, seconds.
+    """
 
     def __init__(self):
         self.seconds: dict[str, float] = defaultdict(float)
         self.first_end: dict[str, float] = {}
         self.last_end: dict[str, float] = {}
 
-    def on(self, owner, name: str, called: str) -> None:
+    def on(self, owner, name: str, label: str) -> None:
+        """Times the function `name` of a class or module `owner` under `label`."""
         function = getattr(owner, name)
 
-        def measured(*args, **kwargs):
+        def timed(*args, **kwargs):
             started = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.last_end[called] = time.perf_counter()
-                self.first_end.setdefault(called, self.last_end[called])
-                self.seconds[called] += self.last_end[called] - started
+                self.last_end[label] = time.perf_counter()
+                self.first_end.setdefault(label, self.last_end[label])
+                self.seconds[label] += self.last_end[label] - started
 
-        setattr(owner, name, measured)
+        setattr(owner, name, timed)
 
 
 def main() -> None:
@@ -73,7 +80,7 @@ def main() -> None:
     end_of_epoch = ("saving", "logging", "evaluating")
     for name in (*end_of_epoch, "last evaluation"):
         spent = watch.seconds[name]
-        if name == "last evaluation":  # which chooses the checkpoint first
+        if name == "last evaluation":  # chooses the checkpoint first, counted above
             spent -= watch.seconds["evaluating"]
         bench.add(name, spent, training, spent / training, **_WALL)
     spent = sum(watch.seconds[name] for name in end_of_epoch)

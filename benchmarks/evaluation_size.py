@@ -2,11 +2,11 @@
 
 Features of two encoders are drawn at random, 167,000 x 2,048 to fit on and 33,745 to score, five labels.
 Labels, patients and metadata are those of NIH's Data_Entry_2017*.csv, repeated to that size (--nih FILE),
-or drawn without it; a twentieth of the labels is made unknown, another of each label. Neighbouring
-features are correlated (--correlated, 0.9): of independent ones any solver is quick.
+or drawn without it; 5 % of each label, drawn independently, is made unknown. Neighbouring features are
+correlated (--correlated, 0.9): on independent ones any solver is fast.
 
-Every part is a process of its own; seconds are of all its threads, memory is the most that was
-resident, the mapped features among it. BLAS has one thread, so that none waits by spinning.
+Every part runs in a process of its own; seconds are those of all its threads, memory is the peak
+resident memory, mapped features included. BLAS has one thread, so that none waits by spinning.
 
     python benchmarks/evaluation_size.py --nih Data_Entry_2017_v2020.csv --shares 0.0625 0.25 1
 """
@@ -36,7 +36,7 @@ _ROWS = 4096
 
 
 def main() -> None:
-    """Prints the table, and with --worker does one part."""
+    """Prints the table, or with --worker does one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nih", help="Data_Entry_2017*.csv; without it labels are drawn")
     parser.add_argument("--shares", type=float, nargs="+", default=[1 / 16, 1 / 4])
@@ -59,16 +59,22 @@ def main() -> None:
                 rows.append(row)
                 print(
                     f"{part:10} {share:6.3f} {row['cpu_s']:8.1f} {row['wall_s']:8.1f} "
-                    f"{row['peak_mib']:9,.0f}  {row['said']}",
+                    f"{row['peak_mib']:9,.0f}  {row['summary']}",
                     flush=True,
                 )
     print(json.dumps({"benchmark": "evaluation_size", **machine(), "rows": rows}))
 
 
 def run_alone(part: str, folder: str, options: argparse.Namespace, share: float) -> dict:
-    """Returns {"cpu_s", "wall_s", "peak_mib", "said"} of a part, in a process of its own.
+    """Returns {"cpu_s", "wall_s", "peak_mib", "summary"} of a part, run in a process of its own.
 
-    Drawing is one too: a process begins with the peak memory of the one that starts it.
+    Drawing the data is a part, too, since a process starts with the peak memory of its parent.
+
+    Args:
+      part: a key of PARTS, or "draw".
+      folder: where the data is stored.
+      options: of the command.
+      share: of the full size.
     """
     alone = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL")}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **alone}
@@ -76,14 +82,14 @@ def run_alone(part: str, folder: str, options: argparse.Namespace, share: float)
     command += [f"--shares={share}", f"--encoders={options.encoders}"]
     command += [f"--correlated={options.correlated}"]
     command += [f"--nih={options.nih}"] if options.nih else []
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if found.returncode:
-        raise SystemExit(f"{part}: {found.stderr}")
-    return json.loads(found.stdout.splitlines()[-1])
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"{part}: {process.stderr}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def work(part: str, folder: str, options: argparse.Namespace) -> None:
-    """Does a part and prints what it took, as JSON."""
+    """Does a part and prints its times, memory and summary as JSON; see `run_alone`."""
     sys.path.insert(0, ROOT)
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1" if sys.version_info >= (3, 12) else "0")
     if part == "draw":
@@ -95,14 +101,14 @@ def work(part: str, folder: str, options: argparse.Namespace) -> None:
     function(None)  # imports
     wall, cpu = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
-        said = function(data)
-    taken = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        summary = function(data)
+    times = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(json.dumps({**taken, "peak_mib": peak, "said": said}))
+    print(json.dumps({**times, "peak_mib": peak, "summary": summary}))
 
 
 def draw(folder: str, share: float, options: argparse.Namespace) -> None:
-    """Writes labels, patients, metadata and both encoders' features of a share of the full size."""
+    """Writes labels, patients, metadata and the encoders' features of a share of the full size."""
     from scipy.signal import lfilter
 
     rng = np.random.default_rng(0)
@@ -122,20 +128,26 @@ def draw(folder: str, share: float, options: argparse.Namespace) -> None:
             sex=sex[rows],
             age=age[rows],
         )
-        for strength, which in zip((1.0, 0.3), ENCODERS[: options.encoders]):
+        for strength, encoder in zip((1.0, 0.3), ENCODERS[: options.encoders]):
             x = np.lib.format.open_memmap(
-                os.path.join(folder, f"{which}-{split}.npy"), "w+", np.float32, (size, WIDTH)
+                os.path.join(folder, f"{encoder}-{split}.npy"), "w+", np.float32, (size, WIDTH)
             )
             for first in range(0, size, _ROWS):
-                some = slice(first, min(first + _ROWS, size))
-                noise = rng.standard_normal((some.stop - first, WIDTH), np.float32)
+                block = slice(first, min(first + _ROWS, size))
+                noise = rng.standard_normal((block.stop - first, WIDTH), np.float32)
                 noise = lfilter([np.float32((1 - r**2) ** 0.5)], [1, np.float32(-r)], noise, axis=1)
-                x[some] = noise + strength * np.nan_to_num(labels[rows][some]) @ directions
+                x[block] = noise + strength * np.nan_to_num(labels[rows][block]) @ directions
             x.flush()
 
 
 def cases(nih: str | None, n: int, rng: np.random.Generator):
-    """Returns patients [n], labels float [n, 5], sex and age, text [n] each."""
+    """Returns patients [n], labels float [n, 5], sex and age, text [n] each.
+
+    Args:
+      nih: path of Data_Entry_2017*.csv, repeated to n rows; None to draw everything.
+      n: number of cases.
+      rng: random generator, used without `nih`.
+    """
     if not nih:
         patients = np.sort(rng.integers(0, max(n * 2 // 7, 2), n)).astype(str)
         labels = (rng.random((n, len(NAMES))) < [0.1, 0.03, 0.04, 0.02, 0.12]).astype(float)
@@ -146,20 +158,20 @@ def cases(nih: str | None, n: int, rng: np.random.Generator):
     table = table.iloc[np.arange(n) % len(table)]
     copies = (np.arange(n) // (len(pd.read_csv(nih, usecols=[0])))).astype(str)
     patients = np.char.add(np.char.add(copies, "-"), table["Patient ID"].to_numpy(str))
-    found = table["Finding Labels"].str.split("|")
+    findings = table["Finding Labels"].str.split("|")
     stored = ["Effusion" if name == "Pleural Effusion" else name for name in NAMES]
-    labels = np.array([[name in row for name in stored] for row in found], float)
+    labels = np.array([[name in row for name in stored] for row in findings], float)
     columns = (table[name].to_numpy(str) for name in ("Patient Gender", "Patient Age"))
     return patients, labels, *columns
 
 
 @dataclasses.dataclass
 class Data:
-    """What `draw` wrote.
+    """The data that `draw` wrote.
 
     Attributes:
-      folder: where.
-      encoders: whose features are used.
+      folder: where it is stored.
+      encoders: those whose features are used.
     """
 
     folder: str
@@ -169,9 +181,9 @@ class Data:
         """Returns the arrays of a split."""
         return np.load(os.path.join(self.folder, f"{name}.npz"))
 
-    def features(self, which: str, split: str) -> np.ndarray:
+    def features(self, encoder: str, split: str) -> np.ndarray:
         """Returns an encoder's features, memory-mapped, float32 [n, d]."""
-        return np.load(os.path.join(self.folder, f"{which}-{split}.npy"), mmap_mode="r")
+        return np.load(os.path.join(self.folder, f"{encoder}-{split}.npy"), mmap_mode="r")
 
     def cases(self):
         """Returns the evaluated cases."""
@@ -187,31 +199,36 @@ class Data:
             metadata={"sex": test["sex"], "age": test["age"]},
         )
 
-    def scores(self, which: int) -> np.ndarray:
-        """Returns scores that agree with the labels to some degree, float [n, 5]."""
+    def scores(self, model: int) -> np.ndarray:
+        """Returns scores of a drawn model that agree with the labels to some degree, float [n, 5]."""
         truth = np.nan_to_num(self.split("test")["labels"])
-        noise = np.random.default_rng(which).standard_normal(truth.shape)
-        return 1 / (1 + np.exp(3 - (1.0 + 0.05 * which) * truth - noise))
+        noise = np.random.default_rng(model).standard_normal(truth.shape)
+        return 1 / (1 + np.exp(3 - (1.0 + 0.05 * model) * truth - noise))
 
 
 def fit(data: Data | None, name: str) -> str:
-    """Fits and scores an evaluator on both encoders' features, as `probes.all_scores` does."""
+    """Fits and scores an evaluator on the encoders' features, as `probes.all_scores` does.
+
+    Args:
+      data: None to only import what is needed, as in all parts.
+      name: a key of EVALUATORS.
+    """
     from simclr_med.evaluation.probes import EVALUATORS
 
     if data is None:
         return ""
-    train, told = data.split("train"), []
-    for which in data.encoders:
-        said: dict = {}
-        x, test_x = data.features(which, "train"), data.features(which, "test")
-        arguments = (x, train["labels"], train["patients"], test_x, len(NAMES), 0, said)
+    train, summaries = data.split("train"), []
+    for encoder in data.encoders:
+        facts: dict = {}
+        x, test_x = data.features(encoder, "train"), data.features(encoder, "test")
+        arguments = (x, train["labels"], train["patients"], test_x, len(NAMES), 0, facts)
         scores = EVALUATORS[name](*arguments)
-        said.pop("penalties", None)
-        told.append(f"{which}: {said}, mean {np.mean(scores):.4f}")
-    return f"{len(x):,} x {x.shape[1]:,}, {len(test_x):,} scored; " + "; ".join(told)
+        facts.pop("penalties", None)
+        summaries.append(f"{encoder}: {facts}, mean {np.mean(scores):.4f}")
+    return f"{len(x):,} x {x.shape[1]:,}, {len(test_x):,} scored; " + "; ".join(summaries)
 
 
-def numbers(data: Data | None) -> str:
+def score_rows(data: Data | None) -> str:
     """Computes the rows of result.json for two encoders and two evaluators, and the subgroups."""
     from simclr_med.metrics import subgroups
     from simclr_med.metrics.scoring import classification
@@ -225,7 +242,7 @@ def numbers(data: Data | None) -> str:
     return f"{row['cases']:,} cases, {row['patients']:,} patients, {len(groups)} subgroups"
 
 
-def compared(data: Data | None) -> str:
+def compare_runs(data: Data | None) -> str:
     """Compares two runs by 10,000 swaps, as --mode=compare does."""
     from simclr_med.metrics.compare import compare
     from simclr_med.metrics.predictions import Predictions
@@ -237,11 +254,11 @@ def compared(data: Data | None) -> str:
         Predictions(cases.ids, cases.patients, cases.labels, data.scores(which), NAMES, str(which))
         for which in (0, 1)
     )
-    found = compare([a], [b], seed=0, permutations=10_000)
-    return ", ".join(f"{name} p {row['p']:.4f}" for name, row in found.items())
+    comparison = compare([a], [b], seed=0, permutations=10_000)
+    return ", ".join(f"{name} p {row['p']:.4f}" for name, row in comparison.items())
 
 
-def resampled(data: Data | None) -> str:
+def resample_auc(data: Data | None) -> str:
     """Computes the percentile interval of the macro-AUC over 10,000 resamples of patients."""
     from simclr_med import metrics
 
@@ -257,7 +274,7 @@ def resampled(data: Data | None) -> str:
     return f"macro-AUC [{low:.4f}, {high:.4f}]"
 
 
-def written(data: Data | None) -> str:
+def write_outputs(data: Data | None) -> str:
     """Writes predictions.csv, report.html without pictures, and embedding.png."""
     from simclr_med.evaluation.report import embedding, html, near_duplicates, results
     from simclr_med.metrics.scoring import classification
@@ -265,7 +282,7 @@ def written(data: Data | None) -> str:
     if data is None:
         return ""
     cases, scores = data.cases(), data.scores(0)
-    x = {which: data.features(which, "test") for which in data.encoders}
+    x = {encoder: data.features(encoder, "test") for encoder in data.encoders}
     table = results.predictions_csv(cases, scores, NAMES)
     embedding.save(os.path.join(data.folder, "map.png"), x, cases.labels, NAMES)
     row = classification(cases, scores, NAMES)
@@ -287,10 +304,10 @@ def written(data: Data | None) -> str:
 PARTS = {
     "probe": lambda data: fit(data, "linear probe"),
     "kNN": lambda data: fit(data, "kNN"),
-    "numbers": numbers,
-    "compare": compared,
-    "resamples": resampled,
-    "report": written,
+    "numbers": score_rows,
+    "compare": compare_runs,
+    "resamples": resample_auc,
+    "report": write_outputs,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a step computes, and what cards can: for the share of a card's peak."""
+"""Operations of a training step and peak operations of GPUs, for the share of the peak."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 BLOCKS_PER_GROUP = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 # Dense TFLOP/s of the matrix units, (bfloat16, float32), by part of the card's name, first match. Float32
-# products go through TensorFloat-32 where the card has it, as TensorFlow, XLA and cuDNN do unasked;
+# products use TensorFloat-32 where the card has it, as TensorFlow, XLA and cuDNN do by default;
 # bfloat16 stands for float16 where the card has no bfloat16. Source: NVIDIA's data sheets of each card
 # (figures with sparsity halved), for GeForce the white papers of GA102 and AD102 (float32 accumulation).
 PEAKS = {
@@ -30,17 +30,22 @@ PEAKS = {
 
 
 def card() -> str | None:
-    """Returns the name of the first NVIDIA card, None where there is none."""
+    """Returns the name of the first NVIDIA card, None if there is none."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.splitlines()[0].strip() if found.strip() else None
+    return output.splitlines()[0].strip() if output.strip() else None
 
 
 def peak_flops(name: str | None, bfloat16: bool) -> float | None:
-    """Returns the card's operations a second, None for one that is not in PEAKS."""
+    """Returns the peak operations per second of a card, None if unknown.
+
+    Args:
+      name: of the card; None if there is none.
+      bfloat16: whether to return the peak of bfloat16 rather than of float32.
+    """
     for part, peaks in PEAKS.items():
         if name and part in name:
             return peaks[0 if bfloat16 else 1] * 1e12
@@ -50,14 +55,14 @@ def peak_flops(name: str | None, bfloat16: bool) -> float | None:
 def step_flops(depth: int, size: int, views: int) -> float:
     """Returns the operations of a step's convolutions and dense layers: 3 x forward, 2 x multiply-add.
 
-    As XLA counts, products with the padding's zeros are none, and nobody needs the gradient of the
-    pixels. BatchNorm, ReLU, augmentation, loss and LARS are left out: 3 % of
-    what XLA counts for ResNet-50 at 224 px (gpu_check.py compares).
+    As in XLA's count, products with the padding's zeros and the gradient with respect to the pixels are
+    left out. BatchNorm, ReLU, augmentation, loss and LARS are left out, too: 3 % of XLA's count for
+    ResNet-50 at 224 px (gpu_check.py compares the two).
 
     Args:
-      depth: of the ResNet.
-      size: px of a view.
-      views: that pass the network.
+      depth: of the ResNet: 18, 34, 50 or 101.
+      size: side of a view, px.
+      views: number of views that pass the network.
     """
     expansion = 4 if depth >= 50 else 1
     stem = _conv(size, 3, 64, 7, 2)
@@ -84,7 +89,7 @@ def step_flops(depth: int, size: int, views: int) -> float:
 
 
 def _conv(size: int, channels: int, filters: int, kernel: int, stride: int) -> int:
-    """Returns the multiply-adds of a convolution of a square of `size` px."""
+    """Returns the multiply-adds of a convolution of a square image of `size` px."""
     before = (kernel - 1) // 2
     starts = range(-before, size - before, stride)
     taps = sum(min(start + kernel, size) - max(start, 0) for start in starts)

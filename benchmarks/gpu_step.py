@@ -1,25 +1,26 @@
-"""How many images a second one training step reaches on a GPU: TensorFlow, the step under JAX, PyTorch.
+"""Images per second of a training step on a GPU: TensorFlow, the same step under JAX, PyTorch.
 
 On a GPU machine that has TensorFlow, or PyTorch, or both:
 
     python benchmarks/gpu_step.py [--depth 50] [--size 224] [--batch 128] [--steps 20]
 
-Where only JAX (and perhaps PyTorch) is installed, write the step's programs where TensorFlow is, carry
-the folder (1 to 2 MB) and the folder benchmarks/ there, and give one command:
+Where only JAX (and perhaps PyTorch) is installed, write the step's programs where TensorFlow is, copy
+the folder (1 to 2 MB) and the folder benchmarks/ there, and run one command:
 
     python benchmarks/gpu_step.py --lower PROGRAMS [--depth 50] [--size 224] [--batch 128]   # here
     python benchmarks/gpu_step.py --run PROGRAMS [--steps 20]                                # there
 
-The step is SimCLR's, as we train: two views of each image through ResNet and a projection head of two
-layers, NT-Xent, gradients, LARS, on one device, in bfloat16 and float32. `augmented`: from uint8 crops,
-with flip, colour jitter, greyscale and blur on the device; `given views`: without. PyTorch's step is the
-hand-written one of torch_step.py, channels-last, on given views. TensorFlow runs its training loop, with
-and without --jit_compile. An image is one image, two views. Contenders run one after the other, since
-each takes a card's whole memory. `of peak`: operations of convolutions and dense layers (flops.py) over
-the card's dense peak. The paper's run on 64 TPU cores made 1,052 images/s with ResNet-50 at 224 px.
+The step is SimCLR's, as simclr_med trains: two views of each image through ResNet and a projection head
+of two layers, NT-Xent, gradients, LARS, on one device, in bfloat16 and float32. `augmented`: from uint8
+crops, with flip, colour jitter, greyscale and blur on the device; `given views`: without. PyTorch's step
+is the hand-written one of torch_step.py, channels-last, on given views. TensorFlow runs simclr_med's
+training loop, with and without --jit_compile. An image counts once, with its two views. Contenders run
+one after the other, since each takes the whole memory of the card. `of peak`: operations of convolutions
+and dense layers (flops.py) over the card's dense peak. The paper's run on 64 TPU cores reached 1,052
+images/s with ResNet-50 at 224 px.
 
 Without a GPU all of it runs on the CPU; choose small sizes (--depth 18 --size 64 --batch 16 --steps 2).
-gpu_check.py proves that the program under JAX is TensorFlow's step.
+gpu_check.py checks that the program under JAX is TensorFlow's step.
 """
 
 from __future__ import annotations
@@ -45,7 +46,14 @@ VARIANTS = {
 
 
 def tensorflow(bfloat16: bool, augment: bool, jit_compile: bool, options: argparse.Namespace):
-    """Returns the training loop's own steps, fed from the host with the same uint8 crops."""
+    """Returns work that takes the training loop's own steps on the same uint8 crops.
+
+    Args:
+      bfloat16: mixed precision rather than float32.
+      augment: with the augmentation on the device.
+      jit_compile: compiled by XLA.
+      options: of the command.
+    """
     import tensorflow as tf
     from step_program import configured, device_ops, draw
 
@@ -82,7 +90,7 @@ def tensorflow(bfloat16: bool, augment: bool, jit_compile: bool, options: argpar
 
 
 def xla(name: str, options: argparse.Namespace):
-    """Returns the steps of a program that --lower wrote, under JAX."""
+    """Returns work that takes the steps of the variant `name` that --lower wrote, under JAX."""
     from jax_program import Program
 
     program = Program(program_path(options.run, name))
@@ -99,12 +107,12 @@ def xla(name: str, options: argparse.Namespace):
 
 
 def pytorch(bfloat16: bool, options: argparse.Namespace):
-    """Returns the steps of the hand-written PyTorch code."""
+    """Returns work that takes the steps of the hand-written PyTorch code."""
     import torch
     from torch_step import torch_step
 
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")  # TensorFloat-32, as the others
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32, like the others
     device = "cuda" if torch.cuda.is_available() else "cpu"
     step = torch_step(options.depth, options.size, options.batch, bfloat16, device=device)
 
@@ -119,7 +127,7 @@ def pytorch(bfloat16: bool, options: argparse.Namespace):
 
 
 def program_path(folder: str, name: str) -> str:
-    """Returns the file of a variant's program."""
+    """Returns the path of the program of the variant `name`."""
     return os.path.join(folder, name.replace(", ", "_").replace(" ", "_") + ".npz")
 
 
@@ -136,38 +144,41 @@ def lower(options: argparse.Namespace) -> None:
 
 
 def _contenders() -> dict[str, Contender]:
-    made = {}
+    contenders = {}
     for name, (bfloat16, augment) in VARIANTS.items():
         work = functools.partial(tensorflow, bfloat16, augment)
-        made[f"TensorFlow, {name}"] = Contender(functools.partial(work, False))
-        made[f"TensorFlow --jit_compile, {name}"] = Contender(functools.partial(work, True))
+        contenders[f"TensorFlow, {name}"] = Contender(functools.partial(work, False))
+        contenders[f"TensorFlow --jit_compile, {name}"] = Contender(functools.partial(work, True))
         run = functools.partial(xla, name)
-        made[f"JAX, {name}"] = Contender(run, needs="run", python="jax_python")
+        contenders[f"JAX, {name}"] = Contender(run, needs="run", python="jax_python")
         if not augment:
             run = functools.partial(pytorch, bfloat16)
-            made[f"PyTorch, {name}"] = Contender(run, python="torch_python")
-    return made
+            contenders[f"PyTorch, {name}"] = Contender(run, python="torch_python")
+    return contenders
 
 
 def _present(options: argparse.Namespace) -> list[str]:
-    """Returns which frameworks there are to measure."""
-    found = {
+    """Returns the frameworks that can be measured here."""
+    frameworks = {
         "TensorFlow": importlib.util.find_spec("tensorflow"),
         "JAX": options.run,
         "PyTorch": options.torch_python != sys.executable or importlib.util.find_spec("torch"),
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, present in frameworks.items() if present]
 
 
-def _report(bench: Bench, what: str, found: Measured, torch: float | None, peak: float | None):
+def _report(bench: Bench, what: str, measured: Measured, torch: float | None, peak: float | None):
     """Adds the rows of one contender: its rate, its milliseconds, its share of the peak.
 
     Args:
-      torch: PyTorch's images a second in the same precision, to compare with.
-      peak: the card's operations a second.
+      bench: to add them to.
+      what: name of the contender.
+      measured: its result.
+      torch: PyTorch's images per second in the same precision; None if not measured.
+      peak: the card's peak operations per second; None if unknown.
     """
     options = bench.options
-    rate = 1 / statistics.median(found.wall_s)
+    rate = 1 / statistics.median(measured.wall_s)
     ratio = torch / rate if torch else None
     bench.add(what, rate, torch, ratio, unit="images/s", goal=None, against="PyTorch")
     if (options.depth, options.size) == (50, 224) and peak:
@@ -175,8 +186,8 @@ def _report(bench: Bench, what: str, found: Measured, torch: float | None, peak:
     milliseconds = 1e3 * options.batch / rate
     bench.add(what, milliseconds, None, None, unit="ms a step", goal=None, against="")
     if peak:
-        done = flops.step_flops(options.depth, options.size, 2 * options.batch)
-        share = done * rate / options.batch / peak
+        operations = flops.step_flops(options.depth, options.size, 2 * options.batch)
+        share = operations * rate / options.batch / peak
         bench.add(what, share, None, None, unit="of peak", goal=None, against="")
 
 
@@ -188,7 +199,9 @@ def main() -> None:
         parser.add_argument("--steps", type=int, default=20, help="in one measurement")
         parser.add_argument("--lower", help="folder to write the XLA programs to; nothing is run")
         parser.add_argument("--run", help="folder of such programs, to run under JAX")
-        parser.add_argument("--only", default="", help="measure those whose name contains this")
+        parser.add_argument(
+            "--only", default="", help="measure contenders whose name contains this"
+        )
         parser.add_argument("--jax_python", default=sys.executable, help="interpreter with JAX")
         parser.add_argument("--torch_python", default=sys.executable, help="one with PyTorch")
 
@@ -201,7 +214,7 @@ def main() -> None:
         return
     if options.run:
         _, specification = load(program_path(options.run, next(iter(VARIANTS))))
-        for name, value in specification["options"].items():  # what was lowered decides
+        for name, value in specification["options"].items():  # those of the stored programs
             setattr(options, name, value)
             sys.argv.append(f"--{name}={value}")
     card, present = flops.card(), _present(options)
@@ -216,10 +229,10 @@ def main() -> None:
                 continue
             if options.only not in what:
                 continue
-            found = bench.measure(what)[what]
-            _report(bench, what, found, torch, peak)
+            measured = bench.measure(what)[what]
+            _report(bench, what, measured, torch, peak)
             if framework == "PyTorch":
-                torch = 1 / statistics.median(found.wall_s)
+                torch = 1 / statistics.median(measured.wall_s)
     bench.finish()
 
 

@@ -1,20 +1,21 @@
-"""What the benchmarks share: contenders measured in turn, and one table at the end.
+"""Shared by the benchmarks: contenders measured in turn, and one table at the end.
 
-Every contender is a process of its own: its peak memory is its own, and the reference's flags and
-Keras settings cannot meet ours. A contender prepares and warms up, then waits; the parent lets one
-after the other do the same piece of work, `--pairs` times, so that what drifts on the machine drifts
-for all. A ratio is the median of the ratios within a pair. CPU seconds are those of the whole process,
-all threads.
+Every contender runs in a process of its own: its peak memory is its own, and the reference's flags and
+Keras settings cannot conflict with simclr_med's. A contender prepares and warms up, then waits; the
+parent lets one after the other do the same piece of work, `--pairs` times, so that changes in the
+machine's speed affect all alike. A ratio is the median of the ratios within a pair. CPU seconds are
+those of the whole process, all threads.
 
-A script makes a `Bench`, which turns into a contender's process where `--worker` is given:
+A script creates a `Bench`, which becomes a contender's process if `--worker` is given:
 
-    def ours(options):            # in its own process; imports here
+    def make_new(options):        # runs in its own process; imports go here
         ...                       # prepare, warm up
-        return work               # work() does one piece and returns how many items that was
+        return work               # work() does one piece and returns its number of items
 
-    bench = Bench(__doc__, {"ours": Contender(ours), "theirs": Contender(theirs, needs="reference")})
-    found = bench.measure("ours", "theirs")
-    bench.row("an image, two views", found["ours"], found.get("theirs"), goal=1 / 2.5)
+    new, reference = Contender(make_new), Contender(make_reference, needs="reference")
+    bench = Bench(__doc__, {"simclr_med": new, "reference": reference})
+    results = bench.measure("simclr_med", "reference")
+    bench.row("an image, two views", results["simclr_med"], results.get("reference"), goal=1 / 2.5)
     bench.finish()
 """
 
@@ -37,12 +38,13 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Something to measure.
+    """A program to measure.
 
     Attributes:
-      make: options to the work, a function that does one piece and returns its number of items.
-      needs: option (an attribute's name) without which the contender is absent: "reference", ...
-      python: option that names the interpreter to run it with; None: this one.
+      make: function of the options that returns the work: a function that does one piece and returns
+        its number of items.
+      needs: option without which the contender is absent, as an attribute's name: "reference", ...
+      python: option that names the interpreter to run it with; None: the current one.
     """
 
     make: Callable[[argparse.Namespace], Callable[[], int]]
@@ -52,7 +54,7 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What one contender did, piece by piece: seconds for each item, and its peak memory, MiB."""
+    """Result of a contender: seconds per item for each piece of work, and its peak memory in MiB."""
 
     cpu_s: list[float]
     wall_s: list[float]
@@ -60,7 +62,13 @@ class Measured:
 
 
 class Bench:
-    """One benchmark: its contenders, its options, the rows of its table."""
+    """One benchmark: its contenders, its options and the rows of its table.
+
+    Args:
+      doc: docstring of the script; its first line describes the command.
+      contenders: by name.
+      add_arguments: adds the script's own options to the parser.
+    """
 
     def __init__(
         self,
@@ -88,10 +96,10 @@ class Bench:
                 print(f"{option} absent: give --{option.replace('_', '-')}", flush=True)
 
     def measure(self, *names: str) -> dict[str, Measured]:
-        """Returns what the named contenders took, measured in turn; absent ones are left out."""
-        there = [name for name in names if self._is_there(self._contenders[name])]
-        workers = {name: self._start(name) for name in there}
-        samples: dict[str, list[dict]] = {name: [] for name in there}
+        """Measures the named contenders in turn and returns their results; absent ones are left out."""
+        present = [name for name in names if self._is_available(self._contenders[name])]
+        workers = {name: self._start(name) for name in present}
+        samples: dict[str, list[dict]] = {name: [] for name in present}
         try:
             for worker in workers.values():  # all are warm before the first is measured
                 _read(worker)
@@ -106,63 +114,65 @@ class Bench:
                 worker.wait()
         return {
             name: Measured(
-                [s["cpu_s"] / s["items"] for s in found],
-                [s["wall_s"] / s["items"] for s in found],
-                found[-1]["peak_mib"],
+                [s["cpu_s"] / s["items"] for s in pieces],
+                [s["wall_s"] / s["items"] for s in pieces],
+                pieces[-1]["peak_mib"],
             )
-            for name, found in samples.items()
+            for name, pieces in samples.items()
         }
 
     def row(
         self,
         what: str,
-        ours: Measured,
+        measured: Measured,
         other: Measured | None,
         *,
         goal: float | None,
         of: str = "cpu_s",
         against: str = "reference",
     ) -> None:
-        """Adds a row: the median of ours / other, which is to be at most `goal`.
+        """Adds a row: the median of measured / other, which should be at most `goal`.
 
         Args:
-          what: was measured.
-          ours: measured together with `other`.
-          other: None where it is absent.
-          goal: limit of the ratio.
-          of: "cpu_s", "wall_s" (both for each item) or "peak_mib".
-          against: who the other is.
+          what: description of the measurement.
+          measured: result of the contender in question.
+          other: result to compare with, measured in turn with it; None if absent.
+          goal: upper limit of the ratio; None if there is no goal.
+          of: "cpu_s", "wall_s" (both per item) or "peak_mib".
+          against: name of the other.
         """
-        mine, others = getattr(ours, of), getattr(other, of, None)
+        value, other_value = getattr(measured, of), getattr(other, of, None)
         ratio = None
         if of == "peak_mib":
-            ratio = mine / others if other else None
+            ratio = value / other_value if other else None
         else:
             if other:
-                ratio = statistics.median(a / b for a, b in zip(mine, others))
-                others = statistics.median(others)
-            mine = statistics.median(mine)
-        self.add(what, mine, others, ratio, unit=of, goal=goal, against=against)
+                ratio = statistics.median(a / b for a, b in zip(value, other_value))
+                other_value = statistics.median(other_value)
+            value = statistics.median(value)
+        self.add(what, value, other_value, ratio, unit=of, goal=goal, against=against)
 
-    def add(self, what, ours, other, ratio, *, unit: str, goal: float | None, against: str) -> None:
-        """Adds and prints a row of numbers that were found; `goal` is an upper limit of `ratio`."""
+    def add(
+        self, what, value, other, ratio, *, unit: str, goal: float | None, against: str
+    ) -> None:
+        """Adds and prints a row of given numbers; see `row`."""
         met = None if ratio is None or goal is None else ratio <= goal
-        row = {"what": what, "ours": ours, "other": other, "ratio": ratio, "goal": goal}
+        row = {"what": what, "ours": value, "other": other, "ratio": ratio, "goal": goal}
         self._rows.append({**row, "unit": unit, "against": against, "met": met})
         verdict = "" if met is None else "met" if met else "NOT MET"
         limit = "" if goal is None else f"<= {goal:g}"
         print(
-            f"{what:58} {_number(ours):>9} {_number(other):>9} {unit:9} {against:12} "
+            f"{what:58} {_number(value):>9} {_number(other):>9} {unit:9} {against:12} "
             f"ratio {_number(ratio):>7} {limit:8} {verdict}",
             flush=True,
         )
 
     def finish(self) -> None:
-        """Prints the last line: JSON of the rows, the commit and the machine."""
+        """Prints the last line: the rows, the commit and the machine as JSON."""
         name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
         print(json.dumps({"benchmark": name, **machine(), "rows": self._rows}))
 
-    def _is_there(self, contender: Contender) -> bool:
+    def _is_available(self, contender: Contender) -> bool:
         return contender.needs is None or bool(getattr(self.options, contender.needs))
 
     def _start(self, name: str) -> subprocess.Popen:
@@ -175,7 +185,7 @@ class Bench:
 
 
 def machine() -> dict[str, str]:
-    """Returns the commit and what was measured on: processor, cores, Python, TensorFlow if any."""
+    """Returns the commit and the machine: processor, cores, versions of Python and TensorFlow."""
     from importlib import metadata, util
 
     def git(*arguments: str) -> str:
@@ -183,7 +193,8 @@ def machine() -> dict[str, str]:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     commit = git("describe", "--always")
-    results = ":!benchmarks/README.md", ":!benchmarks/results"  # run_all.py writes them as it goes
+    # Without the files that run_all.py writes between two benchmarks.
+    results = ":!benchmarks/README.md", ":!benchmarks/results"
     if git("status", "--porcelain", "--untracked-files=no", "--", ROOT, *results):
         commit += "-dirty"
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
@@ -197,20 +208,20 @@ def machine() -> dict[str, str]:
 
 
 def _serve(work: Callable[[], int]) -> None:
-    """Does `work` once for every line of standard input, and prints what it took."""
-    _say({})
+    """Does `work` once per line of standard input, and prints its times and memory."""
+    _send({})
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         items = work()
-        taken = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+        times = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        _say({**taken, "items": items, "peak_mib": peak})
+        _send({**times, "items": items, "peak_mib": peak})
 
 
-_MARK = "@measured "  # what a library prints is no answer
+_MARK = "@measured "  # distinguishes answers from what libraries print
 
 
-def _say(answer: dict) -> None:
+def _send(answer: dict) -> None:
     print(_MARK + json.dumps(answer), flush=True)
 
 
@@ -218,7 +229,7 @@ def _read(worker: subprocess.Popen) -> dict:
     for line in worker.stdout:
         if line.startswith(_MARK):
             return json.loads(line[len(_MARK) :])
-    raise SystemExit(f"A contender ended with exit code {worker.wait()}; what it said is above.")
+    raise SystemExit(f"A contender ended with exit code {worker.wait()}; its output is above.")
 
 
 def _number(x: float | None) -> str:

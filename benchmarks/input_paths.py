@@ -1,4 +1,4 @@
-"""What the benchmarks of the input share: images drawn by code, both host pipelines, honest counting."""
+"""Shared by the benchmarks of the input: images drawn by code, both host pipelines, complete counting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ median = statistics.median
 
 
 def photograph(seed: int, size: int) -> bytes:
-    """Returns a JPEG of 78 KB at 512 px: structure of every scale, colours, some noise."""
+    """Returns a JPEG with structure at every scale, colours and some noise; 78 KB at 512 px.
+
+    Args:
+      seed: of the drawing.
+      size: side, px.
+    """
     import tensorflow as tf
 
     rng = np.random.default_rng(seed)
@@ -32,13 +37,13 @@ def photograph(seed: int, size: int) -> bytes:
 
 
 def radiograph(seed: int, kind: str, long_side: int = 0) -> bytes:
-    """Returns a drawn chest X-ray, grey, sides of 2,000 to 3,000 px: lungs, ribs, noise.
+    """Returns a file with a drawn chest X-ray, grey, sides of 2,000 to 3,000 px: lungs, ribs, noise.
 
     Args:
       seed: decides size and drawing.
       kind: "JPEG" (quality 90) or "PNG".
-      long_side: px of the longer side after the builders' own resize (as --build_long_side asks for);
-        0 for as it was drawn.
+      long_side: px of the longer side after the builders' own resize (as with --build_long_side); 0
+        for the original size.
     """
     import tensorflow as tf
     from PIL import Image
@@ -56,14 +61,14 @@ def radiograph(seed: int, kind: str, long_side: int = 0) -> bytes:
     image = tf.image.resize(body[..., np.newaxis], [height, width], method="bicubic").numpy()
     image += 3 * rng.standard_normal(image.shape, np.float32)
     with tempfile.NamedTemporaryFile(suffix=kind) as file:
-        drawn = Image.fromarray(image[..., 0].clip(0, 255).astype(np.uint8))
-        drawn.save(file, kind, quality=90)
+        picture = Image.fromarray(image[..., 0].clip(0, 255).astype(np.uint8))
+        picture.save(file, kind, quality=90)
         file.flush()
         return pixels.load_encoded(file.name, long_side).images[0]
 
 
 def endless(bags):
-    """Returns the same bags over and over, as if they were many: no epoch ends."""
+    """Returns the same bags repeated so often that no epoch ends."""
     return dataclasses.replace(
         bags,
         open=lambda: bags.dataset.repeat(_REPEATS),
@@ -72,8 +77,8 @@ def endless(bags):
     )
 
 
-def ours(images: list[bytes], batch_size: int):
-    """Returns our dataset of SimCLR's batches of `images`, over and over."""
+def simclr_med_dataset(images: list[bytes], batch_size: int):
+    """Returns simclr_med's dataset of SimCLR's batches of `images` (encoded), repeated."""
     import tensorflow as tf
 
     from simclr_med.data import Bags
@@ -88,12 +93,19 @@ def ours(images: list[bytes], batch_size: int):
             "label": np.zeros(n, np.int64),
         }
     )
-    many = endless(Bags(lambda: dataset, n, n, ("none",)))
-    return batches(many, batch_size, method="simclr", shuffle_buffer=10 * batch_size)
+    endless_bags = endless(Bags(lambda: dataset, n, n, ("none",)))
+    return batches(endless_bags, batch_size, method="simclr", shuffle_buffer=10 * batch_size)
 
 
 def batches(bags, batch_size: int, *, method: str, shuffle_buffer: int):
-    """Returns our dataset of the batches that a method makes of bags."""
+    """Returns simclr_med's dataset of a method's batches of bags.
+
+    Args:
+      bags: a `simclr_med.data.Bags`.
+      batch_size: pairs per batch.
+      method: a key of METHODS.
+      shuffle_buffer: examples.
+    """
     from simclr_med.data import training_batches
     from simclr_med.training.methods import METHODS
 
@@ -108,10 +120,15 @@ def batches(bags, batch_size: int, *, method: str, shuffle_buffer: int):
     )
 
 
-def reference(folder: str, images: list[bytes], batch_size: int):
-    """Returns the dataset of the reference's data.py, unmodified; TFDS's part is played here.
+def reference_dataset(folder: str, images: list[bytes], batch_size: int):
+    """Returns the dataset of the reference's data.py, unmodified, with a stand-in for its TFDS builder.
 
-    A TFDS builder decodes a file's bytes with `decode_image`, in parallel; that is all it does.
+    A TFDS builder decodes a file's bytes with `decode_image`, in parallel, and does nothing else here.
+
+    Args:
+      folder: tf2/ of the reference.
+      images: encoded.
+      batch_size: images per batch.
     """
     import tensorflow as tf
     from absl import flags
@@ -127,7 +144,7 @@ def reference(folder: str, images: list[bytes], batch_size: int):
     flags.FLAGS(["reference"])
 
     class Builder:
-        """The two things data.py asks a builder for."""
+        """The two members of a builder that data.py uses."""
 
         info = types.SimpleNamespace(features={"label": types.SimpleNamespace(num_classes=2)})
 
@@ -143,30 +160,35 @@ def reference(folder: str, images: list[bytes], batch_size: int):
             return dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     build = data.build_input_fn(Builder(), batch_size, None, is_training=True)
-    # Its slack option sleeps as long as a batch has waited: here, for the turn of the other contender.
+    # Its slack option sleeps as long as a batch has waited, which here includes the other's turn.
     options = tf.data.Options()
     options.experimental_slack = False
     return build(tf.distribute.InputContext()).with_options(options)
 
 
 def consume(dataset, batch_size: int, batches: int) -> Callable[[], int]:
-    """Returns work that takes `batches` batches and waits until the pipeline rests again.
+    """Returns work that takes `batches` batches and waits until the pipeline is idle again.
 
-    So what was prefetched before is paid for: every piece starts and ends with full buffers.
+    So prefetching is counted in full: every piece starts and ends with full buffers.
+
+    Args:
+      dataset: of batches.
+      batch_size: items per batch.
+      batches: number of batches in a piece of work.
     """
     iterator = iter(dataset)
 
     def work() -> int:
         for _ in range(batches):
             next(iterator)
-        _rest()
+        _wait_until_idle()
         return batches * batch_size
 
     work()
     return work
 
 
-def _rest() -> None:
+def _wait_until_idle() -> None:
     idle = 0
     while idle < 4:
         before = time.process_time()

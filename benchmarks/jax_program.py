@@ -1,7 +1,7 @@
-"""Runs a program that step_program.py wrote, under JAX: needs JAX and NumPy alone.
+"""Runs a program that step_program.py wrote, under JAX: needs only JAX and NumPy.
 
-JAX has no public door for a program made elsewhere, so this uses jaxlib's client; tried with 0.11.2 and
-0.12.0. The weights are given away at each call and take the memory of the new ones.
+JAX has no public API for a program lowered elsewhere, so this uses jaxlib's client; tested with 0.11.2
+and 0.12.0. The weights are donated at each call: their memory is used for the new ones.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ class Program:
             ]
 
     def step(self) -> jax.Array:
-        """Returns the loss, which may not be there yet, of a step that replaces the weights."""
+        """Takes a step, which replaces the weights, and returns its loss, maybe not yet computed."""
         outputs = self._compiled.execute(self.values)
         for output, argument in self._updates:
             self.values[argument] = outputs[output]
         return outputs[LOSS]
 
     def updates(self) -> dict[int, np.ndarray]:
-        """Returns the arguments that steps change, by their numbers."""
+        """Returns {number: current value} of the arguments that a step changes."""
         return {argument: np.asarray(self.values[argument]) for _, argument in self._updates}
 
     def flops(self) -> float:
         """Returns the floating-point operations of a step, as XLA counts them.
 
-        Before it is compiled: to the counter a convolution that became a call of cuDNN is none.
+        Counted before compilation: XLA does not count convolutions that became calls of cuDNN.
         """
         module = xla_client.XlaComputation(self._hlo).get_hlo_module()
         cpu = jax.devices("cpu")[0].client  # counts for any device
         return xla_client._xla.hlo_module_cost_analysis(cpu, module)["flops"]
 
     def device_bytes(self) -> int:
-        """Returns the memory that the step takes on the device, arguments included."""
+        """Returns the memory that the step needs on the device, arguments included, in bytes."""
         stats = self._compiled.get_compiled_memory_stats()
-        held = stats.argument_size_in_bytes + stats.output_size_in_bytes
-        return held - stats.alias_size_in_bytes + stats.temp_size_in_bytes
+        arguments_and_outputs = stats.argument_size_in_bytes + stats.output_size_in_bytes
+        return arguments_and_outputs - stats.alias_size_in_bytes + stats.temp_size_in_bytes

@@ -4,10 +4,11 @@ that nothing disturbed.
     python benchmarks/kill_stress.py [--kills=20] [--terms=5] [--steps=90] [--seed=0]
 
 `run.py` itself trains, with a checkpoint after every step: a one-block encoder, and a projection wide
-enough that most of the time goes into the checkpoints' 50 MB. A signal comes at a time drawn evenly
+enough that most of the time goes into the checkpoints' 50 MB. A signal is sent at a time drawn uniformly
 over a write. After each death this process, with code of its own and no TensorFlow, finds the newest
-whole checkpoint; the restarted run has to say that it resumes at that step. In the end the losses of
-all steps, and every number of the kept checkpoints, must be the undisturbed run's to the last bit.
+complete checkpoint; the restarted run has to print that it resumes at that step. At the end the losses
+of all steps, and every number of the remaining checkpoints, must be bit-identical to those of the
+undisturbed run.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ FLAGS = [
     ),
 ]
 KEEP = 3
-SECONDS = 300  # that no life of a run comes near
+SECONDS = 300  # time limit of a run, far above what one takes
 
 
 def main() -> int:
@@ -63,17 +64,28 @@ def main() -> int:
 
 
 class Stress:
-    """One run that is disturbed, and one that is not, in `folder`. A failed check raises."""
+    """A run that is disturbed and one that is not, both in `folder`.
+
+    Args:
+      folder: for photographs, datasets and runs.
+      steps: of both runs.
+
+    Attributes:
+      events: what each signal hit, as `disturb` returns it.
+
+    Raises:
+      AssertionError: by any method whose check fails.
+    """
 
     def __init__(self, folder: pathlib.Path, steps: int):
         self.folder, self.steps = folder, steps
         self.model_dir = folder / "disturbed"
         self.events: list[dict] = []
-        self.write_seconds = 0.0  # that a write takes; `undisturbed` measures it
+        self.write_seconds = 0.0  # duration of a write, measured by `undisturbed`
         draw_photos(folder / "photos")
 
     def start(self, model_dir: pathlib.Path, keep: int) -> subprocess.Popen:
-        """Starts the command, the same each time."""
+        """Starts the command, the same each time, with the last `keep` checkpoints kept."""
         flags = [
             *FLAGS,
             f"--manual_dir={self.folder / 'photos'}",
@@ -91,35 +103,43 @@ class Stress:
         )
 
     def undisturbed(self) -> None:
-        """Runs to the end once, and keeps what every checkpoint holds, as digests."""
+        """Runs to the end once, and measures how long a write takes."""
         process = self.start(self.folder / "undisturbed", KEEP)
-        last, since, took = None, 0.0, []
+        last, since, durations = None, 0.0, []
         while process.poll() is None:
             step = step_being_written(self.folder / "undisturbed")
             if step != last:
-                took += [time.monotonic() - since] if last is not None else []
+                durations += [time.monotonic() - since] if last is not None else []
                 last, since = step, time.monotonic()
             time.sleep(0.001)
         output = process.communicate()[0]
         assert process.returncode == 0, output
-        self.write_seconds = sorted(took)[len(took) // 2]
+        self.write_seconds = sorted(durations)[len(durations) // 2]
         print(
             f"{self.steps} steps undisturbed; a write takes {self.write_seconds:.2f} s", flush=True
         )
 
     def disturb(self, kind: signal.Signals, rng: random.Random) -> dict:
-        """Starts the run again, sends a signal in the middle of a write, and says what it left."""
+        """Restarts the run, sends a signal in the middle of a write, and checks what it left.
+
+        Args:
+          kind: SIGKILL or SIGTERM.
+          rng: decides the moment.
+
+        Returns:
+          The event: signal, moment, what it hit, steps before and after, exit code.
+        """
         before = newest_whole(self.model_dir)
         process = self.start(self.model_dir, KEEP)
-        writes = rng.randint(1, 3)  # which write of this life it is
+        writes = rng.randint(1, 3)  # number of the write since the restart
         delay = rng.uniform(0, self.write_seconds)
         wait_for_write(process, self.model_dir, writes)
         time.sleep(delay)
-        there = what_is_there(self.model_dir)
+        state = state_of_write(self.model_dir)
         process.send_signal(kind)
         output = process.communicate(timeout=SECONDS)[0]
         if kind == signal.SIGKILL:
-            there = what_is_there(self.model_dir)
+            state = state_of_write(self.model_dir)
         expected = -signal.SIGKILL if kind == signal.SIGKILL else 128 + signal.SIGTERM
         assert process.returncode == expected, (process.returncode, output)
         assert resumed_at(output) == before, (resumed_at(output), before, output)
@@ -128,11 +148,11 @@ class Stress:
         assert after >= before, f"steps are lost: {before} before, {after} after\n{output}"
         if kind == signal.SIGTERM:
             assert f"The same command goes on from {self.model_dir}" in output, output
-            assert what_is_there(self.model_dir) == BETWEEN, output
+            assert state_of_write(self.model_dir) == BETWEEN, output
         event = {
             "signal": kind.name,
             "at": f"{delay / self.write_seconds:.0%}",
-            "hit": there,
+            "hit": state,
             "resumed": before,
             "whole_after": after,
             "exit": process.returncode,
@@ -141,7 +161,7 @@ class Stress:
         return event
 
     def finish(self) -> None:
-        """Lets the run come to its end, and compares it with the undisturbed one."""
+        """Lets the run finish, and compares it with the undisturbed one."""
         before = newest_whole(self.model_dir)
         process = self.start(self.model_dir, KEEP)
         output = process.communicate(timeout=SECONDS)[0]
@@ -151,8 +171,8 @@ class Stress:
         assert (self.model_dir / "metrics.jsonl").read_text() == (
             other / "metrics.jsonl"
         ).read_text()
-        ours, theirs = digests(self.model_dir, other)
-        assert ours == theirs and len(ours) == KEEP, (ours, theirs)
+        actual, expected = digests(self.model_dir, other)
+        assert actual == expected and len(actual) == KEEP, (actual, expected)
         print(
             f"Losses of all {self.steps} steps and every number of the last {KEEP} checkpoints are "
             "those of the undisturbed run."
@@ -163,39 +183,39 @@ BETWEEN = "between writes"
 
 
 def step_being_written(model_dir: pathlib.Path) -> int | None:
-    """Returns the step of the checkpoint that is written at this moment."""
-    for name in names(model_dir):
-        if found := re.match(r"unfinished-ckpt-(\d+)", name):
-            return int(found[1])
+    """Returns the step of the checkpoint that is being written, None if none is."""
+    for name in file_names(model_dir):
+        if match := re.match(r"unfinished-ckpt-(\d+)", name):
+            return int(match[1])
     return None
 
 
 def wait_for_write(process: subprocess.Popen, model_dir: pathlib.Path, number: int) -> None:
-    """Returns as soon as the run's write of this number, from 1, begins."""
+    """Waits until the run's write of this number, from 1, begins."""
     last, begun, deadline = step_being_written(model_dir), 0, time.monotonic() + SECONDS
     while begun < number:
-        assert process.poll() is None, f"it ended by itself:\n{process.communicate()[0]}"
+        assert process.poll() is None, f"the run ended by itself:\n{process.communicate()[0]}"
         assert time.monotonic() < deadline
-        step = step_being_written(model_dir)  # at first the remains of the life before
+        step = step_being_written(model_dir)  # at first what the previous process left
         begun += step is not None and step != last
         last = step
         time.sleep(0.0005)
 
 
-def what_is_there(model_dir: pathlib.Path) -> str:
-    """Returns in words how far the newest write has come."""
-    there = names(model_dir)
+def state_of_write(model_dir: pathlib.Path) -> str:
+    """Returns in words how far the newest write has got."""
+    files = file_names(model_dir)
     step = step_being_written(model_dir)
     data = f"unfinished-ckpt-{step}.data-00000-of-00001"
     if step is not None:
-        if f"unfinished-ckpt-{step}.index" in there:
-            return "written, not sealed" if data in there else "half renamed"
-        return "weights half written" if data not in there else "index half written"
-    whole = {re.sub(r"\.index$", "", n) for n in there if re.fullmatch(r"ckpt-\d+\.index", n)}
-    if any(f"{name}.json" not in there for name in whole):
+        if f"unfinished-ckpt-{step}.index" in files:
+            return "written, not sealed" if data in files else "half renamed"
+        return "weights half written" if data not in files else "index half written"
+    whole = {re.sub(r"\.index$", "", n) for n in files if re.fullmatch(r"ckpt-\d+\.index", n)}
+    if any(f"{name}.json" not in files for name in whole):
         return "renamed, not sealed"
     newest = max(whole, key=lambda name: int(name[5:]), default="")
-    listed = (model_dir / "checkpoint").read_text() if "checkpoint" in there else ""
+    listed = (model_dir / "checkpoint").read_text() if "checkpoint" in files else ""
     if newest and f'model_checkpoint_path: "{newest}"' not in listed:
         return "sealed, not listed"
     if len(whole) > KEEP:
@@ -204,9 +224,9 @@ def what_is_there(model_dir: pathlib.Path) -> str:
 
 
 def newest_whole(model_dir: pathlib.Path) -> int:
-    """Returns the step of the newest checkpoint that its seal vouches for, or that has all files."""
+    """Returns the step of the newest checkpoint whose seal is correct, or which has all files but it."""
     for step in sorted(
-        (int(n[5:-6]) for n in names(model_dir) if INDEX.fullmatch(n)), reverse=True
+        (int(n[5:-6]) for n in file_names(model_dir) if INDEX.fullmatch(n)), reverse=True
     ):
         prefix = model_dir / f"ckpt-{step}"
         seal = prefix.with_suffix(".json")
@@ -224,11 +244,11 @@ INDEX = re.compile(r"ckpt-\d+\.index")
 
 
 def resumed_at(output: str) -> int:
-    found = re.search(r"Resuming at step (\d+) of", output)
-    return int(found[1]) if found else 0
+    match = re.search(r"Resuming at step (\d+) of", output)
+    return int(match[1]) if match else 0
 
 
-def names(folder: pathlib.Path) -> list[str]:
+def file_names(folder: pathlib.Path) -> list[str]:
     try:
         return os.listdir(folder)
     except FileNotFoundError:
@@ -236,14 +256,14 @@ def names(folder: pathlib.Path) -> list[str]:
 
 
 def digests(*folders: pathlib.Path) -> list[dict[str, str]]:
-    """Returns {checkpoint: hash of every number} of each folder, from a process with TensorFlow."""
-    done = subprocess.run(
+    """Returns {checkpoint: hash of all its numbers} of each folder, from a process with TensorFlow."""
+    process = subprocess.run(
         [sys.executable, __file__, "--digests", *map(str, folders)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def table(events: list[dict]) -> None:
@@ -270,7 +290,7 @@ def draw_photos(folder: pathlib.Path) -> None:
 
 
 def worker(flags: list[str]) -> int:
-    """Is the run: `run.py` with an encoder of one block."""
+    """Runs `run.py` with an encoder of one block."""
     sys.path.insert(0, str(ROOT))
     from simclr_med.commands.main import main
     from simclr_med.models import resnet
@@ -285,11 +305,11 @@ def print_digests(folders: list[str]) -> int:
     import tensorflow as tf
 
     def digest(prefix):
-        reader, found = tf.train.load_checkpoint(prefix), hashlib.sha256()
+        reader, sha = tf.train.load_checkpoint(prefix), hashlib.sha256()
         for key in sorted(reader.get_variable_to_shape_map()):
             if key != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in key:
-                found.update(key.encode() + np.asarray(reader.get_tensor(key)).tobytes())
-        return found.hexdigest()
+                sha.update(key.encode() + np.asarray(reader.get_tensor(key)).tobytes())
+        return sha.hexdigest()
 
     print(
         json.dumps(

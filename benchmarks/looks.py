@@ -1,8 +1,8 @@
-"""What it saves to look at metrics and signals twice a second, in place of after every step.
+"""Time saved by fetching metrics and agreeing on signals twice a second instead of after every step.
 
 Two workers on this machine train the smoke run's network (ResNet-18, 40 px), alternately with a look
-after each step and with one every half second; steps/s is that of the last line, from the second
-step on.
+at both after each step and with one every half second; steps/s is that of the last line, from the
+second step on.
 
     python benchmarks/looks.py [--pairs 3] [--steps 120] [--workers 2]
 """
@@ -29,7 +29,13 @@ sys.exit(main.main(["run.py", *sys.argv[1:]]))
 
 
 def train(seconds: float, options: argparse.Namespace, folder: str) -> tuple[float, float]:
-    """Returns (seconds of a step, CPU seconds of a step of all workers, with start and end)."""
+    """Trains once and returns (seconds per step, CPU seconds per step of all workers, start-up included).
+
+    Args:
+      seconds: between two looks; 0 for one after each step.
+      options: of the command.
+      folder: for the run.
+    """
     sys.path[:0] = [os.path.join(ROOT, "tests")]
     from helpers.processes import environments
 
@@ -41,10 +47,10 @@ def train(seconds: float, options: argparse.Namespace, folder: str) -> tuple[flo
         subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for environment in environments(options.workers)
     ]
-    said = [worker.communicate()[0] for worker in workers]
+    outputs = [worker.communicate()[0] for worker in workers]
     if any(worker.returncode for worker in workers):
-        raise SystemExit(f"A worker failed:\n{said[0]}")
-    rates = re.findall(r"([\d.]+) steps/s", said[0])
+        raise SystemExit(f"A worker failed:\n{outputs[0]}")
+    rates = re.findall(r"([\d.]+) steps/s", outputs[0])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return 1 / float(rates[-1]), cpu / options.steps
@@ -60,11 +66,11 @@ def main() -> None:
     options = parser.parse_args()
     ratios, cpu_ratios = [], []
     for pair in range(options.pairs):
-        found = []
+        times = []
         for seconds in (0.0, 0.5):
             with tempfile.TemporaryDirectory() as folder:
-                found.append(train(seconds, options, folder))
-        (every, every_cpu), (seldom, seldom_cpu) = found
+                times.append(train(seconds, options, folder))
+        (every, every_cpu), (seldom, seldom_cpu) = times
         ratios.append(seldom / every)
         cpu_ratios.append(seldom_cpu / every_cpu)
         print(

@@ -1,11 +1,11 @@
-"""MICLe's price: images per CPU second and peak memory, by bag size; and at a batch of 1,024.
+"""Cost of MICLe: CPU seconds per pair and peak memory, by bag size and at a batch of 1,024.
 
     python benchmarks/micle_price.py [--reference PATH]
 
 Bags of 2, 6 and 24 photograph-like JPEGs of 512 px, written and read by TFDS as the builders' are,
-through `training_batches`: a bag gives two views, so what the others cost is reading past them. A
-peak that varies by a tenth is called independent of the bag: the allocator's own luck is that large.
-The reference has no bags: PATH changes nothing.
+through `training_batches`: a bag gives two views, so its other images only cost reading past them. A
+peak that varies by 10 % counts as independent of the bag: the allocator alone causes as much variation.
+The reference has no bags, so PATH has no effect.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FOLDER = "MICLE_PRICE_FOLDER"  # environment variable: where the parent has wri
 
 
 class PricedBags(tfds.core.GeneratorBasedBuilder):
-    """Bags of `bag_size` drawn images."""
+    """Bags of drawn images; the name of the config gives their number."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = tuple(tfds.core.BuilderConfig(name=f"of{k}") for k in BAG_SIZES)
@@ -58,7 +58,7 @@ class PricedBags(tfds.core.GeneratorBasedBuilder):
 
 
 def _work(options, bag_size: int, method: str = "micle", batch_size: int = BATCH_SIZE):
-    """Returns work that takes batches of a method's pairs from bags of one size."""
+    """Returns work that takes batches of a method's pairs from bags of `bag_size` images."""
     del options
     from simclr_med.data import open_split
 
@@ -79,21 +79,23 @@ def main() -> None:
         os.environ[_FOLDER] = folder
         for k in BAG_SIZES:
             PricedBags(config=f"of{k}", data_dir=folder).download_and_prepare()
-        found = bench.measure(*map(str, BAG_SIZES))
+        results = bench.measure(*map(str, BAG_SIZES))
         for k in BAG_SIZES[1:]:
             for of, goal, what in (
                 ("cpu_s", 1.05 if k == 6 else None, "a pair"),
                 ("peak_mib", 1.1, "peak memory of the process"),
             ):
-                other = {"against": "bags of 2", "of": of, "goal": goal}
-                bench.row(f"bags of {k}: {what}", found[str(k)], found["2"], **other)
-        found = bench.measure("micle", "simclr")
+                options = {"against": "bags of 2", "of": of, "goal": goal}
+                bench.row(f"bags of {k}: {what}", results[str(k)], results["2"], **options)
+        results = bench.measure("micle", "simclr")
         for of, goal, what in (  # a pair is of two photographs, not two crops of one
             ("cpu_s", 2.0, "a pair"),
             ("peak_mib", 1.1, "peak memory of the process"),
         ):
-            other = {"against": "SimCLR", "of": of, "goal": goal}
-            bench.row(f"batch of {LARGE_BATCH}: {what}", found["micle"], found["simclr"], **other)
+            options = {"against": "SimCLR", "of": of, "goal": goal}
+            bench.row(
+                f"batch of {LARGE_BATCH}: {what}", results["micle"], results["simclr"], **options
+            )
     bench.finish()
 
 

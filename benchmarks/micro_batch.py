@@ -4,9 +4,9 @@
 
 A step is the training loop's own (`step.make_run_steps`): augmentation of both views, ResNet-18 with
 projection head, NT-Xent, the linear head beside, gradients, LARS; float32, no input pipeline. Each
-measure runs in a process of its own, alone; its peak resident memory counts everything, the batch
-itself and what TensorFlow holds before the first step (printed first) too. A pass over the batch that
-would not fit, by the line through the smaller ones, is left out.
+measurement runs in a process of its own, alone; its peak resident memory includes the batch itself and
+what TensorFlow uses before the first step (printed first). One pass over a batch is left out if it would
+not fit, by linear extrapolation from the smaller ones.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ import functools
 
 from harness import Bench, Contender, Measured
 
-BATCHES = (128, 256, 512, 1024, 2048, 4096)  # those that --batches can name
+BATCHES = (128, 256, 512, 1024, 2048, 4096)  # those that --batches may contain
 
 
 def make(options, batch: int, chunked: bool):
-    """Returns the work: one step, of which there was one before; `batch` 0 makes none."""
+    """Returns work that takes one step, after one to warm up.
+
+    Args:
+      options: of the command.
+      batch: pairs; 0 for work that takes no step, only to measure the memory before it.
+      chunked: with --micro_batch.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -61,13 +67,19 @@ def make(options, batch: int, chunked: bool):
     return work
 
 
-def fits(batch: int, found: dict[int, Measured], limit_gib: float) -> bool:
-    """Returns whether one pass fits, by the two largest that were measured; True where there are none."""
-    if len(found) < 2:
+def fits(batch: int, measured: dict[int, Measured], limit_gib: float) -> bool:
+    """Returns whether one pass over a batch fits, by extrapolation; True with less than two measured.
+
+    Args:
+      batch: pairs.
+      measured: results of one pass, by batch.
+      limit_gib: memory not to exceed.
+    """
+    if len(measured) < 2:
         return True
-    (small, a), (large, b) = sorted(found.items())[-2:]
-    slope = (b.peak_mib - a.peak_mib) / (large - small)
-    return b.peak_mib + slope * (batch - large) < limit_gib * 1024
+    (small, a), (large, b) = sorted(measured.items())[-2:]
+    mib_per_pair = (b.peak_mib - a.peak_mib) / (large - small)
+    return b.peak_mib + mib_per_pair * (batch - large) < limit_gib * 1024
 
 
 def main():
@@ -85,16 +97,18 @@ def main():
     bench = Bench(__doc__, contenders, add_arguments)
     options = bench.options
     options.pairs = 1  # a step has no caches to warm but those of its first run
-    held = bench.measure("nothing")["nothing"].peak_mib
-    bench.add("before the first step", held, None, None, unit="peak_mib", goal=None, against="-")
-    found: dict[int, Measured] = {}
+    start_mib = bench.measure("nothing")["nothing"].peak_mib
+    bench.add(
+        "before the first step", start_mib, None, None, unit="peak_mib", goal=None, against="-"
+    )
+    one_pass: dict[int, Measured] = {}
     for batch in map(int, options.batches.split(",")):
-        if fits(batch, found, options.limit_gib):
-            found |= {batch: bench.measure(f"{batch} in one pass")[f"{batch} in one pass"]}
-        ours = bench.measure(f"{batch} in chunks")[f"{batch} in chunks"]
+        if fits(batch, one_pass, options.limit_gib):
+            one_pass |= {batch: bench.measure(f"{batch} in one pass")[f"{batch} in one pass"]}
+        in_chunks = bench.measure(f"{batch} in chunks")[f"{batch} in chunks"]
         for of in ("peak_mib", "cpu_s", "wall_s"):
             what = f"batch {batch}, {options.micro_batch} at a time"
-            bench.row(what, ours, found.get(batch), goal=None, of=of, against="one pass")
+            bench.row(what, in_chunks, one_pass.get(batch), goal=None, of=of, against="one pass")
     bench.finish()
 
 

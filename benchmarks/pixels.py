@@ -1,12 +1,13 @@
-"""Pixels of one window by path and file format: how far from the definition, in grey levels of 255.
+"""Pixels of one window by code path and file format: difference from the definition, in grey levels.
 
     python benchmarks/pixels.py [--tree OTHER_CLONE]
 
 A drawn photograph of 1,024 px (edges, texture, noise) and a drawn X-ray of 2,000 to 3,000 px, in each
-format. Evaluation's window of each is shown by training's input, by evaluation, by what an exported
-SavedModel computes of the decoded array (uint8, uint16), and by the matrices of model.onnx; a window
-whose edges are multiples of 8 px (of a JPEG, training decodes it smaller) by training's and ONNX's. The
-definition: area means of the decoded pixels, in float64. --tree measures another version of simclr_med.
+format. Evaluation's window of each is resized by the training input, by evaluation, by an exported
+SavedModel from the decoded array (uint8, uint16), and by the matrices of model.onnx; a window whose
+edges are multiples of 8 px (which training decodes smaller from a JPEG) by training and ONNX only. The
+definition is the area mean of the decoded pixels, in float64; differences are of 255. --tree measures
+another version of simclr_med.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SIZES = (64, 224)
 
 
 def photograph(side: int = 1024) -> np.ndarray:
-    """Returns uint8 [side, side, 3]: colours, hard edges, fine texture, noise; clips nowhere."""
+    """Returns uint8 [side, side, 3] with colours, hard edges, fine texture and noise, nowhere clipped."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:side, :side]
     image = np.stack([60 + x * 80 / side, 70 + y * 70 / side, 100 + 30 * np.sin(x / 9)], -1)
@@ -37,7 +38,7 @@ def photograph(side: int = 1024) -> np.ndarray:
 
 
 def files_of(pixels: np.ndarray) -> dict[str, bytes]:
-    """Returns {format: bytes} of pixels [H, W, 3] or [H, W]."""
+    """Returns {format: encoded bytes} of pixels uint8 [H, W, 3] or [H, W]."""
     from PIL import Image
 
     def encode(kind, **options):
@@ -45,40 +46,54 @@ def files_of(pixels: np.ndarray) -> dict[str, bytes]:
         Image.fromarray(pixels).save(buffer, kind, **options)
         return buffer.getvalue()
 
-    found = {"JPEG q95": encode("JPEG", quality=95), "PNG": encode("PNG"), "BMP": encode("BMP")}
-    return found | ({"GIF": encode("GIF")} if pixels.ndim == 3 else {})
+    files = {"JPEG q95": encode("JPEG", quality=95), "PNG": encode("PNG"), "BMP": encode("BMP")}
+    return files | ({"GIF": encode("GIF")} if pixels.ndim == 3 else {})
 
 
 def windows_of(pixels: np.ndarray, crop) -> list[tuple[int, int, int, int]]:
-    """Returns evaluation's window (top, left, height, width), and the same on a grid of 8 px."""
+    """Returns evaluation's window (top, left, height, width), and it on multiples of 8 px."""
     side = round(crop.CENTER_CROP_PROPORTION * min(pixels.shape[:2]))
     top, left = ((length - side + 1) // 2 for length in pixels.shape[:2])
     return [(top, left, side, side), (top // 8 * 8, left // 8 * 8, side // 8 * 8, side // 8 * 8)]
 
 
 def overlap(length: int, size: int) -> np.ndarray:
-    """Returns the share of each of `size` pixels that each of `length` covers, float64 [size, length]."""
+    """Returns the weights of the area mean along one axis, float64 [size, length].
+
+    Args:
+      length: pixels before the resize.
+      size: pixels after it; each row sums to 1.
+    """
     edges, pixel = np.arange(size + 1) * length / size, np.arange(length)
     covered = np.minimum(pixel + 1, edges[1:, None]) - np.maximum(pixel, edges[:-1, None])
     return np.maximum(covered, 0) * size / length
 
 
-def shown_by(crop, bicubic, encoded: bytes, inside: np.ndarray, window, size: int) -> dict:
-    """Returns {path: pixels [size, size, 3] in 0..255}."""
+def render(crop, bicubic, encoded: bytes, decoded: np.ndarray, window, size: int) -> dict:
+    """Returns {code path: resized pixels [size, size, 3] in 0..255}.
+
+    Args:
+      crop: module `simclr_med.augment.crop`.
+      bicubic: module with the `resize` of model.onnx.
+      encoded: a file.
+      decoded: its pixels, uint8 [H, W, 3].
+      window: (top, left, height, width).
+      size: px.
+    """
     import tensorflow as tf
 
     crop.random_crop_window = lambda *_: tf.constant(window)
     top, left, height, width = window
-    cut = inside[top : top + height, left : left + width].astype(np.float32)
-    rule = () if "antialias" not in bicubic.resize.__code__.co_varnames else (True,)
+    cut = decoded[top : top + height, left : left + width].astype(np.float32)
+    antialias = () if "antialias" not in bicubic.resize.__code__.co_varnames else (True,)
     graph = tf.function(lambda images: crop.evaluation_view(images, size), autograph=False)
     return {
         "training": crop.decode_random_crops(encoded, tf.constant([[0, 0]]), size)[0],
         "evaluation": crop.decode_center_crop(encoded, size) * 255,
-        "SavedModel, uint8": graph(tf.constant(inside[np.newaxis]))[0] * 255,
-        "SavedModel, uint16": graph(tf.constant(inside[np.newaxis].astype(np.uint16) * 257))[0]
+        "SavedModel, uint8": graph(tf.constant(decoded[np.newaxis]))[0] * 255,
+        "SavedModel, uint16": graph(tf.constant(decoded[np.newaxis].astype(np.uint16) * 257))[0]
         * 255,
-        "ONNX": np.clip(bicubic.resize(tf.constant(cut[np.newaxis]), size, *rule)[0], 0, 255),
+        "ONNX": np.clip(bicubic.resize(tf.constant(cut[np.newaxis]), size, *antialias)[0], 0, 255),
     }
 
 
@@ -105,22 +120,22 @@ def main() -> None:
     print("mean / maximal difference from the definition, contrast of neighbouring pixels")
     for name, pixels in (("photograph", photograph()), ("X-ray", xray)):
         for kind, encoded in files_of(pixels).items():
-            inside = np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
-            for size, window in itertools.product(SIZES, windows_of(inside, crop)):
+            decoded = np.array(Image.open(io.BytesIO(encoded)).convert("RGB"))
+            for size, window in itertools.product(SIZES, windows_of(decoded, crop)):
                 top, left, side, _ = window
-                cut = inside[top : top + side, left : left + side].astype(float)
+                cut = decoded[top : top + side, left : left + side].astype(float)
                 weights = overlap(side, size)
                 rows = np.tensordot(weights, cut, (1, 0))
                 expected = np.tensordot(rows, weights, (1, 1)).transpose(0, 2, 1)
                 cells = []
-                found = shown_by(crop, bicubic, encoded, inside, window, size)
-                if window != windows_of(inside, crop)[0]:  # not evaluation's
-                    found = {path: found[path] for path in ("training", "ONNX")}
-                for path, shown in found.items():
-                    shown = np.asarray(shown, float)
-                    off = np.abs(shown - expected)
-                    contrast = np.abs(np.diff(shown, axis=1)).mean()
-                    cells.append(f"{path} {off.mean():.2f} / {off.max():.1f}, {contrast:.1f}")
+                views = render(crop, bicubic, encoded, decoded, window, size)
+                if window != windows_of(decoded, crop)[0]:  # the aligned one
+                    views = {path: views[path] for path in ("training", "ONNX")}
+                for path, view in views.items():
+                    view = np.asarray(view, float)
+                    error = np.abs(view - expected)
+                    contrast = np.abs(np.diff(view, axis=1)).mean()
+                    cells.append(f"{path} {error.mean():.2f} / {error.max():.1f}, {contrast:.1f}")
                 print(f"{name} {kind}, {window} to {size} px: {'; '.join(cells)}", flush=True)
 
 

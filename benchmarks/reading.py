@@ -1,13 +1,13 @@
-"""Reading in streams: bytes for each worker, throughput with one, and how well batches mix.
+"""Reading in streams: bytes per worker, throughput of one worker, and how well batches mix.
 
     python benchmarks/reading.py [--table Data_Entry_2017_v2020.csv] [--pairs 5]
 
 6,400 bags of one photograph-like JPEG of 256 px, written by TFDS in 64 files of equal length and in
-1,000, which streams cut. Bytes are those of an epoch of SimCLR that a process asked the system for
-(/proc/self/io), against those of the files. Throughput: two views of 224 px, all streams against one
-stream, which is how the split was read before. Mixing is counted in an epoch of the batches of
-`training_batches`, on NIH's real table in the order and the files of its builder (404 KB an image, as
-their 45 GB are), with a picture of one pixel for every X-ray. --reference changes nothing.
+1,000, which are split between streams. Bytes are those that a process requests from the system in an
+epoch of SimCLR (/proc/self/io), relative to those of the files. Throughput: two views of 224 px, all
+streams against one stream, which is how the split was read before. Mixing is measured over an epoch of
+`training_batches`, on NIH's real table in the order and the files of its builder (404 KB an image, from
+their 45 GB), with a picture of one pixel for every X-ray. --reference has no effect.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ReadBags(PricedBags):
 
 
 def _batches(bags, order: int, batch_size: int = BATCH_SIZE, **options):
-    """Returns SimCLR's batches of bags."""
+    """Returns SimCLR's batches of bags, read in the order `order`, a value of ORDERS."""
     from simclr_med.data import training_batches
     from simclr_med.training.methods import METHODS
 
@@ -65,34 +65,40 @@ def _bags(num_files: int):
 
 
 def _work(options, order: int):
-    """Returns work that takes batches."""
+    """Returns work that takes batches read in the order `order`."""
     del options
     dataset = _batches(_bags(64)[0], order, image_size=224, shuffle_buffer=1280)
     return input_paths.consume(dataset, BATCH_SIZE, BATCHES)
 
 
 def _bytes_read(num_files: int, part: tuple[int, int], order: int = 3) -> float:
-    """Returns the bytes that a worker reads in an epoch, against those of all files."""
+    """Returns the bytes that a worker reads in an epoch, as a share of those of all files.
+
+    Args:
+      num_files: a key of FILES.
+      part: (index of the worker, number of workers).
+      order: a value of ORDERS.
+    """
     bags, total = _bags(num_files)
     steps = NUM_BAGS // BATCH_SIZE
     batches = iter(_batches(bags, order, image_size=8, shuffle_buffer=1280, part=part))
     next(batches)
-    before = _asked_for()
+    before = _requested_bytes()
     for _ in range(steps):
         next(batches)
-    found = _asked_for() - before
+    bytes_read = _requested_bytes() - before
     del batches
     gc.collect()
-    return found / total
+    return bytes_read / total
 
 
-def _asked_for() -> int:
+def _requested_bytes() -> int:
     with open("/proc/self/io", encoding="utf-8") as file:
         return int(file.readline().split()[1])  # rchar
 
 
 def _xrays(path: str):
-    """Returns NIH's table as `Bags`, an image each, and the patient of each, int [n]."""
+    """Returns NIH's table as `Bags` of one image each, and their patients, int [n]."""
     import pandas as pd
     import tensorflow as tf
 
@@ -123,39 +129,43 @@ def _xrays(path: str):
     return bags, table["Patient ID"].to_numpy()
 
 
-def _mixing(places: np.ndarray, patients: np.ndarray) -> dict[str, float]:
-    """Returns what there is to say of batches of stored places, int [batches, B].
+def _mixing(indices: np.ndarray, patients: np.ndarray) -> dict[str, float]:
+    """Returns how well batches mix.
 
-    "distance": mean distance in stored order of two examples of a batch, as a share of all; a
-    uniform draw has 1/3. "twice": share of the examples of whose patient the batch has another.
-    "parts": of 64 equal parts of the split, the share of which the batch has something.
+    "distance": mean distance in stored order of two examples of a batch, as a share of all; 1/3 for a
+    uniform draw. "twice": share of the examples whose patient has another one in the batch. "parts":
+    share of 64 equal parts of the split that the batch has an example of.
+
+    Args:
+      indices: of the examples of each batch in stored order, int [batches, B].
+      patients: of all examples in stored order, int [n].
     """
-    n, size = len(patients), places.shape[1]
-    ordered, weight = np.sort(places, 1), 2 * np.arange(size) - size + 1
+    n, size = len(patients), indices.shape[1]
+    ordered, weight = np.sort(indices, 1), 2 * np.arange(size) - size + 1
     distances = (ordered * weight).sum(1) / (size * (size - 1) / 2) / n
     twice, parts = [], []
-    for batch in places:
-        _, number, counts = np.unique(patients[batch], return_inverse=True, return_counts=True)
-        twice.append((counts[number] > 1).mean())
+    for batch in indices:
+        _, patient, counts = np.unique(patients[batch], return_inverse=True, return_counts=True)
+        twice.append((counts[patient] > 1).mean())
         parts.append(len(np.unique(batch * 64 // n)) / 64)
     return {"distance": distances.mean(), "twice": np.mean(twice), "parts": np.mean(parts)}
 
 
 def _mixing_table(bench: Bench, path: str) -> None:
-    """Adds the rows of how well batches mix."""
+    """Adds the rows of how well batches of the table at `path` mix."""
     bags, patients = _xrays(path)
     steps = bags.num_bags // LARGE_BATCH
     uniform = np.random.default_rng(0).permutation(bags.num_bags)[: steps * LARGE_BATCH]
-    drawn = _mixing(uniform.reshape(steps, LARGE_BATCH), patients)
+    uniform_mixing = _mixing(uniform.reshape(steps, LARGE_BATCH), patients)
     for buffer, name in ((10_000, "one stream"), (10_000, "streams"), (40_000, "streams")):
         options = {"image_size": 1, "shuffle_buffer": buffer}
         batches = _batches(bags, ORDERS[name], LARGE_BATCH, **options)
-        places = [batch["label"].numpy() for batch in batches.take(steps)]
-        assert len(np.unique(places)) > 0.99 * steps * LARGE_BATCH  # an epoch
-        for what, found in _mixing(np.array(places), patients).items():
+        indices = [batch["label"].numpy() for batch in batches.take(steps)]
+        assert len(np.unique(indices)) > 0.99 * steps * LARGE_BATCH  # an epoch
+        for what, value in _mixing(np.array(indices), patients).items():
             title = f"{name}, --shuffle_buffer={buffer}: {what}"
             compared = {"unit": "share", "goal": None, "against": "uniform"}
-            bench.add(title, found, drawn[what], found / drawn[what], **compared)
+            bench.add(title, value, uniform_mixing[what], value / uniform_mixing[what], **compared)
 
 
 def main() -> None:
@@ -173,16 +183,20 @@ def main() -> None:
             ReadBags(config=f"in{files}", data_dir=folder).download_and_prepare(
                 download_config=config
             )
-        found = bench.measure(*ORDERS)
+        results = bench.measure(*ORDERS)
         for of in ("cpu_s", "wall_s", "peak_mib"):
             other = {"against": "one stream", "goal": 1.0 if of != "peak_mib" else None}
-            bench.row("an image, two views, one worker", *found.values(), of=of, **other)
+            bench.row("an image, two views, one worker", *results.values(), of=of, **other)
         for files, title in FILES.items():
             for count in (1, 2, 4):
-                most = max(_bytes_read(files, (i, count)) for i in range(count))
+                largest = max(_bytes_read(files, (i, count)) for i in range(count))
                 against = {"unit": "of all", "goal": 1.1, "against": f"1/{count}"}
                 bench.add(
-                    f"{title}: bytes of one of {count}", most, 1 / count, most * count, **against
+                    f"{title}: bytes of one of {count}",
+                    largest,
+                    1 / count,
+                    largest * count,
+                    **against,
                 )
         before = _bytes_read(64, (1, 4), ORDERS["one stream"])
         against = {"unit": "of all", "goal": None, "against": "1/4"}

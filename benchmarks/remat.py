@@ -4,8 +4,8 @@
 
 A step is SimCLR's: two views of each of `batch` images through encoder and projection head,
 NT-Xent, gradients, LARS; float32, no input pipeline. Each variant runs in a process of its own,
-whose peak resident memory counts everything, the weights too; `held at start` is that with the
-model and its optimiser made and nothing run. Prints a table and, as the last line, JSON.
+whose peak resident memory includes the weights; `held_at_start_gib` is that with model and optimizer
+created and before the first step. Prints a table and, as the last line, JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Returns memory and time of one variant; run in a fresh process."""
+    """Returns memory and time of one variant; to be called in a new process."""
     import tensorflow as tf
 
     from simclr_med.config import ModelConfig
@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         return loss
 
-    held = _peak_gib()
+    start_gib = _peak_gib()
     started = time.perf_counter()
     step()
     first = time.perf_counter() - started
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         step()
     return {
         "parameters": sum(v.shape.num_elements() for v in model.encoder.trainable_variables),
-        "held_at_start_gib": held,
+        "held_at_start_gib": start_gib,
         "peak_gib": _peak_gib(),
         "first_step_s": first,
         "step_s": (time.perf_counter() - started) / options.steps,
@@ -95,18 +95,18 @@ def main() -> None:
     if options.variant:
         print(json.dumps(measure(options)))
         return
-    found = {}
+    results = {}
     for name, extra in (("kept", []), ("remat", ["--remat"])):
         command = [sys.executable, os.path.abspath(__file__), *sys.argv[1:], "--variant", *extra]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1])
-        row = "  ".join(f"{key} {value:,.2f}" for key, value in found[name].items())
+        process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        results[name] = json.loads(process.stdout.splitlines()[-1])
+        row = "  ".join(f"{key} {value:,.2f}" for key, value in results[name].items())
         print(f"{name:6} {row}", flush=True)
     ratios = {
-        key: found["remat"][key] / found["kept"][key]
+        key: results["remat"][key] / results["kept"][key]
         for key in ("peak_gib", "step_s", "step_cpu_s")
     }
-    print(json.dumps({**vars(options), **found, "ratio": ratios}))
+    print(json.dumps({**vars(options), **results, "ratio": ratios}))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/run_all.py --reference PATH/tf2 [--torch_python PYTHON] [--only step,augment]
 
-Each line of JSON is kept in benchmarks/results/tf-VERSION.jsonl, where a benchmark that is run again
-takes the place of its last result; the tables in README.md are made from these files, one column of
-numbers for each TensorFlow. About 35 minutes on two cores, which nothing else should use meanwhile.
+Each line of JSON is stored in benchmarks/results/tf-VERSION.jsonl, where a new result replaces the
+previous one of the same benchmark; the tables in README.md are made from these files, with one column
+of numbers per TensorFlow version. Takes about 35 minutes on two cores that are otherwise idle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 
 from harness import ROOT, machine
 
-SCRIPTS = {  # in the order of the issue that set the goals
+SCRIPTS = {  # in the order of the tables
     "input_jpeg": "Host input: photographs",
     "input_xray": "Host input: X-rays",
     "micle_price": "MICLe's price",
@@ -35,7 +35,12 @@ _BEGIN, _END = "<!-- made by run_all.py -->", "<!-- end -->"
 
 
 def run(script: str, options: argparse.Namespace) -> dict:
-    """Runs a benchmark, showing what it prints, and returns its last line."""
+    """Runs a benchmark, shows its output and returns its last line, parsed.
+
+    Args:
+      script: a key of SCRIPTS.
+      options: with `reference` and `torch_python`, None if not given.
+    """
     command = [sys.executable, os.path.join(_HERE, f"{script}.py")]
     if options.reference:
         command.append(f"--reference={options.reference}")
@@ -54,22 +59,27 @@ def run(script: str, options: argparse.Namespace) -> dict:
 
 
 def results(path: str) -> dict[str, dict]:
-    """Returns {benchmark: its last line} of a file of results; {} where there is none."""
+    """Returns {benchmark: its last line, parsed} of a file of results; {} if it does not exist."""
     if not os.path.exists(path):
         return {}
     with open(path, encoding="utf-8") as file:
         return {row["benchmark"]: row for row in map(json.loads, file)}
 
 
-def table(name: str, found: list[dict]) -> str:
-    """Returns the Markdown table of one benchmark: a row a measurement, columns for each stack."""
-    versions = [f"TF {one['tensorflow']}" for one in found]
-    columns = ["", "goal", *(f"{v}: ours / other = ratio" for v in versions), "met"]
+def table(name: str, stacks: list[dict]) -> str:
+    """Returns the Markdown table of one benchmark.
+
+    Args:
+      name: a key of SCRIPTS.
+      stacks: its results, one per TensorFlow version; each is a column.
+    """
+    versions = [f"TF {stack['tensorflow']}" for stack in stacks]
+    columns = ["", "goal", *(f"{v}: simclr_med / other = ratio" for v in versions), "met"]
     lines = [f"### {SCRIPTS[name]} (`{name}.py`)", ""]
-    commits = ", ".join(f"{one['commit']} ({v})" for one, v in zip(found, versions))
-    lines += [f"Commit {commits}; {found[0]['cpu']}.", ""]
+    commits = ", ".join(f"{stack['commit']} ({v})" for stack, v in zip(stacks, versions))
+    lines += [f"Commit {commits}; {stacks[0]['cpu']}.", ""]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for rows in zip(*(one["rows"] for one in found)):
+    for rows in zip(*(stack["rows"] for stack in stacks)):
         row = rows[0]
         goal = "" if row["goal"] is None else f"<= {row['goal']:.3g}"
         cells = [f"{row['what']} ({row['unit']}, against {row['against']})", goal]
@@ -90,12 +100,14 @@ def _number(x: float | None) -> str:
 
 
 def write_readme() -> None:
-    """Puts the tables of all results in place of those in README.md."""
-    found = [results(path) for path in sorted(glob.glob(os.path.join(_HERE, "results", "*.jsonl")))]
+    """Replaces the tables in README.md by those of all stored results."""
+    stacks = [
+        results(path) for path in sorted(glob.glob(os.path.join(_HERE, "results", "*.jsonl")))
+    ]
     tables = [
-        table(name, [one[name] for one in found if name in one])
+        table(name, [stack[name] for stack in stacks if name in stack])
         for name in SCRIPTS
-        if any(name in one for one in found)
+        if any(name in stack for stack in stacks)
     ]
     path = os.path.join(_HERE, "README.md")
     with open(path, encoding="utf-8") as file:
@@ -114,9 +126,11 @@ def main() -> None:
     os.makedirs(os.path.join(_HERE, "results"), exist_ok=True)
     path = os.path.join(_HERE, "results", f"tf-{machine()['tensorflow']}.jsonl")
     for script in options.only.split(","):
-        kept = {**results(path), script: run(script, options)}
+        stored = {**results(path), script: run(script, options)}
         with open(path, "w", encoding="utf-8") as file:
-            file.write("".join(json.dumps(kept[name]) + "\n" for name in SCRIPTS if name in kept))
+            file.write(
+                "".join(json.dumps(stored[name]) + "\n" for name in SCRIPTS if name in stored)
+            )
         write_readme()
 
 

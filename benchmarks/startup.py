@@ -1,10 +1,10 @@
-"""Start-up: `run.py --help`, and the first training step of the demo, from the command on.
+"""Start-up: `run.py --help`, and the time from the command to the demo's first training step.
 
     python benchmarks/startup.py [--pairs 3]
 
-`drawn before`: the demo is prepared in --data_dir, as after the first run; `first run`: it is drawn and
-prepared too. The step is done when the run's own log has it. The reference has no demo to compare
-with; the issue's limits are in seconds, so a ratio here is seconds / limit.
+`drawn before`: the demo is already prepared in --data_dir, as after the first run; `first run`: it is
+drawn and prepared, too. The step is done when its checkpoint is saved. The reference has no demo to
+compare with; limits are in seconds, so a ratio is seconds / limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def help_s() -> float:
 
 
 def first_step_s(data_dir: str) -> float:
-    """Returns the wall seconds until the demo's first update of the weights is saved."""
+    """Returns the wall seconds until the checkpoint of the demo's first step is saved."""
     with tempfile.TemporaryDirectory() as model_dir:
         command = [sys.executable, "run.py", *DEMO, f"--data_dir={data_dir}"]
         command += [f"--model_dir={model_dir}"]
@@ -42,17 +42,17 @@ def first_step_s(data_dir: str) -> float:
                 if run.poll() is not None:
                     raise SystemExit(f"{' '.join(command)} ended with {run.returncode}")
                 time.sleep(0.02)
-            taken = time.perf_counter() - started
+            seconds = time.perf_counter() - started
             run.kill()
-    return taken
+    return seconds
 
 
 def main() -> None:
     bench = Bench(__doc__, {})
 
     def row(what: str, seconds: list[float], limit: float) -> None:
-        found = statistics.median(seconds)
-        bench.add(what, found, limit, found / limit, unit="wall_s", goal=1.0, against="limit")
+        median = statistics.median(seconds)
+        bench.add(what, median, limit, median / limit, unit="wall_s", goal=1.0, against="limit")
 
     times = range(bench.options.pairs)
     row("run.py --help", [help_s() for _ in times], HELP_LIMIT_S)

@@ -1,11 +1,11 @@
-"""Training step of SimCLR: ours in float32 and bfloat16, the reference's, and one written in PyTorch.
+"""Training step of SimCLR: simclr_med's in float32 and bfloat16, the reference's, and one in PyTorch.
 
     python benchmarks/step.py [--reference PATH/tf2] [--torch_python PYTHON] [--pairs 5]
 
 A step is encoder and projection head on both views, NT-Xent, the linear head beside it, gradients and
-LARS, as each code base runs it (ours: `step.make_run_steps`); no input pipeline and no augmentation,
-which have benchmarks of their own. Same batch, same architecture. PyTorch runs in the interpreter
-that --torch_python names (one that has torch), see torch_step.py.
+LARS, as each code base runs it (simclr_med: `step.make_run_steps`); no input pipeline and no
+augmentation, which have benchmarks of their own. Same batch, same architecture. PyTorch runs in the
+interpreter that --torch_python names (one that has torch), see torch_step.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import functools
 
 from harness import Bench, Contender
 
-SIZES = {"R18": (18, 64, 64), "R50": (50, 224, 16)}  # depth, px, pairs: the issue's two
+SIZES = {"R18": (18, 64, 64), "R50": (50, 224, 16)}  # depth, px, pairs
 CLASSES = 10
 
 
@@ -26,8 +26,16 @@ def _views(size: int, batch: int):
     return draws.integers(0, 256, (batch, 2, size, size, 3), np.uint8), np.arange(batch) % CLASSES
 
 
-def ours(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Namespace):
-    """Returns one call of the training loop's own step, warmed up."""
+def make_simclr_med(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Namespace):
+    """Returns work that takes one step of simclr_med's training loop, warmed up.
+
+    Args:
+      depth: of the ResNet.
+      size: px.
+      batch: pairs.
+      bfloat16: mixed precision rather than float32.
+      options: of the command.
+    """
     import tensorflow as tf
 
     from simclr_med import config as c
@@ -66,8 +74,8 @@ def ours(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Na
     return work
 
 
-def reference(depth: int, size: int, batch: int, options: argparse.Namespace):
-    """Returns one step as the reference's run.py takes it: its model, losses, metrics, LARS."""
+def make_reference(depth: int, size: int, batch: int, options: argparse.Namespace):
+    """Returns work that takes one step as the reference's run.py: its model, losses, metrics, LARS."""
     import sys
 
     import tensorflow as tf
@@ -121,25 +129,27 @@ def reference(depth: int, size: int, batch: int, options: argparse.Namespace):
     return work
 
 
-def pytorch(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Namespace):
-    """Returns one step of the hand-written PyTorch code."""
+def make_pytorch(depth: int, size: int, batch: int, bfloat16: bool, options: argparse.Namespace):
+    """Returns work that takes one step of the hand-written PyTorch code."""
     from torch_step import torch_work
 
     return torch_work(depth=depth, size=size, batch=batch, bfloat16=bfloat16)
 
 
 def _contenders() -> dict[str, Contender]:
-    made = {}
+    contenders = {}
     for name, numbers in SIZES.items():
-        made[f"{name} reference"] = Contender(functools.partial(reference, *numbers), "reference")
+        contenders[f"{name} reference"] = Contender(
+            functools.partial(make_reference, *numbers), "reference"
+        )
         for bfloat16, precision in ((False, "float32"), (True, "bfloat16")):
-            made[f"{name} ours {precision}"] = Contender(
-                functools.partial(ours, *numbers, bfloat16)
+            contenders[f"{name} simclr_med {precision}"] = Contender(
+                functools.partial(make_simclr_med, *numbers, bfloat16)
             )
-            made[f"{name} PyTorch {precision}"] = Contender(
-                functools.partial(pytorch, *numbers, bfloat16), "torch_python", "torch_python"
+            contenders[f"{name} PyTorch {precision}"] = Contender(
+                functools.partial(make_pytorch, *numbers, bfloat16), "torch_python", "torch_python"
             )
-    return made
+    return contenders
 
 
 def main() -> None:
@@ -149,23 +159,23 @@ def main() -> None:
 
     bench = Bench(__doc__, _contenders(), add_arguments)
     for size in bench.options.sizes.split(","):
-        found = bench.measure(
-            f"{size} ours float32",
+        results = bench.measure(
+            f"{size} simclr_med float32",
             f"{size} reference",
-            f"{size} ours bfloat16",
+            f"{size} simclr_med bfloat16",
             f"{size} PyTorch float32",
             f"{size} PyTorch bfloat16",
         )
         depth, pixels, pairs = SIZES[size]
         what = f"ResNet-{depth}, {pixels} px, {pairs} pairs, "
-        theirs = found.get(f"{size} reference")
+        reference = results.get(f"{size} reference")
         for precision, time_goal, memory_goal in (("float32", 0.9, None), ("bfloat16", 0.55, 0.65)):
-            mine = found[f"{size} ours {precision}"]
-            bench.row(what + precision, mine, theirs, goal=time_goal)
-            bench.row(what + precision, mine, theirs, goal=memory_goal, of="peak_mib")
-            torch = found.get(f"{size} PyTorch {precision}")
+            measured = results[f"{size} simclr_med {precision}"]
+            bench.row(what + precision, measured, reference, goal=time_goal)
+            bench.row(what + precision, measured, reference, goal=memory_goal, of="peak_mib")
+            torch = results.get(f"{size} PyTorch {precision}")
             goal = 1.0 if precision == "float32" else None
-            bench.row(what + precision, mine, torch, goal=goal, against="PyTorch")
+            bench.row(what + precision, measured, torch, goal=goal, against="PyTorch")
     bench.finish()
 
 

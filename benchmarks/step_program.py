@@ -1,9 +1,9 @@
-"""Our training step as a program for XLA: written to a file here, run by gpu_step.py elsewhere.
+"""The training step as a program for XLA: written to a file here, run by gpu_step.py elsewhere.
 
-A file (.npz) holds the step as an HLO module, whose protocol buffer XLA reads across versions (JAX
-makes StableHLO of it, in its own version), and a specification in JSON of what goes in and comes out. It
-holds no weights: whoever runs it draws them by the same rule, `draw`. Only `Trainer` and
-`make_program` need TensorFlow.
+A file (.npz) contains the step as an HLO module, whose protocol buffer XLA reads across versions (JAX
+converts it to its own version of StableHLO), and a specification of its inputs and outputs in JSON. It
+contains no weights: all who run it draw them with `draw`. Only `Trainer` and `make_program` need
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from unittest import mock
 
 import numpy as np
 
-LOSS = 0  # place of the loss among a program's outputs; what updates the weights follows
+LOSS = 0  # index of the loss among a program's outputs; the updated weights follow
 VECTOR_SPREAD = 0.1  # of trained vectors: with BatchNorm's gammas at 0 most gradients would be 0
 
 
 def draw(argument: dict, number: int) -> np.ndarray:
-    """Returns what a program gets as its argument `number`: its mean plus noise, or its range."""
+    """Returns the value of an argument of a program: its mean plus noise, random pixels, or a range.
+
+    Args:
+      argument: its entry in the specification, see `load`.
+      number: index among the arguments; the seed.
+    """
     rng = np.random.default_rng(number)
     shape, dtype = argument["shape"], argument["dtype"]
     if argument["kind"] == "pixels":
@@ -41,18 +46,25 @@ def load(path: str) -> tuple[bytes, dict]:
 
 
 class Trainer:
-    """Our step of a fresh model, as TensorFlow runs it; the augmentation is part of it, or not.
+    """The training step of a new model, as TensorFlow runs it, with or without the augmentation.
 
-    `batch` is one replica's. `strategy` is the default one, of one replica, unless given; `rotation`,
-    in degrees, is as --rotation_degrees.
+    Args:
+      depth: of the ResNet.
+      size: px.
+      batch: pairs per replica.
+      bfloat16: mixed precision rather than float32; set for the whole process.
+      augment: whether the augmentation on the device is part of the step.
+      width: multiplier of the ResNet.
+      rotation: as --rotation_degrees.
+      strategy: None for the default one, of one replica.
 
     Attributes:
       step: (images uint8 [b, 2, H, W, 3], patient int32 [b]) to the NT-Xent loss, after an update.
       compiled: the same, for XLA on an accelerator.
       graph: `compiled`, traced.
-      model, optimizer: what it trains, and with what.
-      variables: what the step reads and changes, in the order of the program's arguments.
-      arguments: of the program, see `load`.
+      model, optimizer: those that it trains and trains with.
+      variables: read or changed by the step, in the order of the program's arguments.
+      arguments: of the program, inputs before variables; see `load`.
     """
 
     def __init__(
@@ -110,7 +122,7 @@ class Trainer:
         self.arguments = [
             {"name": "images", "kind": "pixels", "shape": images, "dtype": "uint8"},
             {"name": "patient", "kind": "count", "shape": patient, "dtype": "int32"},
-            *(_described(v, v.ref() in trained) for v in self.variables),
+            *(_specification(v, v.ref() in trained) for v in self.variables),
         ]
 
 
@@ -126,7 +138,7 @@ def configured(
 ):
     """Returns the benchmark's `Config`; `c` is the module simclr_med.config.
 
-    Not deterministic: PyTorch and JAX are not either unless asked, and TensorFlow has no deterministic
+    Not deterministic: PyTorch and JAX are not by default either, and TensorFlow has no deterministic
     gradient of max-pooling for XLA.
     """
     return c.Config(
@@ -151,10 +163,16 @@ def device_ops(config) -> dict[str, tuple]:
 
 
 def make_program(path: str, trainer: Trainer, options: dict) -> int:
-    """Writes the trainer's step to a file and returns its size, bytes."""
+    """Writes the trainer's step to a file and returns its size in bytes.
+
+    Args:
+      path: of the file, .npz.
+      trainer: whose step is written.
+      options: stored in the specification, see `load`.
+    """
     with _for_accelerators():
         lower = trainer.compiled.experimental_get_compiler_ir(*trainer.signature)
-    header = lower(stage="hlo").split("\n", 1)[0]  # says which output replaces which argument
+    header = lower(stage="hlo").split("\n", 1)[0]  # lists which output replaces which argument
     updates = re.findall(r"\{(\d+)\}: \((\d+), \{\}, may-alias\)", header)
     specification = {
         "arguments": trainer.arguments,
@@ -168,16 +186,16 @@ def make_program(path: str, trainer: Trainer, options: dict) -> int:
 
 
 def _for_accelerators():
-    """Returns a context in which our code does not take the forms that it has for CPUs."""
+    """Returns a context in which simclr_med does not use its special cases for CPUs."""
     from simclr_med import distribution
 
     return mock.patch.object(distribution, "on_cpu", lambda: False)
 
 
-def _described(variable, trained: bool) -> dict:
+def _specification(variable, trained: bool) -> dict:
     values = variable.numpy()
     mean, std = float(values.mean()), float(values.std())
     if trained and values.ndim == 1:
         std = VECTOR_SPREAD
-    described = {"name": variable.name, "kind": "weights", "mean": mean, "std": std}
-    return {**described, "shape": list(values.shape), "dtype": str(values.dtype)}
+    entry = {"name": variable.name, "kind": "weights", "mean": mean, "std": std}
+    return {**entry, "shape": list(values.shape), "dtype": str(values.dtype)}

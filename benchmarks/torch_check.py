@@ -1,11 +1,11 @@
-"""Proves torch_step.py: the same network, loss, gradients and LARS update as ours.
+"""Checks torch_step.py: the same network, loss, gradients and LARS update as simclr_med's.
 
     python benchmarks/torch_check.py --torch_python PYTHON [--depth 18] [--size 64] [--batch 6]
 
-Run it with the interpreter that has TensorFlow. Ours takes one step in float64 (the loss in float32,
-as always) from random weights, every BatchNorm's gamma too, so that every parameter has a gradient;
-the interpreter that --torch_python names takes the same step from the same weights. It also compares
-PyTorch's loss with the formula written out as loops, and the loss's gradient with finite differences.
+Run it with the interpreter that has TensorFlow. simclr_med takes one step in float64 (the loss in
+float32, as always) from random weights, including every BatchNorm's gamma, so that every parameter has a
+gradient; the interpreter that --torch_python names takes the same step from the same weights. Also
+compares PyTorch's loss with the formula written as loops, and its gradient with finite differences.
 Prints the largest differences, relative to the largest entry of each tensor, and fails above TOLERANCE.
 """
 
@@ -20,12 +20,12 @@ import tempfile
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOLERANCE = 5e-6  # what float32 rounds in the loss, seen in gradients through 50 layers
+TOLERANCE = 5e-6  # float32 rounding of the loss, propagated to gradients through 50 layers
 CLASSES = 5
 
 
-def ours(options: argparse.Namespace, path: str) -> None:
-    """Writes weights, views, labels, and what our step makes of them, to an .npz."""
+def write_tensorflow_step(options: argparse.Namespace, path: str) -> None:
+    """Writes weights, views, labels, and loss, gradients and new weights of a step to an .npz file."""
     sys.path.insert(0, os.path.join(HERE, ".."))
     import tensorflow as tf
 
@@ -41,7 +41,7 @@ def ours(options: argparse.Namespace, path: str) -> None:
     model = Model(config, image_size=options.size, num_classes=CLASSES)
     draws = np.random.default_rng(0)
     views = draws.uniform(0, 1, [2 * options.batch, options.size, options.size, 3])
-    model(tf.constant(views[:1]), training=False)  # makes the variables
+    model(tf.constant(views[:1]), training=False)  # creates the variables
     variables = model.trainable_variables
     for variable in variables:
         if variable.shape.rank == 1:
@@ -63,7 +63,11 @@ def ours(options: argparse.Namespace, path: str) -> None:
 
 
 def compare(options: argparse.Namespace, path: str) -> None:
-    """Compares PyTorch's step with the stored one; run where PyTorch is."""
+    """Compares PyTorch's step with the one stored at `path`; called where PyTorch is installed.
+
+    Raises:
+      AssertionError: a difference is above TOLERANCE, or the networks differ.
+    """
     import torch
     from torch_step import Lars, Network, take_step
 
@@ -72,7 +76,7 @@ def compare(options: argparse.Namespace, path: str) -> None:
     network = network.double().to(memory_format=torch.channels_last)
     parameters = [p for p in network.parameters() if p.requires_grad]
     before = [stored[f"before {i}"] for i in range(len(parameters))]
-    assert f"before {len(parameters)}" not in stored, "ours has more variables"
+    assert f"before {len(parameters)}" not in stored, "simclr_med's network has more variables"
     count = sum(p.numel() for p in parameters)
     assert count == sum(w.size for w in before), "the numbers of parameters differ"
     with torch.no_grad():
@@ -82,23 +86,25 @@ def compare(options: argparse.Namespace, path: str) -> None:
     labels = torch.from_numpy(stored["labels"])
     loss = float(take_step(network, Lars(network), views, labels, bfloat16=False))
 
-    found = {"loss": abs(loss / float(stored["loss"]) - 1), "gradient": 0.0, "update": 0.0}
+    differences = {"loss": abs(loss / float(stored["loss"]) - 1), "gradient": 0.0, "update": 0.0}
     for i, parameter in enumerate(parameters):
         gradient = to_torch(stored[f"gradient {i}"])
-        found["gradient"] = max(found["gradient"], difference(parameter.grad.numpy(), gradient))
+        differences["gradient"] = max(
+            differences["gradient"], difference(parameter.grad.numpy(), gradient)
+        )
         start = to_torch(before[i])
-        moved = to_torch(stored[f"after {i}"]) - start
-        update = difference(parameter.detach().numpy() - start, moved)
-        found["update"] = max(found["update"], update)
-    found |= loss_alone()
-    print(f"{count:,} parameters, as ours; loss {loss:.6f}; largest relative differences:")
-    for name, value in found.items():
+        expected_update = to_torch(stored[f"after {i}"]) - start
+        update = difference(parameter.detach().numpy() - start, expected_update)
+        differences["update"] = max(differences["update"], update)
+    differences |= loss_alone()
+    print(f"{count:,} parameters, as in simclr_med; loss {loss:.6f}; largest relative differences:")
+    for name, value in differences.items():
         print(f"  {name:24} {value:.1e}")
-    assert max(found.values()) < TOLERANCE, f"more than {TOLERANCE}"
+    assert max(differences.values()) < TOLERANCE, f"more than {TOLERANCE}"
 
 
 def loss_alone() -> dict[str, float]:
-    """Returns how far PyTorch's NT-Xent is from Eq. (1) in loops, and its gradient from differences."""
+    """Compares PyTorch's NT-Xent with Eq. (1) as loops, and its gradient with finite differences."""
     import torch
     from torch_step import nt_xent
 
@@ -109,28 +115,28 @@ def loss_alone() -> dict[str, float]:
         unit = z / np.linalg.norm(z, axis=1, keepdims=True)
         total = 0.0
         for i in range(2 * b):
-            others = [np.exp(unit[i] @ unit[k] / 0.1) for k in range(2 * b) if k != i]
+            denominator = [np.exp(unit[i] @ unit[k] / 0.1) for k in range(2 * b) if k != i]
             partner = np.exp(unit[i] @ unit[(i + b) % (2 * b)] / 0.1)
-            total -= np.log(partner / sum(others))
+            total -= np.log(partner / sum(denominator))
         return total / b
 
     leaf = torch.tensor(z, requires_grad=True)
     loss = nt_xent(leaf[:b], leaf[b:], 0.1)
     loss.backward()
-    slopes = np.zeros_like(z)
-    for place in np.ndindex(*z.shape):
+    expected_gradient = np.zeros_like(z)
+    for index in np.ndindex(*z.shape):
         step = np.zeros_like(z)
-        step[place] = 1e-5
-        slopes[place] = (by_hand(z + step) - by_hand(z - step)) / 2e-5
+        step[index] = 1e-5
+        expected_gradient[index] = (by_hand(z + step) - by_hand(z - step)) / 2e-5
     return {
         "loss, formula": abs(float(loss.detach()) / by_hand(z) - 1),
-        "gradient, differences": difference(leaf.grad.numpy(), slopes),
+        "gradient, differences": difference(leaf.grad.numpy(), expected_gradient),
     }
 
 
-def difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Returns the largest difference, relative to the largest entry."""
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+def difference(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the largest difference, relative to the largest expected entry."""
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 def to_torch(weights: np.ndarray) -> np.ndarray:
@@ -153,7 +159,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "step.npz")
-        ours(options, path)
+        write_tensorflow_step(options, path)
         command = [options.torch_python, os.path.abspath(__file__), *sys.argv[1:]]
         subprocess.run([*command, f"--stored={path}"], check=True)
 

@@ -1,11 +1,11 @@
-"""A SimCLR step written by hand in PyTorch: what ours is measured against.
+"""A SimCLR step written by hand in PyTorch, to compare simclr_med with.
 
-The network is ours, weight for weight: ResNet (7 x 7 stem), projection head, optionally the linear
-head that trains beside it; BatchNorm in float32 with its last gammas at zero; NT-Xent; LARS. In
-channels-last memory, in float32 or under bfloat16 autocast, on whatever device it is given. Needs
-PyTorch and NumPy alone: other scripts run it in an interpreter that has them.
+The network is simclr_med's, weight for weight: ResNet (7 x 7 stem), projection head, optionally the
+linear head that trains beside it; BatchNorm in float32 with its last gammas at zero; NT-Xent; LARS. In
+channels-last memory, in float32 or under bfloat16 autocast, on any device. Needs only PyTorch and NumPy:
+other scripts run it in an interpreter that has them.
 
-torch_check.py proves it: loss, gradient and updated weights against an independent formula and ours.
+torch_check.py compares loss, gradient and updated weights with simclr_med, and the loss with its formula.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-# Threads that wait sleep. Else they spin, and beside other work on the machine a step of ResNet-18
-# costs 5.0 CPU seconds instead of 1.3: what is counted would be the waiting.
+# Waiting threads sleep. If they spin while the machine does other work, a step of ResNet-18 costs 5.0
+# CPU seconds instead of 1.3, most of it waiting.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is imported
 
 import torch  # noqa: E402
@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: E402
 
 PROJECTION = 128
 TEMPERATURE = 0.1
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, EETA = 0.1, 0.9, 1e-6, 0.001
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, TRUST_COEFFICIENT = 0.1, 0.9, 1e-6, 0.001
 
 
 def torch_work(
@@ -36,7 +36,10 @@ def torch_work(
     projection_layers: int = 2,
     classes: int = 0,
 ) -> Callable[[], int]:
-    """Returns a function that takes one step on the CPU, warmed up; it returns 1, the steps taken."""
+    """Returns work that takes one step on the CPU, warmed up; it returns 1, the number of steps.
+
+    The arguments are those of `torch_step`.
+    """
     step = torch_step(
         depth, size, batch, bfloat16, projection_layers=projection_layers, classes=classes
     )
@@ -60,14 +63,14 @@ def torch_step(
     classes: int = 0,
     device: str = "cpu",
 ) -> Callable[[], torch.Tensor]:
-    """Returns a function that takes one step and returns the loss, which may not be there yet.
+    """Returns a function that takes one step and returns the loss, maybe not yet computed.
 
     Args:
       depth: of the ResNet: 18, 34, 50, 101.
       size: px, above 32 and a multiple of 4.
-      batch: pairs; 2 * batch views pass the network.
-      bfloat16: under autocast.
-      projection_layers: of the projection head, the last 128 wide.
+      batch: pairs; 2 * batch views pass through the network.
+      bfloat16: under bfloat16 autocast rather than in float32.
+      projection_layers: number of layers of the projection head; the last is 128 wide.
       classes: of the linear head beside it; 0: none.
       device: "cpu", "cuda".
     """
@@ -82,7 +85,15 @@ def torch_step(
 
 
 def take_step(network, optimizer, views, labels=None, *, bfloat16: bool) -> torch.Tensor:
-    """Returns the loss of views [2b, 3, H, W], first ones before second ones, after an update."""
+    """Updates the network and returns the loss before the update.
+
+    Args:
+      network: a `Network`.
+      optimizer: its `Lars`.
+      views: float [2b, 3, H, W] in [0, 1], all first views before all second ones.
+      labels: int [b] for the linear head; None without one.
+      bfloat16: see `torch_step`.
+    """
     optimizer.forget_gradients()
     with torch.autocast(views.device.type, torch.bfloat16, enabled=bfloat16):
         projected, logits = network(views)
@@ -96,17 +107,22 @@ def take_step(network, optimizer, views, labels=None, *, bfloat16: bool) -> torc
 
 
 def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Returns mean(loss_a + loss_b) of the pairs (z1[i], z2[i]), [b, p], as in SimCLR's code."""
+    """Returns mean(loss_a + loss_b) over the pairs (z1[i], z2[i]), as in SimCLR's code.
+
+    Args:
+      z1, z2: projections [b, p] of the first and the second views, not normalised.
+      temperature: positive.
+    """
     z = F.normalize(torch.cat([z1, z2]), dim=1)  # [2b, p]
-    similar = z @ z.T / temperature
-    similar.fill_diagonal_(float("-inf"))  # a view is no negative of itself
+    similarity = z @ z.T / temperature
+    similarity.fill_diagonal_(float("-inf"))  # a view is no negative of itself
     b = len(z1)
     partner = torch.arange(2 * b, device=z.device).roll(b)
-    return 2 * F.cross_entropy(similar, partner)
+    return 2 * F.cross_entropy(similarity, partner)
 
 
 class Lars:
-    """LARS with the learning rate in the momentum, on all parameters at once.
+    """LARS with the learning rate inside the momentum, on all parameters at once.
 
     Vectors (BatchNorm's, biases) and the linear head have neither decay nor trust ratio.
     """
@@ -119,17 +135,19 @@ class Lars:
         self.momentums = {p: torch.zeros_like(p) for p in trained}
 
     def forget_gradients(self) -> None:
+        """Clears the gradients."""
         for p in self.momentums:
             p.grad = None
 
     @torch.no_grad()
     def update(self) -> None:
+        """Updates the parameters by their gradients."""
         gradients = torch._foreach_add(
             [p.grad for p in self.adapted], self.adapted, alpha=WEIGHT_DECAY
         )
         weight_norms = torch.stack(torch._foreach_norm(self.adapted))
         gradient_norms = torch.stack(torch._foreach_norm(gradients))
-        trust = EETA * weight_norms / gradient_norms
+        trust = TRUST_COEFFICIENT * weight_norms / gradient_norms
         trust = torch.where((weight_norms > 0) & (gradient_norms > 0), trust, 1.0)
         torch._foreach_mul_(gradients, list(trust.unbind()))
         self._move(self.adapted, gradients)
@@ -145,7 +163,7 @@ class Lars:
 class Network(nn.Module):
     """Views [n, 3, H, W] in [0, 1] to (projections [n, 128], logits [n, classes] or None).
 
-    Parameters are made in the order of `simclr_med.models.Model`'s trainable variables.
+    Parameters are created in the order of `simclr_med.models.Model`'s trainable variables.
     """
 
     def __init__(self, depth: int, projection_layers: int, classes: int):
@@ -211,16 +229,16 @@ class Bottleneck(Basic):
 
 def conv(channels: int, filters: int, kernel: int, stride: int = 1, *, zero_gamma=False):
     """Returns a convolution without bias and its BatchNorm."""
-    made = nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.trunc_normal_(made.weight, std=(channels * kernel**2) ** -0.5)
+    layer = nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.trunc_normal_(layer.weight, std=(channels * kernel**2) ** -0.5)
     norm = nn.BatchNorm2d(filters)  # eps 1e-5; momentum 0.1 is Keras's 0.9
     if zero_gamma:
         nn.init.zeros_(norm.weight)
-    return made, norm
+    return layer, norm
 
 
 def projection_layer(channels: int, *, last: bool) -> list[nn.Module]:
-    """Returns Dense, BatchNorm, ReLU; of the last one BatchNorm has no bias, and there is no ReLU."""
+    """Returns Dense, BatchNorm and ReLU; the last layer has no ReLU, and its BatchNorm no bias."""
     dense = nn.Linear(channels, PROJECTION if last else channels, bias=False)
     nn.init.normal_(dense.weight, std=0.01)
     norm = nn.BatchNorm1d(dense.out_features)

@@ -1,9 +1,9 @@
-"""Compiles a program of step_program.py for TPUs that are not here: needs JAX and libtpu alone.
+"""Compiles a program of step_program.py for TPUs, without one: needs only JAX and libtpu.
 
     python benchmarks/tpu_compile.py PROGRAM.npz v3:2x2
 
-The program is compiled for every core of that topology, a replica each. Prints one line of JSON, see
-`compile_for`. libtpu holds the compiler of Cloud TPUs; it needs neither a TPU nor the network.
+The program is compiled for all cores of that topology, one replica each. Prints one line of JSON, see
+`compile_for`. libtpu contains the compiler of Cloud TPUs; it needs neither a TPU nor the network.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import re
 import sys
 import time
 
-# What libtpu would otherwise ask a TPU's host, or the network. The topology overrules the type.
+# Otherwise libtpu queries a TPU's host or the network for these. The topology overrides the type.
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v3-8")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # two may compile at a time
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # two processes may compile at a time
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
@@ -30,7 +30,7 @@ from jaxlib import xla_client
 from jaxlib.mlir import ir
 from step_program import load
 
-_TOO_LARGE = (  # what a program needs, and what there is
+_TOO_LARGE = (  # the memory that a program needs, and that available
     re.compile(r"\(([\d.]+)([MG])\) exceeds available HBM \(([\d.]+)([MG])\)"),
     re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)([MG]) hbm"),
 )
@@ -38,22 +38,26 @@ _BYTES = {"M": 2**20, "G": 2**30}
 
 
 def compile_for(hlo: bytes, topology: str) -> dict:
-    """Returns what the compiler says of a program on a topology such as "v4:2x2x1".
+    """Returns the compiler's figures for a program.
 
     "chip", "cores"; "libtpu", its version; "fits"; "peak_bytes" of a core's memory, arguments included;
-    "flops" of a core; "all_reduces", after the compiler joined some; "seconds" to compile. What is too
-    large has no "flops" and no "all_reduces", and has the "hbm_bytes" that are too few.
+    "flops" of a core; "all_reduces", after the compiler combined some; "seconds" to compile. A program
+    that is too large has no "flops" and no "all_reduces", but the available "hbm_bytes".
+
+    Args:
+      hlo: the program, see `step_program.load`.
+      topology: such as "v4:2x2x1".
 
     Raises:
-      jax.errors.JaxRuntimeError: the compiler refuses the program for another reason.
+      jax.errors.JaxRuntimeError: the compiler rejects the program for another reason.
     """
     cores = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     options = xla_client.CompileOptions()
     options.num_replicas = len(cores)
     ids = np.array([core.id for core in cores])[:, np.newaxis]
     options.device_assignment = xla_client.DeviceAssignment.create(ids)
-    found = {"chip": cores[0].device_kind.strip(), "cores": len(cores)}
-    found["libtpu"] = importlib.metadata.version("libtpu")
+    report = {"chip": cores[0].device_kind.strip(), "cores": len(cores)}
+    report["libtpu"] = importlib.metadata.version("libtpu")
     start = time.monotonic()
     try:
         compiled = cores[0].client.compile(
@@ -63,12 +67,12 @@ def compile_for(hlo: bytes, topology: str) -> dict:
         matches = [match for form in _TOO_LARGE if (match := form.search(str(error)))]
         if not matches:
             raise
-        used, used_unit, there, there_unit = matches[0].groups()
-        found |= {"fits": False, "peak_bytes": round(float(used) * _BYTES[used_unit])}
-        found["hbm_bytes"] = round(float(there) * _BYTES[there_unit])
+        used, used_unit, available, available_unit = matches[0].groups()
+        report |= {"fits": False, "peak_bytes": round(float(used) * _BYTES[used_unit])}
+        report["hbm_bytes"] = round(float(available) * _BYTES[available_unit])
     else:
         costs = compiled.cost_analysis()
-        found |= {
+        report |= {
             "fits": True,
             "peak_bytes": compiled.get_compiled_memory_stats().peak_memory_in_bytes,
             "flops": (costs[0] if isinstance(costs, list) else costs)["flops"],
@@ -76,13 +80,13 @@ def compile_for(hlo: bytes, topology: str) -> dict:
                 re.findall(r" all-reduce(?:-start)?\(", compiled.hlo_modules()[0].to_string())
             ),
         }
-    return found | {"seconds": round(time.monotonic() - start)}
+    return report | {"seconds": round(time.monotonic() - start)}
 
 
 def stablehlo(hlo: bytes) -> ir.Module:
-    """Returns an HLO module as StableHLO alone.
+    """Returns an HLO module as pure StableHLO.
 
-    TensorFlow ends a program in copies of what it returns, which StableHLO has no word for.
+    TensorFlow copies a program's results at its end, an operation that StableHLO does not have.
     """
     copies = []
 

@@ -1,12 +1,12 @@
-"""Which TPU slice the training step fits, by the figures of the TPUs' own compiler; writes docs/tpu.md.
+"""Which TPU slice the training step fits, according to the TPUs' compiler; writes docs/tpu.md.
 
     pip install -r requirements-tpu-aot.txt     # Python 3.12 and later; no TPU, no network
     python benchmarks/tpu_memory.py [--chips v3,v4,v5p] [--models 50x1] [--batches 512] [--at_most N]
 
-For each chip, model and batch: tries the slices from the smallest on, until one fits. What was compiled
-is kept in docs/tpu.jsonl, one result a line, and not compiled again; docs/tpu.md is written from it,
-also where results are missing. --at_most limits the number of compilations: one takes 1 to 10 minutes
-on two CPU cores and up to 6 GB.
+For each chip, model and batch: tries the slices from the smallest on, until one fits. Results are
+stored in docs/tpu.jsonl, one per line, and not computed again; docs/tpu.md is written from them, even if
+some are missing. --at_most limits the number of compilations: each takes 1 to 10 minutes on two CPU
+cores and up to 6 GB.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ few batches of uint8 pixels more. A core is a replica: two a chip on v2, v3 and 
 """
 
 
-def known() -> dict[tuple[str, int, str], dict]:
-    """Returns the results so far, by model, batch and slice."""
+def stored_results() -> dict[tuple[str, int, str], dict]:
+    """Returns the stored results by (model, batch, slice)."""
     if not os.path.exists(RESULTS):
         return {}
     with open(RESULTS) as file:
@@ -83,14 +83,20 @@ def known() -> dict[tuple[str, int, str], dict]:
 
 
 def next_slice(results: dict, chip: str, model: str, batch: int) -> tuple[str, bool] | None:
-    """Returns (slice to try or to report, whether its result is known); None: none is large enough.
+    """Returns (slice to try or to report, whether its result is known); None if none is large enough.
 
-    Slices whose cores would get as many images as were refused elsewhere are passed over.
+    Skips slices whose cores would get at least as many images as were refused on another slice.
+
+    Args:
+      results: by (model, batch, slice).
+      chip: a key of SLICES.
+      model: a key of MODELS.
+      batch: images, over all cores.
     """
     refused = [
         row["batch"] // row["cores"]
-        for (of, _, name), row in results.items()
-        if of == model and name in SLICES[chip] and not row["fits"]
+        for (row_model, _, name), row in results.items()
+        if row_model == model and name in SLICES[chip] and not row["fits"]
     ]
     for name, (_, cores) in SLICES[chip].items():
         if batch % cores:
@@ -104,7 +110,14 @@ def next_slice(results: dict, chip: str, model: str, batch: int) -> tuple[str, b
 
 
 def lower(path: str, model: str, replica_batch: int, replicas: int) -> None:
-    """Writes the step of one of `replicas` replicas, in bfloat16, to a file (in a process of its own)."""
+    """Writes the step of one replica, in bfloat16, to a file; called in a process of its own.
+
+    Args:
+      path: of the file, .npz.
+      model: a key of MODELS.
+      replica_batch: images per replica.
+      replicas: their number.
+    """
     sys.path.insert(0, os.path.join(HERE, ".."))
     from step_program import Trainer, make_program
     from tpu_replicas import XlaReplicas
@@ -124,21 +137,35 @@ def lower(path: str, model: str, replica_batch: int, replicas: int) -> None:
 
 
 def compute(chip: str, name: str, model: str, batch: int) -> dict:
-    """Returns the result of a step on a slice, and adds it to the file."""
+    """Compiles the step for a slice, adds the result to the file, and returns it.
+
+    Args:
+      chip: a key of SLICES.
+      name: of one of its slices.
+      model: a key of MODELS.
+      batch: images, over all cores.
+    """
     topology, cores = SLICES[chip][name]
     python = [sys.executable]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "step.npz")
-        work = [os.path.abspath(__file__), "--lower", path, model, str(batch // cores), str(cores)]
-        subprocess.run([*python, *work], check=True, env=quiet)
-        work = [os.path.join(HERE, "tpu_compile.py"), path, topology]
-        done = subprocess.run([*python, *work], check=True, stdout=subprocess.PIPE, text=True)
+        command = [
+            os.path.abspath(__file__),
+            "--lower",
+            path,
+            model,
+            str(batch // cores),
+            str(cores),
+        ]
+        subprocess.run([*python, *command], check=True, env=quiet)
+        command = [os.path.join(HERE, "tpu_compile.py"), path, topology]
+        process = subprocess.run([*python, *command], check=True, stdout=subprocess.PIPE, text=True)
     row = {
         "model": model,
         "batch": batch,
         "slice": name,
-        **json.loads(done.stdout.splitlines()[-1]),
+        **json.loads(process.stdout.splitlines()[-1]),
         "commit": machine()["commit"],
     }
     with open(RESULTS, "a") as file:
@@ -164,12 +191,12 @@ def write_table(results: dict) -> None:
         for batch in BATCHES:
             cells = []
             for chip in SLICES:
-                found = next_slice(results, chip, model, batch)
-                if found is None:
+                candidate = next_slice(results, chip, model, batch)
+                if candidate is None:
                     cells.append("none of these")
                 else:
-                    slice_name, there = found
-                    cells.append(cell(results[model, batch, slice_name]) if there else "-")
+                    slice_name, is_known = candidate
+                    cells.append(cell(results[model, batch, slice_name]) if is_known else "-")
             lines.append(f"| {named} | {batch} | " + " | ".join(cells) + " |")
     refused = [row for row in results.values() if not row["fits"]]
     if refused:
@@ -192,15 +219,19 @@ def main() -> None:
         path, model, replica_batch, replicas = options.lower
         lower(path, model, int(replica_batch), int(replicas))
         return
-    left, results = options.at_most, known()
-    wanted = [
+    remaining, results = options.at_most, stored_results()
+    combinations = [
         (m, int(b), c) for m in options.models for b in options.batches for c in options.chips
     ]
-    for model, batch, chip in wanted:
-        while left and (found := next_slice(results, chip, model, batch)) and not found[1]:
-            print(f"{MODELS[model]}, batch {batch}, {found[0]} ...", flush=True)
-            results[model, batch, found[0]] = row = compute(chip, found[0], model, batch)
-            left -= 1
+    for model, batch, chip in combinations:
+        while (
+            remaining
+            and (candidate := next_slice(results, chip, model, batch))
+            and not candidate[1]
+        ):
+            print(f"{MODELS[model]}, batch {batch}, {candidate[0]} ...", flush=True)
+            results[model, batch, candidate[0]] = row = compute(chip, candidate[0], model, batch)
+            remaining -= 1
             print(f"  {cell(row)}; {row['seconds']} s to compile", flush=True)
             write_table(results)
     write_table(results)

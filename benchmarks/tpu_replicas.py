@@ -1,8 +1,8 @@
-"""A strategy that writes a step for R replicas down, for a compiler; nothing can run it here.
+"""A strategy that traces a step for R replicas, only to be compiled: it cannot run here.
 
-TensorFlow on a CPU knows no TPUStrategy and has no kernels for its collectives (CrossReplicaSum,
-CollectiveGather); XLA's own all-reduce and replica-id ops lower anywhere, to the same HLO. Whatever
-asks TensorFlow for replicas gets those: `distribution.py`, Keras's optimizer for the sum of gradients,
+TensorFlow on a CPU has no TPUStrategy and no kernels for its collectives (CrossReplicaSum,
+CollectiveGather); XLA's own all-reduce and replica-id ops lower anywhere, to the same HLO. All code that
+uses TensorFlow's replicas gets those: `distribution.py`, Keras's optimizer for the sum of gradients,
 and its BatchNorm.
 """
 
@@ -30,7 +30,7 @@ class _Extended(one_device_strategy.OneDeviceExtended):
         return self._replicas
 
     def _use_merge_call(self):
-        return False  # no thread per replica, as in TPUStrategy: one program is all of them
+        return False  # no thread per replica, as in TPUStrategy: one program is shared by all
 
     def _call_for_each_replica(self, fn, args, kwargs):
         replica = tf.cast(gen_xla_ops.xla_replica_id(), tf.int32)

@@ -1,10 +1,10 @@
-"""Runs a program for several replicas on as many virtual CPU devices: needs JAX and NumPy alone.
+"""Runs a program for several replicas on as many virtual CPU devices: needs only JAX and NumPy.
 
-    python benchmarks/tpu_virtual.py PROGRAM.npz FOUND.npz REPLICAS
+    python benchmarks/tpu_virtual.py PROGRAM.npz RESULTS.npz REPLICAS
 
 The replicas start from the weights of `step_program.draw`, and share the images that it draws for all of
-them, cut into consecutive parts. Writes "losses" [R] and, by the argument's number, each argument after
-the step; fails where replicas come to different weights.
+them, split into consecutive parts. Writes "losses" [R] and, by the argument's number, each argument after
+the step; fails if replicas end up with different weights.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ def main() -> None:
     )
     mesh = jax.sharding.Mesh(np.array(devices), "replicas")
     whole, parts = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("replicas",)))
-    given = []
+    arguments = []
     for i, argument in enumerate(specification["arguments"]):
         with jax.enable_x64(True):  # the step's number is an int64
             if argument["kind"] == "weights":
-                given.append(jax.device_put(draw(argument, i), whole))
+                arguments.append(jax.device_put(draw(argument, i), whole))
             else:
                 b, *rest = argument["shape"]
                 value = draw({**argument, "shape": [replicas * b, *rest]}, i)
-                given.append(jax.device_put(value, parts))
-    outputs = compiled.execute_sharded(given).disassemble_into_single_device_arrays()
-    found = {}
+                arguments.append(jax.device_put(value, parts))
+    outputs = compiled.execute_sharded(arguments).disassemble_into_single_device_arrays()
+    updated = {}
     for output, argument in specification["updates"]:
         values = [np.asarray(value) for value in outputs[output]]
         assert all(np.array_equal(values[0], value) for value in values), argument
-        found[str(argument)] = values[0]
-    np.savez(sys.argv[2], losses=[float(value) for value in outputs[LOSS]], **found)
+        updated[str(argument)] = values[0]
+    np.savez(sys.argv[2], losses=[float(value) for value in outputs[LOSS]], **updated)
 
 
 if __name__ == "__main__":

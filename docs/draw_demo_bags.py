@@ -1,4 +1,4 @@
-"""Draws docs/demo_bags.png, the the figure of docs/results.md: cases of both clinics, four images each.
+"""Draws docs/demo_bags.png, the figure of docs/results.md: cases of both clinics, four images each.
 
 Usage: python docs/draw_demo_bags.py
 """
@@ -19,13 +19,13 @@ CASES = {"demo": (HERE, 5), "demo_shift": (ELSEWHERE, 2)}  # clinic and number o
 IMAGES, SIZE, GAP, LABEL = 4, 160, 8, 170
 
 
-def cases_with_images(clinic, wanted: int) -> list[demo.DemoCase]:
-    """Returns the first case with IMAGES images of each of the first `wanted` conditions."""
+def cases_with_images(clinic, count: int) -> list[demo.DemoCase]:
+    """Returns the first case with IMAGES images of each of the first `count` conditions."""
     rows: dict[str, demo.DemoCase] = {}
     for case in demo.demo_cases(num_cases=clinic.num_cases, clinic=clinic):
         if len(case.images) >= IMAGES:
             rows.setdefault(case.condition, case)
-        if len(rows) == wanted:
+        if len(rows) == count:
             break
     return list(rows.values())
 

@@ -16,22 +16,27 @@ sys.path.insert(0, str(DOCS.parent))
 
 from tfds_builders.derm_bags import demo  # noqa: E402
 
-TOGETHER, APART, INK, BOX = "#0072b2", "#d55e00", "#222222", "#f2f2f2"  # told apart by everyone
+TOGETHER, APART, INK, BOX = (
+    "#0072b2",
+    "#d55e00",
+    "#222222",
+    "#f2f2f2",
+)  # distinguishable by the colour-blind
 
 
-def cases_of(conditions: int) -> list[list[np.ndarray]]:
-    """Returns three photographs of a case of each of some conditions."""
-    found: dict[str, list[np.ndarray]] = {}
+def cases_of(count: int) -> list[list[np.ndarray]]:
+    """Returns three photographs of the first such case of each of the first `count` conditions."""
+    photographs: dict[str, list[np.ndarray]] = {}
     for case in demo.demo_cases():
         if len(case.images) >= 3:
-            found.setdefault(case.condition, [np.asarray(image) for image in case.images[:3]])
-        if len(found) == conditions:
+            photographs.setdefault(case.condition, [np.asarray(image) for image in case.images[:3]])
+        if len(photographs) == count:
             break
-    return list(found.values())
+    return list(photographs.values())
 
 
 def crop(image: np.ndarray, seed: int) -> np.ndarray:
-    """Returns a square crop of three quarters of the side, as a view is."""
+    """Returns a random square crop of three quarters of the shorter side, like a view."""
     rng, side = np.random.default_rng(seed), min(image.shape[:2]) * 3 // 4
     top, left = (int(rng.integers(0, n - side + 1)) for n in image.shape[:2])
     return image[top : top + side, left : left + side]

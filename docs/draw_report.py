@@ -22,7 +22,7 @@ h2 {{ margin-top: 1rem; }} div > section:first-child h2 {{ margin-top: 0; border
 .broad img {{ max-width: 24rem; }} .strip {{ grid-template-columns: repeat(6, 1fr); }}
 .strip li {{ font-size: .68rem; }}
 """
-# The guided tour, docs/report.md: what is drawn of which section, and what is left out of the picture.
+# The guided tour, docs/report.md: heading and extra style (which hides some parts) of each picture.
 _TOUR_WIDTH, _TOUR_SCALE = 820, 1.25
 _TOUR_LAYOUT = """
 body { padding: 12px; margin: 0; max-width: none; } h2 { margin-top: 0; border-top: 0; padding-top: 0; }
@@ -51,20 +51,20 @@ _COLOURS = {"top": 64, "worst_errors": 150, "neighbours": 150, "map": 150}  # el
 
 
 def sections(page: str) -> dict[str, str]:
-    """Returns the HTML of each section by its heading."""
+    """Returns {heading: HTML of the section}."""
     names = re.findall(r"<section><h2[^>]*>(.*?)</h2>", page)
     return dict(zip(names, re.findall(r"<section>.*?</section>", page, re.DOTALL), strict=True))
 
 
 def parts(page: str) -> str:
-    """Returns the page with its top on the left and some of its sections on the right."""
+    """Returns the page with its top on the left and the sections of _RIGHT on the right."""
     top = page.split("<body>")[1].split("<nav")[0].replace("<main>", "")
     right = "".join(sections(page)[name] for name in _RIGHT)
     return _with_style(page, _LAYOUT, f"<div>{top}</div><div>{right}</div>")
 
 
 def tour(page: str) -> dict[str, str]:
-    """Returns {name of the picture: page with one section}; "top" is what is above the contents."""
+    """Returns {name of the picture: page with one section}; "top" is all above the table of contents."""
     top = page.split("<body>")[1].split("<nav")[0].replace("<main>", "")
     pages = {"top": _with_style(page, _TOUR_LAYOUT, top)}
     for name, (heading, style) in _TOUR.items():
@@ -80,7 +80,16 @@ def _with_style(page: str, style: str, body: str) -> str:
 def draw(
     page: str, path: pathlib.Path, width: int, height: int, scale: float, colours: int
 ) -> None:
-    """Writes a picture of a page, without the white below its end."""
+    """Writes a picture of a page, without the white area below its end.
+
+    Args:
+      page: HTML.
+      path: of the picture.
+      width: of the window, CSS px.
+      height: of the window, CSS px; what is below is cut off.
+      scale: pixels per CSS px.
+      colours: of the palette.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file, shot = pathlib.Path(folder, "page.html"), pathlib.Path(folder, "shot.png")
         file.write_text(page, encoding="utf-8")
@@ -107,9 +116,11 @@ def main(path: str) -> None:
     page = pathlib.Path(path).read_text(encoding="utf-8")
     draw(parts(page), _DOCS / "report.png", _WIDTH, _HEIGHT, _SCALE, 256)
     (_DOCS / "report").mkdir(exist_ok=True)
-    for name, one in tour(page).items():
+    for name, section_page in tour(page).items():
         colours = _COLOURS.get(name, 48)
-        draw(one, _DOCS / "report" / f"{name}.png", _TOUR_WIDTH, 2400, _TOUR_SCALE, colours)
+        draw(
+            section_page, _DOCS / "report" / f"{name}.png", _TOUR_WIDTH, 2400, _TOUR_SCALE, colours
+        )
 
 
 if __name__ == "__main__":
