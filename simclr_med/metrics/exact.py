@@ -41,7 +41,9 @@ def average_precision(
     """Returns the average precision, sum over thresholds of precision times the gain in recall.
 
     Args:
-      positive, scores, weights: as in `roc_auc`.
+      positive: bool [n].
+      scores: as in `roc_auc`.
+      weights: as in `roc_auc`.
 
     Returns:
       float or [...]; NaN where there are no positives.
