@@ -47,7 +47,7 @@ _TOUR = {
     "map": ("Map of the cases", ""),
     "training": ("How training went", ".pair > :nth-child(n+3), .broad { display: none; }"),
 }
-_COLOURS = {"top": 64, "worst_errors": 150, "neighbours": 150, "map": 150}  # else 48
+_COLOURS = {"top": 64, "worst_errors": 0, "neighbours": 0, "map": 0}  # else 48; 0: all, of photographs
 
 
 def sections(page: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ def draw(
       width: of the window, CSS px.
       height: of the window, CSS px; what is below is cut off.
       scale: pixels per CSS px.
-      colours: of the palette.
+      colours: of the palette; 0: none, all colours are kept.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, shot = pathlib.Path(folder, "page.html"), pathlib.Path(folder, "shot.png")
@@ -106,6 +106,9 @@ def draw(
     white = Image.new("RGB", picture.size, "white")
     bottom = ImageChops.difference(picture, white).getbbox()[3]
     picture = picture.crop((0, 0, picture.width, min(bottom + 12, picture.height)))
+    if not colours:
+        picture.save(path, optimize=True)
+        return
     # Median cut keeps the colours of areas and photographs, maximum coverage those of thin lines.
     method = Image.Quantize.MEDIANCUT if colours >= 64 else Image.Quantize.MAXCOVERAGE
     picture.quantize(colours, method=method, dither=Image.Dither.NONE).save(path, optimize=True)
