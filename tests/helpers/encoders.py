@@ -4,7 +4,7 @@ from simclr_med.models import bit, resnet
 
 
 def shorten(patch, blocks=(1,), **lengths):
-    """Makes every ResNet and BiT consist of so many blocks a group, until the patch is undone.
+    """Makes every ResNet and BiT have the given number of blocks per group, until the patch is undone.
 
     Args:
       patch: a `pytest.MonkeyPatch`.
