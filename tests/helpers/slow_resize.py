@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-SIZES_OF_TABLE = 1024  # TensorFlow's bicubic reads its weights from a table with this many steps a pixel
+SIZES_OF_TABLE = 1024  # TensorFlow's bicubic has a table of weights: steps a pixel
 
 
 def area_weights(length, size):

@@ -123,7 +123,7 @@ def test_a_class_that_the_head_does_not_know_is_an_error(there, labels):
 
 
 def of_sizes(**sizes):
-    """Returns (values, patients): groups of the given numbers of patients, the first patient of each with two cases."""
+    """Returns (values, patients): groups of n patients, the first of each with two cases."""
     values, patients = [], []
     for value, n in sizes.items():
         values += [value] * (n + 1)
