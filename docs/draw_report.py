@@ -47,7 +47,8 @@ _TOUR = {
     "map": ("Map of the cases", ""),
     "training": ("How training went", ".pair > :nth-child(n+3), .broad { display: none; }"),
 }
-_COLOURS = {"top": 64, "worst_errors": 0, "neighbours": 0, "map": 0}  # else 48; 0: all, of photographs
+# Of the palette, 48 where it is not said; 0: all colours, of photographs.
+_COLOURS = {"top": 64, "worst_errors": 0, "neighbours": 0, "map": 0}
 
 
 def sections(page: str) -> dict[str, str]:
