@@ -6,9 +6,10 @@ Data sets are drawn for a grid of numbers of patients, of positive patients and 
 whose scores share a patient effect; the true value is that of very many patients with the same share
 of positives. Scores are a softmax of two normal logits; each table is over two models, of AUC 0.76
 and 0.90. The type-I tables compare models that differ by chance alone: one run a side (swaps within
-patients), and three runs a side of one recipe (t test over runs and patients), whose runs differ
-among themselves. Prints three tables and, as the last line, JSON. The percentile bootstrap that
-simclr_med used before is shown for comparison, for AUC. Takes about 10 CPU minutes.
+patients), three runs a side of one recipe (t test over runs and patients), whose runs differ among
+themselves, and three pairs of runs, of which each pair shares most of what it differs from others by,
+as with the same labelled cases. Prints four tables and, as the last line, JSON. The percentile
+bootstrap that simclr_med used before is shown for comparison, for AUC. Takes about 10 CPU minutes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NAMES = ("without", "with")
 METRICS = ("top_1", "balanced_accuracy", "macro_auc", "macro_ap")
 POPULATION = 400_000
 RUN_SD = 0.15  # of the shift from run to run of one recipe: AUC +- 0.03
+OWN_SD = 0.05  # of two runs of a pair, beside the RUN_SD that they share
 PERMUTATIONS = 1999
 
 
@@ -114,28 +116,40 @@ def coverage(patients: int, positives: int, k: int, simulations: int) -> dict:
     return counts
 
 
-def type_one(patients: int, positives: int, k: int, tests: int, runs: int) -> dict:
+def type_one(
+    patients: int, positives: int, k: int, tests: int, runs: int, in_pairs: bool = False
+) -> dict:
     """Returns {metric: [p below 0.05, p below 0.001, tests]} of two equal sides.
 
     Args:
       patients, positives, k: see `draw`.
       tests: number of data sets; on each the two sides are compared once.
       runs: on each side.
+      in_pairs: each run has a counterpart, with which it shares most of its shift.
     """
     counts = {name: [0, 0, 0] for name in ("top_1", "macro_auc")}
     for i in range(tests):
-        rng = np.random.default_rng([7, i, patients, positives, k, runs])
+        rng = np.random.default_rng([7, i, patients, positives, k, runs, *([1] * in_pairs)])
         truth, shared, names = draw(rng, patients, positives, k, 1.0)
         ids = np.arange(len(truth)).astype(str)
 
-        def one_run(truth=truth, shared=shared, names=names, ids=ids, rng=rng) -> Predictions:
+        def one_run(
+            moved, truth=truth, shared=shared, names=names, ids=ids, rng=rng
+        ) -> Predictions:
             own = rng.normal(size=shared.shape)
-            own[np.arange(len(truth)), truth] += RUN_SD * rng.normal() * (runs > 1)
+            own[np.arange(len(truth)), truth] += moved
             return Predictions(ids, names, truth, softmax((shared + own) / np.sqrt(2)), NAMES)
 
-        a, b = [one_run() for _ in range(runs)], [one_run() for _ in range(runs)]
+        shifts = RUN_SD * rng.normal(size=(2, runs)) * (runs > 1)
+        if in_pairs:
+            shifts = shifts[:1] + OWN_SD * rng.normal(size=(2, runs))
+        a, b = ([one_run(moved) for moved in of_side] for of_side in shifts)
         comparison = compare.compare(
-            a, b, seed=i, permutations=PERMUTATIONS, only=("top_1", "macro_auc")
+            *(a, b),
+            seed=i,
+            permutations=PERMUTATIONS,
+            blocks=(range(runs), range(runs)) if in_pairs else None,
+            only=("top_1", "macro_auc"),
         )
         for name, count in counts.items():
             p = comparison[name]["p"]
@@ -215,12 +229,15 @@ def main() -> None:
     show_type_one(
         "Type-I error, three runs a side of one recipe: t test over runs and patients", three_runs
     )
+    pairs = over(type_one, large, options.tests, 3, True)
+    show_type_one("Type-I error, three pairs of runs: t test over pairs and patients", pairs)
     result = {
         **vars(options),
         "seconds": round(time.monotonic() - began, 1),
         "coverage": [[*cell, counts] for cell, counts in covered.items()],
         "type_one": [[*cell, counts] for cell, counts in one_run.items()],
         "type_one_runs": [[*cell, counts] for cell, counts in three_runs.items()],
+        "type_one_pairs": [[*cell, counts] for cell, counts in pairs.items()],
     }
     print(json.dumps(result))
 

@@ -166,6 +166,7 @@ def evaluation_batches(
     max_bags: int,
     seed: int,
     antialias: bool = True,
+    skip_batches: int = 0,
 ) -> tf.data.Dataset:
     """Returns the images of a split, centre-cropped, in full batches.
 
@@ -181,6 +182,7 @@ def evaluation_batches(
       max_bags: maximum number of bags; 0: all.
       seed: of that draw.
       antialias: see `augment.resize`.
+      skip_batches: number of batches, the first ones, to leave out; their images are not decoded.
     """
     root = tf.constant([seed, 0], tf.int32)
     numbered = bags.dataset.take(max_bags if max_bags else -1).enumerate()
@@ -203,7 +205,8 @@ def evaluation_batches(
             "image": tf.constant(-1),
         }
     ).repeat(batch_size - 1)
-    images = numbered.flat_map(images_of_bag).map(decode, num_parallel_calls=joblib.cpu_count())
+    encoded = numbered.flat_map(images_of_bag).skip(skip_batches * batch_size)
+    images = encoded.map(decode, num_parallel_calls=joblib.cpu_count())
     batches = images.concatenate(padding).batch(batch_size, drop_remainder=True).prefetch(2)
     return batches.with_options(_options())
 

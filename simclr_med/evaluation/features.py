@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -51,31 +52,80 @@ def case_features(
             f"Features of {num_cases:,} cases are read from {config.eval.features_dir}.", flush=True
         )
     if missing:
-        result |= _computed(config, strategy, missing, bags, num_cases, max_cases, on_batch)
-    if store:
-        result |= {name: store.keep(model, result[name]) for name, model in missing.items()}
+        with contextlib.ExitStack() as stack:
+            growing = {
+                name: stack.enter_context(store.growing(model, num_cases))
+                if store
+                else feature_store.Growing(num_cases)
+                for name, model in missing.items()
+            }
+            _compute(config, strategy, missing, growing, bags, max_cases, on_batch)
+        for name, model in missing.items():
+            rows = store.read(model) if store else None
+            rows = growing[name].rows if rows is None else rows
+            assert rows is not None  # a split has cases
+            result[name] = rows
     return {name: result[name] for name in models}
 
 
-def _computed(
-    config, strategy, models, bags: Bags, num_cases: int, max_cases: int, on_batch
-) -> dict:
-    """Returns `case_features` of models whose features are not stored."""
-    sums: dict[str, np.ndarray] = {}
-    counts = np.zeros((num_cases, 1), np.float32)
+def _compute(config, strategy, models, growing: dict, bags: Bags, max_cases: int, on_batch) -> None:
+    """Adds what is missing to the features of each model.
+
+    Args:
+      config, strategy, models, bags, max_cases, on_batch: as in `case_features`.
+      growing: {name of the model: `feature_store.Growing`}.
+    """
+    first = min(features.num_done for features in growing.values())
+    skipped = 0  # images
+    if first:
+        known = bags.known_cases()
+        assert known is not None  # or nothing would have been stored
+        skipped = int(known.num_images[:first].clip(max=config.data.max_bag_size).sum())
+        print(
+            f"Features of {first:,} of {len(known.ids[: max_cases or None]):,} cases were computed "
+            f"before this was interrupted, and are read from {config.eval.features_dir}.",
+            flush=True,
+        )
     functions = {name: functools.partial(features_of, model) for name, model in models.items()}
-    for features, bag, _ in forward(
-        config, strategy, functions, bags, config.data.max_bag_size, max_cases
-    ):
-        np.add.at(counts, bag, 1)
-        for name, value in features.items():
-            if name not in sums:
-                sums[name] = np.zeros((num_cases, value.shape[1]), np.float32)
-            np.add.at(sums[name], bag, value)
+    batches = forward(
+        config, strategy, functions, bags, config.data.max_bag_size, max_cases, skipped
+    )
+    for start, means in _means_of_cases(batches, first, on_batch):
+        for name, rows in means.items():
+            growing[name].add(start, rows)
+
+
+def _means_of_cases(batches, first: int, on_batch) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yields (number of the first of some cases, {name: mean of each one's rows, float32 [m, d]}).
+
+    Args:
+      batches: from `forward`; those of a case follow each other.
+      first: number of the first case that is wanted.
+      on_batch: as in `case_features`.
+    """
+    start, counts = first, np.zeros((1, 1), np.float32)  # of the last case, which may go on
+    sums: dict[str, np.ndarray] = {}
+
+    def means(number: int) -> dict[str, np.ndarray]:
+        return {name: total[:number] / counts[:number] for name, total in sums.items()}
+
+    for values, bag, _ in batches:
         on_batch(len(bag))
-    for total in sums.values():
-        total /= counts  # in place: of 167,000 cases 1.4 GB an encoder
-    return sums
+        wanted = bag >= first
+        if not wanted.any():
+            continue
+        place, more = bag[wanted] - start, int(bag[-1]) - start + 1 - len(counts)
+        counts = np.pad(counts, ((0, more), (0, 0)))
+        np.add.at(counts, place, 1)
+        for name, value in values.items():
+            total = sums.get(name, np.zeros((1, value.shape[1]), np.float32))
+            sums[name] = np.pad(total, ((0, more), (0, 0)))
+            np.add.at(sums[name], place, value[wanted])
+        if done := len(counts) - 1:
+            yield start, means(done)
+            start, counts = start + done, counts[done:]
+            sums = {name: total[done:] for name, total in sums.items()}
+    yield start, means(1)
 
 
 def image_features(
@@ -123,6 +173,7 @@ def forward(
     bags: Bags,
     max_bag_size: int,
     max_cases: int = 0,
+    skipped_images: int = 0,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
     """Yields ({name: output of its function [m, d]}, case [m], index in the case [m]) of each batch.
 
@@ -135,20 +186,24 @@ def forward(
       bags: the split.
       max_bag_size: images of a case, drawn at random from larger ones; EVERY_IMAGE: all.
       max_cases: maximum number of cases, the first ones; 0: all.
+      skipped_images: number of images, the first ones, of which no output is needed: their whole batches
+        are left out. The others have the same output as without.
 
     Raises:
       UserError: memory did not suffice; says which flags help.
     """
     replicas = strategy.num_replicas_in_sync
+    batch_size = math.ceil(config.eval.eval_batch_size / replicas) * replicas
     batches_of = functools.partial(
         evaluation_batches,
         bags,
-        batch_size=math.ceil(config.eval.eval_batch_size / replicas) * replicas,
+        batch_size=batch_size,
         image_size=config.augment.image_size,
         antialias=config.augment.is_antialiased,
         max_bag_size=max_bag_size,
         max_bags=max_cases,
         seed=config.run.seed,
+        skip_batches=skipped_images // batch_size,
     )
 
     def on_replica(batch):

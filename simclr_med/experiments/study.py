@@ -65,8 +65,8 @@ def run(
       "comparisons": [{"place", "fraction", "question", "a", "use_a", "b", "use_b", "best" (the uses are
         the arms' best), "metric", "value_a", "value_b", "difference" (b - a), "difference_95", "p",
         "p_holm" (over "pays", "pays_same_use" and "micle" of a metric, a comparison that answers two of
-        them counted once; None of others), "why", "over", "pretrainings" (the smaller number of the
-        two sides)}], see `study_compare.questions`.
+        them counted once; None of others), "why", "over", "pairs" (of runs, see `metrics.compare`),
+        "pretrainings" (the smaller number of the two sides)}], see `study_compare.questions`.
 
     Args:
       config: of the study: checkpoint, seed, repeats, label fractions, uses, grids and shift set.

@@ -14,7 +14,7 @@ from simclr_med.metrics.grades import grades_of
 
 REQUESTED = "asked"  # by an arms file
 CONFIRMATORY = ("pays", "pays_same_use", "micle", REQUESTED)  # Holm's correction is over these
-_KEPT = ("difference", "difference_95", "p", "why", "over")
+_KEPT = ("difference", "difference_95", "p", "why", "over", "pairs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,12 +91,15 @@ def compare_all(
     def comparison(place, fraction, a, use_a, b, use_b):
         sides = [cells.runs(place, *side) for side in ((a, use_a, fraction), (b, use_b, fraction))]
         origins = tuple([run.pretraining for run in side] for side in sides)
+        # Both arms used the same seed and the same labelled cases.
+        blocks = tuple([(run.job.seed, run.job.subset) for run in side] for side in sides)
         first = sides[0][0].predictions
         rows = compare(
             *([run.predictions for run in side] for side in sides),
             seed=recipe.run.seed,
             permutations=recipe.eval.bootstrap_resamples,
             pretrainings=origins,
+            blocks=blocks,
             grades=grades_of(recipe, first.class_names, first.multilabel),
         )
         return rows, min(len(set(names)) for names in origins)

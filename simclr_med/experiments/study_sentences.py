@@ -138,8 +138,17 @@ def how_to_read(study: dict) -> str:
     return (
         f"In brackets: 95 % intervals over {over(study)}. “Yes” and “better” mean that the interval of "
         "the difference, over runs and patients, excludes 0, from at least "
-        f"{RUNS_FOR_A_RECIPE} pretrainings; everything else is “not shown”."
+        f"{RUNS_FOR_A_RECIPE} pretrainings; everything else is “not shown”.{_pairs(study)}"
     )
+
+
+def _pairs(study: dict) -> str:
+    """Returns a sentence on runs that were compared in pairs; "" where none were."""
+    in_pairs = [bool(row.get("pairs")) for row in study["comparisons"]]
+    if not any(in_pairs):
+        return ""
+    which = "Arms" if all(in_pairs) else "Where all runs have a counterpart, arms"
+    return f" {which} are compared in pairs of runs with the same seed and the same labelled cases."
 
 
 def over(study: dict) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 import scipy.stats
@@ -24,8 +24,10 @@ from simclr_med.metrics.over_runs import (
     OVER_PATIENTS,
     OVER_RUNS,
     Side,
+    counterparts_of,
     of_patients,
     t_interval,
+    variance_of_pairs,
 )
 from simclr_med.metrics.predictions import (
     Predictions,
@@ -46,6 +48,7 @@ def compare(
     seed: int,
     permutations: int = 10_000,
     pretrainings: tuple[Sequence[str], Sequence[str]] | None = None,
+    blocks: tuple[Sequence[Hashable], Sequence[Hashable]] | None = None,
     only: Sequence[str] = SCALARS,
     grades: np.ndarray | None = None,
 ) -> dict[str, dict]:
@@ -55,16 +58,19 @@ def compare(
 
     With one run on a side, intervals are over patients, and p is that of `permutation` (NaN where a
     side's metric is undefined). With two or more on both sides, both are over runs and patients, the
-    variances of patients and of each side's runs added (`over_runs`). Runs from one pretraining count as
-    one where a side has runs of several.
+    variances of patients and of each side's runs added, or, where runs come in pairs, of patients and
+    of pairs (`over_runs`). Runs from one pretraining count as one where a side has runs of several.
 
     A metric without an interval, or a p-value, has None there, and "why". "over" is what
-    intervals are over: "patients" or "runs and patients".
+    intervals are over: "patients" or "runs and patients"; "pairs" is the number of pairs of runs, None
+    where runs were not compared in pairs.
 
     Args:
       a, b: the runs of the two sides.
       seed, permutations: of `permutation.p_value`.
       pretrainings: which pretraining each run of a and of b came from; None: each has its own.
+      blocks: what each run of a and of b has in common with its counterpart, such as seed and labelled
+        cases; None: nothing. Sides that have the same blocks, each once, are compared in pairs.
       only: the metrics, of `SCALARS`.
       grades: of ordinal classes in the order of the first run's, see `scoring.estimates`.
 
@@ -86,6 +92,7 @@ def compare(
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
     sides = [Side(run_metrics[: len(a)], names[0]), Side(run_metrics[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
+    counterparts = counterparts_of(*blocks) if blocks and over_runs else None
     data = _Data(first.truth, first.class_names, patients, among, grades)
     p_values = {}
     if not over_runs:
@@ -97,7 +104,7 @@ def compare(
         row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
         row["difference"] = b_mean.value - a_mean.value
         if over_runs:
-            row |= _over_runs(name, sides, len(patients))
+            row |= _over_runs(name, sides, counterparts, len(patients))
         else:
             difference = intervals.difference(a_mean, b_mean)
             least = LEAST.get(name, 0.0)
@@ -107,6 +114,7 @@ def compare(
             limits = _limits_of_difference(difference, name)
             row |= {"difference_95": limits, "p": p_values[name], "why": difference.why}
         row["over"] = OVER_RUNS if over_runs else OVER_PATIENTS
+        row["pairs"] = None if counterparts is None else len(counterparts)
     return result
 
 
@@ -121,7 +129,9 @@ class _Data:
     grades: np.ndarray | None
 
 
-def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
+def _over_runs(
+    name: str, sides: Sequence[Side], counterparts: list[int] | None, num_patients: int
+) -> dict:
     """Returns intervals and the p-value over runs and patients."""
     means = [side.mean(name) for side in sides]
     row: dict = {f"{key}_95": side.limits(name, num_patients) for key, side in zip("ab", sides)}
@@ -129,7 +139,11 @@ def _over_runs(name: str, sides: Sequence[Side], num_patients: int) -> dict:
     row |= {"difference_95": None, "p": float("nan"), "why": why}
     if not why:
         patient_variance = of_patients(means[1].influence - means[0].influence, num_patients)
-        variances = [patient_variance, *(side.variance(name) for side in sides)]
+        if counterparts is None:
+            of_runs = [side.variance(name) for side in sides]
+        else:
+            of_runs = [variance_of_pairs(name, sides[0], sides[1], counterparts)]
+        variances = [patient_variance, *of_runs]
         limits, p = t_interval(means[1].value - means[0].value, variances)
         widest = 1 - LEAST.get(name, 0.0)
         row |= {"difference_95": [max(-widest, limits[0]), min(widest, limits[1])], "p": p}

@@ -3,13 +3,14 @@
 A t interval with the variances of patients and of runs added, degrees of freedom after Satterthwaite,
 as in reader studies (Obuchowski and Rockette 1995; Hillis 2007), where readers are what runs are here.
 Resampling three runs would understate their variance by a third. Runs from one pretraining count as
-one where there are several pretrainings.
+one where there are several pretrainings. Two recipes whose runs come in pairs, with the same seed and
+the same labelled cases, are compared pair by pair: what a pair shares cancels (a blocked design).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import scipy.stats
@@ -37,16 +38,15 @@ class Side:
 
     def units(self, name: str) -> np.ndarray:
         """Returns the metric of each pretraining; of each run, if all are from one."""
-        values = np.array([run[name].value for run in self.runs])
-        groups, group = np.unique(self.pretrainings, return_inverse=True)
-        if len(groups) == 1:
-            return values
-        return np.bincount(group, values) / np.bincount(group)
+        return _means_of_groups(self.values(name), self.pretrainings)
+
+    def values(self, name: str) -> np.ndarray:
+        """Returns the metric of each run."""
+        return np.array([run[name].value for run in self.runs])
 
     def variance(self, name: str) -> tuple[float, int]:
         """Returns the variance of the mean that other runs would give, and its degrees of freedom."""
-        units = self.units(name)
-        return float(units.var(ddof=1)) / len(units), len(units) - 1
+        return _variance_of_mean(self.units(name))
 
     def limits(self, name: str, num_patients: int) -> list[float] | None:
         """Returns the 95 % interval of the mean over runs and patients; None if it has none.
@@ -61,6 +61,52 @@ class Side:
         variances = [of_patients(mean.influence, num_patients), self.variance(name)]
         low, high = t_interval(mean.value, variances)[0]
         return [max(LEAST.get(name, 0.0), low), min(1.0, high)]
+
+
+def counterparts_of(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[int] | None:
+    """Returns for each run of a which run of b is its counterpart; None if they are no pairs.
+
+    They are where both sides have the same blocks, each once.
+
+    Args:
+      a, b: the block of each run: what it has in common with its counterpart.
+    """
+    if len({*a}) < len(a) or len(a) != len(b) or {*a} != {*b}:
+        return None
+    place = {block: i for i, block in enumerate(b)}
+    return [place[block] for block in a]
+
+
+def variance_of_pairs(
+    name: str, a: Side, b: Side, counterparts: Sequence[int]
+) -> tuple[float, int]:
+    """Returns the variance of the mean difference that other pairs of runs would give, and its
+    degrees of freedom.
+
+    Pairs from the same pretraining, on a side with several, are averaged first.
+
+    Args:
+      name: of the metric.
+      a, b: the sides.
+      counterparts: of the runs of a, see `counterparts_of`.
+    """
+    differences = b.values(name)[counterparts] - a.values(name)
+    origins = (a.pretrainings, [b.pretrainings[j] for j in counterparts])
+    several = [names for names in origins if len({*names}) > 1]
+    groups = [str(names) for names in zip(*several)] or origins[0]
+    return _variance_of_mean(_means_of_groups(differences, groups))
+
+
+def _means_of_groups(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Returns the mean of each group of values; the values, if all are one group."""
+    groups, group = np.unique(names, return_inverse=True)
+    if len(groups) == 1:
+        return values
+    return np.bincount(group, values) / np.bincount(group)
+
+
+def _variance_of_mean(units: np.ndarray) -> tuple[float, int]:
+    return float(units.var(ddof=1)) / len(units), len(units) - 1
 
 
 def mean_over_runs(

@@ -12,6 +12,7 @@ from simclr_med.run_folder.folder import (
     read_json,
     read_metrics,
     results_locked,
+    try_lock,
     write_config,
     write_json,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "read_json",
     "read_metrics",
     "results_locked",
+    "try_lock",
     "write_atomically",
     "write_config",
     "write_evaluation",

@@ -71,7 +71,7 @@ def locked(model_dir: str, busy: str = "") -> Iterator[None]:
     except OSError as error:
         raise UserError(f"--model_dir={model_dir} cannot be used: {error.strerror}.") from error
     with file:
-        had = _lock(file)
+        had = try_lock(file)
         if had is False:
             raise UserError(
                 busy
@@ -101,7 +101,7 @@ def claimed(folder: str) -> Iterator[bool]:
         yield True
         return
     with open(os.path.join(folder, _CLAIM), "a+") as file:
-        yield _lock(file) is not False
+        yield try_lock(file) is not False
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def results_locked(model_dir: str) -> Iterator[None]:
             except PermissionError:  # another user's, in a folder of a group
                 file = stack.enter_context(open(path))
             announced = False
-            while _lock(file) is False:
+            while try_lock(file) is False:
                 if not announced:
                     print(f"Another evaluation writes its results to {model_dir}: waiting for it.")
                 announced = True
@@ -149,10 +149,10 @@ def _is_held(folder: str, name: str) -> bool:
     except FileNotFoundError:
         return False
     with file:
-        return _lock(file) is False
+        return try_lock(file) is False
 
 
-def _lock(file: IO) -> bool | None:
+def try_lock(file: IO) -> bool | None:
     """Returns whether the lock was acquired, until the file is closed; None: locks are not supported."""
     try:
         if filelock.lock_descriptor(file.fileno(), blocking=False):

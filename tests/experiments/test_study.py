@@ -27,6 +27,7 @@ from simclr_med.experiments import (
     study_plan,
 )
 from simclr_med.metrics import permutation
+from simclr_med.metrics.compare import compare
 from simclr_med.metrics.predictions import read_predictions
 from simclr_med.training.plan import make_plan
 from tfds_builders.derm_bags import Builder, folder_config
@@ -275,6 +276,33 @@ def test_rows_are_means_over_the_runs_predictions(finished):
     )
     assert compared["value_b"] == pytest.approx(row["macro_auc"]["mean"])
     assert compared["pretrainings"] == 2
+
+
+def test_arms_are_compared_in_pairs_of_runs_on_the_same_labelled_cases(finished):
+    study_folder, content, _ = finished
+    rows = cells(content["comparisons"], metric="macro_auc", place="inside")
+    assert {(row["fraction"], row["pairs"]) for row in rows} == {(0.5, 4), (1.0, 2)}
+    (row,) = cells(rows, question="pays_same_use", use_b="finetune", fraction=0.5)
+    keys = [(subset, seed) for subset in (0, 1) for seed in (0, 1)]
+    sides = [
+        [
+            read_predictions(
+                str(
+                    study_folder
+                    / f"finetune/{arm}/fraction_0.5/subset_{i}/seed_{j}/predictions.csv"
+                )
+            )
+            for i, j in keys
+        ]
+        for arm in ("scratch", "simclr")
+    ]
+    expected = compare(
+        *sides,
+        seed=0,
+        blocks=(keys, keys),
+        pretrainings=([str(j) for _, j in keys], [str(j) for _, j in keys]),
+    )["macro_auc"]
+    assert row["difference_95"] == pytest.approx(expected["difference_95"])
 
 
 def test_the_best_use_is_chosen_on_the_selection_split_though_the_test_split_disagrees(

@@ -207,6 +207,20 @@ def test_undefined_and_unknown_numbers_are_dashes_and_reasons(tmp_path):
     assert f"| {SIMCLR} | – | – | – |" in page and page.count("No interval: one class only.") == 1
 
 
+def test_the_page_says_whether_runs_were_compared_in_pairs():
+    content = made(shift=True)
+    all_pairs = [r for r in content["comparisons"] if r["pairs"]]
+    some = (
+        "Where all runs have a counterpart, arms are compared in pairs of runs with the same seed"
+    )
+    assert some in study_sentences.how_to_read(content)
+    content["comparisons"] = all_pairs
+    assert " Arms are compared in pairs of runs" in study_sentences.how_to_read(content)
+    for row in content["comparisons"]:
+        del row["pairs"]  # as an older version wrote it
+    assert "in pairs" not in study_sentences.how_to_read(content)
+
+
 def test_the_terminal_ends_with_the_first_lines_of_the_page(tmp_path, capsys):
     content = made(shift=True)
     study_report.save(str(tmp_path), content)

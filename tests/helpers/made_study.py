@@ -89,6 +89,7 @@ def study(
                     **{"p": 0.001 if abs(moved) > half else 0.3, "why": ""},
                     "p_holm": (p_holm if abs(moved) > half else 1.0) if planned else None,
                     "over": "runs and patients" if seeds > 1 else "patients",
+                    "pairs": 3 * seeds if seeds > 1 and fraction < 1 else None,
                     "pretrainings": seeds,
                 }
             )

@@ -233,6 +233,27 @@ def test_p_values_of_equally_good_models_are_roughly_uniform():
     assert min(row["macro_auc"]["difference"] for row in better) > 0
 
 
+def of_patients(a, b):
+    """Returns the variance of the mean difference in macro-AUC that patients give, and its freedom."""
+    moved = 0
+    for sign, side in ((-1, a), (1, b)):
+        for run in side:
+            for c in range(3):
+                derivative = influence.auc(run.truth == c, run.scores[:, c])[1]
+                moved = moved + sign / len(side) / 3 * derivative
+    names, of_case = np.unique(a[0].patients, return_inverse=True)
+    of_patient = np.bincount(of_case, moved)
+    n = len(names)
+    return of_patient @ of_patient * n / (n - 1), n - 1
+
+
+def t_interval(parts):
+    """Returns the sum of variances, its degrees of freedom (Satterthwaite), and half an interval."""
+    total = sum(v for v, _ in parts)
+    freedom = total**2 / sum(v**2 / df for v, df in parts)
+    return total, freedom, scipy.stats.t.ppf(0.975, freedom) * np.sqrt(total)
+
+
 def test_several_runs_a_side_add_their_own_variance():
     """By hand: the patients' variance and each side's runs', a t interval (Satterthwaite)."""
     a, b = (
@@ -244,20 +265,8 @@ def test_several_runs_a_side_add_their_own_variance():
     assert row["a_runs"] == pytest.approx(values[0]) and row["b"] == pytest.approx(
         np.mean(values[1])
     )
-    moved = 0
-    for sign, side in ((-1, a), (1, b)):
-        for run in side:
-            for c in range(3):
-                derivative = influence.auc(run.truth == c, run.scores[:, c])[1]
-                moved = moved + sign / len(side) / 3 * derivative
-    names, of_case = np.unique(a[0].patients, return_inverse=True)
-    of_patient = np.bincount(of_case, moved)
-    n = len(names)
-    parts = [(of_patient @ of_patient * n / (n - 1), n - 1)]
-    parts += [(np.var(v, ddof=1) / len(v), len(v) - 1) for v in values]
-    total = sum(v for v, _ in parts)
-    freedom = total**2 / sum(v**2 / df for v, df in parts)
-    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(total)
+    parts = [of_patients(a, b), *((np.var(v, ddof=1) / len(v), len(v) - 1) for v in values)]
+    total, freedom, half = t_interval(parts)
     assert row["difference_95"] == pytest.approx(
         [row["difference"] - half, row["difference"] + half]
     )
@@ -387,6 +396,69 @@ def test_drop_averages_the_classes_that_both_sets_have():
 
 def config_of(runs, **values):
     return Config().replace(runs=runs, bootstrap_resamples=100, **values)
+
+
+def of_runs(seeds, skill):
+    return [predictions(0, skill, n=120, patients=60, noise_seed=i) for i in seeds]
+
+
+def test_runs_in_pairs_add_the_variance_of_their_differences():
+    """By hand: the patients' variance and that of the pairs, those of a pretraining averaged."""
+    a, b = of_runs((1, 2, 3, 4, 5, 6), 0.8), of_runs((11, 12, 13, 14, 15, 16), 1.1)
+    blocks = [(seed, subset) for seed in range(3) for subset in range(2)]
+    names = (["p", "p", "q", "q", "r", "r"], ["x", "x", "y", "y", "z", "z"])
+    order = [3, 0, 5, 2, 1, 4]  # b's runs may come in any
+    row = compare.compare(
+        *(a, [b[i] for i in order]),
+        seed=0,
+        pretrainings=(names[0], [names[1][i] for i in order]),
+        blocks=(blocks, [blocks[i] for i in order]),
+    )["macro_auc"]
+    values = [[metrics.macro_roc_auc(r.truth, r.scores) for r in side] for side in (a, b)]
+    differences = np.subtract(values[1], values[0]).reshape(3, 2).mean(axis=1)
+    total, freedom, half = t_interval([of_patients(a, b), (np.var(differences, ddof=1) / 3, 2)])
+    assert row["pairs"] == 6 and row["difference"] == pytest.approx(differences.mean())
+    assert row["difference_95"] == pytest.approx(
+        [differences.mean() - half, differences.mean() + half]
+    )
+    assert row["p"] == pytest.approx(
+        2 * scipy.stats.t.sf(abs(differences.mean()) / np.sqrt(total), freedom)
+    )
+
+
+def test_what_a_pair_shares_cancels_and_no_more():
+    """A subset of the labels that moves both sides alike: the interval does not see it."""
+    shared = [0.4, 1.0, 1.6]
+    a = [predictions(0, skill, n=400, patients=400, noise_seed=1) for skill in shared]
+    b = [predictions(0, skill + 0.3, n=400, patients=400, noise_seed=1) for skill in shared]
+    widths = {}
+    for name, blocks in {"paired": (range(3), range(3)), "mixed": (range(3), (1, 2, 0))}.items():
+        row = compare.compare(a, b, seed=0, blocks=blocks)["macro_auc"]
+        widths[name] = np.diff(row["difference_95"])[0]
+    widths["alone"] = np.diff(compare.compare(a, b, seed=0)["macro_auc"]["difference_95"])[0]
+    assert 2 * widths["paired"] < widths["alone"] and widths["alone"] < widths["mixed"]
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b"),
+    [((0, 1, 2), (0, 1, 3)), ((0, 1, 1), (0, 1, 1)), ((0, 1, 2), (0, 1))],
+)
+def test_runs_without_a_counterpart_are_compared_as_sides(of_a, of_b):
+    a, b = of_runs(range(len(of_a)), 0.8), of_runs(range(7, 7 + len(of_b)), 1.1)
+    row = compare.compare(a, b, seed=0, blocks=(of_a, of_b))["macro_auc"]
+    assert row == compare.compare(a, b, seed=0)["macro_auc"] and row["pairs"] is None
+
+
+def test_pairs_from_one_pretraining_on_both_sides_are_each_their_own():
+    a, b = of_runs((1, 2, 3), 0.8), of_runs((4, 5, 6), 1.1)
+    blocks = (range(3), range(3))
+    limits = [
+        compare.compare(a, b, seed=0, blocks=blocks, pretrainings=names)["macro_auc"][
+            "difference_95"
+        ]
+        for names in (None, (["x"] * 3, ["y"] * 3), (["x"] * 3, ["y", "z", "z"]))
+    ]
+    assert limits[0] == limits[1] != limits[2]  # in the third one side has two
 
 
 def test_compare_runs_prints_a_table_and_writes_the_numbers(tmp_path, capsys):
