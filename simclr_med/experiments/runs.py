@@ -24,7 +24,7 @@ from tensorflow.python.framework import ops
 from simclr_med import run_folder
 from simclr_med.checkpoints import files as checkpoint_files
 from simclr_med.checkpoints.weights import input_range
-from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config
+from simclr_med.config import FIELDS, GROUPS, OF_A_FOLDER, Config, renamed
 from simclr_med.errors import Diverged, UserError
 from simclr_med.evaluation import evaluate, probe_head
 from simclr_med.experiments import turns
@@ -40,6 +40,7 @@ _NO_NUMBER |= {
     "allow_patient_overlap",
     "export_formats",
     "embed_unit",
+    "features_dir",
     "shuffle_buffer",
     *OF_A_FOLDER,
 }
@@ -301,10 +302,10 @@ def is_up_to_date(made_of: dict[str, Any], now: dict[str, Any]) -> bool:
       now: what it would depend on now.
     """
     # A result older than a field was made with the field's default.
-    made_of = {**{name: FIELDS[name].default for name in now if name in FIELDS}, **made_of}
+    made_of = {name: FIELDS[name].default for name in now if name in FIELDS} | renamed(made_of)
     if now["weights"] is None:  # removed to save space: the result still stands
         now = {**now, "weights": made_of["weights"]}
-    return made_of == now
+    return all(name in made_of and made_of[name] == value for name, value in now.items())
 
 
 def cannot_evaluate(config: Config, builder, model_dir: str) -> bool:

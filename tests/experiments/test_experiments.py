@@ -82,7 +82,30 @@ def test_a_finished_run_is_taken_from_its_folder(stand_ins, builder, tmp_path):
     first = go(BASE)
     assert go(BASE) == first
     assert go(BASE.replace(keep_checkpoint_max=1, data_dir="elsewhere", eval_batch_size=9)) == first
+    assert go(BASE.replace(features_dir=str(tmp_path / "features"))) == first
     assert (stand_ins.trained, stand_ins.evaluated) == (["r"], [("r", "test")])
+
+
+@pytest.mark.parametrize("weights", ["kept", "removed"])
+def test_a_result_of_an_older_version_stands(stand_ins, builder, tmp_path, weights):
+    """Its record lacks fields, has one by its older name, and some that no longer count."""
+    folder = tmp_path / "r"
+    first = runs.train_and_evaluate(BASE, builder, str(folder), None, {})
+    record = json.loads((folder / "experiment.json").read_text())
+    made_of = record["evaluations"][""]
+    made_of["views"] = made_of.pop("projection")
+    del made_of["ordinal"], made_of["class_order"]
+    made_of |= {"features_dir": "before", "of_a_field_that_is_gone": 3}
+    (folder / "experiment.json").write_text(json.dumps(record))
+    if weights == "removed":
+        runs.remove_weights(str(folder))
+    assert runs.train_and_evaluate(BASE, builder, str(folder), None, {}) == first
+    assert (len(stand_ins.trained), len(stand_ins.evaluated)) == (1, 1)
+    if weights == "kept":
+        made_of["views"] = "frontal"
+        (folder / "experiment.json").write_text(json.dumps(record))
+        runs.train_and_evaluate(BASE, builder, str(folder), None, {})
+        assert (len(stand_ins.trained), len(stand_ins.evaluated)) == (1, 2)
 
 
 @pytest.mark.parametrize(
