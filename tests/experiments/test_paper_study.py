@@ -364,7 +364,10 @@ def start(domain, root, log):
 @pytest.mark.one_stack
 @pytest.mark.parametrize("domain", ["derm", "cxr"])
 def test_all_arms_of_the_papers_files_are_made_though_killed_twice(domain, tmp_path):
-    """From weights in SimCLR's, BiT's and Keras's layouts to the paper's tables, with tiny encoders."""
+    """From weights in SimCLR's, BiT's and Keras's layouts to the paper's tables, with tiny encoders.
+
+    The last of the processes share the folder: each makes runs that the other has not begun.
+    """
     with pytest.MonkeyPatch.context() as patch:
         paper_worker.shorten(patch)
         paper_worker.write_weights(tmp_path / "weights")
@@ -374,16 +377,26 @@ def test_all_arms_of_the_papers_files_are_made_though_killed_twice(domain, tmp_p
         cxr_twins.draw_chexpert(tmp_path / "chexpert", num_patients=60, size=40)
         cxr_twins.draw_nih(tmp_path / "nih", num_patients=30, size=40)
     log = tmp_path / "log"
-    for seen in ("run 2 of", "Study, stage 4", None):  # in pretraining, in fine-tuning
+    for seen in ("run 2 of", "Study, stage 4"):  # in pretraining, in fine-tuning
         log.write_text("")
         process = start(domain, tmp_path, log)
-        while seen and seen not in log.read_text() and process.poll() is None:
+        while seen not in log.read_text() and process.poll() is None:
             time.sleep(0.2)
-        if seen:
-            process.kill()
-            process.wait(60)
-        else:
-            assert process.wait(1500) == 0, log.read_text()[-3000:]
+        process.kill()
+        process.wait(60)
+    logs = [tmp_path / f"log_{i}" for i in range(2 if domain == "derm" else 1)]
+    for process, its_log in [(start(domain, tmp_path, its_log), its_log) for its_log in logs]:
+        assert process.wait(1500) == 0, its_log.read_text()[-3000:]
+    if domain == "derm":
+        took_part = ["takes part: each makes runs" in its_log.read_text() for its_log in logs]
+        assert took_part.count(True) == 1
+        made = [re.findall(r"^finetune: .*, (study/\S+)$", f.read_text(), re.M) for f in logs]
+        assert all(made) and not set(made[0]) & set(made[1])
+    sessions = [
+        len(json.loads(path.read_text())["sessions"])
+        for path in tmp_path.glob("study/**/sessions.json")
+    ]
+    assert len(sessions) > 20 and sum(sessions) <= len(sessions) + 2  # two kills
     result = json.loads((tmp_path / "study" / "study.json").read_text())
     content = tomllib.loads((ROOT / "flags" / f"study_{domain}.toml").read_text())
     assert not result["layout"]["left_out"] and len(result["arms"]) == len(content["arms"])
