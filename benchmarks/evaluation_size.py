@@ -301,7 +301,35 @@ def write_outputs(data: Data | None) -> str:
     return f"predictions.csv of {len(table):,} characters; not made: {failures or 'nothing'}"
 
 
+def store_features(data: Data | None) -> str:
+    """Keeps an encoder's training features as they come, 256 images at a time, and reads them again.
+
+    As `--features_dir` does, killed after a half; the encoder itself, which takes hours, is left out.
+    """
+    from simclr_med.evaluation.feature_store import Growing
+
+    if data is None:
+        return ""
+    x, path = data.features("trained", "train"), os.path.join(data.folder, "kept.npy")
+    seconds, resumed = {}, 0
+    for name, stop in (("first half", len(x) // 2), ("second half", len(x))):
+        began = time.perf_counter()
+        with open(path, "a+b", buffering=0) as file:
+            growing = Growing(len(x), file)
+            resumed = growing.num_done
+            for start in range(resumed, stop, 256):
+                growing.add(start, np.array(x[start : min(start + 256, stop)]))
+        seconds[name] = time.perf_counter() - began
+    began = time.perf_counter()
+    same = bool((np.load(path, mmap_mode="r")[:: len(x) // 7] == x[:: len(x) // 7]).all())
+    seconds["open"] = time.perf_counter() - began
+    os.remove(path)
+    numbers = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    return f"{len(x):,} x {x.shape[1]:,}, resumed at {resumed:,}: {numbers}; equal: {same}"
+
+
 PARTS = {
+    "store": store_features,
     "probe": lambda data: fit(data, "linear probe"),
     "kNN": lambda data: fit(data, "kNN"),
     "numbers": score_rows,
