@@ -304,7 +304,7 @@ def write_outputs(data: Data | None) -> str:
 def store_features(data: Data | None) -> str:
     """Keeps an encoder's training features as they come, 256 images at a time, and reads them again.
 
-    As `--features_dir` does, killed after a half; the encoder itself, which takes hours, is left out.
+    As `--features_dir` does, stopped after a half; the encoder itself is left out.
     """
     from simclr_med.evaluation.feature_store import Growing
 

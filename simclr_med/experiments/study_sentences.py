@@ -143,7 +143,7 @@ def how_to_read(study: dict) -> str:
 
 
 def _pairs(study: dict) -> str:
-    """Returns a sentence on runs that were compared in pairs; "" where none were."""
+    """Returns " Arms are compared in pairs of runs ..."; "" where no comparison was in pairs."""
     in_pairs = [bool(row.get("pairs")) for row in study["comparisons"]]
     if not any(in_pairs):
         return ""
