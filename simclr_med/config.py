@@ -715,7 +715,9 @@ class ExperimentConfig:
         "",
         "compare: A,B[,C...], each a model_dir, model_dir:EVAL_NAME or predictions.csv; B, C, ... "
         "are compared with A on the same patients. Several runs of one recipe are joined by +, as in "
-        "A1+A2+A3,B1+B2+B3: then intervals are over runs and patients.",
+        "A1+A2+A3,B1+B2+B3, or are in seed_*/ of a folder (of a study: subset_*/seed_*/): then intervals "
+        "are over runs and patients. Runs of the same labelled cases (--label_fraction below 1), or from "
+        "the same first pretraining, are compared in pairs.",
         shapes_weights=False,
     )
     features: str = _option(

@@ -11,6 +11,7 @@ import numpy as np
 from simclr_med import printing, run_folder
 from simclr_med.config import Config
 from simclr_med.errors import UserError
+from simclr_med.evaluation.run_origins import blocks_of, num_pretrainings, pretraining_of
 from simclr_med.metrics.compare import RUNS_FOR_A_RECIPE, compare, correct, is_better
 from simclr_med.metrics.grades import grades_of, in_words, order_of
 from simclr_med.metrics.predictions import items, read_predictions, runs_of
@@ -44,6 +45,7 @@ def compare_runs(config: Config) -> int:
     comparisons = []
     for i in range(1, len(texts)):
         labelled = runs[0][0].labelled()
+        blocks, shared = blocks_of(paths[0], paths[i])
         comparison: dict = {
             "a": texts[0],
             "b": texts[i],
@@ -61,9 +63,12 @@ def compare_runs(config: Config) -> int:
                 seed=seed,
                 permutations=permutations,
                 pretrainings=(_named(origins[0]), _named(origins[i])),
+                blocks=blocks,
                 grades=grades,
             ),
         }
+        in_pairs = next(iter(comparison["metrics"].values()))["pairs"]
+        comparison["in_common"] = shared if in_pairs else None
         comparisons.append(comparison)
     correct(row for comparison in comparisons for row in comparison["metrics"].values())
     with printing.result():
@@ -81,26 +86,6 @@ def compare_runs(config: Config) -> int:
         run_folder.write_atomically(f"{path}.csv", _csv(comparisons))
         print(f"The numbers are in {path}.json and {path}.csv.")
     return 0
-
-
-def pretraining_of(predictions_path: str) -> str | None:
-    """Returns what identifies the pretraining of a run, None if its config.json is missing.
-
-    That is the run's own folder, or the --checkpoint of a fine-tuned run that has one.
-    """
-    folder = os.path.dirname(predictions_path)
-    path = os.path.join(folder, "config.json")
-    if not gfile.exists(path):
-        return None
-    saved = run_folder.read_json(path)
-    start = saved.get("checkpoint") if saved.get("train_mode") == "finetune" else None
-    where = start or folder
-    return where if "://" in where else os.path.realpath(where)
-
-
-def num_pretrainings(origins: list[str | None]) -> int | None:
-    """Returns how many pretrainings the runs of a side come from; None if unknown."""
-    return None if None in origins else len(set(origins))
 
 
 def _named(origins: list[str | None]) -> list[str]:
@@ -143,13 +128,17 @@ def verdict(comparison: dict) -> str:
 
 def _how(comparison: dict) -> str:
     """Returns what the intervals and p-values are over."""
-    over = next(iter(comparison["metrics"].values()))["over"]
-    if over == "patients":
+    row = next(iter(comparison["metrics"].values()))
+    if row["over"] == "patients":
         return (
             "[95 % over patients]; p: exact or drawn swaps of the two models' outputs within patients. "
             "Neither covers another run of the same recipe."
         )
-    return "[95 % over runs and patients]; p: t test with both variances. In (): each run."
+    runs = "Runs of A and B count as independent."
+    if row["pairs"]:
+        shared = comparison["in_common"]
+        runs = f"{row['pairs']} runs of A are each compared with the run of B of the same {shared}."
+    return f"[95 % over runs and patients]; p: t test with both variances. In (): each run. {runs}"
 
 
 def _table(comparison: dict) -> tuple[str, list[str], list[list[str]]]:

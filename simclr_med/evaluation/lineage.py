@@ -65,15 +65,32 @@ def stages(values: dict[str, Any]) -> tuple[list[Stage], str]:
       first of them began at random weights, else a few words.
     """
     trainings: list[Stage] = [] if values.get("adopted_weights") else [_stage(values)]
-    seen: set[str] = set()
+    for folder in folders(values):
+        values = _values_of(folder)
+        trainings.append(_stage(values))
+    if values.get("checkpoint"):
+        return trainings, "the images behind the weights it began from, which no run here made"
+    return trainings, ""
+
+
+def folders(values: dict[str, Any]) -> list[str]:
+    """Returns the folders of the runs that a run goes on from, the last one first.
+
+    Args:
+      values: of its config.json.
+    """
+    earlier: list[str] = []
     while path := values.get("checkpoint"):
         folder = _run_of(str(path))
-        if folder is None or folder in seen:
-            return trainings, "the images behind the weights it began from, which no run here made"
-        seen.add(folder)
-        values = run_folder.read_json(os.path.join(folder, "config.json"))
-        trainings.append(_stage(values))
-    return trainings, ""
+        if folder is None or folder in earlier:
+            break
+        earlier.append(folder)
+        values = _values_of(folder)
+    return earlier
+
+
+def _values_of(folder: str) -> dict[str, Any]:
+    return run_folder.read_json(os.path.join(folder, "config.json"))
 
 
 def _stage(values: dict[str, Any]) -> Stage:

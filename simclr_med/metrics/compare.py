@@ -23,11 +23,11 @@ from simclr_med.metrics.intervals import Estimate, Patients
 from simclr_med.metrics.over_runs import (
     OVER_PATIENTS,
     OVER_RUNS,
+    Pairs,
     Side,
-    counterparts_of,
     of_patients,
+    pairs_of,
     t_interval,
-    variance_of_pairs,
 )
 from simclr_med.metrics.predictions import (
     Predictions,
@@ -92,7 +92,7 @@ def compare(
     names = pretrainings or tuple([str(i) for i in range(len(side))] for side in (a, b))
     sides = [Side(run_metrics[: len(a)], names[0]), Side(run_metrics[len(a) :], names[1])]
     over_runs = min(len(side.runs) for side in sides) > 1
-    counterparts = counterparts_of(*blocks) if blocks and over_runs else None
+    pairs = pairs_of(sides[0], sides[1], blocks) if blocks and over_runs else None
     data = _Data(first.truth, first.class_names, patients, among, grades)
     p_values = {}
     if not over_runs:
@@ -104,7 +104,7 @@ def compare(
         row |= {f"{k}_runs": [r[name].value for r in s.runs] for k, s in zip("ab", sides)}
         row["difference"] = b_mean.value - a_mean.value
         if over_runs:
-            row |= _over_runs(name, sides, counterparts, len(patients))
+            row |= _over_runs(name, sides, pairs, len(patients))
         else:
             difference = intervals.difference(a_mean, b_mean)
             least = LEAST.get(name, 0.0)
@@ -114,7 +114,7 @@ def compare(
             limits = _limits_of_difference(difference, name)
             row |= {"difference_95": limits, "p": p_values[name], "why": difference.why}
         row["over"] = OVER_RUNS if over_runs else OVER_PATIENTS
-        row["pairs"] = None if counterparts is None else len(counterparts)
+        row["pairs"] = None if pairs is None else len(pairs)
     return result
 
 
@@ -129,9 +129,7 @@ class _Data:
     grades: np.ndarray | None
 
 
-def _over_runs(
-    name: str, sides: Sequence[Side], counterparts: list[int] | None, num_patients: int
-) -> dict:
+def _over_runs(name: str, sides: Sequence[Side], pairs: Pairs | None, num_patients: int) -> dict:
     """Returns intervals and the p-value over runs and patients."""
     means = [side.mean(name) for side in sides]
     row: dict = {f"{key}_95": side.limits(name, num_patients) for key, side in zip("ab", sides)}
@@ -139,10 +137,10 @@ def _over_runs(
     row |= {"difference_95": None, "p": float("nan"), "why": why}
     if not why:
         patient_variance = of_patients(means[1].influence - means[0].influence, num_patients)
-        if counterparts is None:
+        if pairs is None:
             of_runs = [side.variance(name) for side in sides]
         else:
-            of_runs = [variance_of_pairs(name, sides[0], sides[1], counterparts)]
+            of_runs = [pairs.variance(name, sides[0], sides[1])]
         variances = [patient_variance, *of_runs]
         limits, p = t_interval(means[1].value - means[0].value, variances)
         widest = 1 - LEAST.get(name, 0.0)

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+import scipy.sparse.csgraph
 import scipy.stats
 
 from simclr_med.metrics import intervals
@@ -63,41 +64,62 @@ class Side:
         return [max(LEAST.get(name, 0.0), low), min(1.0, high)]
 
 
-def counterparts_of(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[int] | None:
-    """Returns for each run of a which run of b is its counterpart; None if they are no pairs.
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Runs of two sides that come in pairs.
 
-    They are where both sides have the same blocks, each once.
-
-    Args:
-      a, b: the block of each run: what it has in common with its counterpart.
+    Attributes:
+      counterparts: of each run of the first side, the number of its run of the second.
+      groups: of the pairs, int: pairs of one group come from the same pretraining.
     """
-    if len({*a}) < len(a) or len(a) != len(b) or {*a} != {*b}:
-        return None
-    place = {block: i for i, block in enumerate(b)}
-    return [place[block] for block in a]
+
+    counterparts: Sequence[int]
+    groups: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.counterparts)
+
+    def variance(self, name: str, a: Side, b: Side) -> tuple[float, int]:
+        """Returns the variance of the mean difference that other pairs of runs would give, and its
+        degrees of freedom.
+
+        Args:
+          name: of the metric.
+          a, b: the sides.
+        """
+        differences = b.values(name)[self.counterparts] - a.values(name)
+        return _variance_of_mean(_means_of_groups(differences, self.groups))
 
 
-def variance_of_pairs(
-    name: str, a: Side, b: Side, counterparts: Sequence[int]
-) -> tuple[float, int]:
-    """Returns the variance of the mean difference that other pairs of runs would give, and its
-    degrees of freedom.
+def pairs_of(a: Side, b: Side, blocks: Sequence[Sequence[Hashable]]) -> Pairs | None:
+    """Returns the pairs of runs of two sides; None if they are not in pairs.
 
-    Pairs from the same pretraining, on a side with several, are averaged first.
+    They are where both sides have the same blocks, each once. Pairs from the same pretraining, on a
+    side with several, are one group. Where that makes one group of all of them (their pretrainings
+    cross), the runs do not count as pairs.
 
     Args:
-      name: of the metric.
       a, b: the sides.
-      counterparts: of the runs of a, see `counterparts_of`.
+      blocks: of the runs of a and of b: what each has in common with its counterpart.
     """
-    differences = b.values(name)[counterparts] - a.values(name)
+    of_a, of_b = blocks
+    if len({*of_a}) < len(of_a) or len(of_a) != len(of_b) or {*of_a} != {*of_b}:
+        return None
+    place = {block: i for i, block in enumerate(of_b)}
+    counterparts = [place[block] for block in of_a]
     origins = (a.pretrainings, [b.pretrainings[j] for j in counterparts])
     several = [names for names in origins if len({*names}) > 1]
-    groups = [str(names) for names in zip(*several)] or origins[0]
-    return _variance_of_mean(_means_of_groups(differences, groups))
+    if not several:
+        return Pairs(counterparts, range(len(counterparts)))
+    numbers = [np.unique(names, return_inverse=True)[1] for names in several]
+    ends = numbers[0], numbers[-1] + numbers[0].max() + 1
+    size = ends[1].max() + 1
+    links = scipy.sparse.coo_array((np.ones(len(ends[0])), ends), (size, size))
+    count, group_of = scipy.sparse.csgraph.connected_components(links, directed=False)
+    return Pairs(counterparts, group_of[ends[0]].tolist()) if count > 1 else None
 
 
-def _means_of_groups(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def _means_of_groups(values: np.ndarray, names: Sequence[Hashable]) -> np.ndarray:
     """Returns the mean of each group of values; the values, if all are one group."""
     groups, group = np.unique(names, return_inverse=True)
     if len(groups) == 1:

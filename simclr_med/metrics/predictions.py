@@ -15,7 +15,7 @@ from simclr_med.config import suffix_of
 from simclr_med.errors import UserError
 from simclr_med.run_folder import files, gfile, spreadsheet
 
-_SEED = re.compile(r"seed_(\d+)$")
+_REPEAT = re.compile(r"(?:subset|seed)_(\d+)$")
 _TRUTH_OF = "truth: "
 
 
@@ -63,8 +63,8 @@ def runs_of(text: str) -> list[str]:
     """Returns the predictions files that one item of --runs means: of one run or of several.
 
     Args:
-      text: a model_dir, one whose repeats are in seed_*/, MODEL_DIR:EVAL_NAME, a CSV file, or
-        several of these joined by +.
+      text: a model_dir, one whose repeats are in seed_*/ (of a study: subset_*/seed_*/),
+        MODEL_DIR:EVAL_NAME, a CSV file, or several of these joined by +.
 
     Raises:
       UserError: there is no such run, it was not evaluated yet, or it is given twice.
@@ -116,10 +116,9 @@ def _files_of(text: str) -> list[str]:
             f"--runs: there is no run in {folder}. Give the --model_dir of a run, "
             "MODEL_DIR:EVAL_NAME, or a predictions.csv."
         )
-    seed_matches = map(_SEED.search, (os.path.join(folder, n) for n in files.names(folder)))
-    seeds = [m.string for m in sorted(filter(None, seed_matches), key=lambda m: int(m[1]))]
+    repeats = _repeats_in(folder)
     name = f"predictions{suffix_of(eval_name)}.csv"
-    paths = [os.path.join(path, name) for path in seeds or [folder]]
+    paths = [os.path.join(path, name) for path in repeats or [folder]]
     for path in paths:
         if not gfile.exists(path):
             run_dir = os.path.dirname(path)
@@ -133,6 +132,18 @@ def _files_of(text: str) -> list[str]:
                 + (f" --eval_name={eval_name}." if eval_name else ".")
             )
     return paths
+
+
+def _repeats_in(folder: str) -> list[str]:
+    """Returns the folders seed_* in a folder, those of subset_* too, by number."""
+    matches = map(_REPEAT.search, (os.path.join(folder, n) for n in files.names(folder)))
+    paths = [m.string for m in sorted(filter(None, matches), key=lambda m: int(m[1]))]
+    is_subset = [os.path.basename(path).startswith("subset_") for path in paths]
+    return [
+        repeat
+        for path, subset in zip(paths, is_subset)
+        for repeat in (_repeats_in(path) if subset else [path])
+    ]
 
 
 def read_predictions(path: str) -> Predictions:

@@ -24,7 +24,7 @@ from simclr_med.commands import run_config
 from simclr_med.config import Config
 from simclr_med.data.cases import Cases
 from simclr_med.errors import UserError
-from simclr_med.evaluation import compare_runs, lineage
+from simclr_med.evaluation import lineage, run_origins
 from simclr_med.evaluation.report.results import predictions_csv
 from simclr_med.export import source
 from simclr_med.metrics.predictions import align, read_predictions
@@ -178,7 +178,8 @@ def test_json_files_of_a_run(tmp_path, data):
         lambda: run_folder.RunLog(where, 5, 10, 2.0).close(),
         lambda: input_range.resolve(config, where),
         lambda: lineage.stages({**CONFIG, "checkpoint": where}),
-        lambda: compare_runs.pretraining_of(str(folder / "predictions.csv")),
+        lambda: run_origins.pretraining_of(str(folder / "predictions.csv")),
+        lambda: run_origins.blocks_of([str(folder / "predictions.csv")], []),
         lambda: source.newest_or_chosen(config, where),
         lambda: source.class_names_of(config, where),
         lambda: data_json.read(where),

@@ -449,6 +449,18 @@ def test_runs_without_a_counterpart_are_compared_as_sides(of_a, of_b):
     assert row == compare.compare(a, b, seed=0)["macro_auc"] and row["pairs"] is None
 
 
+def test_runs_whose_pretrainings_cross_are_no_pairs():
+    """Through runs 1 and 2 every pair shares a pretraining with another, so none stands alone."""
+    a, b = of_runs((1, 2, 3), 0.8), of_runs((4, 5, 6), 1.1)
+    crossing, nested = (["p", "p", "q"], ["x", "y", "y"]), (["p", "p", "q"], ["x", "x", "y"])
+    blocks = (range(3), range(3))
+    for names, pairs in ((crossing, None), (nested, 3)):
+        row = compare.compare(a, b, seed=0, pretrainings=names, blocks=blocks)["macro_auc"]
+        assert row["pairs"] == pairs
+        if pairs is None:
+            assert row == compare.compare(a, b, seed=0, pretrainings=names)["macro_auc"]
+
+
 def test_pairs_from_one_pretraining_on_both_sides_are_each_their_own():
     a, b = of_runs((1, 2, 3), 0.8), of_runs((4, 5, 6), 1.1)
     blocks = (range(3), range(3))
