@@ -13,7 +13,7 @@ from simclr_med.checkpoints.weights import initial
 from simclr_med.evaluation import lineage
 from simclr_med.run_folder import gfile
 
-Blocks = tuple[list[Hashable], list[Hashable]]
+Blocks = tuple[Sequence[Hashable], Sequence[Hashable]]
 
 
 def pretraining_of(predictions_path: str) -> str | None:
@@ -64,14 +64,19 @@ def blocks_of(a: Sequence[str], b: Sequence[str]) -> tuple[Blocks | None, str]:
     return None, ""
 
 
-def _labels_of(predictions_path: str) -> Hashable | None:
+def _labels_of(predictions_path: str) -> str | None:
     """Returns what tells which labels a run used; None if all of them, or if that is unknown."""
     folder, name = os.path.split(predictions_path)
     result = _read(folder, name.replace("predictions", "result").replace(".csv", ".json"))
     if result.get("label_fraction", 1) == 1 or "seed" not in result:
         return None
-    subset = result.get("label_seed", result["seed"])
-    return result.get("train_split"), result["label_fraction"], subset, result["seed"]
+    labels = (
+        result.get("trained_on", result.get("dataset")),
+        result.get("train_split"),
+        result["label_fraction"],
+        result.get("label_seed", result["seed"]),
+    )
+    return str((*labels, result["seed"]))
 
 
 def _first_pretraining(predictions_path: str) -> str | None:

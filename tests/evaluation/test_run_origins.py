@@ -76,6 +76,7 @@ def test_runs_of_the_same_few_labels_are_compared_with_each_other(tmp_path, caps
         (FEW, {**FEW, "label_fraction": 0.3}),
         (FEW, {**FEW, "train_split": "train[:50%]"}),
         (FEW, {**FEW, "label_seed": 7}),
+        (FEW, {**FEW, "trained_on": "derm_bags/another/1.2.0"}),
         (FEW, None),  # not known
         (None, None),
     ],
@@ -101,8 +102,8 @@ def test_the_results_of_an_evaluation_by_name_are_its_own(tmp_path):
     path = make_run(tmp_path, 1.0, 0, result={**result, "label_fraction": 1.0})
     make_run(tmp_path, 1.0, 0, result=result, name="_clinic")
     assert run_origins.blocks_of([f"{path}/predictions.csv"], []) == (None, "")
-    (block,), _ = run_origins.blocks_of([f"{path}/predictions_clinic.csv"], [])[0]
-    assert 0.1 in block
+    _, name = run_origins.blocks_of([f"{path}/predictions_clinic.csv"], [])
+    assert name == "labelled cases"
 
 
 def test_with_all_labels_runs_from_one_first_pretraining_are_pairs(tmp_path, capsys):
